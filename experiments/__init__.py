@@ -1,0 +1,1 @@
+"""Command-line binaries over the library."""

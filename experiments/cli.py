@@ -1,0 +1,53 @@
+"""What every binary shares: flags, one-line errors, exit status, compile cache."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+from regnet_jax.errors import InputError
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a binary: ``main`` after the flags are parsed.
+
+    Bad flags and ``InputError`` give one line on standard error and exit status 2,
+    an interrupt 130. Compiled programs are kept in the user's cache folder, so
+    that only the first run waits for them.
+
+    Args:
+        main: the work of the binary, which reads its own flags.
+    """
+    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+
+
+def _parse_flags(arguments):
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
+    if len(rest) > 1:
+        _fail(f"{rest[1]!r} is no flag; values follow --NAME (see --help)", _BAD_INPUT)
+    return rest
+
+
+def _guarded(main):
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(cache / "regnet_jax" / "xla"))
+    try:
+        main()
+    except InputError as error:
+        _fail(str(error), _BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted", _INTERRUPTED)
+
+
+def _fail(message: str, status: int):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

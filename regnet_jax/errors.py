@@ -1,0 +1,9 @@
+"""The one error that is meant for people."""
+
+
+class InputError(ValueError):
+    """Something given from outside cannot be used.
+
+    The message is one line that names the file or flag, the fact and the
+    remedy. The binaries print it alone and exit with status 2.
+    """

@@ -1,0 +1,28 @@
+"""Displacement fields and images on regular grids, in 2D and 3D.
+
+Everything is pure, batchless, and usable under ``jit``, ``vmap`` and ``grad``.
+"""
+
+from regnet_jax.geometry.bspline import bspline_field, prefilter
+from regnet_jax.geometry.fields import compose, invert, warp
+from regnet_jax.geometry.grids import identity_grid
+from regnet_jax.geometry.interpolation import sample
+from regnet_jax.geometry.jacobian import jacobian_determinant, jacobian_matrix
+from regnet_jax.geometry.pyramids import downsample, pyramid, upsample
+from regnet_jax.geometry.smoothing import gaussian_smooth
+
+__all__ = [
+    "bspline_field",
+    "compose",
+    "downsample",
+    "gaussian_smooth",
+    "identity_grid",
+    "invert",
+    "jacobian_determinant",
+    "jacobian_matrix",
+    "prefilter",
+    "pyramid",
+    "sample",
+    "upsample",
+    "warp",
+]

@@ -1,0 +1,63 @@
+"""What is done with displacement fields: warp, compose, invert."""
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry.grids import identity_grid
+from regnet_jax.geometry.interpolation import sample
+
+
+def _targets(displacement):
+    """Where each voxel of the field's grid is mapped to: ``[*spatial, d]``."""
+    return identity_grid(displacement.shape[:-1], displacement.dtype) + displacement
+
+
+def warp(volume, displacement, *, order: int = 1, fill: float | None = None):
+    """The image ``x -> volume(x + displacement(x))``, on the field's grid.
+
+    Args:
+        volume: ``[*spatial, channel]``, the moving image.
+        displacement: ``[*fixed spatial, d]``, voxels, array-axis order.
+        order: interpolation, see ``sample``.
+        fill: value outside the moving image, see ``sample``.
+
+    Returns:
+        ``[*fixed spatial, channel]``.
+    """
+    return sample(volume, _targets(displacement), order=order, fill=fill)
+
+
+def compose(first, second):
+    """The field of going first by one field, then by another.
+
+    Args:
+        first: ``[*spatial, d]``, voxels.
+        second: ``[*spatial, d]``, voxels; continued by its edge outside.
+
+    Returns:
+        ``first(x) + second(x + first(x))``: ``[*spatial, d]``. Warping by
+        ``second`` and the result by ``first`` is warping once by this.
+    """
+    return first + warp(second, first)
+
+
+def invert(displacement, *, iterations: int = 30):
+    """The field that undoes a displacement field.
+
+    Fixed-point iteration ``v <- -u(x + v)`` (Chen et al., "A simple fixed-point
+    approach to invert a deformation field", Medical Physics 35(1), 2008). It
+    converges where the field's Lipschitz constant is below one; where the field
+    folds there is no inverse and the result is the last iterate.
+
+    Args:
+        displacement: ``[*spatial, d]``, voxels.
+        iterations: number of steps; each gains a factor of the Lipschitz constant.
+
+    Returns:
+        ``[*spatial, d]``: ``compose(displacement, result)`` is near zero.
+    """
+
+    def step(_, inverse):
+        return -warp(displacement, inverse)
+
+    return jax.lax.fori_loop(0, iterations, step, jnp.zeros_like(displacement))

@@ -1,0 +1,71 @@
+"""Resolutions: smoothing and keeping every n-th voxel, and the way back.
+
+Coarse voxel ``i`` sits on fine voxel ``factor * i``, so the first voxels coincide
+and a coarse coordinate times the factor is the fine coordinate.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from regnet_jax.geometry.separable import apply_separable
+from regnet_jax.geometry.smoothing import gaussian_smooth
+
+
+def downsample(volume, factor: int):
+    """Smooths with a Gaussian of half the factor and keeps every factor-th voxel.
+
+    Args:
+        volume: ``[*spatial, channel]``.
+        factor: whole number of voxels, the same on each axis.
+
+    Returns:
+        ``[*ceil(spatial / factor), channel]``.
+    """
+    dimensions = volume.ndim - 1
+    smooth = gaussian_smooth(volume, [0.5 * factor] * dimensions)
+    return smooth[(slice(None, None, factor),) * dimensions]
+
+
+def pyramid(volume, levels: int):
+    """Successive halvings of an image.
+
+    Args:
+        volume: ``[*spatial, channel]``.
+        levels: number of resolutions, the given one included.
+
+    Returns:
+        A list of ``levels`` images, the finest first.
+    """
+    images = [volume]
+    for _ in range(levels - 1):
+        images.append(downsample(images[-1], 2))
+    return images
+
+
+def _linear_matrix(size: int, coarse: int, factor: float):
+    position = np.clip(np.arange(size) / factor, 0, coarse - 1)
+    left = np.minimum(np.floor(position).astype(int), max(coarse - 2, 0))
+    right = np.minimum(left + 1, coarse - 1)
+    matrix = np.zeros((size, coarse))
+    np.add.at(matrix, (np.arange(size), left), 1 - (position - left))
+    np.add.at(matrix, (np.arange(size), right), position - left)
+    return matrix
+
+
+def upsample(array, factor: float, shape: Sequence[int]):
+    """Linear interpolation onto the finer grid; beyond the last voxel, the edge.
+
+    The values are not scaled: a displacement field in coarse voxels has to be
+    multiplied by the factor to be in fine ones.
+
+    Args:
+        array: ``[*coarse, channel]``.
+        factor: fine voxels in a coarse one.
+        shape: spatial shape of the result.
+
+    Returns:
+        ``[*shape, channel]``.
+    """
+    sizes = zip(shape, array.shape[:-1], strict=True)
+    return apply_separable(array, [_linear_matrix(n, m, factor) for n, m in sizes])

@@ -1,0 +1,47 @@
+"""Gaussian smoothing."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from regnet_jax.geometry.separable import apply_separable
+
+
+def gaussian_matrix(size: int, sigma, dtype=jnp.float32):
+    """Smoothing along one axis, as a matrix whose rows sum to one.
+
+    Args:
+        size: number of voxels.
+        sigma: standard deviation in voxels, may be traced; 0 gives the identity.
+        dtype: type of the result.
+
+    Returns:
+        ``[size, size]``.
+    """
+    index = jnp.arange(size, dtype=dtype)
+    distance = index[:, None] - index[None, :]
+    # The floor keeps sigma 0 finite: every weight but the centre's is then 0.
+    scale = jnp.maximum(jnp.asarray(sigma, dtype), 1e-3)
+    weights = jnp.exp(-0.5 * (distance / scale) ** 2)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def gaussian_smooth(volume, sigma: Sequence[float]):
+    """Smooths an image with a Gaussian.
+
+    Weights are renormalised at the border: what lies outside is ignored, a
+    constant stays constant, and no edge value is invented.
+
+    Args:
+        volume: ``[*spatial, channel]``.
+        sigma: standard deviation in voxels for each spatial axis; values may be
+            traced, so that a random blur needs no recompilation.
+
+    Returns:
+        An array of the same shape.
+    """
+    sizes = volume.shape[:-1]
+    matrices = [
+        gaussian_matrix(n, s, volume.dtype) for n, s in zip(sizes, sigma, strict=True)
+    ]
+    return apply_separable(volume, matrices)

@@ -1,0 +1,195 @@
+"""Where the voxels of a grid lie in the world: pure numpy, no SimpleITK.
+
+Indices and shapes are in array order (z, y, x) or (y, x); points, spacings,
+origins and directions are in millimetres and ITK's order (x, y, z) or (x, y).
+Everything is float64.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sampling grid: its number of voxels and its place in the world.
+
+    Attributes:
+        shape: voxels per axis, array order (z, y, x) or (y, x).
+        spacing: mm between voxel centres, (x, y, z) order.
+        origin: mm, (x, y, z), centre of voxel zero.
+        direction: d x d cosines as ITK has them, column k is the direction of
+            axis k of (x, y, z); given flat row-major or nested, kept flat.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    def __post_init__(self):
+        values = {
+            "shape": tuple(int(n) for n in self.shape),
+            "spacing": tuple(float(s) for s in self.spacing),
+            "origin": tuple(float(p) for p in self.origin),
+            "direction": tuple(np.asarray(self.direction, float).ravel().tolist()),
+        }
+        lengths = [len(value) for value in values.values()]
+        d = lengths[0]
+        if lengths != [d, d, d, d * d]:
+            raise ValueError(f"not a frame of {d} dimensions: {values}")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2 or 3."""
+        return len(self.shape)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """``[d, d]``: voxel offset in array order to world offset in mm."""
+        return (cosines(self) * np.asarray(self.spacing))[:, ::-1]
+
+    @property
+    def centre(self) -> np.ndarray:
+        """``[d]``: the world point (mm) in the middle of the grid."""
+        return to_world(self, (np.asarray(self.shape) - 1) / 2)
+
+
+def cosines(frame: Frame) -> np.ndarray:
+    """The direction as a ``[d, d]`` matrix, ITK's order."""
+    return np.asarray(frame.direction).reshape(frame.ndim, frame.ndim)
+
+
+def to_world(frame: Frame, index) -> np.ndarray:
+    """World points ``[..., d]`` (mm, x first) of indices ``[..., d]`` (z first)."""
+    return displacement_to_world(frame, index) + np.asarray(frame.origin)
+
+
+def to_index(frame: Frame, point) -> np.ndarray:
+    """Continuous indices ``[..., d]`` (z first) of points ``[..., d]`` (mm)."""
+    offset = np.asarray(point, np.float64) - np.asarray(frame.origin)
+    return displacement_from_world(frame, offset)
+
+
+def displacement_to_world(frame: Frame, u) -> np.ndarray:
+    """Voxel vectors ``[..., d]`` (z first) as physical vectors (mm, x first).
+
+    Physical vectors include the direction cosines, as ITK wants them.
+    """
+    return np.asarray(u, np.float64) @ frame.matrix.T
+
+
+def displacement_from_world(frame: Frame, vectors) -> np.ndarray:
+    """Physical vectors ``[..., d]`` (mm, x first) as voxel vectors (z first)."""
+    return np.asarray(vectors, np.float64) @ np.linalg.inv(frame.matrix).T
+
+
+def canonical_axes(frame: Frame) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The permutation and flips that bring the direction closest to identity.
+
+    Returns:
+        ``(permutation, flips)`` for array axes: transpose by ``permutation``,
+        then reverse each axis in ``flips``. Of equally close candidates the
+        choice depends on the resulting direction alone, so that every storage
+        order of the same voxels ends in the same one.
+    """
+    d, direction = frame.ndim, cosines(frame)
+
+    def closeness(candidate):
+        order, signs = candidate
+        result = np.round(direction[:, order] * np.asarray(signs), 6)
+        return np.trace(result), tuple(result.ravel())
+
+    order, signs = max(
+        itertools.product(
+            map(list, itertools.permutations(range(d))),
+            itertools.product((1.0, -1.0), repeat=d),
+        ),
+        key=closeness,
+    )
+    # From (x, y, z) order to array order, which is the reverse.
+    permutation = tuple(d - 1 - order[d - 1 - k] for k in range(d))
+    flips = tuple(k for k in range(d) if signs[d - 1 - k] < 0)
+    return permutation, flips
+
+
+def canonicalise(array: np.ndarray, frame: Frame) -> tuple[np.ndarray, Frame]:
+    """Reorder voxels so that the direction is the closest to identity.
+
+    No voxel moves in the world and none is interpolated.
+
+    Args:
+        array: ``[*frame.shape]``, with any trailing channel axes.
+        frame: where the voxels lie.
+
+    Returns:
+        The reordered array and its frame.
+    """
+    permutation, flips = canonical_axes(frame)
+    channels = range(frame.ndim, array.ndim)
+    array = np.flip(array.transpose(*permutation, *channels), flips)
+    return np.ascontiguousarray(array), _reordered(frame, permutation, flips)
+
+
+def _reordered(frame: Frame, permutation, flips) -> Frame:
+    d = frame.ndim
+    order = [d - 1 - permutation[d - 1 - k] for k in range(d)]
+    signs = np.asarray([-1.0 if d - 1 - k in flips else 1.0 for k in range(d)])
+    # The old index of the new voxel zero: the far end of each flipped axis.
+    first = np.zeros(d)
+    for k in flips:
+        first[permutation[k]] = frame.shape[permutation[k]] - 1
+    return Frame(
+        shape=tuple(frame.shape[k] for k in permutation),
+        spacing=tuple(frame.spacing[k] for k in order),
+        origin=tuple(to_world(frame, first)),
+        direction=cosines(frame)[:, order] * signs,
+    )
+
+
+def isotropic_frame(frame: Frame, spacing: float) -> Frame:
+    """A grid of isotropic ``spacing`` (mm) that covers the extent of ``frame``.
+
+    It keeps the direction and the centre, so that however the voxels of a
+    canonical frame were stored before, its isotropic grid is the same.
+    """
+    extent = np.asarray(frame.shape) * np.asarray(frame.spacing)[::-1]
+    # The tolerance keeps rounding from adding a voxel.
+    shape = np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int)
+    half = cosines(frame) @ (spacing * (shape - 1) / 2)[::-1]
+    return Frame(
+        shape=tuple(shape),
+        spacing=(spacing,) * frame.ndim,
+        origin=tuple(frame.centre - half),
+        direction=frame.direction,
+    )
+
+
+def rebase(frame: Frame, reference: Frame) -> tuple[Frame, np.ndarray]:
+    """``frame`` in coordinates in which ``reference`` is plain.
+
+    In the new coordinates the reference has identity direction and its centre
+    at the origin, so what is computed there doesn't depend on the pose of the
+    two images in the world.
+
+    Returns:
+        The frame in the new coordinates and the homogeneous matrix
+        ``[d + 1, d + 1]`` that maps new points to world points (mm). The
+        matrix is rigid, with a reflection where the direction has one.
+    """
+    d = frame.ndim
+    back = np.eye(d + 1)
+    back[:d, :d] = cosines(reference)
+    back[:d, d] = reference.centre
+    forth = np.linalg.inv(back[:d, :d])
+    moved = Frame(
+        shape=frame.shape,
+        spacing=frame.spacing,
+        origin=forth @ (np.asarray(frame.origin) - reference.centre),
+        direction=forth @ cosines(frame),
+    )
+    return moved, back

@@ -1,0 +1,99 @@
+"""Images on other grids, without aliasing."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io.frames import Frame, cosines
+from regnet_jax.io.images import Image, from_sitk, read_image, to_sitk
+
+_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
+
+
+def resample(
+    image: Image,
+    frame: Frame,
+    transform: sitk.Transform | None = None,
+    *,
+    interpolation: str = "linear",
+    background: float | None = None,
+) -> Image:
+    """Sample an image at the voxels of ``frame``.
+
+    Where the frame is coarser than the image, linear interpolation would fold
+    detail back as noise, so the image is smoothed first. Both grids are taken
+    as blurred by a Gaussian as wide at half height as their voxel, hence sigma
+    is ``sqrt(target**2 - source**2) / 2.355`` mm along each axis of the image.
+
+    Args:
+        image: what is sampled.
+        frame: where the result lies.
+        transform: maps points of ``frame`` to points of ``image`` (mm).
+        interpolation: ``linear``, or ``nearest`` for labels and masks, which
+            are never smoothed and keep their type.
+        background: value outside of the image; by default its minimum, and 0
+            with ``nearest``.
+
+    Returns:
+        ``[*frame.shape]``, float32 if linear, under the name of the image.
+    """
+    source = to_sitk(image.array, image.frame)
+    if interpolation == "linear":
+        source = _smooth(sitk.Cast(source, sitk.sitkFloat32), image.frame, frame)
+        if background is None:
+            background = float(image.array.min())
+    result = sitk.Resample(
+        source,
+        frame.shape[::-1],
+        transform or sitk.Transform(frame.ndim, sitk.sitkIdentity),
+        _INTERPOLATORS[interpolation],
+        frame.origin,
+        frame.spacing,
+        frame.direction,
+        background or 0.0,
+    )
+    return from_sitk(result, image.name)
+
+
+def read_mask(path, frame: Frame | None = None) -> Image:
+    """Read a mask as zeros and ones (uint8); whatever is not zero is inside.
+
+    Args:
+        path: as for ``read_image``.
+        frame: where given, the mask is brought there by nearest neighbour.
+
+    Raises:
+        InputError: as ``read_image``; and if the mask is of another dimension
+            than the frame, or nothing is inside.
+    """
+    mask = read_image(path)
+    mask = Image((mask.array != 0).astype(np.uint8), mask.frame, mask.name)
+    if frame is not None and frame.ndim != mask.frame.ndim:
+        raise InputError(
+            f"{path}: is {mask.frame.ndim}D but its image is {frame.ndim}D; give a"
+            " mask of the image"
+        )
+    if not mask.array.any():
+        raise InputError(f"{path}: is empty; give a mask with something inside")
+    if frame is not None and frame != mask.frame:
+        mask = resample(mask, frame, interpolation="nearest")
+        if not mask.array.any():
+            raise InputError(
+                f"{path}: lies outside of its image; check that the two belong together"
+            )
+    return mask
+
+
+def _smooth(source: sitk.Image, have: Frame, want: Frame) -> sitk.Image:
+    # How far apart the target's samples are along each axis of the source.
+    turn = cosines(have).T @ cosines(want)
+    spacing = np.sqrt(turn**2 @ np.square(want.spacing))
+    variance = (spacing**2 - np.square(have.spacing)) / (8 * np.log(2))
+    # Below a few percent of a voxel the smoothing is rounding of equal grids.
+    variance[variance < 1e-3 * np.square(have.spacing)] = 0.0
+    if not variance.any():
+        return source
+    smoother = sitk.DiscreteGaussianImageFilter()
+    smoother.SetVariance(variance.tolist())
+    smoother.SetMaximumKernelWidth(int(8 * np.ceil((spacing / have.spacing).max())) + 1)
+    return smoother.Execute(source)

@@ -1,0 +1,129 @@
+"""Displacements and transforms as ITK has them.
+
+Points, vectors and matrices are in mm and (x, y, z) order; a transform maps
+points of the fixed image to points of the moving image.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io.frames import Frame, to_world
+from regnet_jax.io.images import to_sitk
+from regnet_jax.io.native import quietly
+from regnet_jax.io.writing import check_suffix, write_atomically, write_image
+
+TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
+
+
+def write_displacement(path, displacement, frame: Frame) -> None:
+    """Write ``[*frame.shape, d]`` vectors (mm) as a float32 vector image.
+
+    Raises InputError as ``write_image`` does.
+    """
+    write_image(path, np.asarray(displacement, np.float32), frame)
+
+
+def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
+    """The transform ``T(x) = A(x + r(x))``.
+
+    Outside of ``frame`` the residual is zero.
+
+    Args:
+        frame: the fixed grid.
+        residual: ``r``, ``[*frame.shape, d]`` vectors (mm).
+        affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+    """
+    field = to_sitk(np.asarray(residual, np.float64), frame)
+    displacement = sitk.DisplacementFieldTransform(field)
+    # ITK applies the transform that was added last first.
+    return sitk.CompositeTransform([affine_transform(affine), displacement])
+
+
+def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
+    """``A(x + r(x)) - x`` at the voxels: ``[*frame.shape, d]`` vectors (mm).
+
+    Args are those of ``composite``, and linear interpolation of the result is
+    what the composite computes.
+    """
+    d = frame.ndim
+    affine = np.asarray(affine, np.float64)
+    grid = np.moveaxis(np.indices(frame.shape, dtype=np.float64), 0, -1)
+    points = to_world(frame, grid)
+    moved = (points + residual) @ affine[:d, :d].T + affine[:d, d]
+    return moved - points
+
+
+def affine_transform(matrix) -> sitk.AffineTransform:
+    """The SimpleITK transform of a homogeneous matrix ``[d + 1, d + 1]``."""
+    matrix = np.asarray(matrix, np.float64)
+    d = len(matrix) - 1
+    transform = sitk.AffineTransform(d)
+    transform.SetMatrix(matrix[:d, :d].ravel().tolist())
+    transform.SetTranslation(matrix[:d, d].tolist())
+    return transform
+
+
+def affine_matrix(transform: sitk.Transform, dimension: int) -> np.ndarray:
+    """The homogeneous matrix ``[d + 1, d + 1]`` of any linear transform.
+
+    Args:
+        transform: translation, rigid, similarity, affine, or composite of them.
+        dimension: ``d``, of the images.
+
+    Raises:
+        InputError: it is not linear or of another dimension.
+    """
+    if transform.GetDimension() != dimension:
+        raise InputError(
+            f"the transform is {transform.GetDimension()}D and the images are"
+            f" {dimension}D; give one of their dimension"
+        )
+    if not transform.IsLinear():
+        raise InputError(
+            "the transform is not linear; give a translation, rigid or affine one"
+        )
+    zero = np.array(transform.TransformPoint((0.0,) * dimension))
+    units = [transform.TransformPoint(unit) for unit in np.eye(dimension).tolist()]
+    matrix = np.eye(dimension + 1)
+    matrix[:-1, :-1] = (np.array(units) - zero).T
+    matrix[:-1, -1] = zero
+    return matrix
+
+
+def write_transform(path, transform: sitk.Transform) -> None:
+    """Write a transform for ``sitk.ReadTransform``, whole or not at all.
+
+    A field takes 24 bytes a voxel in .h5: 256 x 256 x 128 voxels are 201 MB,
+    written in 0.5 s and read in 1 s. As text they would be 494 MB and 17 s.
+
+    Raises:
+        InputError: unknown suffix, missing or unwritable folder.
+    """
+    check_suffix(path, TRANSFORM_SUFFIXES)
+    write_atomically(path, lambda name: sitk.WriteTransform(transform, name))
+
+
+def read_transform(path) -> sitk.Transform:
+    """Read a transform that ITK or ``write_transform`` wrote.
+
+    Raises:
+        InputError: missing, unreadable or truncated file, or not a transform.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; check the path")
+    otherwise = (
+        "is not a whole transform that ITK can read; give the .h5 of a registration"
+        " or a .tfm"
+    )
+    transform = quietly(lambda: sitk.ReadTransform(str(path)), path, otherwise)
+    if path.suffix.lower() in (".tfm", ".txt"):
+        # ITK takes a text that ends too early for whole.
+        lines = path.read_text(errors="replace").splitlines()
+        keys = [line.partition(":")[0] for line in lines]
+        if keys.count("Parameters") != keys.count("FixedParameters"):
+            raise InputError(f"{path}: {otherwise}")
+    return transform

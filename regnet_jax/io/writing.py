@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io.frames import Frame
+from regnet_jax.io.images import to_sitk
+from regnet_jax.io.native import quietly
+
+# One file each, and each holds origin, spacing and direction.
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+
+
+def write_image(path, array, frame: Frame) -> None:
+    """Write ``[*shape]`` or ``[*shape, c]`` on its frame, whole or not at all.
+
+    Args:
+        path: .nii.gz, .nii, .mha or .nrrd; all but .nii are compressed.
+        array: values in any type that ITK knows.
+        frame: where the voxels lie. NIfTI keeps it in single precision.
+
+    Raises:
+        InputError: unknown suffix, missing or unwritable folder, full disk.
+    """
+    check_suffix(path, IMAGE_SUFFIXES)
+    image = to_sitk(array, frame)
+    write_atomically(path, lambda name: sitk.WriteImage(image, name, True))
+
+
+def check_suffix(path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError unless ``path`` ends in one of ``suffixes``."""
+    if not str(path).lower().endswith(suffixes):
+        raise InputError(
+            f"{path}: has no suffix that can be written here; use"
+            f" {', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        )
+
+
+def write_atomically(path, write: Callable[[str], None]) -> None:
+    """Call ``write(name)`` on a name beside ``path``, then move it into place.
+
+    The name keeps the suffix, by which ITK picks the format. If anything goes
+    wrong the file beside is removed, ``path`` stays as it was, and InputError
+    says why.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist; create it")
+    failure = "cannot be written; check that its folder may be written"
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        quietly(lambda: write(str(temporary)), path, failure)
+        quietly(lambda: os.replace(temporary, path), path, failure)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,161 @@
+"""Figures of displacement fields: magnitudes, arrows and deformed grids.
+
+A ``displacement`` is ``[*spatial, d]`` on the fixed grid, components in array
+order (z, y, x), in mm, from fixed to moving. Images are ``[*spatial]``;
+``spacing`` and ``window`` are as in ``figures``; without ``index`` the planes
+lie where the fixed image shows most. Slices show the in-plane components;
+magnitudes count every component.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from regnet_jax.reporting import drawing
+from regnet_jax.reporting.slices import Plane, Window, as_image, auto_window, planes_of
+
+HEAT = "inferno"
+GRID_COLOUR = "#ffd24a"
+
+
+def displacement_figure(
+    displacement: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    spacing: Sequence[float],
+    window: Window | None = None,
+    index: Sequence[int] | None = None,
+    arrows: int = 22,
+) -> Figure:
+    """The fixed image, and below it the magnitude with in-plane arrows.
+
+    The colour bar runs from 0 to the largest magnitude shown. Arrows run
+    from a fixed position towards where it lies in the moving image, about
+    ``arrows`` along the longer side; they are stretched by the largest of
+    1, 2, 5, 10 ... that keeps them apart, and labelled with it.
+    """
+    displacement, fixed, planes, window = _prepare(
+        displacement, fixed, spacing, window, index
+    )
+    sizes = [np.linalg.norm(plane.take(displacement), axis=-1) for plane in planes]
+    top = max(float(np.nanmax(size)) for size in sizes) or 1.0
+    labels = ("fixed image", "displacement")
+    sheet, (above, below) = drawing.variant_sheet(planes, labels, bar=True)
+    for grey, heat, plane, size in zip(above, below, planes, sizes, strict=True):
+        drawing.show_grey(grey, plane, fixed, window)
+        drawing.annotate(grey, plane)
+        artist = drawing.show(heat, plane, size, cmap=HEAT, vmin=0.0, vmax=top)
+        draw_arrows(heat, plane, plane.in_plane(displacement), arrows)
+    drawing.colour_bar(sheet, artist, "displacement, mm")
+    return sheet.figure
+
+
+def grid_figure(
+    displacement: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    spacing: Sequence[float],
+    moving: np.ndarray | None = None,
+    window: Window | None = None,
+    index: Sequence[int] | None = None,
+    lines: int = 24,
+) -> Figure:
+    """The lines of a regular grid on the fixed image, moved by the displacement.
+
+    A line through the fixed position x is drawn at x + u(x), in the plane,
+    where the same anatomy lies in the moving image. With ``moving`` there
+    are two rows: the regular grid on the fixed image and the moved one on the
+    moving image, so that a crossing marks the same point in both. ``lines``
+    is the number of lines along the longer side.
+    """
+    displacement, fixed, planes, window = _prepare(
+        displacement, fixed, spacing, window, index
+    )
+    still = np.zeros((1,) * fixed.ndim + displacement.shape[-1:], np.float32)
+    still = np.broadcast_to(still, displacement.shape)
+    rows = [("", fixed, displacement)]
+    if moving is not None:
+        moving = as_image(moving, fixed.ndim, "moving")
+        rows = [("fixed", fixed, still), ("moving", moving, displacement)]
+    sheet, panels = drawing.variant_sheet(planes, [name for name, _, _ in rows])
+    for row, (_, image, field) in zip(panels, rows, strict=True):
+        for axes, plane in zip(row, planes, strict=True):
+            drawing.show_grey(axes, plane, image, window)
+            draw_grid(axes, plane, plane.in_plane(field), lines)
+    return sheet.figure
+
+
+def draw_arrows(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
+    """Draws in-plane arrows of ``field`` ``[rows, columns, 2]`` in mm."""
+    ys, xs = _positions(plane, count)
+    dy, dx = plane.spacing
+    sampled = field[np.ix_(ys, xs)]
+    length = np.linalg.norm(sampled, axis=-1)
+    apart = plane.size[1] * dx / max(len(xs), 1)
+    stretch = _stretch(apart, float(np.nanpercentile(length, 98)))
+    x, y = np.meshgrid(xs * dx, ys * dy)
+    keep = length * stretch > 0.15 * apart  # shorter ones would be dots
+    axes.quiver(
+        *(x[keep], y[keep], *(sampled[keep, c] * stretch for c in (1, 0))),
+        angles="xy",
+        scale_units="xy",
+        scale=1.0,
+        color="white",
+        alpha=0.85,
+        width=0.0045,
+        headwidth=3.6,
+        headlength=3.8,
+        headaxislength=3.4,
+    )
+    note = f"arrows {stretch:g}x"
+    style = {"color": "white", "fontsize": 7.5, "transform": axes.transAxes}
+    axes.text(0.97, 0.03, note, ha="right", va="bottom", **style)
+
+
+def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
+    """Draws grid lines moved by ``field`` ``[rows, columns, 2]`` in mm."""
+    ys, xs = _positions(plane, count)
+    dy, dx = plane.spacing
+    y = np.arange(plane.size[0])[:, None] * dy + field[..., 0]
+    x = np.arange(plane.size[1])[None, :] * dx + field[..., 1]
+    points = np.stack([x, y], axis=-1)
+    segments = [points[i] for i in ys] + [points[:, j] for j in xs]
+    axes.add_collection(
+        LineCollection(segments, colors=GRID_COLOUR, linewidths=0.7, alpha=0.85),
+        autolim=False,
+    )
+
+
+def _positions(plane: Plane, count: int):
+    """Indices of about ``count`` rows and columns along the longer side, in mm."""
+    edges = [n * s for n, s in zip(plane.size, plane.spacing, strict=True)]
+    step = max(edges) / count
+    result = []
+    for edge, n, s in zip(edges, plane.size, plane.spacing, strict=True):
+        number = min(max(round(edge / step), 1), n)
+        at = (np.arange(number) + 0.5) * edge / number / s - 0.5
+        result.append(np.unique(np.clip(np.round(at).astype(int), 0, n - 1)))
+    return result
+
+
+def _stretch(apart: float, longest: float) -> float:
+    """The largest of 1, 2, 5, 10 ... that keeps arrows within 1.5 steps."""
+    choices = (1, 2, 5, 10, 20, 50, 100)
+    fitting = [c for c in choices if c * longest <= 1.5 * apart]
+    return float(fitting[-1]) if fitting and longest > 1e-6 else 1.0
+
+
+def _prepare(displacement, fixed, spacing, window, index):
+    """A field and its fixed image, the planes and the window to draw them in."""
+    fixed = as_image(fixed, len(spacing), "fixed")
+    displacement = np.asarray(displacement)
+    if displacement.shape != (*fixed.shape, fixed.ndim):
+        raise ValueError(
+            f"a displacement of shape {displacement.shape} does not lie on the "
+            f"grid {fixed.shape} of the fixed image"
+        )
+    window = auto_window(fixed) if window is None else tuple(window)
+    return displacement, fixed, planes_of(fixed, spacing, window, index), window

@@ -1,0 +1,119 @@
+"""One HTML file that holds the whole report: no network, no other file.
+
+Text is escaped by the template, figures and viewer sheets are data URIs, and
+a content security policy forbids the page to load anything else.
+"""
+
+import base64
+import functools
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+import regnet_jax
+from regnet_jax.errors import InputError
+from regnet_jax.reporting.viewer import ViewerData
+
+DPI = 110
+_GREY = 16  # the channels of the ink differ by less
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    summary: Sequence[Sequence[object]] = (),
+    tables: Sequence[tuple[str, Sequence[object], Sequence[Sequence[object]]]] = (),
+    figures: Sequence[tuple[str, str, Figure]] = (),
+    slices: ViewerData | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Writes a self-contained HTML report and returns its path.
+
+    ``summary`` is the row of headline numbers, (label, value) or (label,
+    value, detail); ``notes`` are remarks shown under it. ``slices`` comes
+    from ``viewer_data`` and adds the interactive viewer. ``figures`` are
+    (title, caption, figure); ``tables`` are (title, header, rows) with as
+    many cells in a row as in the header, which may be empty. The file
+    appears complete or not at all; ``InputError`` says why it could not.
+    """
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            summary=[(*map(str, row), "")[:3] for row in summary],
+            notes=[str(note) for note in notes],
+            viewer=slices,
+            figures=[(name, text, *encode_figure(f)) for name, text, f in figures],
+            tables=[
+                (name, head, [[_cell(value) for value in row] for row in rows])
+                for name, head, rows in tables
+            ],
+            version=regnet_jax.__version__,
+        )
+    )
+    return _write_whole(Path(path), page)
+
+
+def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
+    """A figure as the data URI of a PNG, with its width and height in pixels.
+
+    A figure without colour is stored with one channel of grey, at half the
+    size.
+    """
+    raw = io.BytesIO()
+    figure.savefig(raw, format="rgba", dpi=dpi)
+    width, height = (int(edge) for edge in figure.get_size_inches() * dpi)
+    pixels = np.frombuffer(raw.getvalue(), np.uint8).reshape(height, width, 4)
+    image = Image.fromarray(pixels)
+    if np.ptp(pixels[..., :3], axis=-1).max() <= _GREY:
+        image = image.convert("LA")
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    text = base64.b64encode(png.getvalue()).decode()
+    return f"data:image/png;base64,{text}", width, height
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    """The text of a cell and whether it is a number, to be set to the right."""
+    text = str(value)
+    try:
+        float(text.rstrip(" %sm").replace(",", ""))
+    except ValueError:
+        return text, False
+    return text, True
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("regnet_jax.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _write_whole(path: Path, text: str) -> Path:
+    """Writes beside ``path`` and renames, so that nobody sees half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write the report {path}: {reason}; choose a folder that "
+            "exists and can be written"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,169 @@
+"""Batches of artificial pairs: volume, deformation, windows, noise, targets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.synthesis.chest import chest
+from regnet_jax.synthesis.peaks import FAMILIES, choose_family, peak_field
+from regnet_jax.synthesis.sampling import displacement_class, draw_positions
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What is drawn, and which part of it a network sees.
+
+    Attributes:
+        shape: spatial shape of the volumes, 2D or 3D.
+        spacing: isotropic voxel size, mm.
+        families: names in ``regnet_jax.synthesis.peaks.FAMILIES``, equally often.
+        limits: upper limits of the displacement classes that are balanced, mm;
+            a single limit draws windows uniformly.
+        noise_fixed: sigma of the noise on the deformed image, HU.
+        noise_moving: sigma of the noise on the moving image, HU. The original
+            has none there.
+        windows: windows cut from each pair.
+        window: voxels of a window on each axis.
+        margin: voxels from the edge of a window to the first target.
+        stride: voxels between targets.
+    """
+
+    shape: tuple[int, ...]
+    spacing: float
+    families: tuple[str, ...]
+    limits: tuple[float, ...]
+    noise_fixed: float
+    noise_moving: float
+    windows: int
+    window: int
+    margin: int
+    stride: int
+
+
+class Pairs(NamedTuple):
+    """Windows of artificial pairs.
+
+    Attributes:
+        fixed: ``[..., *window, 1]``, HU; the moving image deformed.
+        moving: ``[..., *window, 1]``, HU.
+        displacement: ``[..., *targets, d]``, voxels, fixed to moving.
+        weight: ``[..., *targets, 1]``, 1 where the target is to be learned.
+    """
+
+    fixed: jax.Array
+    moving: jax.Array
+    displacement: jax.Array
+    weight: jax.Array
+
+
+def make_pair(volume, displacement):
+    """The fixed image that a field and a moving image make.
+
+    Args:
+        volume: ``[*spatial, channel]``, the moving image.
+        displacement: ``[*spatial, d]``, voxels, fixed to moving.
+
+    Returns:
+        ``[*spatial, channel]``: ``fixed(x) = volume(x + displacement(x))``.
+    """
+    grid = identity_grid(displacement.shape[:-1])
+    return sample(volume, grid + displacement)
+
+
+def add_noise(key, image, sigma: float):
+    """Gaussian noise, as the 2017 recipe puts on the deformed image.
+
+    Args:
+        key: random key.
+        image: any shape, HU.
+        sigma: standard deviation, HU; 0 leaves the image and costs nothing.
+
+    Returns:
+        An array like the image.
+    """
+    return image + sigma * jax.random.normal(key, image.shape) if sigma else image
+
+
+def _window(array, start, size):
+    """Cuts ``[size, ..., channel]`` from ``[*spatial, channel]``."""
+    dimensions = array.ndim - 1
+    starts = (*(start[axis] for axis in range(dimensions)), 0)
+    return jax.lax.dynamic_slice(array, starts, (size,) * dimensions + array.shape[-1:])
+
+
+def _cut(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
+    """One window: only what it shows is warped."""
+    fixed_key, moving_key = jax.random.split(key)
+    dimensions = volume.ndim - 1
+    displacement = _window(deformation.displacement, start, config.window)
+    weight = _window(
+        deformation.area[..., None].astype(jnp.float32), start, config.window
+    )
+    corner = start.astype(jnp.float32).reshape((1,) * dimensions + (-1,))
+    grid = identity_grid(displacement.shape[:-1]) + corner
+    fixed = sample(volume, grid + displacement)
+    moving = _window(volume, start, config.window)
+    fixed = add_noise(fixed_key, fixed, config.noise_fixed)
+    moving = add_noise(moving_key, moving, config.noise_moving)
+    targets = slice(config.margin, config.window - config.margin, config.stride)
+    at_targets = (targets,) * dimensions
+    return Pairs(fixed, moving, displacement[at_targets], weight[at_targets])
+
+
+def _starts(key, deformation, config: GeneratorConfig):
+    """Corners of the windows, balanced by the class at the windows' centres."""
+    dimensions = len(config.shape)
+    half = config.window // 2
+    centres = tuple(slice(half, half + n - config.window + 1) for n in config.shape)
+    classes = displacement_class(
+        deformation.displacement[centres] * config.spacing,
+        config.limits,
+        jnp.all if dimensions == 3 else jnp.any,
+    )
+    return draw_positions(
+        key,
+        classes,
+        deformation.area[centres],
+        config.windows,
+        number_of_classes=len(config.limits),
+    )
+
+
+def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
+    """Builds the function that draws one pair and cuts its windows.
+
+    Args:
+        config: static; the function is pure in its key.
+
+    Returns:
+        ``generate(key) -> Pairs`` with a leading axis of ``config.windows``.
+        ``jax.vmap`` over keys gives a batch.
+
+    Raises:
+        ValueError: if the volume is smaller than a window.
+    """
+    if min(config.shape) < config.window:
+        raise ValueError(
+            f"a window of {config.window} voxels does not fit into {config.shape}"
+        )
+    families = [FAMILIES[name] for name in config.families]
+
+    def generate(key) -> Pairs:
+        volume_key, family_key, field_key, start_key, noise_key = jax.random.split(
+            key, 5
+        )
+        volume = chest(volume_key, config.shape, spacing=config.spacing)
+        family = choose_family(family_key, families)
+        deformation = peak_field(
+            field_key, config.shape, family, spacing=config.spacing
+        )
+        starts = _starts(start_key, deformation, config)
+        keys = jax.random.split(noise_key, config.windows)
+        cut = jax.vmap(lambda k, s: _cut(k, volume, deformation, s, config))
+        return cut(keys, starts)
+
+    return generate

@@ -1,0 +1,63 @@
+"""Smooth random scalar fields and the tubes that two of them cut out."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry.bspline import bspline_field, control_points
+
+# Standard deviation of a cubic B-spline field of unit normal coefficients, for one
+# axis, on average over the positions between two knots.
+_AXIS_DEVIATION = 0.479**0.5
+
+
+def smooth_noise(key, shape: Sequence[int], textures: Mapping[str, tuple]):
+    """Random fields with given correlation lengths.
+
+    All are drawn at once: compiling a random generator costs more than running it.
+
+    Args:
+        key: random key.
+        shape: spatial shape.
+        textures: name -> (distance of the B-spline control points in voxels, number
+            of independent fields).
+
+    Returns:
+        Name -> ``[*shape, number]`` with mean 0 and variance near 1.
+    """
+    grids = {
+        name: (*(control_points(n, scale) for n in shape), number)
+        for name, (scale, number) in textures.items()
+    }
+    ends = list(itertools.accumulate(math.prod(grid) for grid in grids.values()))
+    values = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    unit = _AXIS_DEVIATION ** len(shape)
+    fields = {}
+    for (name, grid), value in zip(grids.items(), values, strict=True):
+        scale = [textures[name][0]] * len(shape)
+        fields[name] = bspline_field(value.reshape(grid) / unit, shape, scale)
+    return fields
+
+
+def tubes(noise, scale: float, radius):
+    """A network of branching tubes: where two smooth noise fields vanish together.
+
+    The zero set of a smooth field is a surface and two surfaces meet in curves, so
+    the network needs no loop and no tree to be drawn; in a slice it shows as dots
+    and streaks, as vessels do.
+
+    Args:
+        noise: ``[*shape, 2]``, from ``smooth_noise``.
+        scale: distance of the noise's control points in voxels, which is near half
+            the distance of neighbouring tubes.
+        radius: about the radius of the tubes in voxels, a number or ``[*shape]``.
+
+    Returns:
+        ``[*shape]`` in [0, 1], one on the centre lines.
+    """
+    # The fields change by about 1.2 over one control-point distance.
+    width = 1.2 * radius / scale
+    return jnp.exp(-0.5 * jnp.sum(noise**2, axis=-1) / width**2)

@@ -1,0 +1,155 @@
+"""The displacement fields of RegNet 2017: smoothed random peaks.
+
+Source: Sokooti et al., "Nonrigid image registration using multi-scale 3D
+convolutional neural networks", MICCAI 2017, section 2.3.
+
+The original draws peaks into an empty image and filters it. A Gaussian-filtered
+peak is a Gaussian, and that is a product of one function for each axis, so the
+whole field is one matrix product here, exact at any distance from the border.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PEAKS = 100
+# Peaks that are zero, so that zero displacement is represented.
+ZERO_PEAKS = 2
+# Positions tried for peaks that must keep their distance; a volume that has no
+# room for more is full long before.
+_TRIALS = 2000
+
+
+class PeakFamily(NamedTuple):
+    """What sets one family of fields apart; every entry in millimetres."""
+
+    amplitude: float
+    sigma: float
+    border: float = 33.0
+    separation: float = 0.0
+    area: float = float("inf")
+
+
+FAMILIES = {
+    "low": PeakFamily(amplitude=20.0, sigma=35.0),
+    "medium": PeakFamily(amplitude=15.0, sigma=25.0),
+    "high": PeakFamily(amplitude=15.0, sigma=20.0, separation=40.0, area=20.0),
+}
+
+
+class Deformation(NamedTuple):
+    """A field and where it is to be learned from.
+
+    Attributes:
+        displacement: ``[*spatial, d]``, voxels, fixed to moving.
+        area: ``[*spatial]``, true where the family trains.
+    """
+
+    displacement: jax.Array
+    area: jax.Array
+
+
+def _positions(key, shape, border, separation):
+    """Integer peak positions ``[PEAKS, d]`` and which of them exist.
+
+    Uniform positions are tried in turn and kept when they lie outside the cubes
+    around all those kept before. This is the law of the original, which draws
+    from the voxels that no cube covers.
+    """
+    size = jnp.asarray(shape)[None]
+    # A volume with no room inside the border keeps its middle voxel.
+    low = jnp.minimum(jnp.ceil(border).astype(jnp.int32), (size - 1) // 2)
+    trials = jax.random.randint(key, (_TRIALS, len(shape)), low, size - low)
+
+    def attempt(state, trial):
+        kept, count = state
+        distance = jnp.max(jnp.abs(kept - trial[None]), axis=-1)
+        taken = jnp.arange(PEAKS) < count
+        free = jnp.all(~taken | (distance >= separation)) & (count < PEAKS)
+        kept = jnp.where(free, kept.at[count].set(trial), kept)
+        return (kept, count + free), None
+
+    start = (jnp.zeros((PEAKS, len(shape)), trials.dtype), jnp.int32(0))
+    (kept, count), _ = jax.lax.scan(attempt, start, trials)
+    return kept, jnp.arange(PEAKS) < count
+
+
+def _sum_of_products(bases, amplitudes):
+    """``sum_k amplitudes[k, c] * prod_a bases[a][x_a, k]`` as one matrix product."""
+    leading = bases[0]
+    for basis in bases[1:-1]:
+        leading = leading[..., None, :] * basis.reshape(
+            (1,) * (leading.ndim - 1) + basis.shape
+        )
+    last = bases[-1].T[:, :, None] * amplitudes[:, None, :]
+    return jnp.tensordot(leading, last, axes=1, precision=jax.lax.Precision.HIGHEST)
+
+
+def _rescale_lobes(field, highest, lowest):
+    """Stretches what is above and below zero to the given extremes, separately.
+
+    Scaling both lobes together would shift the field and leave little near zero.
+    """
+    axes = tuple(range(field.ndim - 1))
+    top, bottom = jnp.max(field, axis=axes), jnp.min(field, axis=axes)
+    up = jnp.where(top > 0, highest / jnp.where(top > 0, top, 1.0), 0.0)
+    down = jnp.where(bottom < 0, lowest / jnp.where(bottom < 0, bottom, 1.0), 0.0)
+    shape = (1,) * len(axes) + (-1,)
+    return field * jnp.where(field > 0, up.reshape(shape), down.reshape(shape))
+
+
+def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float):
+    """Draws a field of one of the 2017 families.
+
+    A hundred peaks, each component uniform in +-amplitude, the first two zero, none
+    within the border; each component smoothed by a Gaussian; its positive lobe
+    rescaled so that the maximum is the largest drawn peak, the negative lobe
+    likewise. The high-frequency family keeps peaks apart and trains near them.
+
+    Args:
+        key: random key.
+        shape: spatial shape, 2D or 3D. In 2D the field is in the plane.
+        family: its entries may be traced, so that one compiled function serves all
+            families; see ``choose_family``.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``.
+    """
+    position_key, amplitude_key = jax.random.split(key)
+    family = jax.tree.map(lambda mm: mm / spacing, family)
+    dimensions = len(shape)
+    position, exists = _positions(position_key, shape, family.border, family.separation)
+    exists &= jnp.ones(PEAKS, bool).at[:ZERO_PEAKS].set(False)
+    peaks = family.amplitude * jax.random.uniform(
+        amplitude_key, (PEAKS, dimensions), minval=-1.0, maxval=1.0
+    )
+    peaks = jnp.where(exists[:, None], peaks, 0.0)
+    offsets = [
+        jnp.arange(n, dtype=jnp.float32)[:, None] - position[None, :, axis]
+        for axis, n in enumerate(shape)
+    ]
+    smooth = _sum_of_products(
+        [jnp.exp(-0.5 * (o / family.sigma) ** 2) for o in offsets], peaks
+    )
+    highest = jnp.maximum(jnp.max(peaks, axis=0), 0.0)
+    lowest = jnp.minimum(jnp.min(peaks, axis=0), 0.0)
+    near = [(jnp.abs(o) <= family.area).astype(jnp.float32) for o in offsets]
+    covered = _sum_of_products(near, jnp.ones((PEAKS, 1)))[..., 0] > 0
+    return Deformation(_rescale_lobes(smooth, highest, lowest), covered)
+
+
+def choose_family(key, families: Sequence[PeakFamily]) -> PeakFamily:
+    """Draws one of several families, with equal chances.
+
+    Args:
+        key: random key.
+        families: the choices.
+
+    Returns:
+        A family of traced numbers.
+    """
+    index = jax.random.randint(key, (), 0, len(families))
+    return jax.tree.map(lambda *values: jnp.asarray(values)[index], *families)

@@ -1,0 +1,1 @@
+"""Training on artificial deformations: losses, step, checkpoints, loop."""

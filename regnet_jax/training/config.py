@@ -1,0 +1,143 @@
+"""The description of a training run: a frozen dataclass, its JSON and overrides."""
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Sequence
+
+from regnet_jax.errors import InputError
+from regnet_jax.synthesis.generator import GeneratorConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything a training run depends on.
+
+    Attributes:
+        name: of the experiment.
+        model: name in ``regnet_jax.models.registry``.
+        data: the artificial pairs.
+        pairs: artificial pairs in a step, over all devices.
+        steps: length of the run and of the learning-rate schedule.
+        learning_rate: highest rate of Adam.
+        warmup: steps of linear growth to it; a cosine decay follows.
+        final_rate: rate at the end, as a part of the highest; 1 keeps it constant.
+        seed: of weights and pairs. Held-out pairs have a stream of their own.
+        save_every: steps between checkpoints.
+        evaluate_every: steps between evaluations on held-out pairs.
+        evaluation_pairs: held-out pairs of each family.
+    """
+
+    name: str
+    model: str
+    data: GeneratorConfig
+    pairs: int
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    final_rate: float = 0.02
+    seed: int = 0
+    save_every: int = 100
+    evaluate_every: int = 500
+    evaluation_pairs: int = 8
+
+
+def to_json(config: ExperimentConfig) -> str:
+    """The config as text, which ``from_json`` reads back.
+
+    Args:
+        config: any experiment.
+
+    Returns:
+        JSON with every value written out.
+    """
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> ExperimentConfig:
+    """The config that ``to_json`` wrote.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        InputError: if the text is no such config.
+    """
+    try:
+        return _build(ExperimentConfig, json.loads(text))
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"this is not the config of an experiment: {error}") from error
+
+
+def _build(cls, values: dict):
+    types = typing.get_type_hints(cls)
+    fields = {
+        name: _build(types[name], value)
+        if dataclasses.is_dataclass(types[name])
+        else (tuple(value) if isinstance(value, list) else value)
+        for name, value in values.items()
+    }
+    return cls(**fields)
+
+
+def override(config: ExperimentConfig, assignments: Sequence[str]) -> ExperimentConfig:
+    """Changes values by ``key=value``, with dots into the parts of a config.
+
+    Args:
+        config: what to start from.
+        assignments: for example ``["steps=100", "data.families=low,high"]``.
+
+    Returns:
+        The changed config.
+
+    Raises:
+        InputError: for an unknown key, or a value of another type.
+    """
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise InputError(f"--override {assignment}: write KEY=VALUE")
+        config = _replace(config, key.split("."), value, assignment)
+    return config
+
+
+def _replace(config, path, value, assignment):
+    names = [field.name for field in dataclasses.fields(config)]
+    if path[0] not in names:
+        raise InputError(
+            f"--override {assignment}: no key {path[0]!r}; there are {', '.join(names)}"
+        )
+    old = getattr(config, path[0])
+    if dataclasses.is_dataclass(old) != (len(path) > 1):
+        raise InputError(
+            f"--override {assignment}: {path[0]!r} is "
+            + ("a group; name one of its keys" if len(path) == 1 else "no group")
+        )
+    if len(path) > 1:
+        new = _replace(old, path[1:], value, assignment)
+    else:
+        annotation = typing.get_type_hints(type(config))[path[0]]
+        new = _parse(annotation, value, assignment)
+    return dataclasses.replace(config, **{path[0]: new})
+
+
+def _parse(annotation, value: str, assignment: str):
+    """A string as the annotated type; a tuple is a list with commas."""
+    try:
+        if typing.get_origin(annotation) is tuple:
+            element = typing.get_args(annotation)[0]
+            return tuple(_scalar(element, part) for part in value.split(","))
+        return _scalar(annotation, value)
+    except ValueError as error:
+        raise InputError(f"--override {assignment}: {error}") from error
+
+
+def _scalar(kind, value: str):
+    number = kind(value)
+    if kind is float and math.isnan(number):
+        raise ValueError("not a number")
+    return number

@@ -1,0 +1,10 @@
+"""Strict numerics for every test: nothing broadcasts or promotes by accident."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
