@@ -1,0 +1,5 @@
+"""Networks that look at two images and predict a displacement field."""
+
+from regnet_jax.models.registry import MODELS, make_model
+
+__all__ = ["MODELS", "make_model"]

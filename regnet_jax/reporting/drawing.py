@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from regnet_jax.reporting.slices import Plane
 
-INK = "#7b7f87"
-_HALO = [withStroke(linewidth=1.5, foreground=(0, 0, 0, 0.6))]
+INK = "#80848c"
+_SHADE = {"boxstyle": "round,pad=0.2", "facecolor": (0, 0, 0, 0.5), "edgecolor": "none"}
 _GAP = 0.07  # inches
-_LINE = 0.27  # a line of text
+_LINE = 0.29  # a line of text
+_EDGE = 0.03  # keeps the hairline of a panel on the page
 _BAR = 0.95  # a colour bar with its labels
 
 
@@ -51,7 +51,8 @@ def panel_sheet(
     """
     left = _LINE if row_labels else 0.0
     right = _BAR if bar else 0.0
-    top = _LINE if column_labels else 0.04
+    top = _LINE if column_labels else _EDGE
+    footer = max(footer, _EDGE)
     free = width - left - right - _GAP * (len(widths) - 1)
     tall = max_height - top - footer - _GAP * (len(heights) - 1)
     unit = min(free / sum(widths), tall / sum(heights))
@@ -107,7 +108,7 @@ def show(axes: Axes, plane: Plane, pixels: np.ndarray, **options):
         origin=plane.origin,
         extent=plane.extent,
         aspect="auto",  # the panel itself has the shape of the plane
-        **{"interpolation": "nearest", **options},
+        **{"interpolation": "auto", **options},
     )
     axes.set_xlim(plane.extent[:2])
     axes.set_ylim(plane.extent[2:])
@@ -132,15 +133,20 @@ def annotate(axes: Axes, plane: Plane) -> None:
     width = plane.size[1] * plane.spacing[1]
     length = _round_length(width / 4)
     x0, y = 0.04, 0.045
-    style = {"color": "white", "path_effects": _HALO, "transform": axes.transAxes}
-    axes.plot([x0, x0 + length / width], [y, y], linewidth=2, clip_on=False, **style)
-    text = {"fontsize": 7.5, **style}
-    axes.text(x0, y + 0.025, f"{length:g} mm", ha="left", va="bottom", **text)
-    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    style = {"color": "white", "linewidth": 2, "transform": axes.transAxes}
+    axes.plot([x0, x0 + length / width], [y, y], clip_on=False, **style)
+    write(axes, x0 + 0.01, y + 0.03, f"{length:g} mm", ha="left", va="bottom")
+    places = ((0.025, 0.5), (0.975, 0.5), (0.5, 0.97), (0.5, 0.03))
     aligned = (("left", "center"), ("right", "center"))
     aligned += (("center", "top"), ("center", "bottom"))
     for letter, place, (ha, va) in zip(plane.edges, places, aligned, strict=False):
-        axes.text(*place, letter, ha=ha, va=va, **text)
+        write(axes, *place, letter, ha=ha, va=va)
+
+
+def write(axes: Axes, x: float, y: float, text: str, **alignment) -> None:
+    """Writes on an image, shaded so that it reads; x and y are parts of the panel."""
+    style = {"color": "white", "fontsize": 7.5, "bbox": _SHADE}
+    axes.text(x, y, text, transform=axes.transAxes, **style, **alignment)
 
 
 def colour_bar(sheet: Sheet, artist: ScalarMappable, label: str, **options):
@@ -152,8 +158,8 @@ def colour_bar(sheet: Sheet, artist: ScalarMappable, label: str, **options):
 
 def ink_bar(bar, label: str) -> None:
     """Labels a colour bar in the ink of the page."""
-    bar.set_label(label, color=INK, fontsize=9)
-    bar.ax.tick_params(colors=INK, labelsize=8, which="both")
+    bar.set_label(label, color=INK, fontsize=10)
+    bar.ax.tick_params(colors=INK, labelsize=9, which="both")
     bar.outline.set_visible(False)
 
 
@@ -171,7 +177,7 @@ def _bare(axes: Axes) -> None:
 
 
 def _label(panels: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
-    style = {"color": INK, "fontsize": 9.5}
+    style = {"color": INK, "fontsize": 10.5}
     for axes, text in zip(panels[:, 0], rows, strict=False):
         axes.set_ylabel(text, labelpad=3, **style)
     for axes, text in zip(panels[0], columns, strict=False):

@@ -41,7 +41,7 @@ def family_figure(
         [1.0, 1.0],
         column_labels=[f"{n} (max. {sizes[n].max():.1f} mm)" for n in fields],
         bar=shared_scale,
-        footer=0.0 if shared_scale else 0.55,
+        footer=0.0 if shared_scale else 0.65,
     )
     for (above, below), name in zip(sheet.panels.T, fields, strict=True):
         image = _deformed(background, name, fields[name], plane)

@@ -42,13 +42,17 @@ def displacement_figure(
     )
     sizes = [np.linalg.norm(plane.take(displacement), axis=-1) for plane in planes]
     top = max(float(np.nanmax(size)) for size in sizes) or 1.0
-    labels = ("fixed image", "displacement")
+    fields = [plane.in_plane(displacement) for plane in planes]
+    stretch = _stretch(planes, fields, arrows)
+    labels = ("fixed image", f"arrows {stretch:g}x" if stretch > 1 else "displacement")
     sheet, (above, below) = drawing.variant_sheet(planes, labels, bar=True)
-    for grey, heat, plane, size in zip(above, below, planes, sizes, strict=True):
+    for grey, heat, plane, field, size in zip(
+        above, below, planes, fields, sizes, strict=True
+    ):
         drawing.show_grey(grey, plane, fixed, window)
         drawing.annotate(grey, plane)
         artist = drawing.show(heat, plane, size, cmap=HEAT, vmin=0.0, vmax=top)
-        draw_arrows(heat, plane, plane.in_plane(displacement), arrows)
+        draw_arrows(heat, plane, field, arrows, stretch)
     drawing.colour_bar(sheet, artist, "displacement, mm")
     return sheet.figure
 
@@ -88,15 +92,16 @@ def grid_figure(
     return sheet.figure
 
 
-def draw_arrows(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
+def draw_arrows(
+    axes: Axes, plane: Plane, field: np.ndarray, count: int, stretch: float
+) -> None:
     """Draws in-plane arrows of ``field`` ``[rows, columns, 2]`` in mm."""
     ys, xs = _positions(plane, count)
     dy, dx = plane.spacing
     sampled = field[np.ix_(ys, xs)]
-    length = np.linalg.norm(sampled, axis=-1)
-    apart = plane.size[1] * dx / max(len(xs), 1)
-    stretch = _stretch(apart, float(np.nanpercentile(length, 98)))
+    apart = plane.size[1] * dx / len(xs)
     x, y = np.meshgrid(xs * dx, ys * dy)
+    length = np.linalg.norm(sampled, axis=-1)
     keep = length * stretch > 0.15 * apart  # shorter ones would be dots
     axes.quiver(
         *(x[keep], y[keep], *(sampled[keep, c] * stretch for c in (1, 0))),
@@ -105,14 +110,12 @@ def draw_arrows(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None
         scale=1.0,
         color="white",
         alpha=0.85,
-        width=0.0045,
+        units="inches",
+        width=0.016,
         headwidth=3.6,
         headlength=3.8,
         headaxislength=3.4,
     )
-    note = f"arrows {stretch:g}x"
-    style = {"color": "white", "fontsize": 7.5, "transform": axes.transAxes}
-    axes.text(0.97, 0.03, note, ha="right", va="bottom", **style)
 
 
 def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
@@ -141,10 +144,15 @@ def _positions(plane: Plane, count: int):
     return result
 
 
-def _stretch(apart: float, longest: float) -> float:
-    """The largest of 1, 2, 5, 10 ... that keeps arrows within 1.5 steps."""
-    choices = (1, 2, 5, 10, 20, 50, 100)
-    fitting = [c for c in choices if c * longest <= 1.5 * apart]
+def _stretch(planes: Sequence[Plane], fields, count: int) -> float:
+    """The largest of 1, 2, 5, 10 ... that keeps arrows within 2.2 steps of theirs."""
+    longest = 0.0  # in steps
+    for plane, field in zip(planes, fields, strict=True):
+        ys, xs = _positions(plane, count)
+        length = np.linalg.norm(field[np.ix_(ys, xs)], axis=-1)
+        apart = plane.size[1] * plane.spacing[1] / len(xs)
+        longest = max(longest, float(np.nanpercentile(length, 98)) / apart)
+    fitting = [c for c in (1, 2, 5, 10, 20, 50, 100) if c * longest <= 2.2]
     return float(fitting[-1]) if fitting and longest > 1e-6 else 1.0
 
 

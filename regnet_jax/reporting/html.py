@@ -52,10 +52,7 @@ def write_report(
             notes=[str(note) for note in notes],
             viewer=slices,
             figures=[(name, text, *encode_figure(f)) for name, text, f in figures],
-            tables=[
-                (name, head, [[_cell(value) for value in row] for row in rows])
-                for name, head, rows in tables
-            ],
+            tables=[_table(*table) for table in tables],
             version=regnet_jax.__version__,
         )
     )
@@ -69,26 +66,33 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
     size.
     """
     raw = io.BytesIO()
-    figure.savefig(raw, format="rgba", dpi=dpi)
-    width, height = (int(edge) for edge in figure.get_size_inches() * dpi)
-    pixels = np.frombuffer(raw.getvalue(), np.uint8).reshape(height, width, 4)
-    image = Image.fromarray(pixels)
-    if np.ptp(pixels[..., :3], axis=-1).max() <= _GREY:
+    figure.savefig(raw, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
+    image = Image.open(raw)
+    if np.ptp(np.asarray(image)[..., :3], axis=-1).max() <= _GREY:
         image = image.convert("LA")
     png = io.BytesIO()
     image.save(png, "PNG")
     text = base64.b64encode(png.getvalue()).decode()
-    return f"data:image/png;base64,{text}", width, height
+    return f"data:image/png;base64,{text}", *image.size
 
 
-def _cell(value: object) -> tuple[str, bool]:
-    """The text of a cell and whether it is a number, to be set to the right."""
-    text = str(value)
+def _table(name: str, head: Sequence[object], rows: Sequence[Sequence[object]]):
+    """A table as text, and for each column whether numbers fill it."""
+    rows = [[str(value) for value in row] for row in rows]
+    columns = list(zip(*rows, strict=True))
+    numeric = [all(_is_number(text) for text in column) for column in columns]
+    head = [str(cell) for cell in head]
+    return name, head, rows, numeric or [False] * len(head)
+
+
+def _is_number(text: str) -> bool:
+    if text in ("n/a", ""):
+        return True
     try:
-        float(text.rstrip(" %sm").replace(",", ""))
+        float(text.lstrip("< ").rstrip(" %sm").replace(",", ""))
     except ValueError:
-        return text, False
-    return text, True
+        return False
+    return True
 
 
 @functools.cache

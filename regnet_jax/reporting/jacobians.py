@@ -41,7 +41,9 @@ def jacobian_figure(
     sheet, (row,) = drawing.variant_sheet(planes, ("",), bar=True, footer=footer)
     for axes, plane, pixels in zip(row, planes, slices, strict=True):
         masked = np.ma.masked_less_equal(pixels, 0.0)
-        artist = drawing.show(axes, plane, masked, cmap=cmap, norm=norm)
+        artist = drawing.show(
+            axes, plane, masked, cmap=cmap, norm=norm, interpolation="nearest"
+        )
         drawing.frame(axes)
     bar = drawing.colour_bar(sheet, artist, "Jacobian determinant", extend="both")
     _plain_log_ticks(bar, reach)

@@ -92,7 +92,8 @@ def report_tables(report: Mapping) -> list[Table]:
     tables.append(("Model", (), _text_rows(model)))
     rest = {k: v for k, v in report.items() if k not in _OWN_PLACE}
     tables.append(("Parameters", (), _text_rows(rest)))
-    tables.append(("Versions", (), _text_rows(_mapping(report, "versions"))))
+    versions = flatten(_mapping(report, "versions"))
+    tables.append(("Versions", (), [(k, format_number(v)) for k, v in versions]))
     return [table for table in tables if table[2]]
 
 
@@ -124,7 +125,7 @@ def _similarity_card(report: Mapping) -> Row:
         return ()
     name = next((n for n in _METRICS if n in both), both[0])
     change = f"{format_number(before[name])} → {format_number(after[name])}"
-    return ("Similarity", change, f"{_METRICS.get(name, name)}, before → after")
+    return ("Similarity before → after", change, _METRICS.get(name, _words(name)))
 
 
 def _similarity_table(report: Mapping) -> Table:

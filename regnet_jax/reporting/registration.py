@@ -117,16 +117,22 @@ def _field_figures(images, displacement, determinant, view: dict):
             ),
         ]
     if determinant is not None:
-        figures.append(
-            (
-                "Jacobian determinant",
-                "Local change of volume from fixed to moving: red where the "
-                "moving image is larger, blue where it is smaller, green where "
-                "the field folds. The planes pass through the smallest value.",
-                jacobian_figure(determinant, spacing=view["spacing"]),
-            )
-        )
+        figures.append(_jacobian_entry(determinant, view))
     return figures
+
+
+def _jacobian_entry(determinant: np.ndarray, view: dict) -> tuple[str, str, Figure]:
+    """The Jacobian at the planes of the other figures, or through the worst fold."""
+    folds = bool((np.asarray(determinant) <= 0).any())
+    caption = (
+        "Local change of volume from fixed to moving: red where the moving image "
+        "is larger, blue where it is smaller."
+    )
+    if folds:
+        caption += " The field folds where it is green; the worst fold is shown."
+    index = None if folds else view["index"]
+    figure = jacobian_figure(determinant, spacing=view["spacing"], index=index)
+    return "Jacobian determinant", caption, figure
 
 
 def _magnitude(displacement: np.ndarray | None) -> np.ndarray | None:

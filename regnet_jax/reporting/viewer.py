@@ -59,7 +59,7 @@ def viewer_data(
     index: Sequence[int] | None = None,
     names: Mapping[str, str] | None = None,
     max_slices: int = 64,
-    max_bytes: int = 3_000_000,
+    max_bytes: int = 2_400_000,
 ) -> ViewerData:
     """Packs three images ``[z, y, x]`` or ``[y, x]`` of one grid for the viewer.
 
@@ -81,7 +81,7 @@ def viewer_data(
     images = {role: _bytes8(image, window) for role, image in images.items()}
     scale = 0.0
     for side, quality in _QUALITIES:
-        if scale * side**2 > max_bytes and (side, quality) != _QUALITIES[-1]:
+        if 0.85 * scale * side**2 > max_bytes and (side, quality) != _QUALITIES[-1]:
             continue
         packed = [_pack(p, images, max_slices, side, quality) for p in planes]
         data = ViewerData(tuple(packed), shown)

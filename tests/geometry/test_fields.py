@@ -163,24 +163,14 @@ def test_inverse_gains_with_every_step_at_the_rate_of_the_slope():
         np.testing.assert_allclose(got[:, 0, 0], want, atol=1e-5)
 
 
-def _compose_with_itself(u):
-    return compose(u, u)
-
-
-@pytest.mark.parametrize(
-    ("function", "shape"),
-    [
-        (_compose_with_itself, (4, 5)),
-        (functools.partial(invert, iterations=4), (3, 4, 2)),
-    ],
-)
-def test_gradients(function, shape):
+def test_gradient_of_the_inverse():
     with jax.enable_x64(True):
-        u = jnp.asarray(_smooth_field(shape, 0.4, seed=6), jnp.float64)
-        check_grads(jax.jit(function), (u,), 1, ["rev"], atol=1e-6, rtol=1e-6)
+        u = jnp.asarray(_smooth_field((4, 5), 0.4, seed=6), jnp.float64)
+        function = functools.partial(jit_invert, iterations=4)
+        check_grads(function, (u,), 1, ["rev"], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("function", [_compose_with_itself, invert])
+@pytest.mark.parametrize("function", [lambda u: compose(u, u), invert])
 def test_vmap_equals_a_loop(function):
     fields = np.stack([_smooth_field((4, 3, 5), 0.6, seed=s) for s in range(3)])
     got = jax.jit(jax.vmap(function))(fields)
