@@ -17,7 +17,9 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, config, metrics.", required=True
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "Stop at this step; the default is the end of the experiment.",
+    "steps",
+    None,
+    "Stop at this step; the default is the end of the experiment.",
     lower_bound=1,
 )
 _OVERRIDE = flags.DEFINE_multi_string(

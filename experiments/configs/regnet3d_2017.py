@@ -3,7 +3,7 @@
     python -m experiments.train --config regnet3d_2017 --workdir runs/regnet3d_2017
 
 What differs from the paper: volumes are drawn, not read; targets come as blocks of
-9^3 positions, every second voxel, instead of single voxels (the network is fully
+5^3 positions, every second voxel, instead of single voxels (the network is fully
 convolutional, so a block costs little more than its centre); the learning rate
 decays to the end of the run instead of staying constant for days.
 """
@@ -21,11 +21,13 @@ CONFIG = ExperimentConfig(
         limits=(1.5, 4.0, 8.0),
         noise_fixed=5.0,
         noise_moving=0.0,
-        windows=3,
-        window=69,
+        windows=2,
+        window=61,
         margin=26,
         stride=2,
     ),
     pairs=2,
-    steps=1500,
+    steps=1100,
+    evaluate_every=250,
+    save_every=50,
 )

@@ -54,7 +54,7 @@ def invert(displacement, *, iterations: int = 30):
         iterations: number of steps; each gains a factor of the Lipschitz constant.
 
     Returns:
-        ``[*spatial, d]``: ``compose(displacement, result)`` is near zero.
+        ``[*spatial, d]``: ``compose(result, displacement)`` is near zero.
     """
 
     def step(_, inverse):

@@ -3,6 +3,7 @@
 from regnet_jax.io.frames import (
     Frame,
     canonical_axes,
+    canonical_frame,
     canonicalise,
     displacement_from_world,
     displacement_to_world,
@@ -30,6 +31,7 @@ __all__ = [
     "affine_matrix",
     "affine_transform",
     "canonical_axes",
+    "canonical_frame",
     "canonicalise",
     "check_pair",
     "composite",

@@ -117,6 +117,24 @@ def canonical_axes(frame: Frame) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return permutation, flips
 
 
+def canonical_frame(frame: Frame) -> Frame:
+    """The same voxels in the order that ``canonical_axes`` says."""
+    permutation, flips = canonical_axes(frame)
+    d = frame.ndim
+    order = [d - 1 - permutation[d - 1 - k] for k in range(d)]
+    signs = np.asarray([-1.0 if d - 1 - k in flips else 1.0 for k in range(d)])
+    # The old index of the new voxel zero: the far end of each flipped axis.
+    first = np.zeros(d)
+    for k in flips:
+        first[permutation[k]] = frame.shape[permutation[k]] - 1
+    return Frame(
+        shape=tuple(frame.shape[k] for k in permutation),
+        spacing=tuple(frame.spacing[k] for k in order),
+        origin=tuple(to_world(frame, first)),
+        direction=cosines(frame)[:, order] * signs,
+    )
+
+
 def canonicalise(array: np.ndarray, frame: Frame) -> tuple[np.ndarray, Frame]:
     """Reorder voxels so that the direction is the closest to identity.
 
@@ -132,23 +150,7 @@ def canonicalise(array: np.ndarray, frame: Frame) -> tuple[np.ndarray, Frame]:
     permutation, flips = canonical_axes(frame)
     channels = range(frame.ndim, array.ndim)
     array = np.flip(array.transpose(*permutation, *channels), flips)
-    return np.ascontiguousarray(array), _reordered(frame, permutation, flips)
-
-
-def _reordered(frame: Frame, permutation, flips) -> Frame:
-    d = frame.ndim
-    order = [d - 1 - permutation[d - 1 - k] for k in range(d)]
-    signs = np.asarray([-1.0 if d - 1 - k in flips else 1.0 for k in range(d)])
-    # The old index of the new voxel zero: the far end of each flipped axis.
-    first = np.zeros(d)
-    for k in flips:
-        first[permutation[k]] = frame.shape[permutation[k]] - 1
-    return Frame(
-        shape=tuple(frame.shape[k] for k in permutation),
-        spacing=tuple(frame.spacing[k] for k in order),
-        origin=tuple(to_world(frame, first)),
-        direction=cosines(frame)[:, order] * signs,
-    )
+    return np.ascontiguousarray(array), canonical_frame(frame)
 
 
 def isotropic_frame(frame: Frame, spacing: float) -> Frame:

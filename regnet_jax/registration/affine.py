@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 from scipy.linalg import expm
+from scipy.sparse import csr_array
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Frame,
     Image,
     affine_transform,
-    canonicalise,
+    canonical_frame,
     check_pair,
     isotropic_frame,
     rebase,
@@ -35,20 +36,22 @@ _LOG = logging.getLogger(__name__)
 
 # Voxels of the finest working grid: 64**3 in 3D, 512**2 in 2D.
 _VOXELS = 2**18
-_COARSENING = (4, 2, 1)
+# Blur of each level in voxels; of the fixed voxels every such one is compared.
+_COARSENING = (4, 2)
 # Knots of the piecewise linear function from fixed to moving intensities.
-_KNOTS = 32
+_KNOTS = 64
 # Percentiles: metal and padding values should not stretch the knots.
 _CLIPPED = (0.1, 99.9)
 # Of the fixed voxels, at least this share has to fall into the moving image.
 _LEAST_OVERLAP = 0.2
 # An axis with fewer voxels says nothing of rotation and scaling.
 _THINNEST = 4
-_MOST_STEPS = 60
-# A step that moves no corner by more than this share of a voxel is the last.
-_CONVERGED = 0.01
+# A step has to lower the cost by this share; after some refusals it is the least.
+_LEAST_GAIN = 1e-5
+_MOST_REFUSALS = 3
 # A linear part beyond these singular values is a failure, not a patient.
 _PLAUSIBLE = (0.5, 2.0)
+_TIE = 1e-2
 
 
 def align(
@@ -82,11 +85,11 @@ def align(
     check_pair(fixed, moving)
     if kind == "none":
         return np.eye(fixed.frame.ndim + 1)
-    base = canonicalise(fixed.array, fixed.frame)[1]
-    targets = _pyramid(fixed, fixed_mask, base)
-    sources = _pyramid(moving, moving_mask, base)
-    levels = [_level(*pair) for pair in zip(targets, sources, strict=True)]
-    matrix = _centred(levels[0], targets[0], sources[0])
+    base = canonical_frame(fixed.frame)
+    target = _working(fixed, fixed_mask, base)
+    source = _working(moving, moving_mask, base)
+    levels = [_level(target, source, factor) for factor in _COARSENING]
+    matrix = _centred(levels[0], target, source)
     generators = KINDS[kind]
     if generators and min(*fixed.array.shape, *moving.array.shape) < _THINNEST:
         _warn(fixed, moving, "an axis is too thin for more than aligning centres")
@@ -131,26 +134,33 @@ KINDS = {
 }
 
 
-def _pyramid(image: Image, mask: Image | None, base: Frame) -> list[Image]:
-    """Coarse to fine working copies, in the coordinates of ``base``.
+@dataclass(frozen=True)
+class _Working:
+    """A small copy of an image.
 
-    What lies outside of the mask is NaN.
+    Attributes:
+        array: ``[*shape]``, values without outliers, of unit deviation.
+        inside: ``[*shape]``, whether a voxel counts.
+        frame: isotropic, in the coordinates that hang on the fixed image.
     """
-    own = canonicalise(image.array, image.frame)[1]
+
+    array: np.ndarray
+    inside: np.ndarray
+    frame: Frame
+
+
+def _working(image: Image, mask: Image | None, base: Frame) -> _Working:
+    own = canonical_frame(image.frame)
     extent = np.prod(np.multiply(own.shape[::-1], own.spacing))
-    spacing = max((extent / _VOXELS) ** (1 / own.ndim), min(own.spacing))
-    finest = resample(image, isotropic_frame(own, spacing))
-    low, high = np.percentile(finest.array, _CLIPPED)
+    frame = isotropic_frame(own, (extent / _VOXELS) ** (1 / own.ndim))
+    array = resample(image, frame).array.astype(np.float64)
+    low, high = np.percentile(array, _CLIPPED)
     if low < high:
-        finest = replace(finest, array=np.clip(finest.array, low, high))
-    levels = []
-    for factor in _COARSENING:
-        frame = isotropic_frame(own, factor * spacing)
-        array = resample(finest, frame).array
-        if mask is not None:
-            array = np.where(_inside(mask, frame, image.name), array, np.nan)
-        levels.append(Image(array, rebase(frame, base)[0], image.name))
-    return levels
+        array = np.clip(array, low, high)
+    inside = np.ones(frame.shape, bool)
+    if mask is not None:
+        inside = _inside(mask, frame, image.name)
+    return _Working(array / (array.std() or 1.0), inside, rebase(frame, base)[0])
 
 
 def _inside(mask: Image, frame: Frame, name: str) -> np.ndarray:
@@ -166,8 +176,8 @@ class _Level:
     """What the optimiser sees at one resolution.
 
     Attributes:
-        frame: of the fixed image.
-        inside: ``[n]``, which of its voxels are compared.
+        frame: of the fixed voxels that are compared.
+        inside: ``[n]``, which of them count.
         points: ``[m, d + 1]`` homogeneous points (mm) of those.
         basis: ``[m, knots]`` hat functions of their intensities.
         moving: vector image of the moving values and gradients (per mm).
@@ -176,37 +186,54 @@ class _Level:
     frame: Frame
     inside: np.ndarray
     points: np.ndarray
-    basis: np.ndarray
+    basis: csr_array
     moving: sitk.Image
 
 
-def _level(fixed: Image, moving: Image) -> _Level:
-    inside = np.isfinite(fixed.array).ravel()
-    grid = np.moveaxis(np.indices(fixed.frame.shape), 0, -1)
-    points = to_world(fixed.frame, grid).reshape(-1, fixed.frame.ndim)[inside]
-    values = fixed.array.ravel()[inside].astype(np.float64)
-    span = np.ptp(values) or 1.0
-    place = (values - values.min()) / span * (_KNOTS - 1)
-    basis = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(_KNOTS)))
+def _level(fixed: _Working, moving: _Working, factor: int) -> _Level:
+    """Both images blurred alike, and the fixed voxels thinned as much.
+
+    The moving image keeps its grid: interpolation then costs no detail.
+    """
+    every = (slice(None, None, factor),) * fixed.array.ndim
+    array, inside = _blurred(fixed, factor)[every], fixed.inside[every].ravel()
+    spacing = np.multiply(fixed.frame.spacing, factor)
+    frame = replace(fixed.frame, shape=array.shape, spacing=spacing)
+    grid = np.moveaxis(np.indices(frame.shape), 0, -1)
+    points = to_world(frame, grid).reshape(-1, frame.ndim)[inside]
     return _Level(
-        frame=fixed.frame,
+        frame=frame,
         inside=inside,
         points=np.concatenate([points, np.ones((len(points), 1))], axis=1),
-        basis=basis,
-        moving=to_sitk(_with_gradient(moving), moving.frame),
+        basis=_hats(array.ravel()[inside]),
+        moving=_with_gradient(moving, _blurred(moving, factor)),
     )
 
 
-def _with_gradient(image: Image) -> np.ndarray:
-    """``[*shape, 1 + d]``: values, scaled to unit deviation, and d/d(x, y, z)."""
-    array = image.array.astype(np.float64) / (np.nanstd(image.array) or 1.0)
+def _blurred(image: _Working, factor: int) -> np.ndarray:
+    # As wide at half height as the coarser voxel, given that of the finer.
+    variance = (factor**2 - 1) / (8 * np.log(2))
+    blurred = sitk.DiscreteGaussian(
+        sitk.GetImageFromArray(image.array), variance, useImageSpacing=False
+    )
+    return sitk.GetArrayFromImage(blurred)
+
+
+def _hats(values: np.ndarray) -> csr_array:
+    place = (values - values.min()) / (np.ptp(values) or 1.0) * (_KNOTS - 1)
+    return csr_array(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(_KNOTS))))
+
+
+def _with_gradient(image: _Working, array: np.ndarray) -> sitk.Image:
+    """Value and d/d(x, y, z) at each voxel, NaN where it doesn't count."""
     slopes = [
         np.gradient(array, axis=k) if n > 1 else np.zeros_like(array)
         for k, n in enumerate(array.shape)
     ]
-    per_voxel = np.stack(slopes, axis=-1)
-    gradient = per_voxel @ np.linalg.inv(image.frame.matrix)
-    return np.concatenate([array[..., None], gradient], axis=-1)
+    gradient = np.stack(slopes, axis=-1) @ np.linalg.inv(image.frame.matrix)
+    values = np.concatenate([array[..., None], gradient], axis=-1)
+    values[~image.inside] = np.nan
+    return to_sitk(values, image.frame)
 
 
 @dataclass(frozen=True)
@@ -243,38 +270,35 @@ def _fit(level: _Level, matrix: np.ndarray) -> _Fit:
         return _Fit(np.inf, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
     values, slopes = sampled[seen, 0], sampled[seen, 1:] @ matrix[:d, :d]
     slopes = slopes[:, :, None] * level.points[seen][:, None, :]
-    columns = np.column_stack(
-        [level.basis[seen], slopes.reshape(len(values), -1), values - values.mean()]
-    )
-    gram = columns.T @ columns
-    k = _KNOTS
+    columns = np.column_stack([slopes.reshape(len(values), -1), values - values.mean()])
+    basis = level.basis[seen]
+    # No BLAS: threads that wait for each other cost more than these products.
+    gram = np.einsum("ni,nj->ij", columns, columns)
+    cross = basis.T @ columns
     # The ridge is for knots without voxels.
-    knots = gram[:k, :k] + 1e-9 * len(values) * np.eye(k)
-    left = gram[k:, k:] - gram[k:, :k] @ np.linalg.solve(knots, gram[:k, k:])
+    knots = (basis.T @ basis).toarray() + 1e-9 * len(values) * np.eye(_KNOTS)
+    left = gram - cross.T @ np.linalg.solve(knots, cross)
     cost = left[-1, -1] / gram[-1, -1] if gram[-1, -1] > 0 else np.inf
-    return _Fit(cost, left[:-1, -1], left[:-1, :-1])
+    # The variance that is to be explained changes with the matrix as well.
+    return _Fit(cost, left[:-1, -1] - cost * gram[:-1, -1], left[:-1, :-1])
 
 
-def _centred(level: _Level, fixed: Image, moving: Image) -> np.ndarray:
+def _centred(level: _Level, fixed: _Working, moving: _Working) -> np.ndarray:
     """The better shift of the centres of the grids and of the masses."""
-    shifts = [
-        moving.frame.centre - fixed.frame.centre,
-        _mass_centre(moving) - _mass_centre(fixed),
-    ]
-    d = fixed.frame.ndim
-    starts = [np.block([[np.eye(d), s[:, None]], [np.eye(d + 1)[d:]]]) for s in shifts]
+    starts = []
+    for centre in (lambda image: image.frame.centre, _mass_centre):
+        start = np.eye(level.frame.ndim + 1)
+        start[:-1, -1] = centre(moving) - centre(fixed)
+        starts.append(start)
     return min(starts, key=lambda start: _fit(level, start).cost)
 
 
-def _mass_centre(image: Image) -> np.ndarray:
+def _mass_centre(image: _Working) -> np.ndarray:
     # Above the darkest value, since air in CT is negative.
-    weights = np.nan_to_num(image.array - np.nanmin(image.array)).astype(np.float64)
-    grid = np.moveaxis(np.indices(image.frame.shape), 0, -1)
-    total = weights.sum()
-    if not total:
-        return image.frame.centre
-    centre = (weights[..., None] * grid).sum(tuple(range(weights.ndim))) / total
-    return to_world(image.frame, centre)
+    weights = (image.array - image.array[image.inside].min()) * image.inside
+    total = weights.sum() or 1.0
+    index = [np.sum(weights * i) / total for i in np.indices(weights.shape)]
+    return to_world(image.frame, index)
 
 
 def _optimise(levels: list[_Level], starts, generators) -> np.ndarray:
@@ -291,9 +315,8 @@ def _descend(level: _Level, matrix: np.ndarray, generators) -> np.ndarray:
     """Levenberg-Marquardt within the span of the generators, at one level."""
     d = level.frame.ndim
     basis = generators.reshape(len(generators), -1)
-    radius = np.linalg.norm(np.multiply(level.frame.shape, level.frame.spacing[0])) / 2
-    fit, damping = _fit(level, matrix), 1e-3
-    for _ in range(_MOST_STEPS):
+    fit, damping, refused = _fit(level, matrix), 1e-3, 0
+    while refused < _MOST_REFUSALS:
         hessian = basis @ fit.hessian @ basis.T
         curvature = np.diag(hessian)
         ridge = damping * (curvature + 1e-9 * curvature.max() + 1e-12)
@@ -302,13 +325,10 @@ def _descend(level: _Level, matrix: np.ndarray, generators) -> np.ndarray:
         delta[:d] = (step @ basis).reshape(d, d + 1)
         trial = matrix @ expm(delta)
         tried = _fit(level, trial)
-        if tried.cost < fit.cost:
-            matrix, fit, damping = trial, tried, damping / 5
+        if tried.cost > (1 - _LEAST_GAIN) * fit.cost:
+            damping, refused = 10 * damping, refused + 1
         else:
-            damping *= 5
-        reach = np.linalg.norm(delta[:d, :d], 2) * radius + np.linalg.norm(delta[:d, d])
-        if reach < _CONVERGED * level.frame.spacing[0]:
-            break
+            matrix, fit, damping, refused = trial, tried, damping / 5, 0
     return matrix
 
 
@@ -316,4 +336,6 @@ def _better(level: _Level, candidate: np.ndarray, matrix: np.ndarray) -> bool:
     scales = np.linalg.svd(candidate[:-1, :-1], compute_uv=False)
     low, high = _PLAUSIBLE
     plausible = low <= scales.min() and scales.max() <= high
-    return plausible and _fit(level, candidate).cost <= _fit(level, matrix).cost
+    # Costs that differ by less are equal: each is the least of its own search.
+    bound = (1 + _TIE) * _fit(level, matrix).cost
+    return plausible and _fit(level, candidate).cost < bound

@@ -110,7 +110,7 @@ def _write_whole(path: Path, text: str) -> Path:
     """Writes beside ``path`` and renames, so that nobody sees half a file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
         os.replace(part, path)
     except OSError as error:
         reason = error.strerror or error

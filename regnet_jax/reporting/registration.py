@@ -15,13 +15,13 @@ from regnet_jax.reporting.figures import (
 )
 from regnet_jax.reporting.html import write_report
 from regnet_jax.reporting.jacobians import jacobian_figure
-from regnet_jax.reporting.numbers import headline, report_tables
 from regnet_jax.reporting.slices import (
     Window,
     as_image,
     auto_window,
     differing_index,
 )
+from regnet_jax.reporting.summary import headline, report_tables
 from regnet_jax.reporting.viewer import viewer_data
 
 

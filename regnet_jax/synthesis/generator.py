@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.synthesis.chest import chest
-from regnet_jax.synthesis.peaks import FAMILIES, choose_family, peak_field
+from regnet_jax.synthesis.peaks import FAMILIES, PeakFamily, choose_family, peak_field
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 
 
@@ -133,8 +133,31 @@ def _starts(key, deformation, config: GeneratorConfig):
     )
 
 
+def draw_windows(key, family: PeakFamily, config: GeneratorConfig) -> Pairs:
+    """Draws one pair with a field of one family and cuts its windows.
+
+    Args:
+        key: random key.
+        family: its entries may be traced.
+        config: static.
+
+    Returns:
+        ``Pairs`` with a leading axis of ``config.windows``.
+    """
+    volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
+    volume = chest(volume_key, config.shape, spacing=config.spacing)
+    deformation = peak_field(field_key, config.shape, family, spacing=config.spacing)
+    starts = _starts(start_key, deformation, config)
+    # A loop, not vmap: its body cannot pull the making of the volume into its
+    # gathers and repeat that for every voxel it reads.
+    return jax.lax.map(
+        lambda window: _cut(window[0], volume, deformation, window[1], config),
+        (jax.random.split(noise_key, config.windows), starts),
+    )
+
+
 def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
-    """Builds the function that draws one pair and cuts its windows.
+    """Builds the function that draws one pair of any of the config's families.
 
     Args:
         config: static; the function is pure in its key.
@@ -153,17 +176,7 @@ def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
     families = [FAMILIES[name] for name in config.families]
 
     def generate(key) -> Pairs:
-        volume_key, family_key, field_key, start_key, noise_key = jax.random.split(
-            key, 5
-        )
-        volume = chest(volume_key, config.shape, spacing=config.spacing)
-        family = choose_family(family_key, families)
-        deformation = peak_field(
-            field_key, config.shape, family, spacing=config.spacing
-        )
-        starts = _starts(start_key, deformation, config)
-        keys = jax.random.split(noise_key, config.windows)
-        cut = jax.vmap(lambda k, s: _cut(k, volume, deformation, s, config))
-        return cut(keys, starts)
+        family_key, key = jax.random.split(key)
+        return draw_windows(key, choose_family(family_key, families), config)
 
     return generate

@@ -1,14 +1,13 @@
 """Evaluation on artificial pairs that training never draws."""
 
-import dataclasses
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator import draw_windows
+from regnet_jax.synthesis.peaks import FAMILIES
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.step import draw_batch, predict
@@ -20,8 +19,8 @@ _STREAM = 0x4E1D
 def make_evaluation(model, config: ExperimentConfig) -> Callable:
     """Builds the evaluation of a model on held-out pairs, family by family.
 
-    Windows lie uniformly in the volumes: nothing is balanced, so that the errors
-    are those of whole fields.
+    Positions are drawn as in training, so every class of displacement counts alike
+    and the errors answer for the range the network was trained for.
 
     Args:
         model: Flax module called with (fixed, moving).
@@ -32,32 +31,30 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
         pairs, mean and standard deviation over pairs of the endpoint error and of
         the zero field's, mm, and the ``ratio`` of the means.
     """
+    data = config.data
     stream = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
 
-    def make_errors(family):
-        data = dataclasses.replace(config.data, families=(family,), limits=(math.inf,))
-        generate = make_generator(data)
+    @jax.jit
+    def errors(variables, family, index):
+        def generate(key):
+            return draw_windows(key, family, data)
 
-        @jax.jit
-        def errors(variables, index):
-            batch = draw_batch(generate, stream, 0, index[None])
-            prediction = predict(model, variables, batch, train=False)
-            fields = jnp.stack([prediction, jnp.zeros_like(prediction)])
-            target = jnp.broadcast_to(batch.displacement[None], fields.shape)
-            error = endpoint_error(fields, target) * batch.weight[None]
-            weight = jnp.maximum(jnp.sum(batch.weight), 1.0)
-            return data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
+        batch = draw_batch(generate, stream, 0, index[None])
+        prediction = predict(model, variables, batch, train=False)
+        fields = jnp.stack([prediction, jnp.zeros_like(prediction)])
+        target = jnp.broadcast_to(batch.displacement[None], fields.shape)
+        error = endpoint_error(fields, target) * batch.weight[None]
+        weight = jnp.maximum(jnp.sum(batch.weight), 1.0)
+        return data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
 
-        return errors
-
-    functions = {family: make_errors(family) for family in config.data.families}
+    def of_family(variables, family):
+        # Arrays, so that one compiled function serves all families.
+        family = jax.tree.map(jnp.float32, family)
+        indices = range(config.evaluation_pairs)
+        return _statistics([errors(variables, family, jnp.int32(i)) for i in indices])
 
     def evaluate(variables):
-        indices = range(config.evaluation_pairs)
-        return {
-            family: _statistics([errors(variables, jnp.int32(i)) for i in indices])
-            for family, errors in functions.items()
-        }
+        return {name: of_family(variables, FAMILIES[name]) for name in data.families}
 
     return evaluate
 

@@ -49,7 +49,7 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
     step = parallel.data_parallel(step, samples=config.pairs)
     evaluate = make_evaluation(model, config)
     with checkpoint.open_checkpoints(folder) as manager:
-        state = checkpoint.restore_latest(manager, state)
+        state = parallel.replicate(checkpoint.restore_latest(manager, state))
         end = config.steps if until is None else min(until, config.steps)
         state, evaluation = _run(
             config, folder, manager, state, lambda s: step(s, stream), evaluate, end

@@ -1,5 +1,6 @@
 """The HTML file: complete, escaped, whole or absent."""
 
+import functools
 import json
 import re
 
@@ -8,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from regnet_jax.errors import InputError
-from regnet_jax.reporting import registration_report, viewer_data, write_report
 from regnet_jax.reporting import html as html_module
-from regnet_jax.reporting.numbers import format_fraction, format_number, headline
+from regnet_jax.reporting import registration_report, viewer_data, write_report
+from regnet_jax.reporting.summary import format_fraction, format_number, headline
 
 REPORT = {
     "seconds": {"total": 7.31, "affine": 2.125, "network": 3.2},
@@ -30,6 +31,12 @@ def pair(shape):
     field = rng.normal(size=(*shape, len(shape))).astype(np.float32)
     determinant = 1 + 0.1 * rng.normal(size=shape)
     return {**images, "displacement": field, "determinant": determinant}
+
+
+@pytest.fixture(autouse=True)
+def _coarse_figures(monkeypatch):
+    coarse = functools.partial(html_module.encode_figure, dpi=20)
+    monkeypatch.setattr(html_module, "encode_figure", coarse)
 
 
 def visible(text):

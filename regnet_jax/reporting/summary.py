@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 
 _METRICS = {
+    "correlation": "correlation",
     "ncc": "correlation (NCC)",
     "lncc": "local correlation (LNCC)",
     "mi": "mutual information",
