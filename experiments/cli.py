@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 from regnet_jax.errors import InputError
 
@@ -38,6 +38,8 @@ def _parse_flags(arguments):
 
 
 def _guarded(main):
+    # Orbax tells every step of every save otherwise.
+    logging.set_verbosity(logging.WARNING)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(cache / "regnet_jax" / "xla"))
     try:

@@ -1,5 +1,6 @@
 """Images, transforms and their place in the world: the edge to files and ITK."""
 
+from regnet_jax.io.folders import staged_folder
 from regnet_jax.io.frames import (
     Frame,
     canonical_axes,
@@ -13,7 +14,7 @@ from regnet_jax.io.frames import (
     to_world,
 )
 from regnet_jax.io.images import Image, check_pair, from_sitk, read_image, to_sitk
-from regnet_jax.io.resampling import read_mask, resample
+from regnet_jax.io.resampling import read_mask, resample, resample_field
 from regnet_jax.io.transforms import (
     affine_matrix,
     affine_transform,
@@ -44,6 +45,8 @@ __all__ = [
     "read_transform",
     "rebase",
     "resample",
+    "resample_field",
+    "staged_folder",
     "to_index",
     "to_sitk",
     "to_world",

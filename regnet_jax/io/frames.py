@@ -153,15 +153,20 @@ def canonicalise(array: np.ndarray, frame: Frame) -> tuple[np.ndarray, Frame]:
     return np.ascontiguousarray(array), canonical_frame(frame)
 
 
-def isotropic_frame(frame: Frame, spacing: float) -> Frame:
-    """A grid of isotropic ``spacing`` (mm) that covers the extent of ``frame``.
+def isotropic_frame(
+    frame: Frame, spacing: float, shape: tuple[int, ...] | None = None
+) -> Frame:
+    """A grid of isotropic ``spacing`` (mm) about the centre of ``frame``.
 
-    It keeps the direction and the centre, so that however the voxels of a
-    canonical frame were stored before, its isotropic grid is the same.
+    It covers the extent of ``frame``, or has the ``shape`` that is asked for. It
+    keeps the direction and the centre, so that however the voxels of a canonical
+    frame were stored before, its isotropic grid is the same.
     """
-    extent = np.asarray(frame.shape) * np.asarray(frame.spacing)[::-1]
-    # The tolerance keeps rounding from adding a voxel.
-    shape = np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int)
+    if shape is None:
+        extent = np.asarray(frame.shape) * np.asarray(frame.spacing)[::-1]
+        # The tolerance keeps rounding from adding a voxel.
+        shape = np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int)
+    shape = np.asarray(shape)
     half = cosines(frame) @ (spacing * (shape - 1) / 2)[::-1]
     return Frame(
         shape=tuple(shape),

@@ -17,6 +17,7 @@ def resample(
     *,
     interpolation: str = "linear",
     background: float | None = None,
+    smooth: bool = True,
 ) -> Image:
     """Sample an image at the voxels of ``frame``.
 
@@ -33,13 +34,16 @@ def resample(
             are never smoothed and keep their type.
         background: value outside of the image; by default its minimum, and 0
             with ``nearest``.
+        smooth: smooth where the frame is coarser. Without it the result is what
+            ITK's resampling gives with the same transform.
 
     Returns:
         ``[*frame.shape]``, float32 if linear, under the name of the image.
     """
     source = to_sitk(image.array, image.frame)
     if interpolation == "linear":
-        source = _smooth(sitk.Cast(source, sitk.sitkFloat32), image.frame, frame)
+        source = sitk.Cast(source, sitk.sitkFloat32)
+        source = _smooth(source, image.frame, frame) if smooth else source
         if background is None:
             background = float(image.array.min())
     result = sitk.Resample(
@@ -53,6 +57,31 @@ def resample(
         background or 0.0,
     )
     return from_sitk(result, image.name)
+
+
+def resample_field(vectors, source: Frame, target: Frame) -> np.ndarray:
+    """Displacement vectors at the voxels of another grid, linearly interpolated.
+
+    Args:
+        vectors: ``[*source.shape, d]``, mm, x first; they stay as they are, since
+            physical vectors do not depend on the grid.
+        source: where the vectors lie.
+        target: where they are wanted; zero outside of the source.
+
+    Returns:
+        ``[*target.shape, d]`` float64.
+    """
+    field = to_sitk(np.asarray(vectors, np.float64), source)
+    result = sitk.Resample(
+        field,
+        target.shape[::-1],
+        sitk.Transform(target.ndim, sitk.sitkIdentity),
+        sitk.sitkLinear,
+        target.origin,
+        target.spacing,
+        target.direction,
+    )
+    return sitk.GetArrayFromImage(result)
 
 
 def read_mask(path, frame: Frame | None = None) -> Image:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.synthesis.chest import chest
+from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.peaks import FAMILIES, PeakFamily, choose_family, peak_field
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 
@@ -58,34 +59,6 @@ class Pairs(NamedTuple):
     moving: jax.Array
     displacement: jax.Array
     weight: jax.Array
-
-
-def make_pair(volume, displacement):
-    """The fixed image that a field and a moving image make.
-
-    Args:
-        volume: ``[*spatial, channel]``, the moving image.
-        displacement: ``[*spatial, d]``, voxels, fixed to moving.
-
-    Returns:
-        ``[*spatial, channel]``: ``fixed(x) = volume(x + displacement(x))``.
-    """
-    grid = identity_grid(displacement.shape[:-1])
-    return sample(volume, grid + displacement)
-
-
-def add_noise(key, image, sigma: float):
-    """Gaussian noise, as the 2017 recipe puts on the deformed image.
-
-    Args:
-        key: random key.
-        image: any shape, HU.
-        sigma: standard deviation, HU; 0 leaves the image and costs nothing.
-
-    Returns:
-        An array like the image.
-    """
-    return image + sigma * jax.random.normal(key, image.shape) if sigma else image
 
 
 def _window(array, start, size):

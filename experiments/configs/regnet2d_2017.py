@@ -1,0 +1,30 @@
+"""RegNet 2017 in 2D at 1 mm, on slices of procedural chests.
+
+    python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
+
+The network has 2D kernels and two outputs; slices are axial, coronal and sagittal.
+As in the paper, a displacement is in one of the upper classes if any component is.
+"""
+
+from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.training.config import ExperimentConfig
+
+CONFIG = ExperimentConfig(
+    name="regnet2d_2017",
+    model="regnet",
+    data=GeneratorConfig(
+        shape=(224, 224),
+        spacing=1.0,
+        families=("low", "medium", "high"),
+        limits=(1.5, 4.0, 8.0),
+        noise_fixed=5.0,
+        noise_moving=0.0,
+        windows=4,
+        window=85,
+        margin=26,
+        stride=2,
+    ),
+    pairs=8,
+    steps=1500,
+    evaluate_every=500,
+)

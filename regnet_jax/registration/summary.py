@@ -1,0 +1,132 @@
+"""What there is to say about a registration, in numbers."""
+
+import platform
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import SimpleITK as sitk
+
+import regnet_jax
+from regnet_jax.evaluation import (
+    correlation,
+    dice,
+    is_chest_ct,
+    jacobian_statistics,
+    lung_mask,
+)
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.io import Image, canonicalise, displacement_from_world, resample
+from regnet_jax.registration.register import Registration
+
+
+class Views(NamedTuple):
+    """Arrays of a registration in canonical orientation, for measures and figures.
+
+    Attributes:
+        fixed: ``[*spatial]``.
+        moving: ``[*spatial]``, before: on the fixed grid without any transform.
+        warped: ``[*spatial]``, after.
+        displacement: ``[*spatial, d]``, mm, array-axis order.
+        determinant: ``[*spatial]``; None where an axis has a single voxel.
+        spacing: mm, array-axis order.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    warped: np.ndarray
+    displacement: np.ndarray
+    determinant: np.ndarray | None
+    spacing: tuple
+
+
+def make_views(registration: Registration, fixed: Image, moving: Image) -> Views:
+    """Brings what a registration gave into canonical orientation.
+
+    Args:
+        registration: from ``register``.
+        fixed: its fixed image.
+        moving: its moving image.
+
+    Returns:
+        The arrays.
+    """
+    frame = fixed.frame
+    before = resample(moving, frame)
+    total, canonical = canonicalise(registration.displacement, frame)
+    voxels = displacement_from_world(canonical, total).astype(np.float32)
+    spacing = canonical.spacing[::-1]
+    thick = min(canonical.shape) > 1
+    determinant = np.asarray(jax.jit(jacobian_determinant)(voxels)) if thick else None
+    images = (fixed.array, before.array, registration.warped.array)
+    fixed_view, moving_view, warped_view = (canonicalise(a, frame)[0] for a in images)
+    return Views(
+        fixed_view,
+        moving_view,
+        warped_view,
+        voxels * np.float32(spacing),
+        determinant,
+        spacing,
+    )
+
+
+def summarise(registration: Registration, views: Views, *, model: str) -> dict:
+    """The content of ``report.json``.
+
+    Args:
+        registration: from ``register``.
+        views: from ``make_views``.
+        model: what to call the network.
+
+    Returns:
+        ``seconds``, ``model``, ``similarity`` before and after, ``jacobian``,
+        ``affine`` (homogeneous, mm, x first), ``versions`` and ``warnings``.
+    """
+    seconds = dict(registration.seconds)
+    seconds["total"] = sum(seconds.values())
+    chest = is_chest_ct(views.fixed, views.spacing)
+    summary = {
+        "model": model,
+        "seconds": seconds,
+        "similarity": {
+            "before": _similarity(views.fixed, views.moving, views.spacing, chest),
+            "after": _similarity(views.fixed, views.warped, views.spacing, chest),
+        },
+        "affine": registration.affine.tolist(),
+        "versions": _versions(),
+        "warnings": _warnings(views),
+    }
+    if views.determinant is not None:
+        summary["jacobian"] = jacobian_statistics(views.determinant)
+    return summary
+
+
+def _similarity(fixed, other, spacing, chest: bool) -> dict:
+    result = {"correlation": correlation(fixed, other)}
+    if chest:
+        lungs = lung_mask(fixed, spacing)
+        result["lung_correlation"] = correlation(fixed, other, lungs)
+        result["lung_overlap"] = dice(lungs, lung_mask(other, spacing))
+    return result
+
+
+def _warnings(views: Views) -> list[str]:
+    """What a person should know before trusting the result."""
+    warnings = []
+    if views.fixed.min() > -500:
+        warnings.append(
+            "the fixed image does not look like CT in Hounsfield units, which is what"
+            " the network has learned from"
+        )
+    if views.determinant is not None and views.determinant.min() <= 0:
+        warnings.append("the field folds in places; see the Jacobian map")
+    return warnings
+
+
+def _versions() -> dict:
+    return {
+        "regnet_jax": regnet_jax.__version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "SimpleITK": sitk.Version.VersionString(),
+    }
