@@ -1,4 +1,4 @@
-"""Registers a moving to a fixed image with a trained network.
+r"""Registers a moving to a fixed image with a trained network.
 
 Example:
     python -m experiments.register --fixed exhale.nii.gz --moving inhale.nii.gz \
@@ -10,12 +10,12 @@ grid), displacement.nii.gz (mm, ITK vector image), transform.h5 (for
 sitk.ReadTransform; maps fixed points to moving points), report.json, report.html.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
 
 from experiments import cli
+from experiments.results import write_results
 from regnet_jax.io import (
     affine_matrix,
     check_pair,
@@ -23,14 +23,9 @@ from regnet_jax.io import (
     read_mask,
     read_transform,
     staged_folder,
-    write_displacement,
-    write_image,
-    write_transform,
 )
 from regnet_jax.registration import load_network, register
 from regnet_jax.registration.affine import KINDS
-from regnet_jax.registration.summary import make_views, summarise
-from regnet_jax.reporting import registration_report
 
 _FIXED = flags.DEFINE_string("fixed", None, "Image that stays.", required=True)
 _MOVING = flags.DEFINE_string("moving", None, "Image that is warped.", required=True)
@@ -52,25 +47,6 @@ def _initial(dimensions: int):
     return affine_matrix(read_transform(_INITIAL.value), dimensions)
 
 
-def _write(folder: Path, registration, fixed, moving) -> dict:
-    """Writes all results; returns the report."""
-    frame = registration.frame
-    write_image(folder / "warped.nii.gz", registration.warped.array, frame)
-    write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
-    write_transform(folder / "transform.h5", registration.transform)
-    views = make_views(registration, fixed, moving)
-    report = summarise(registration, views, model=_MODEL.value)
-    text = json.dumps(report, indent=2)
-    (folder / "report.json").write_text(text + "\n")
-    registration_report(
-        folder / "report.html",
-        **views._asdict(),
-        report=report,
-        names={"fixed": fixed.name, "moving": moving.name},
-    )
-    return report
-
-
 def main():
     """Reads the flags and the images, registers, writes, and says what came out."""
     fixed, moving = read_image(_FIXED.value), read_image(_MOVING.value)
@@ -88,7 +64,7 @@ def main():
         registration = register(
             fixed, moving, network, initial=initial, **masks, progress=True
         )
-        report = _write(folder, registration, fixed, moving)
+        report = write_results(folder, registration, fixed, moving, model=_MODEL.value)
     for measure, before in report["similarity"]["before"].items():
         after = report["similarity"]["after"][measure]
         print(f"{measure.replace('_', ' '):18s}{before:.3f} -> {after:.3f}")

@@ -1,4 +1,4 @@
-"""Makes artificial pairs with their displacement fields, and shows the families.
+r"""Makes artificial pairs with their displacement fields, and shows the families.
 
 Example:
     python -m experiments.synthesize --family low,medium,high --count 2 \

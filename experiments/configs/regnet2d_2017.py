@@ -24,7 +24,8 @@ CONFIG = ExperimentConfig(
         margin=26,
         stride=2,
     ),
-    pairs=8,
-    steps=1500,
-    evaluate_every=500,
+    pairs=4,
+    steps=800,
+    learning_rate=2e-3,
+    evaluate_every=400,
 )

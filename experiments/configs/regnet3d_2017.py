@@ -29,7 +29,8 @@ CONFIG = ExperimentConfig(
         stride=2,
     ),
     pairs=2,
-    steps=900,
+    steps=700,
+    learning_rate=2e-3,
     evaluate_every=300,
     save_every=50,
 )

@@ -42,6 +42,6 @@ def is_chest_ct(image, spacing) -> bool:
         True if air, tissue and a lung of some size are there.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.min() > -700 or image.max() < 50:
+    if image.ndim != 3 or image.min() > -700 or image.max() < 0:
         return False
     return bool(lung_mask(image, spacing).any())

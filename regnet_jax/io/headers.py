@@ -125,6 +125,12 @@ def _numbers(path: Path, key: str, value: str) -> list[float]:
         ) from None
 
 
+def _check_jpeg(path: Path) -> None:
+    # Its reader fills in what is missing.
+    if b"\xff\xd9" not in path.read_bytes()[-64:]:
+        raise InputError(f"{path}: is truncated; copy or export it again")
+
+
 def _accept(path: Path) -> None:
     """The reader itself notices what is wrong."""
 
@@ -137,6 +143,6 @@ _CHECKS = {
     "MINCImageIO": _accept,
     "HDF5ImageIO": _accept,
     "PNGImageIO": _accept,
-    "JPEGImageIO": _accept,
+    "JPEGImageIO": _check_jpeg,
     "TIFFImageIO": _accept,
 }

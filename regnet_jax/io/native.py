@@ -22,24 +22,26 @@ T = TypeVar("T")
 # each other's copies.
 _DESCRIPTOR = threading.Lock()
 
-_EXPLANATIONS = {
-    "Zero-valued spacing": "has a zero or unreadable spacing; correct its header",
-    "determinant is 0": "has a singular direction matrix; correct its header",
-    "orthonormal": (
-        "has a direction matrix that is sheared or singular; resample it to an"
-        " orthogonal grid or correct its header"
+# What a person is told, and the words in what ITK says that mean it.
+_MEANINGS = {
+    "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
+    "has a direction matrix that is singular or not orthonormal; correct its header"
+    " or resample it to an orthogonal grid": ("determinant is 0", "orthonormal"),
+    "is truncated; copy or export it again": (
+        "not read completely",
+        "Can not read TIFF",
+        "Failed to read directory",
+        "fread got only",
+        "but received",
+        "has been truncated",
     ),
-    "not read completely": "is truncated; copy or export it again",
-    "Premature end": "is truncated; copy or export it again",
-    "Can not read TIFF": "is truncated; copy or export it again",
-    "Failed to read directory": "is truncated; copy or export it again",
-    "fread got only": "is truncated; copy or export it again",
-    "but received": "is truncated; copy or export it again",
-    "has been truncated": "is truncated; copy or export it again",
-    "Cannot open data file": "names a data file that is missing; copy that too",
-    "File too large": "does not fit on the disk; free some space",
-    "wrote only": "does not fit on the disk; free some space",
-    "No space left": "does not fit on the disk; free some space",
+    "names a data file that is missing; copy that too": ("Cannot open data file",),
+    "does not fit on the disk; free some space": (
+        "File too large",
+        "No space left",
+        "only wrote",
+        "wrote only",
+    ),
 }
 
 
@@ -62,8 +64,8 @@ def quietly(call: Callable[[], T], path, otherwise: str) -> T:
         except RuntimeError as error:
             printed.append(str(error))
             failure = otherwise
-    signs = "\n".join(printed)
-    found = (line for sign, line in _EXPLANATIONS.items() if sign in signs)
+    text = "\n".join(printed)
+    found = (m for m, words in _MEANINGS.items() if any(w in text for w in words))
     reason = next(found, failure)
     if reason:
         raise InputError(f"{path}: {reason}")

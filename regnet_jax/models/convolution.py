@@ -1,60 +1,66 @@
-"""Convolution that is fast on the CPU as well as on accelerators.
+"""Convolution that is fast on CPUs as well as on accelerators.
 
-XLA's CPU backend runs 3D convolutions, and the weight gradient of any
-convolution, at a small fraction of the machine's matrix product. `convolve`
-computes the same thing from 2D convolutions and matrix products there, and
-leaves accelerators to ``lax.conv_general_dilated`` (cuDNN and its like).
+XLA's CPU backend runs 3D convolutions, and the weight gradient of any convolution,
+at a small fraction of the machine's matrix product. There ``convolve`` is made of 2D
+convolutions and matrix products instead; on accelerators it is what XLA offers.
 """
 
-from __future__ import annotations
-
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Rows of one im2col block of the weight gradient: small enough for the cache.
-_BLOCK_ROWS = 4096
+from regnet_jax.models.phases import (
+    batch_to_space,
+    fit,
+    space_to_batch,
+    space_to_channel,
+)
+
+# Voxels whose taps the weight gradient spreads out at a time: they fit in a cache.
+_BLOCK = 4096
 
 
-def convolve(x, kernel, *, stride=1, dilation=1, padding="VALID"):
-    """Convolve in 2D or 3D, as networks do (no flip of the kernel).
+def convolve(x, kernel, *, stride: int = 1, dilation: int = 1, padding: str = "VALID"):
+    """Convolves in 2D or 3D, as networks do: the kernel is not flipped.
+
+    Reverse-mode differentiable any number of times, by both arguments.
 
     Args:
-      x: ``[batch, *spatial, c_in]`` with two or three spatial axes.
-      kernel: ``[*taps, c_in, c_out]``.
-      stride: step between outputs, one integer for all axes.
-      dilation: step between taps, one integer for all axes.
-      padding: ``"VALID"``, or ``"SAME"`` for zeros around ``x`` such that
-        the output has ``ceil(size / stride)`` points along each axis.
+        x: ``[batch, *spatial, c_in]``, two or three spatial axes.
+        kernel: ``[*taps, c_in, c_out]``.
+        stride: voxels from one output to the next, along each axis.
+        dilation: voxels from one tap to the next, along each axis.
+        padding: ``VALID`` for none, or ``SAME`` for zeros around ``x`` such that there
+            are ``ceil(spatial / stride)`` outputs.
 
     Returns:
-      ``[batch, *spatial_out, c_out]``; without padding, ``spatial_out`` is
-      ``(size - dilation * (taps - 1) - 1) // stride + 1``.
+        ``[batch, *outputs, c_out]``; without padding, ``(spatial - dilation * (taps -
+        1) - 1) // stride + 1`` outputs on each axis.
 
     Raises:
-      ValueError: the ranks or channels of ``x`` and ``kernel`` disagree, an
-        axis is shorter than the kernel, or the padding is unknown.
+        ValueError: if ranks or channels do not match, an axis is shorter than the
+            reach of the kernel, or the padding is unknown.
     """
     if x.ndim not in (4, 5) or kernel.ndim != x.ndim:
-        raise ValueError(f"need 2D or 3D arrays, got {x.shape} and {kernel.shape}")
+        raise ValueError(f"{x.shape} and {kernel.shape} are not both 2D or both 3D")
     if x.shape[-1] != kernel.shape[-2]:
-        raise ValueError(f"channels differ: {x.shape} and {kernel.shape}")
+        raise ValueError(f"{x.shape} and {kernel.shape} differ in channels")
     reach = [dilation * (taps - 1) + 1 for taps in kernel.shape[:-2]]
     if padding == "SAME":
-        pads = lax.padtype_to_pads(x.shape[1:-1], reach, (stride,) * len(reach), "SAME")
+        pads = lax.padtype_to_pads(x.shape[1:-1], reach, [stride] * len(reach), "SAME")
         x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
     elif padding != "VALID":
-        raise ValueError(f"padding is 'VALID' or 'SAME', not {padding!r}")
-    if any(size < taps for size, taps in zip(x.shape[1:-1], reach, strict=True)):
-        raise ValueError(f"{x.shape} is smaller than the kernel's reach {reach}")
-    # Inside shard_map the kernel is often replicated and the batch is not.
-    # Making it vary here turns into a sum over devices in its gradient.
+        raise ValueError(f"padding {padding!r} is neither VALID nor SAME")
+    if any(size < n for size, n in zip(x.shape[1:-1], reach, strict=True)):
+        raise ValueError(f"{x.shape} is smaller than the reach {reach} of the kernel")
+    # Where devices share a kernel but not the images, its gradient is a sum over the
+    # devices. A custom derivative has to say so: this cast is transposed to that sum.
     varying = jax.typeof(x).mat.varying - jax.typeof(kernel).mat.varying
     if varying:
         kernel = lax.pcast(kernel, tuple(varying), to="varying")
@@ -63,11 +69,12 @@ def convolve(x, kernel, *, stride=1, dilation=1, padding="VALID"):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x, kernel, stride, dilation):
+    steps = {"stride": stride, "dilation": dilation}
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_convolve_cpu, stride=stride, dilation=dilation),
-        default=functools.partial(_convolve_xla, stride=stride, dilation=dilation),
+        cpu=functools.partial(_convolve_on_cpu, **steps),
+        default=functools.partial(_convolve_by_xla, **steps),
     )
 
 
@@ -76,22 +83,26 @@ def _forward(x, kernel, stride, dilation):
 
 
 def _backward(stride, dilation, residuals, cotangent):
+    """Each platform's own derivative. Left to itself, JAX would differentiate the
+    choice and carry the residuals of both platforms.
+    """
+
     def gradients(function):
         function = functools.partial(function, stride=stride, dilation=dilation)
-        return lambda x, kernel, g: jax.vjp(function, x, kernel)[1](g)
+        return lambda x, kernel, cotangent: jax.vjp(function, x, kernel)[1](cotangent)
 
     return lax.platform_dependent(
         *residuals,
         cotangent,
-        cpu=gradients(_convolve_cpu),
-        default=gradients(_convolve_xla),
+        cpu=gradients(_convolve_on_cpu),
+        default=gradients(_convolve_by_xla),
     )
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _convolve_xla(x, kernel, *, stride=1, dilation=1):
+def _convolve_by_xla(x, kernel, *, stride=1, dilation=1):
     rank = x.ndim - 2
     spatial = "DHW"[-rank:]
     return lax.conv_general_dilated(
@@ -104,186 +115,128 @@ def _convolve_xla(x, kernel, *, stride=1, dilation=1):
     )
 
 
-def _convolve_cpu(x, kernel, *, stride, dilation):
-    """Reduce every case to the dense one by moving axes, which is cheap."""
+def _convolve_on_cpu(x, kernel, *, stride, dilation):
+    """Rearranges every case into one without steps, which costs little."""
+    taps = kernel.shape[:-2]
+    every = (slice(None), *(slice(None, None, stride) for _ in taps))
+    if math.prod(taps) == 1:
+        return jnp.matmul(x[every], kernel.reshape(1, *kernel.shape[-2:]))
     if dilation > 1:
         outputs = [
-            size - dilation * (taps - 1)
-            for size, taps in zip(x.shape[1:-1], kernel.shape[:-2], strict=True)
+            size - dilation * (n - 1)
+            for size, n in zip(x.shape[1:-1], taps, strict=True)
         ]
-        y = _dense(space_to_batch(x, dilation), kernel)
-        y = batch_to_space(y, dilation, outputs)
-        return y[(slice(None), *[slice(None, None, stride)] * len(outputs))]
+        y = _stepless(space_to_batch(x, dilation), kernel)
+        return batch_to_space(y, dilation, outputs)[every]
     if stride > 1:
-        return _strided(x, kernel, stride)
-    return _dense(x, kernel)
+        return _stepless(*_blocks(x, kernel, stride))
+    return _stepless(x, kernel)
 
 
-def _strided(x, kernel, stride):
-    """Trade the stride for channels: every output then has its own block."""
+def _blocks(x, kernel, stride):
+    """Image and kernel in blocks as wide as the stride, which then is one block."""
+    taps = [math.ceil(n / stride) for n in kernel.shape[:-2]]
     outputs = [
-        (size - taps) // stride + 1
-        for size, taps in zip(x.shape[1:-1], kernel.shape[:-2], strict=True)
+        (size - n) // stride + 1
+        for size, n in zip(x.shape[1:-1], kernel.shape[:-2], strict=True)
     ]
-    blocks = [math.ceil(taps / stride) for taps in kernel.shape[:-2]]
-    needed = [
-        stride * (out + block - 1) for out, block in zip(outputs, blocks, strict=True)
-    ]
-    x = _fit(x, [x.shape[0], *needed, x.shape[-1]])
-    kernel = _fit(kernel, [*(stride * block for block in blocks), *kernel.shape[-2:]])
+    sizes = [stride * (n + m - 1) for n, m in zip(outputs, taps, strict=True)]
+    x = fit(x, [x.shape[0], *sizes, x.shape[-1]])
     kernel = jnp.moveaxis(kernel, -1, 0)
     kernel = jnp.moveaxis(space_to_channel(kernel, stride), 0, -1)
-    return _dense(space_to_channel(x, stride), kernel)
-
-
-def _fit(x, shape):
-    """Crop or zero-pad the far end of every axis to ``shape``."""
-    x = x[tuple(slice(size) for size in shape)]
-    return jnp.pad(x, [(0, n - m) for n, m in zip(shape, x.shape, strict=True)])
+    return space_to_channel(x, stride), kernel
 
 
 @jax.custom_vjp
-def _dense(x, kernel):
-    """CPU only: stride 1, no dilation, 2D or 3D."""
-    if math.prod(kernel.shape[:-2]) == 1:
-        return lax.dot_general(
-            x, kernel.reshape(kernel.shape[-2:]), (((x.ndim - 1,), (0,)), ((), ()))
-        )
-    if x.ndim == 4:
-        return _convolve_xla(x, kernel)
-    return _fold_depth(x, kernel)
+def _stepless(x, kernel):
+    """Stride and dilation 1, for CPUs."""
+    return _convolve_by_xla(x, kernel) if x.ndim == 4 else _convolve_planes(x, kernel)
 
 
-def _fold_depth(x, kernel):
+def _convolve_planes(x, kernel):
     """3D convolution as one 2D convolution of all planes.
 
-    The taps along z become channels, of the input or of the output, whichever
-    is the less to move.
+    The taps along z become channels, of the input or of the output: whichever are
+    fewer, as they have to be copied.
     """
     batch, depth = x.shape[:2]
-    taps, c_in, c_out = kernel.shape[0], *kernel.shape[-2:]
-    outputs = depth - taps + 1
+    along_z, *in_plane, c_in, c_out = kernel.shape
+    outputs = depth - along_z + 1
     if c_in <= c_out:
-        x = jnp.concatenate([x[:, i : i + outputs] for i in range(taps)], -1)
-        kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, c_out)
-        y = _convolve_xla(x.reshape(-1, *x.shape[2:]), kernel)
+        x = jnp.concatenate([x[:, i : i + outputs] for i in range(along_z)], -1)
+        kernel = jnp.moveaxis(kernel, 0, -3).reshape(*in_plane, -1, c_out)
+        y = _convolve_by_xla(x.reshape(-1, *x.shape[2:]), kernel)
         return y.reshape(batch, outputs, *y.shape[1:])
-    kernel = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], -1)
-    y = _convolve_xla(x.reshape(-1, *x.shape[2:]), kernel)
-    y = y.reshape(batch, depth, *y.shape[1:3], taps, c_out)
-    return sum(y[:, i : i + outputs, ..., i, :] for i in range(taps))
+    kernel = jnp.moveaxis(kernel, 0, -2).reshape(*in_plane, c_in, -1)
+    y = _convolve_by_xla(x.reshape(-1, *x.shape[2:]), kernel)
+    y = y.reshape(batch, depth, *y.shape[1:-1], along_z, c_out)
+    return sum(y[:, i : i + outputs, ..., i, :] for i in range(along_z))
 
 
-def _dense_forward(x, kernel):
-    return _dense(x, kernel), (x, kernel)
+def _stepless_forward(x, kernel):
+    return _stepless(x, kernel), (x, kernel)
 
 
-def _dense_backward(residuals, cotangent):
+def _stepless_backward(residuals, cotangent):
     x, kernel = residuals
-    axes = tuple(range(kernel.ndim - 2))
-    pads = [(0, 0), *((taps - 1, taps - 1) for taps in kernel.shape[:-2]), (0, 0)]
+    axes = range(kernel.ndim - 2)
+    pads = [(0, 0), *((kernel.shape[i] - 1,) * 2 for i in axes), (0, 0)]
     flipped = jnp.flip(kernel, axes).swapaxes(-1, -2)
-    return _dense(jnp.pad(cotangent, pads), flipped), _kernel_gradient(
-        x, cotangent, kernel.shape
-    )
+    if x.ndim == 4:  # images in a row are a volume, with one tap along it
+        volumes, taps = (x[None], cotangent[None]), (1, *kernel.shape[:-2])
+    else:
+        volumes, taps = (x, cotangent), kernel.shape[:-2]
+    gradient = _kernel_gradient(*volumes, taps).reshape(kernel.shape)
+    return _stepless(jnp.pad(cotangent, pads), flipped), gradient
 
 
-_dense.defvjp(_dense_forward, _dense_backward)
+_stepless.defvjp(_stepless_forward, _stepless_backward)
 
 
-def _kernel_gradient(x, cotangent, shape):
-    """Sum over blocks of planes of (taps in the plane)^T (taps along z)."""
-    if len(shape) == 4:  # planes of one volume whose kernel has one tap along z
-        gradient = _kernel_gradient(x[None], cotangent[None], (1, *shape))
-        return gradient.reshape(shape)
-    depth, (height, width) = x.shape[1], cotangent.shape[2:4]
-    along_z, along_y, along_x, c_in, c_out = shape
-    # Shift the cotangent, not the image, along z: it leaves the plane's im2col
-    # to be done once for all taps along z, and makes the product less narrow.
-    z = along_z - 1
-    g = jnp.pad(cotangent, ((0, 0), (z, z), (0, 0), (0, 0), (0, 0)))
-    g = jnp.concatenate([g[:, z - i : z - i + depth] for i in range(along_z)], -1)
-    planes = x.shape[0] * depth
-    fitting = max(1, _BLOCK_ROWS // (height * width))
-    block = max(n for n in range(1, fitting + 1) if planes % n == 0)
-    x = x.reshape(planes // block, block, *x.shape[2:])
-    g = g.reshape(planes // block, block * height * width, along_z * c_out)
+def _kernel_gradient(x, cotangent, taps):
+    """``sum x[voxel + tap] cotangent[voxel]^T`` for all taps, slab by slab.
 
-    def add(total, pair):
-        plane, g = pair
-        columns = jnp.concatenate(
-            [
-                plane[:, i : i + height, j : j + width]
-                for i in range(along_y)
-                for j in range(along_x)
-            ],
-            -1,
-        )
-        return total + columns.reshape(g.shape[0], -1).T @ g, None
-
-    start = jnp.zeros_like(x, shape=(along_y * along_x * c_in, along_z * c_out))
-    total, _ = lax.scan(add, start, (x, g))
-    total = total.reshape(along_y, along_x, c_in, along_z, c_out)
-    return jnp.moveaxis(total, 3, 0)
-
-
-def _phases(x, factor):
-    """Split every spatial axis: ``[batch, n, factor, ..., channel]``."""
-    x = _fit(
-        x, [x.shape[0], *(-(-n // factor) * factor for n in x.shape[1:-1]), x.shape[-1]]
-    )
-    split = [part for n in x.shape[1:-1] for part in (n // factor, factor)]
-    return x.reshape(x.shape[0], *split, x.shape[-1])
-
-
-def space_to_channel(x, factor):
-    """Move blocks of ``factor`` per axis into channels, zero-padding the end.
-
-    ``[batch, *spatial, c]`` becomes ``[batch, *ceil(spatial / factor),
-    factor**rank * c]``.
+    A matrix product, channels by voxels by channels, of shifted copies. The shifts
+    along z are given to the cotangent: a third as many copies as all to the image,
+    and a less narrow product. Voxels are the last axis, as the product is fastest so.
     """
-    rank = x.ndim - 2
-    x = _phases(x, factor)
-    coarse, fine = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    x = x.transpose(0, *coarse, *fine, 2 * rank + 1)
-    return x.reshape(*x.shape[: rank + 1], -1)
+    x, g = jnp.moveaxis(x, -1, 1), jnp.moveaxis(cotangent, -1, 1)
+    (batch, c_in, depth, *_), (c_out, _, height, width) = x.shape, g.shape[1:]
+    z = taps[0] - 1
+    g = jnp.pad(g, [(0, 0), (0, 0), (z, z), (0, 0), (0, 0)])
+    fitting = min(depth, max(1, _BLOCK // (height * width)))
+    planes = max(n for n in range(1, fitting + 1) if depth % n == 0)
+    slabs = depth // planes
+    in_plane = list(itertools.product(range(taps[1]), range(taps[2])))
 
+    def add(i, total):
+        start = (i // slabs, 0, i % slabs * planes, 0, 0)
+        image = lax.dynamic_slice(x, start, (1, c_in, planes, *x.shape[3:]))[0]
+        shape = (1, c_out, planes + z, height, width)
+        slab = lax.dynamic_slice(g, start, shape)[0]
+        left = [image[..., j : j + height, k : k + width] for j, k in in_plane]
+        right = [slab[:, z - j : z - j + planes] for j in range(taps[0])]
+        left = jnp.stack(left).reshape(len(left) * c_in, -1)
+        right = jnp.stack(right).reshape(len(right) * c_out, -1)
+        return total + lax.dot_general(left, right, (((1,), (1,)), ((), ())))
 
-def space_to_batch(x, factor):
-    """Move the phases of every axis into the batch, zero-padding the end.
-
-    ``[batch, *spatial, c]`` becomes ``[factor**rank * batch,
-    *ceil(spatial / factor), c]``.
-    """
-    rank = x.ndim - 2
-    x = _phases(x, factor)
-    coarse, fine = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    x = x.transpose(*fine, 0, *coarse, 2 * rank + 1)
-    return x.reshape(-1, *x.shape[rank + 1 :])
-
-
-def batch_to_space(x, factor, spatial):
-    """Undo `space_to_batch`, cropped to the sizes in ``spatial``."""
-    rank = x.ndim - 2
-    x = x.reshape(*(factor,) * rank, -1, *x.shape[1:])
-    order = [rank]
-    for axis in range(rank):
-        order += [rank + 1 + axis, axis]
-    x = x.transpose(*order, 2 * rank + 1)
-    sizes = [n * factor for n in x.shape[1:-1:2]]
-    x = x.reshape(x.shape[0], *sizes, x.shape[-1])
-    return x[(slice(None), *(slice(n) for n in spatial))]
+    total = jnp.zeros_like(x, shape=(len(in_plane) * c_in, taps[0] * c_out))
+    total = lax.fori_loop(0, batch * slabs, add, total)
+    return jnp.moveaxis(total.reshape(*taps[1:], c_in, taps[0], c_out), -2, 0)
 
 
 class Conv(nn.Module):
-    """A layer over `convolve`; kernel ``[*taps, c_in, features]``, valid padding.
+    """A convolution layer. Parameters: ``kernel`` (He) and ``bias`` (zero).
 
     Attributes:
-      features: channels of the output.
-      kernel_size: taps along each axis, as many as there are axes.
-      use_bias: whether to add a bias, which begins at zero.
-      dtype: type to compute in; parameters stay float32.
-      kernel_init: He's initialiser, meant for a ReLU behind the layer.
+        features: channels of the output.
+        kernel_size: taps along each axis, two or three axes.
+        stride: as in ``convolve``.
+        dilation: as in ``convolve``.
+        padding: as in ``convolve``.
+        use_bias: whether to add a bias.
+        dtype: to compute in; the parameters stay float32.
+        kernel_init: initialiser of the kernel.
     """
 
     features: int
@@ -292,12 +245,12 @@ class Conv(nn.Module):
     dilation: int = 1
     padding: str = "VALID"
     use_bias: bool = True
-    dtype: Any = jnp.float32
+    dtype: jnp.dtype = jnp.float32
     kernel_init: Callable = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x):
-        """Map ``[batch, *spatial, c_in]`` to ``[batch, *spatial_out, features]``."""
+        """Maps ``[batch, *spatial, c]`` to ``[batch, *outputs, features]``."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         y = convolve(

@@ -40,6 +40,10 @@ _VOXELS = 2**18
 _COARSENING = (4, 2)
 # Knots of the piecewise linear function from fixed to moving intensities.
 _KNOTS = 64
+# Residuals beyond this share of the moving image's deviation stop to count: what
+# moves by itself, as a diaphragm does, should not bend the alignment of the rest.
+_OUTLYING = 0.25
+_REWEIGHTINGS = 3
 # Percentiles: metal and padding values should not stretch the knots.
 _CLIPPED = (0.1, 99.9)
 # Of the fixed voxels, at least this share has to fall into the moving image.
@@ -241,8 +245,8 @@ class _Fit:
     """How well a matrix fits, and the quadratic model around it.
 
     Attributes:
-        cost: unexplained share of the moving variance, infinite without overlap.
-        gradient: ``[d * (d + 1)]`` of half the unexplained sum of squares.
+        cost: unexplained share of the moving image, infinite without overlap.
+        gradient: ``[d * (d + 1)]`` of the cost, but for a factor.
         hessian: its Gauss-Newton approximation.
     """
 
@@ -269,18 +273,47 @@ def _fit(level: _Level, matrix: np.ndarray) -> _Fit:
     if seen.mean() < _LEAST_OVERLAP:
         return _Fit(np.inf, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
     values, slopes = sampled[seen, 0], sampled[seen, 1:] @ matrix[:d, :d]
-    slopes = slopes[:, :, None] * level.points[seen][:, None, :]
-    columns = np.column_stack([slopes.reshape(len(values), -1), values - values.mean()])
+    points = level.points[seen]
+    columns = (slopes[:, :, None] * points[:, None, :]).reshape(len(values), -1)
     basis = level.basis[seen]
+    weighted, normal, left = _unexplained(basis, values)
+    spread = values - values.mean()
+    cost = _loss(left).sum() / _loss(spread).sum() if spread.any() else np.inf
+    # What there is to explain changes with the matrix as well.
+    pull = _weights(spread) * spread
+    gradient = (_weights(left) * left - cost * (pull - pull.mean())) @ columns
     # No BLAS: threads that wait for each other cost more than these products.
-    gram = np.einsum("ni,nj->ij", columns, columns)
-    cross = basis.T @ columns
+    hessian = np.einsum("ni,nj->ij", columns * _weights(left)[:, None], columns)
+    cross = weighted.T @ columns
+    return _Fit(cost, gradient, hessian - cross.T @ np.linalg.solve(normal, cross))
+
+
+def _unexplained(basis: csr_array, values: np.ndarray):
+    """What the best function of the fixed intensities leaves of the values.
+
+    Returns:
+        The basis times the weights of a robust fit, its normal matrix, and the
+        residual ``[n]``.
+    """
     # The ridge is for knots without voxels.
-    knots = (basis.T @ basis).toarray() + 1e-9 * len(values) * np.eye(_KNOTS)
-    left = gram - cross.T @ np.linalg.solve(knots, cross)
-    cost = left[-1, -1] / gram[-1, -1] if gram[-1, -1] > 0 else np.inf
-    # The variance that is to be explained changes with the matrix as well.
-    return _Fit(cost, left[:-1, -1] - cost * gram[:-1, -1], left[:-1, :-1])
+    ridge = 1e-9 * len(values) * np.eye(basis.shape[1])
+    weights = np.ones(len(values))
+    for _ in range(_REWEIGHTINGS):
+        weighted = basis.multiply(weights[:, None]).tocsr()
+        normal = (weighted.T @ basis).toarray() + ridge
+        left = values - basis @ np.linalg.solve(normal, weighted.T @ values)
+        weights = _weights(left)
+    return weighted, normal, left
+
+
+def _loss(residual: np.ndarray) -> np.ndarray:
+    """Half of Geman and McClure's loss: a square that saturates."""
+    return residual**2 / (2 + 2 * (residual / _OUTLYING) ** 2)
+
+
+def _weights(residual: np.ndarray) -> np.ndarray:
+    """Its derivative, divided by the residual."""
+    return 1 / (1 + (residual / _OUTLYING) ** 2) ** 2
 
 
 def _centred(level: _Level, fixed: _Working, moving: _Working) -> np.ndarray:

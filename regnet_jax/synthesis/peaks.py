@@ -122,11 +122,11 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     family = jax.tree.map(lambda mm: mm / spacing, family)
     dimensions = len(shape)
     position, exists = _positions(position_key, shape, family.border, family.separation)
-    exists &= jnp.ones(PEAKS, bool).at[:ZERO_PEAKS].set(False)
+    moves = exists & (jnp.arange(PEAKS) >= ZERO_PEAKS)
     peaks = family.amplitude * jax.random.uniform(
         amplitude_key, (PEAKS, dimensions), minval=-1.0, maxval=1.0
     )
-    peaks = jnp.where(exists[:, None], peaks, 0.0)
+    peaks = jnp.where(moves[:, None], peaks, 0.0)
     offsets = [
         jnp.arange(n, dtype=jnp.float32)[:, None] - position[None, :, axis]
         for axis, n in enumerate(shape)
@@ -137,7 +137,9 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     highest = jnp.maximum(jnp.max(peaks, axis=0), 0.0)
     lowest = jnp.minimum(jnp.min(peaks, axis=0), 0.0)
     near = [(jnp.abs(o) <= family.area).astype(jnp.float32) for o in offsets]
-    covered = _sum_of_products(near, jnp.ones((PEAKS, 1)))[..., 0] > 0
+    # What found no room has no area either.
+    there = exists[:, None].astype(jnp.float32)
+    covered = _sum_of_products(near, there)[..., 0] > 0
     return Deformation(_rescale_lobes(smooth, highest, lowest), covered)
 
 

@@ -1,0 +1,130 @@
+"""Runs command lines, each in a process of its own that need not import JAX anew.
+
+Run as a program this is a server: it imports what the binaries import, then forks
+for every line on standard input. The fork has its own descriptors, flags and exit
+status, as ``python -m`` would have them.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def errors(self):
+        """The lines of standard error but for progress bars."""
+        return [line for line in self.err.splitlines() if line and "it/s" not in line]
+
+
+class Server:
+    """Runs binaries with the rules of the tests for numerics."""
+
+    def __init__(self, cache):
+        self._environment = environment(cache)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=self._environment,
+        )
+
+    def __call__(self, module, *arguments):
+        """Run ``python -m experiments.MODULE`` in a fork."""
+        line = json.dumps([f"experiments.{module}", *map(str, arguments)])
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return Result(*json.loads(self._process.stdout.readline()))
+
+    def start(self, module, *arguments):
+        """Run the same as a user does."""
+        done = subprocess.run(
+            [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=self._environment,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def environment(cache):
+    """One device, a cache of compiled programs of its own, strict numerics."""
+    result = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    usual = Path(result.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    # Matplotlib lists the fonts of the machine when its cache is new: seconds.
+    result.setdefault("MPLCONFIGDIR", str(usual / "matplotlib"))
+    return result | {
+        "XDG_CACHE_HOME": str(cache),
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_PLATFORMS": "cpu",
+        "MPLBACKEND": "Agg",
+        "PYTHONWARNINGS": "default",
+    }
+
+
+def _run(module, *arguments):
+    """Run a binary and end this process as the binary ends."""
+    status = 0
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code or 0
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _fork(command):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            _run(*command)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return status, *texts
+
+
+def _serve():
+    sys.path[0] = str(ROOT)
+    # Sets what has to be set before JAX is imported.
+    import experiments.cli
+    import experiments.results
+    import regnet_jax.training.loop  # noqa: F401
+
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

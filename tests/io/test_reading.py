@@ -1,0 +1,321 @@
+"""What is read, and the one line for each thing that cannot be."""
+
+import contextlib
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from example_frames import FRAMES
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import (
+    Frame,
+    Image,
+    check_pair,
+    from_sitk,
+    read_image,
+    read_mask,
+    to_sitk,
+    write_image,
+)
+
+ARRAY = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+PLAIN = Frame((6, 7, 8), (2, 3, 4), (0, 0, 0), np.eye(3))
+
+
+@pytest.fixture
+def refused(capfd):
+    """Check that a call raises one line that names things, and prints nothing."""
+
+    def check(call, *fragments):
+        with pytest.raises(InputError) as caught:
+            call()
+        message = str(caught.value)
+        assert "\n" not in message
+        for fragment in fragments:
+            assert str(fragment) in message
+        assert capfd.readouterr() == ("", "")
+
+    return check
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Store a plain volume under a name and give its path."""
+
+    def store(name, array=ARRAY, frame=PLAIN, compressed=False):
+        path = tmp_path / name
+        sitk.WriteImage(to_sitk(array, frame), str(path), compressed)
+        return path
+
+    return store
+
+
+def patch(path, old, new):
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd", ".mhd"])
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_arrays_and_frames_are_read(stored, frame, suffix):
+    array = np.random.default_rng(1).normal(size=frame.shape).astype(np.float32)
+    path = stored("image" + suffix, array, frame)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.array, array)
+    assert image.name == str(path)
+    assert image.frame.shape == frame.shape
+    # NIfTI holds its frame in single precision.
+    np.testing.assert_allclose(image.frame.matrix, frame.matrix, atol=1e-5)
+    np.testing.assert_allclose(image.frame.origin, frame.origin, rtol=1e-6)
+
+
+def test_types_and_single_slices_stay(stored):
+    labels = np.arange(20, dtype=np.int16).reshape(1, 4, 5)
+    image = read_image(stored("a.nii.gz", labels, Frame((1, 4, 5), *PLAIN_PLACE)))
+    assert image.array.dtype == np.int16
+    assert image.array.shape == (1, 4, 5)
+
+
+PLAIN_PLACE = (PLAIN.spacing, PLAIN.origin, PLAIN.direction)
+
+
+def test_grey_pictures_are_two_dimensional(tmp_path):
+    sitk.WriteImage(
+        sitk.GetImageFromArray(np.eye(9, dtype=np.uint8)), tmp_path / "a.png"
+    )
+    assert read_image(tmp_path / "a.png").frame.ndim == 2
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float16])
+def test_types_that_itk_lacks_are_widened(dtype):
+    array = (ARRAY > 0).astype(dtype)
+    np.testing.assert_array_equal(from_sitk(to_sitk(array, PLAIN), "").array, array)
+
+
+def test_missing_file(refused, tmp_path):
+    refused(lambda: read_image(tmp_path / "none.mha"), "none.mha", "does not exist")
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii.gz", "a.nrrd", "a.txt", "a.tif", "a"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8bxxxxxxxxxxxx"])
+def test_not_an_image(refused, tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    refused(lambda: read_image(path), path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd", ".tif"])
+def test_truncated_file(refused, stored, suffix, packed):
+    path = stored("a" + suffix, compressed=packed)
+    data = path.read_bytes()
+    for share in (0.5, 0.9):
+        path.write_bytes(data[: int(share * len(data))])
+        refused(lambda: read_image(path), path)
+    # The last bytes may hold nothing but a checksum.
+    path.write_bytes(data[:-2])
+    with contextlib.suppress(InputError):
+        np.testing.assert_array_equal(read_image(path).array, ARRAY)
+
+
+def test_truncated_pictures(refused, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    for name in ("a.png", "a.jpg", "a.tif"):
+        path = tmp_path / name
+        sitk.WriteImage(sitk.GetImageFromArray(noise), path)
+        path.write_bytes(path.read_bytes()[:2000])
+        refused(lambda path=path: read_image(path), path)
+
+
+def test_damaged_compression(refused, stored):
+    path = stored("a.nii.gz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    refused(lambda: read_image(path), path, "damaged")
+
+
+def test_missing_data_file(refused, stored):
+    path = stored("a.mhd")
+    path.with_suffix(".raw").unlink()
+    refused(lambda: read_image(path), path, "data file")
+
+
+def test_formats_that_hide_truncation_are_refused(refused, stored):
+    refused(lambda: read_image(stored("a.vtk")), "a.vtk", "convert")
+    refused(lambda: read_image(stored("a.hdr")), "a.hdr", "convert")
+
+
+def test_namesake_that_itk_would_read_instead(refused, stored):
+    stored("a.nii", ARRAY + 1)
+    path = stored("a.nii.gz")
+    refused(lambda: read_image(path), path, "a.nii beside it")
+
+
+@pytest.mark.parametrize("spacing", ["0 3 4", "-2 3 4", "nan 3 4", "inf 3 4", "a b c"])
+def test_bad_spacing_of_a_metaimage(refused, stored, spacing):
+    path = stored("a.mha")
+    patch(path, b"ElementSpacing = 2 3 4", b"ElementSpacing = " + spacing.encode())
+    refused(lambda: read_image(path), path, "header")
+
+
+@pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan, np.inf])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_bad_spacing_of_a_nifti(refused, stored, suffix, spacing):
+    path = stored("a" + suffix)
+    data = path.read_bytes()
+    data = bytearray(gzip.decompress(data) if suffix == ".nii.gz" else data)
+    struct.pack_into("<f", data, 80, spacing)
+    path.write_bytes(gzip.compress(data) if suffix == ".nii.gz" else data)
+    refused(lambda: read_image(path), path, "spacing", "header")
+
+
+def test_bad_spacing_of_a_nrrd(refused, stored):
+    path = stored("a.nrrd")
+    patch(path, b"(2,0,0)", b"(0,0,0)")
+    refused(lambda: read_image(path), path, "spacing")
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [
+        "1 0 0 1 0 0 0 0 1",
+        "0 0 0 0 0 0 0 0 0",
+        "1 .5 0 0 1 0 0 0 1",
+        "2 0 0 0 1 0 0 0 1",
+    ],
+)
+def test_singular_or_sheared_direction(refused, stored, direction):
+    path = stored("a.mha")
+    patch(
+        path,
+        b"TransformMatrix = 1 0 0 0 1 0 0 0 1",
+        b"TransformMatrix = " + direction.encode(),
+    )
+    refused(lambda: read_image(path), path, "direction")
+
+
+def test_sheared_nifti(refused, stored):
+    path = stored("a.nii")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<12f", data, 280, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
+    struct.pack_into("<2h", data, 252, 0, 2)
+    path.write_bytes(data)
+    refused(lambda: read_image(path), path, "direction")
+
+
+def test_origin_that_is_not_finite(refused, stored):
+    path = stored("a.mha")
+    patch(path, b"Offset = 0 0 0", b"Offset = nan 0 0")
+    refused(lambda: read_image(path), path, "Offset")
+
+
+def test_values_that_are_not_finite(refused, stored):
+    array = ARRAY.copy()
+    array[0, 0, :3] = np.nan, np.inf, -np.inf
+    path = stored("a.mha", array)
+    refused(lambda: read_image(path), path, f"3 of {ARRAY.size}", "replace")
+    path = stored("b.mha", np.full_like(ARRAY, np.nan))
+    refused(lambda: read_image(path), path, "all of its values")
+
+
+def test_components(refused, stored, tmp_path):
+    path = stored("a.mha", np.zeros((6, 7, 8, 3), np.float32))
+    refused(lambda: read_image(path), path, "3 components", "extract")
+    colours = sitk.GetImageFromArray(np.zeros((9, 9, 3), np.uint8), isVector=True)
+    sitk.WriteImage(colours, tmp_path / "a.png")
+    refused(lambda: read_image(tmp_path / "a.png"), "3 components", "grey")
+
+
+def test_four_dimensions(refused, tmp_path):
+    path = tmp_path / "a.nii.gz"
+    sitk.WriteImage(
+        sitk.GetImageFromArray(np.zeros((2, 3, 4, 5)), isVector=False), path
+    )
+    refused(lambda: read_image(path), path, "4D", "extract")
+
+
+def test_transform_instead_of_image(refused, tmp_path):
+    path = tmp_path / "a.h5"
+    sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+    refused(lambda: read_image(path), path, "not an image")
+
+
+def write_series(folder, count, uid, skip=()):
+    folder.mkdir(exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for z in set(range(count)) - set(skip):
+        image = sitk.GetImageFromArray(np.full((1, 5, 6), 10 * z + 1, np.int16))
+        image.SetSpacing((0.5, 0.75, 1))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": uid,
+            "0020|000d": "1.2.3",
+            "0020|0032": f"1\\2\\{3 * z}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(z),
+        }.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{uid}-{z}.dcm"))
+        writer.Execute(image)
+
+
+def test_dicom_folder(tmp_path):
+    write_series(tmp_path / "scan", 4, "1.2.3.4")
+    image = read_image(tmp_path / "scan")
+    assert image.frame.shape == (4, 5, 6)
+    np.testing.assert_allclose(image.frame.spacing, (0.5, 0.75, 3))
+    np.testing.assert_allclose(image.frame.origin, (1, 2, 0))
+    np.testing.assert_array_equal(image.array[:, 0, 0], [1, 11, 21, 31])
+
+
+def test_bad_dicom_folders(refused, tmp_path):
+    refused(lambda: read_image(tmp_path), tmp_path, "without a DICOM series")
+    write_series(tmp_path / "gap", 6, "1.2.3.4", skip=[2])
+    refused(lambda: read_image(tmp_path / "gap"), "evenly spaced")
+    write_series(tmp_path / "two", 3, "1.2.3.4")
+    write_series(tmp_path / "two", 3, "1.2.3.5")
+    refused(lambda: read_image(tmp_path / "two"), "2 DICOM series", "1.2.3.5")
+
+
+def test_masks(refused, stored):
+    mask = np.zeros(ARRAY.shape, np.int16)
+    mask[2:4] = 7
+    read = read_mask(stored("a.nii.gz", mask))
+    assert read.array.dtype == np.uint8
+    np.testing.assert_array_equal(read.array, mask > 0)
+    flat = Frame((7, 8), (1, 1), (0, 0), np.eye(2))
+    refused(lambda: read_mask(stored("a.nii.gz", mask), flat), "3D", "2D")
+    refused(lambda: read_mask(stored("b.nii.gz", 0 * mask)), "empty")
+    far = Frame(PLAIN.shape, PLAIN.spacing, (1000, 0, 0), PLAIN.direction)
+    refused(lambda: read_mask(stored("a.nii.gz", mask), far), "outside")
+
+
+def test_masks_are_brought_to_the_grid_of_their_image(stored):
+    mask = np.zeros(ARRAY.shape, np.uint8)
+    mask[3, 3, 3] = 1
+    fine = Frame((12, 14, 16), (1, 1.5, 2), (-0.5, -0.75, -1), PLAIN.direction)
+    read = read_mask(stored("a.nii.gz", mask), fine)
+    assert read.frame == fine
+    assert np.argwhere(read.array).min(0).tolist() == [6, 6, 6]
+    assert read.array.sum() == 8
+
+
+def test_pairs(refused):
+    volume = Image(ARRAY, PLAIN, "volume.mha")
+    flat = Image(ARRAY[0], Frame((7, 8), (1, 1), (0, 0), np.eye(2)), "slice.png")
+    constant = Image(np.zeros_like(ARRAY), PLAIN, "zero.mha")
+    check_pair(volume, volume)
+    refused(lambda: check_pair(volume, flat), "volume.mha is 3D", "slice.png is 2D")
+    refused(lambda: check_pair(constant, volume), "zero.mha", "same value")
+    refused(lambda: check_pair(volume, constant), "zero.mha", "same value")
+
+
+def test_written_images_are_read_back(tmp_path):
+    write_image(tmp_path / "a.nii.gz", ARRAY, PLAIN)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, ARRAY)

@@ -1,0 +1,153 @@
+"""Transforms against ``sitk.ReadTransform`` and ``TransformPoint``."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from example_frames import FRAMES, rotation
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import (
+    affine_matrix,
+    affine_transform,
+    composite,
+    read_transform,
+    to_world,
+    total_displacement,
+    write_displacement,
+    write_transform,
+)
+
+every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+
+
+def some_affine(d, seed=0):
+    rng = np.random.default_rng(seed)
+    matrix = np.eye(d + 1)
+    matrix[:d] += rng.normal(size=(d, d + 1)) * 0.2
+    matrix[:d, d] *= 50
+    return matrix
+
+
+def some_residual(frame):
+    return np.random.default_rng(1).normal(size=(*frame.shape, frame.ndim)) * 3
+
+
+def points_within(frame, count=100):
+    rng = np.random.default_rng(2)
+    return to_world(
+        frame, rng.uniform(0, np.array(frame.shape) - 1, (count, frame.ndim))
+    )
+
+
+def mapped(transform, points):
+    return np.array([transform.TransformPoint(p) for p in points.tolist()])
+
+
+@every_frame
+def test_written_transform_and_displacement_agree(tmp_path, frame):
+    affine, residual = some_affine(frame.ndim), some_residual(frame)
+    write_transform(tmp_path / "t.h5", composite(frame, residual, affine))
+    total = total_displacement(frame, residual, affine)
+    write_displacement(tmp_path / "u.mha", total, frame)
+    transform = sitk.ReadTransform(str(tmp_path / "t.h5"))
+    field = sitk.ReadImage(str(tmp_path / "u.mha"), sitk.sitkVectorFloat64)
+    image_transform = sitk.DisplacementFieldTransform(field)
+    points = points_within(frame)
+    np.testing.assert_allclose(
+        mapped(transform, points), mapped(image_transform, points), atol=1e-3
+    )
+
+
+@every_frame
+def test_residual_comes_before_the_affine(frame):
+    affine, residual = some_affine(frame.ndim), some_residual(frame)
+    transform = composite(frame, residual, affine)
+    index = tuple(n // 2 for n in frame.shape)
+    x = to_world(frame, index)
+    expected = affine @ np.append(x + residual[index], 1)
+    np.testing.assert_allclose(mapped(transform, x[None])[0], expected[:-1], atol=1e-9)
+    total = total_displacement(frame, residual, affine)
+    np.testing.assert_allclose(total[index], expected[:-1] - x, atol=1e-9)
+
+
+def test_outside_of_the_field_the_affine_remains():
+    frame = FRAMES["3d oblique"]
+    affine = some_affine(3)
+    transform = composite(frame, some_residual(frame), affine)
+    np.testing.assert_allclose(
+        transform.TransformPoint((1e3, 0, 0)), (affine @ [1e3, 0, 0, 1])[:3]
+    )
+
+
+def linear_transforms(d):
+    centre = (5.0, -7.0, 11.0)[:d]
+    affine = sitk.AffineTransform(d)
+    affine.SetMatrix(some_affine(d)[:d, :d].ravel().tolist())
+    affine.SetCenter(centre)
+    affine.SetTranslation((3.0, 2.0, 1.0)[:d])
+    rigid = (sitk.Euler2DTransform, sitk.Euler3DTransform)[d - 2]()
+    rigid.SetMatrix(rotation(d, 0.5).ravel().tolist(), 1e-9)
+    rigid.SetCenter(centre)
+    similar = (sitk.Similarity2DTransform, sitk.Similarity3DTransform)[d - 2]()
+    similar.SetScale(1.3)
+    similar.SetCenter(centre)
+    shift = sitk.TranslationTransform(d, centre)
+    both = sitk.CompositeTransform([affine, sitk.CompositeTransform([rigid, shift])])
+    return [affine, rigid, similar, shift, both, sitk.Transform(d, sitk.sitkIdentity)]
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_matrix_of_any_linear_transform(d):
+    points = np.random.default_rng(0).normal(size=(10, d)) * 100
+    for transform in linear_transforms(d):
+        matrix = affine_matrix(transform, d)
+        expected = mapped(transform, points)
+        result = points @ matrix[:d, :d].T + matrix[:d, d]
+        np.testing.assert_allclose(result, expected, atol=1e-9)
+        again = affine_transform(matrix)
+        np.testing.assert_allclose(mapped(again, points), expected, atol=1e-9)
+
+
+def test_matrix_of_what_has_none():
+    with pytest.raises(InputError, match="not linear"):
+        affine_matrix(sitk.DisplacementFieldTransform(3), 3)
+    with pytest.raises(InputError, match="2D and the images are 3D"):
+        affine_matrix(sitk.AffineTransform(2), 3)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tfm", ".txt"])
+def test_linear_transforms_are_read_back(tmp_path, suffix):
+    nested = sitk.CompositeTransform(linear_transforms(3)[-2])
+    nested.FlattenTransform()
+    for k, transform in enumerate([*linear_transforms(3)[:-2], nested]):
+        path = tmp_path / f"{k}{suffix}"
+        write_transform(path, transform)
+        found = affine_matrix(read_transform(path), 3)
+        np.testing.assert_allclose(found, affine_matrix(transform, 3), atol=1e-9)
+
+
+def test_bad_transform_files(tmp_path, capfd):
+    good = tmp_path / "good.h5"
+    write_transform(good, affine_transform(some_affine(3)))
+    text = tmp_path / "good.tfm"
+    write_transform(text, affine_transform(some_affine(3)))
+    contents = {
+        "cut.h5": good.read_bytes()[:3000],
+        "cut.tfm": text.read_bytes()[:100],
+        "note.txt": b"hello",
+        "empty.h5": b"",
+        "other.mat": b"\0\1\2",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    write_displacement(
+        tmp_path / "u.nii.gz", some_residual(FRAMES["3d plain"]), FRAMES["3d plain"]
+    )
+    for name in (*contents, "u.nii.gz", "none.h5", "."):
+        with pytest.raises(InputError) as caught:
+            read_transform(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(InputError, match=r"use \.h5"):
+        write_transform(tmp_path / "t.xyz", sitk.AffineTransform(3))

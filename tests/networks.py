@@ -1,0 +1,93 @@
+"""Networks that were never trained, and folders that hold them like a training run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regnet_jax.models import make_model
+from regnet_jax.registration.network import make_network
+from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.training import checkpoint
+from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.state import init_state, make_optimizer
+
+
+def config(dimensions, spacing):
+    """A valid experiment of the smallest windows there are."""
+    return ExperimentConfig(
+        name=f"untrained{dimensions}d",
+        model="regnet",
+        data=GeneratorConfig(
+            shape=(64,) * dimensions,
+            spacing=spacing,
+            families=("low",),
+            limits=(8.0,),
+            noise_fixed=5.0,
+            noise_moving=0.0,
+            windows=1,
+            window=53,
+            margin=26,
+            stride=2,
+        ),
+        pairs=1,
+        steps=2,
+    )
+
+
+def untrained(experiment):
+    """Random weights whose field is of a few voxels: a shift and a random part."""
+    d = len(experiment.data.shape)
+    model = make_model(experiment.model, dimensions=d)
+    optimizer = make_optimizer(experiment)
+    state = init_state(jax.random.key(3), model, optimizer, experiment)
+    variables = jax.tree.map(lambda x: x, state.variables)
+    last = max(
+        (name for name in variables["params"] if name.startswith("Conv")),
+        key=lambda name: int(name.split("_")[1]),
+    )
+    window = jax.random.uniform(jax.random.key(4), (2, 1, *(53,) * d, 1))
+    field = model.apply(variables, *window, train=False)
+    scale = 1.5 / jnp.abs(field).max()
+    layer = variables["params"][last]
+    layer["kernel"] = layer["kernel"] * scale
+    layer["bias"] = jnp.arange(1.0, d + 1.0)
+    return state._replace(variables=variables)
+
+
+def write_run(folder, experiment):
+    """What a training run of the experiment would leave."""
+    checkpoint.write_config(folder, experiment)
+    with checkpoint.open_checkpoints(folder) as manager:
+        checkpoint.save(manager, untrained(experiment))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run2d(tmp_path_factory):
+    """The folder of a 2D run at 2 mm."""
+    return write_run(tmp_path_factory.mktemp("run2d"), config(2, 2.0))
+
+
+@pytest.fixture(scope="session")
+def run3d(tmp_path_factory):
+    """The folder of a 3D run at 4 mm."""
+    return write_run(tmp_path_factory.mktemp("run3d"), config(3, 4.0))
+
+
+@pytest.fixture(scope="session")
+def network2d():
+    """A 2D network at 2 mm."""
+    experiment = config(2, 2.0)
+    return make_network(experiment, untrained(experiment).variables)
+
+
+def smooth_image(shape, seed=0):
+    """HU that look like nothing but have structure at all places."""
+    rng = np.random.default_rng(seed)
+    grid = np.indices(shape) / 10.0
+    waves = sum(
+        np.sin(np.tensordot(rng.normal(size=len(shape)), grid, 1) + phase)
+        for phase in rng.uniform(0, 6, 8)
+    )
+    return (200 * waves - 300).astype(np.float32)

@@ -1,0 +1,3 @@
+"""Networks without training."""
+
+from networks import network2d  # noqa: F401
