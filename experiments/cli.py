@@ -17,8 +17,8 @@ _INTERRUPTED = 130
 def run(main: Callable[[], None]) -> None:
     """Runs a binary: ``main`` after the flags are parsed.
 
-    Bad flags and ``InputError`` give one line on standard error and exit status 2,
-    an interrupt 130. Compiled programs are kept in the user's cache folder, so
+    Bad flags, ``InputError`` and what the file system refuses give one line on
+    standard error and exit status 2, an interrupt 130. Compiled programs are kept in the user's cache folder, so
     that only the first run waits for them.
 
     Args:
@@ -46,6 +46,9 @@ def _guarded(main):
         main()
     except InputError as error:
         _fail(str(error), _BAD_INPUT)
+    except OSError as error:
+        fact = f"{error.filename}: {error.strerror}" if error.filename else error
+        _fail(f"{fact}; check the path and whether it may be written", _BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted", _INTERRUPTED)
 

@@ -16,6 +16,7 @@ from absl import flags
 
 from experiments import cli
 from experiments.results import write_results
+from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
     check_pair,
@@ -44,7 +45,11 @@ def _initial(dimensions: int):
     """The kind of alignment, or the matrix in a file."""
     if _INITIAL.value in KINDS:
         return _INITIAL.value
-    return affine_matrix(read_transform(_INITIAL.value), dimensions)
+    transform = read_transform(_INITIAL.value)
+    try:
+        return affine_matrix(transform, dimensions)
+    except InputError as error:
+        raise InputError(f"{_INITIAL.value}: {error}") from error
 
 
 def main():

@@ -10,6 +10,8 @@ and number, and families.png, heat maps of the first field of each. The volumes 
 procedural chests, or the middle of --volume.
 """
 
+import math
+
 import jax
 import numpy as np
 from absl import flags
@@ -48,7 +50,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the random numbers.")
 def _shape() -> tuple[int, ...]:
     """The wanted shape, checked."""
     text = ",".join(_SHAPE.value)
-    if len(_SHAPE.value) not in (2, 3) or not all(n.isdigit() for n in _SHAPE.value):
+    if len(_SHAPE.value) not in (2, 3) or not all(n.isdecimal() for n in _SHAPE.value):
         raise InputError(f"--shape {text}: give Z,Y,X or Y,X in voxels")
     shape = tuple(int(n) for n in _SHAPE.value)
     if min(shape) < 8:
@@ -93,6 +95,8 @@ def main():
     if unknown:
         known = ", ".join(FAMILIES)
         raise InputError(f"--family {unknown[0]}: unknown; there are {known}")
+    if not math.isfinite(_SPACING.value):
+        raise InputError(f"--spacing {_SPACING.value}: give millimetres")
     shape = _shape()
     draw, frame = _source(shape)
     deform = jax.jit(artificial_pair, static_argnames=("spacing", "noise"))

@@ -1,5 +1,7 @@
 """Networks that were never trained, and folders that hold them like a training run."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,9 @@ from regnet_jax.registration.network import make_network
 from regnet_jax.synthesis.generator import GeneratorConfig
 from regnet_jax.training import checkpoint
 from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.state import init_state, make_optimizer
+from regnet_jax.training.state import TrainState, make_optimizer
+
+_GAIN = {2: 20.0, 3: 15.0}
 
 
 def config(dimensions, spacing):
@@ -36,23 +40,35 @@ def config(dimensions, spacing):
 
 
 def untrained(experiment):
-    """Random weights whose field is of a few voxels: a shift and a random part."""
+    """Random weights that keep the size of what they are given, without compiling.
+
+    The field is a shift by 1, 2 and 3 voxels and a part that follows the images.
+    """
     d = len(experiment.data.shape)
     model = make_model(experiment.model, dimensions=d)
-    optimizer = make_optimizer(experiment)
-    state = init_state(jax.random.key(3), model, optimizer, experiment)
-    variables = jax.tree.map(lambda x: x, state.variables)
+    window = jax.ShapeDtypeStruct((1, *(53,) * d, 1), jnp.float32)
+    shapes = jax.eval_shape(
+        functools.partial(model.init, train=False), jax.random.key(0), window, window
+    )
+    rng = np.random.default_rng(3)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name != "kernel":
+            return np.full(leaf.shape, name in ("scale", "var"), np.float32)
+        spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    layers = variables["params"]
     last = max(
-        (name for name in variables["params"] if name.startswith("Conv")),
+        (name for name in layers if name.startswith("Conv")),
         key=lambda name: int(name.split("_")[1]),
     )
-    window = jax.random.uniform(jax.random.key(4), (2, 1, *(53,) * d, 1))
-    field = model.apply(variables, *window, train=False)
-    scale = 1.5 / jnp.abs(field).max()
-    layer = variables["params"][last]
-    layer["kernel"] = layer["kernel"] * scale
-    layer["bias"] = jnp.arange(1.0, d + 1.0)
-    return state._replace(variables=variables)
+    layers[last]["kernel"] *= _GAIN[d]
+    layers[last]["bias"] = np.arange(1, d + 1, dtype=np.float32)
+    optimizer = make_optimizer(experiment).init(layers)
+    return TrainState(np.int32(0), variables, optimizer)
 
 
 def write_run(folder, experiment):

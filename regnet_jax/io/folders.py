@@ -46,6 +46,12 @@ def staged_folder(path) -> Iterator[Path]:
 
 
 def _move_files(stage: Path, path: Path) -> None:
+    for file in sorted(stage.iterdir()):
+        # Known before the first file is replaced.
+        if (path / file.name).is_dir():
+            raise InputError(
+                f"{path / file.name}: is a folder where a result is to be; remove it"
+            )
     try:
         path.mkdir(parents=True, exist_ok=True)
         for file in sorted(stage.iterdir()):

@@ -12,7 +12,8 @@ import itertools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.convolution import Conv, batch_to_space, space_to_batch
+from regnet_jax.models.convolution import Conv
+from regnet_jax.models.phases import batch_to_space, space_to_batch
 
 # Voxels that a displacement depends on along each axis, and the one it belongs to.
 RECEPTIVE_FIELD = 53
@@ -64,9 +65,14 @@ class RegNet(nn.Module):
             1`` points on each axis, or ``window - 52`` if dense.
 
         Raises:
-            ValueError: if the window is smaller than the receptive field.
+            ValueError: if the window is smaller than the receptive field, or of
+                another dimension than the network, or if both train and dense.
         """
         window = fixed.shape[1:-1]
+        if len(window) != self.dimensions:
+            raise ValueError(f"a window of {window} for a {self.dimensions}D network")
+        if train and dense:
+            raise ValueError("train without dense: padding would enter the statistics")
         if min(window) < RECEPTIVE_FIELD:
             raise ValueError(f"a window of {window} has no room for {RECEPTIVE_FIELD}")
         step = 1 if dense else STRIDE

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
-from scipy.linalg import expm
 from scipy.sparse import csr_array
 
 from regnet_jax.errors import InputError
@@ -34,8 +33,8 @@ from regnet_jax.io import (
 
 _LOG = logging.getLogger(__name__)
 
-# Voxels of the finest working grid: 64**3 in 3D, 512**2 in 2D.
-_VOXELS = 2**18
+# Voxels of a working grid: 256**2 or 64**3.
+_VOXELS = {2: 2**16, 3: 2**18}
 # Blur of each level in voxels; of the fixed voxels every such one is compared.
 _COARSENING = (4, 2)
 # Knots of the piecewise linear function from fixed to moving intensities.
@@ -156,7 +155,7 @@ class _Working:
 def _working(image: Image, mask: Image | None, base: Frame) -> _Working:
     own = canonical_frame(image.frame)
     extent = np.prod(np.multiply(own.shape[::-1], own.spacing))
-    frame = isotropic_frame(own, (extent / _VOXELS) ** (1 / own.ndim))
+    frame = isotropic_frame(own, (extent / _VOXELS[own.ndim]) ** (1 / own.ndim))
     array = resample(image, frame).array.astype(np.float64)
     low, high = np.percentile(array, _CLIPPED)
     if low < high:
@@ -354,9 +353,10 @@ def _descend(level: _Level, matrix: np.ndarray, generators) -> np.ndarray:
         curvature = np.diag(hessian)
         ridge = damping * (curvature + 1e-9 * curvature.max() + 1e-12)
         step = np.linalg.solve(hessian + np.diag(ridge), -basis @ fit.gradient)
-        delta = np.zeros((d + 1, d + 1))
-        delta[:d] = (step @ basis).reshape(d, d + 1)
-        trial = matrix @ expm(delta)
+        half = np.zeros((d + 1, d + 1))
+        half[:d] = (step @ basis).reshape(d, d + 1) / 2
+        # Cayley's transform, which keeps rotations rotations.
+        trial = matrix @ np.linalg.solve(np.eye(d + 1) - half, np.eye(d + 1) + half)
         tried = _fit(level, trial)
         if tried.cost > (1 - _LEAST_GAIN) * fit.cost:
             damping, refused = 10 * damping, refused + 1

@@ -1,5 +1,6 @@
 """Checkpoints on disk, with the config of the run beside them."""
 
+import dataclasses
 from pathlib import Path
 
 import orbax.checkpoint as ocp
@@ -119,6 +120,15 @@ def read_config(folder: Path) -> ExperimentConfig:
 
 
 def _difference(old, new) -> str:
-    """The lines that differ, as ``key: old -> new``."""
-    pairs = zip(to_json(old).splitlines(), to_json(new).splitlines(), strict=False)
-    return "; ".join(f"{a.strip()} -> {b.strip()}" for a, b in pairs if a != b)[:300]
+    """The values that differ, as ``key: old -> new``."""
+    old, new = _flat(dataclasses.asdict(old)), _flat(dataclasses.asdict(new))
+    return "; ".join(f"{k}: {old[k]} -> {new[k]}" for k in new if old[k] != new[k])
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    """A nested dictionary as one level, its keys joined by dots."""
+    flat = {}
+    for key, value in values.items():
+        group = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if group else {prefix + key: value}
+    return flat

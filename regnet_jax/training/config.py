@@ -74,6 +74,8 @@ def from_json(text: str) -> ExperimentConfig:
 
 
 def _build(cls, values: dict):
+    if not isinstance(values, dict):
+        raise TypeError(f"{values!r} is no group of values")
     types = typing.get_type_hints(cls)
     fields = {
         name: _build(types[name], value)

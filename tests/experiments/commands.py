@@ -5,9 +5,11 @@ for every line on standard input. The fork has its own descriptors, flags and ex
 status, as ``python -m`` would have them.
 """
 
+import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds, on a busy machine; a command that is still at work then is stuck.
+_PATIENCE = 240
 
 
 class Result(NamedTuple):
@@ -42,9 +46,9 @@ class Server:
             env=self._environment,
         )
 
-    def __call__(self, module, *arguments):
-        """Run ``python -m experiments.MODULE`` in a fork."""
-        line = json.dumps([f"experiments.{module}", *map(str, arguments)])
+    def __call__(self, module, *arguments, tile=None):
+        """Run ``python -m experiments.MODULE`` in a fork; ``tile`` saves time."""
+        line = json.dumps([tile, f"experiments.{module}", *map(str, arguments)])
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return Result(*json.loads(self._process.stdout.readline()))
@@ -68,7 +72,9 @@ class Server:
 
 def environment(cache):
     """One device, a cache of compiled programs of its own, strict numerics."""
-    result = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    # JAX sets the latter when it is imported, to another value than the binaries.
+    ours = ("XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL")
+    result = {k: v for k, v in os.environ.items() if k not in ours}
     usual = Path(result.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     # Matplotlib lists the fonts of the machine when its cache is new: seconds.
     result.setdefault("MPLCONFIGDIR", str(usual / "matplotlib"))
@@ -81,9 +87,13 @@ def environment(cache):
     }
 
 
-def _run(module, *arguments):
+def _run(tile, module, *arguments):
     """Run a binary and end this process as the binary ends."""
     status = 0
+    if tile:
+        prediction = importlib.import_module("regnet_jax.registration.prediction")
+        prediction._TILE = {2: tile, 3: tile}
+    signal.alarm(_PATIENCE)
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -118,9 +128,8 @@ def _fork(command):
 def _serve():
     sys.path[0] = str(ROOT)
     # Sets what has to be set before JAX is imported.
-    import experiments.cli
-    import experiments.results
-    import regnet_jax.training.loop  # noqa: F401
+    for name in ("experiments.cli", "experiments.results", "regnet_jax.training.loop"):
+        importlib.import_module(name)
 
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)

@@ -84,7 +84,7 @@ IMAGES = {
         lambda p: store(p, np.full((9, 9, 3), 7, np.uint8), 1.0, isVector=True),
     ),
     "all-nan": ("nan.mha", lambda p: store(p, with_nan(PLANE, 1.0))),
-    "some-nan": ("nan.nii.gz", lambda p: store(p, with_nan(PLANE, 0.2))),
+    "some-nan": ("nan.mha", lambda p: store(p, with_nan(PLANE, 0.2))),
     "zero-spacing": ("flat.nii.gz", zero_spacing),
     "zero-spacing-mha": (
         "flat.mha",
@@ -171,6 +171,13 @@ def test_the_moving_image_is_checked_too(refused_pair, tmp_path, case):
     name, make = IMAGES[case]
     path = make(tmp_path / name)
     refused_pair(path, moving=path)
+
+
+@pytest.mark.xfail(reason="ITK's NIfTI reader takes NaN for 0", strict=True)
+def test_nan_in_nifti(refused_pair, tmp_path):
+    path = store(tmp_path / "nan.nii.gz", with_nan(PLANE, 0.2))
+    # The unknown alignment ends the command before it registers.
+    refused_pair(path, fixed=path, initial="deformable")
 
 
 def test_a_missing_image_as_a_user_sees_it(refused_pair, tmp_path):
@@ -338,7 +345,6 @@ IMPOSSIBLE = {
     "windows": "data.windows=0",
     "spacing": "data.spacing=0",
     "shape": "data.shape=224",
-    "margin": "data.margin=10",
     "save": "save_every=0",
 }
 

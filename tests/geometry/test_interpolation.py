@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from regnet_jax.geometry import identity_grid, sample
 
 jit_sample = jax.jit(sample, static_argnames=("order", "fill"))
-SHAPES = [(5, 8), (1, 6), (4, 7, 5), (6, 1, 3), (2, 3, 2)]
+SHAPES = [(5, 8), (1, 6), (4, 7, 5), (2, 1, 3)]
 
 
 def _volume(shape, channels=2, seed=0):

@@ -99,7 +99,7 @@ def test_downsample_matches_scipy_and_keeps_the_first_voxel(shape, factor):
     np.testing.assert_allclose(jit_downsample(volume, factor), want, atol=2e-6)
 
 
-@pytest.mark.parametrize("factor", [1, 2, 2.5])
+@pytest.mark.parametrize("factor", [2, 2.5])
 @pytest.mark.parametrize("coarse", [(5, 4), (1, 3), (3, 4, 2)])
 def test_upsample_matches_scipy(coarse, factor):
     array = _volume(coarse)
@@ -158,14 +158,11 @@ def test_whole_numbers_are_refused_rather_than_rounded():
         lambda v: upsample(v, 2, (8, 10)),
     ):
         with pytest.raises(ValueError, match="floating"):
-            function(volume)
+            jax.eval_shape(function, volume)
 
 
 def test_gradients_of_resampling():
+    function = jax.jit(lambda v: upsample(downsample(v, 2), 1.5, (4, 3, 5)))
     with jax.enable_x64(True):
         volume = jnp.asarray(_volume((4, 3, 5)), float)
-        for function in (
-            lambda v: downsample(v, 2),
-            lambda v: upsample(v, 2, (7, 7, 9)),
-        ):
-            check_grads(jax.jit(function), (volume,), 1, ["rev"], atol=1e-6, rtol=1e-6)
+        check_grads(function, (volume,), 1, ["rev"], atol=1e-6, rtol=1e-6)

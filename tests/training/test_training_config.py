@@ -4,8 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from experiments.configs import load, names
 
+from experiments.configs import load, names
 from regnet_jax.errors import InputError
 from regnet_jax.training.config import from_json, override, to_json
 
