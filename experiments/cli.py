@@ -18,8 +18,8 @@ def run(main: Callable[[], None]) -> None:
     """Runs a binary: ``main`` after the flags are parsed.
 
     Bad flags, ``InputError`` and what the file system refuses give one line on
-    standard error and exit status 2, an interrupt 130. Compiled programs are kept in the user's cache folder, so
-    that only the first run waits for them.
+    standard error and exit status 2, an interrupt 130. Compiled programs are kept
+    in the user's cache folder, so that only the first run waits for them.
 
     Args:
         main: the work of the binary, which reads its own flags.

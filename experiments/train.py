@@ -36,7 +36,6 @@ _COUNTS = ("pairs", "steps", "save_every", "evaluate_every", "evaluation_pairs")
 def _check(config):
     """Refuses what has the right type and cannot be run, before anything is made."""
     data, devices = config.data, jax.local_device_count()
-    make_model(config.model, dimensions=len(data.shape))
     unknown = [name for name in data.families if name not in FAMILIES]
     if unknown:
         known = ", ".join(FAMILIES)
@@ -56,6 +55,7 @@ def _check(config):
             f"data.shape={shape}: give 2 or 3 numbers, none below the window of"
             f" {data.window} voxels"
         )
+    make_model(config.model, dimensions=len(data.shape))
 
 
 def main():

@@ -60,6 +60,7 @@ def quietly(call: Callable[[], T], path, otherwise: str) -> T:
         try:
             result = call()
         except OSError as error:
+            printed.append(str(error))
             failure = f"{error.strerror}: {otherwise}"
         except RuntimeError as error:
             printed.append(str(error))

@@ -4,6 +4,9 @@ Points, vectors and matrices are in mm and (x, y, z) order; a transform maps
 points of the fixed image to points of the moving image.
 """
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +103,19 @@ def write_transform(path, transform: sitk.Transform) -> None:
     written in 0.5 s and read in 1 s. As text they would be 494 MB and 17 s.
 
     Raises:
-        InputError: unknown suffix, missing or unwritable folder.
+        InputError: unknown suffix, missing or unwritable folder, full disk.
     """
     check_suffix(path, TRANSFORM_SUFFIXES)
-    write_atomically(path, lambda name: sitk.WriteTransform(transform, name))
+
+    def write(name):
+        # HDF5 that meets a full disk brings the process down when it ends. The
+        # last part of a composite, which is what this counts, is the field.
+        needed = 8 * transform.GetNumberOfParameters()
+        if shutil.disk_usage(Path(name).parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sitk.WriteTransform(transform, name)
+
+    write_atomically(path, write)
 
 
 def read_transform(path) -> sitk.Transform:

@@ -118,7 +118,7 @@ class Conv(nn.Module):
     def __call__(self, x):
         """Maps ``[batch, *spatial, c]`` to ``[batch, *outputs, features]``."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = convolve(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
@@ -128,5 +128,6 @@ class Conv(nn.Module):
         )
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
@@ -48,8 +47,8 @@ class Registration:
     seconds: dict
 
     @property
-    def transform(self) -> sitk.Transform:
-        """What ``sitk.WriteTransform`` takes: fixed points to moving points."""
+    def transform(self):
+        """The SimpleITK transform from fixed points to moving points."""
         return composite(self.frame, self.residual, self.affine)
 
     @property

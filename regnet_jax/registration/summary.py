@@ -1,11 +1,11 @@
 """What there is to say about a registration, in numbers."""
 
 import platform
+from importlib import metadata
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import SimpleITK as sitk
 
 import regnet_jax
 from regnet_jax.evaluation import (
@@ -128,5 +128,5 @@ def _versions() -> dict:
         "regnet_jax": regnet_jax.__version__,
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "SimpleITK": sitk.Version.VersionString(),
+        "SimpleITK": metadata.version("SimpleITK"),
     }

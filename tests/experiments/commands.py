@@ -8,6 +8,7 @@ status, as ``python -m`` would have them.
 import importlib
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -29,7 +30,8 @@ class Result(NamedTuple):
     @property
     def errors(self):
         """The lines of standard error but for progress bars."""
-        return [line for line in self.err.splitlines() if line and "it/s" not in line]
+        lines = self.err.splitlines()
+        return [line for line in lines if line and not re.search(r"\d+%\|", line)]
 
 
 class Server:

@@ -130,7 +130,10 @@ def refused(command, tmp_path):
 
     def check(module, *arguments, names, start=False):
         before = contents(tmp_path)
-        result = (command.start if start else command)(module, *arguments)
+        if start:
+            result = command.start(module, *arguments)
+        else:
+            result = command(module, *arguments, tile=13)
         assert result.status == 2, result
         assert len(result.errors) == 1, result.err
         assert result.errors[0].startswith("error: ")

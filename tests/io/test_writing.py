@@ -61,6 +61,16 @@ def test_full_disk_leaves_what_was_there(tmp_path, small_disk, capfd, suffix):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_transform_on_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})
+    )
+    field = sitk.GetImageFromArray(np.zeros((5, 5, 5, 3)), isVector=True)
+    with pytest.raises(InputError, match="free some space"):
+        write_transform(tmp_path / "t.h5", sitk.DisplacementFieldTransform(field))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.xyz", "a", "nii.gz.txt", "a.mhd"])
 def test_suffixes_that_hold_no_frame_or_are_unknown(tmp_path, name):
     with pytest.raises(InputError, match=r"use \.nii\.gz"):

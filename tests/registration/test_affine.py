@@ -97,7 +97,11 @@ def test_known_motions_are_found(d, kind):
     fixed_frame, moving_frame = FRAMES[d]
     fixed, moving = image_of(fixed_frame), image_of(moving_frame, true)
     assert corner_error(np.eye(d + 1), true) > 8
-    assert corner_error(align(fixed, moving, kind=kind), true) < 0.3
+    found = align(fixed, moving, kind=kind)
+    assert corner_error(found, true) < 0.3
+    if kind == "rigid":
+        linear = found[:d, :d]
+        np.testing.assert_allclose(linear @ linear.T, np.eye(d), atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -110,20 +114,12 @@ def test_known_motions_are_found(d, kind):
     ids=["inverted", "curved", "folded"],
 )
 def test_contrasts_may_differ(contrast):
-    true = motion_of(turn(3, 8), SHIFT)
-    fixed_frame, moving_frame = FRAMES[3]
+    true = motion_of(turn(2, 8), SHIFT)
+    fixed_frame, moving_frame = FRAMES[2]
     found = align(
         image_of(fixed_frame), image_of(moving_frame, true, contrast), kind="rigid"
     )
     assert corner_error(found, true) < 0.5
-
-
-def test_rigid_results_are_rigid():
-    true = motion_of(turn(3, 8) @ shear(3), SHIFT)
-    frame = FRAMES[3][0]
-    linear = align(image_of(frame), image_of(frame, true), kind="rigid")[:3, :3]
-    np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-9)
-    assert np.linalg.det(linear) > 0
 
 
 def test_the_same_images_give_the_same_matrix():
@@ -132,13 +128,12 @@ def test_the_same_images_give_the_same_matrix():
     np.testing.assert_array_equal(align(*pair), align(*pair))
 
 
-def test_the_pose_in_the_world_does_not_matter():
-    true = motion_of(turn(3, 8), SHIFT)
-    fixed_frame, moving_frame = FRAMES[3]
-    fixed, moving = image_of(fixed_frame), image_of(moving_frame, true)
+def test_pose_and_order_of_the_voxels_do_not_matter():
+    frame = FRAMES[3][0]
+    fixed, moving = image_of(frame), image_of(frame, motion_of(turn(3, 8), SHIFT))
     plain = align(fixed, moving, kind="rigid")
     world = motion_of(turn(3, 75), (300.0, -200.0, 900.0))
-    posed = [posed_image(image, world) for image in (fixed, moving)]
+    posed = [posed_image(image, world) for image in (fixed, reordered(moving))]
     found = np.linalg.inv(world) @ align(*posed, kind="rigid") @ world
     assert corner_error(found, plain) < 1e-2
 
@@ -152,21 +147,16 @@ def posed_image(image, world):
     )
 
 
-def test_the_order_of_the_voxels_does_not_matter():
-    frame = FRAMES[3][0]
-    fixed, moving = image_of(frame), image_of(frame, motion_of(turn(3, 8), SHIFT))
-    flipped = Frame(
-        moving.frame.shape[::-1],
-        moving.frame.spacing[::-1],
-        to_world(frame, (0, np.array(frame.shape)[1] - 1, 0)),
+def reordered(image):
+    """The same voxels, stored with z and x swapped and y reversed."""
+    frame = image.frame
+    stored = Frame(
+        frame.shape[::-1],
+        frame.spacing[::-1],
+        to_world(frame, (0, frame.shape[1] - 1, 0)),
         np.eye(3)[:, ::-1] * [1, -1, 1],
     )
-    stored = Image(np.flip(moving.array.transpose(2, 1, 0), 1), flipped, "stored")
-    np.testing.assert_allclose(
-        align(fixed, stored, kind="rigid"),
-        align(fixed, moving, kind="rigid"),
-        atol=1e-6,
-    )
+    return Image(np.flip(image.array.transpose(2, 1, 0), 1), stored, image.name)
 
 
 def test_masks_hide_what_is_outside():
@@ -185,14 +175,14 @@ def test_masks_hide_what_is_outside():
 
 
 def test_center_is_a_shift_and_none_is_nothing():
-    frame = FRAMES[3][0]
+    frame = FRAMES[2][0]
     far = Frame(frame.shape, frame.spacing, np.add(frame.origin, 500), frame.direction)
-    true = motion_of(np.eye(3), (500, 500, 500))
+    true = motion_of(np.eye(2), (500, 500))
     fixed, moving = image_of(frame), image_of(far, true)
     found = align(fixed, moving, kind="center")
-    np.testing.assert_array_equal(found[:3, :3], np.eye(3))
+    np.testing.assert_array_equal(found[:2, :2], np.eye(2))
     assert corner_error(found, true) < 1
-    np.testing.assert_array_equal(align(fixed, moving, kind="none"), np.eye(4))
+    np.testing.assert_array_equal(align(fixed, moving, kind="none"), np.eye(3))
     assert corner_error(align(fixed, moving, kind="rigid"), true) < 0.3
 
 
@@ -221,13 +211,17 @@ def test_bad_input():
     frame = FRAMES[2][0]
     image = image_of(frame)
     flat = Image(np.ones(frame.shape), frame, "flat.mha")
-    away = Frame(frame.shape, frame.spacing, (1e4, 0), frame.direction)
-    mask = Image(np.ones(frame.shape, np.uint8), away, "mask.mha")
+    elsewhere = Frame(frame.shape, frame.spacing, (1e4, 0), frame.direction)
+    away = Image(np.ones(frame.shape, np.uint8), elsewhere, "mask.mha")
     with pytest.raises(InputError, match="bspline: is no alignment; use one of none"):
         align(image, image, kind="bspline")
     with pytest.raises(InputError, match=r"flat\.mha"):
         align(image, flat)
     with pytest.raises(InputError, match="2D"):
         align(image, image_of(FRAMES[3][0]))
-    with pytest.raises(InputError, match=r"mask\.mha: misses"):
-        align(image, image, fixed_mask=mask)
+    small = np.zeros(frame.shape, np.uint8)
+    small[10:15, 10:15] = 1
+    for mask in (away, Image(small, frame, "mask.mha")):
+        for side in ("fixed_mask", "moving_mask"):
+            with pytest.raises(InputError, match=r"mask\.mha: covers too little"):
+                align(image, image, **{side: mask})

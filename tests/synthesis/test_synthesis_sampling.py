@@ -53,9 +53,11 @@ def _unequal_classes():
     return jnp.asarray(classes)
 
 
+_jit_draw = jax.jit(draw_positions, static_argnames=("count", "number_of_classes"))
+
+
 def _draw(key, classes, allowed, count, number=3):
-    draw = jax.jit(draw_positions, static_argnames=("count", "number_of_classes"))
-    return np.asarray(draw(key, classes, allowed, count, number_of_classes=number))
+    return np.asarray(_jit_draw(key, classes, allowed, count, number_of_classes=number))
 
 
 def test_classes_are_drawn_equally_often():

@@ -4,12 +4,14 @@ import dataclasses
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import pytest
 
 from regnet_jax.models import registry
 from regnet_jax.synthesis import generator
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator import GeneratorConfig, Pairs
 from regnet_jax.synthesis.noise import smooth_noise
+from regnet_jax.training import heldout
 from regnet_jax.training.config import ExperimentConfig
 
 TINY = ExperimentConfig(
@@ -46,8 +48,9 @@ class Tiny(nn.Module):
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
         data = TINY.data
-        both = jax.numpy.concatenate([fixed, moving], -1)
-        x = nn.Conv(4, (3,) * self.dimensions)(both)
+        both = jnp.concatenate([fixed, moving], -1)
+        # A bias ahead of a normalisation has no gradient: Adam would blow up noise.
+        x = nn.Conv(4, (3,) * self.dimensions, use_bias=False)(both)
         x = nn.BatchNorm(
             use_running_average=not train, momentum=0.9, axis_name=self.axis_name
         )(x)
@@ -58,16 +61,34 @@ class Tiny(nn.Module):
 
 def _smooth_volume(key, shape, *, spacing):
     """Stands for a chest, which takes longer to compile."""
-    noise = smooth_noise(key, shape, {"volume": (5.0, 1)})["volume"]
-    return 300.0 * noise
+    return 300.0 * smooth_noise(key, shape, {"volume": (5.0, 1)})["volume"]
+
+
+def _noise_windows(key, family, config) -> Pairs:
+    """Stands for artificial pairs where only their number and shape matter."""
+    shape = (config.windows, *(config.window,) * len(config.shape), 2)
+    images, fields = 300.0 * jax.random.normal(key, (2, *shape))
+    targets = slice(config.margin, config.window - config.margin, config.stride)
+    fields = fields[(slice(None), *(targets,) * len(config.shape))]
+    displacement = family.amplitude / 4000.0 * fields
+    weight = (fields[..., :1] > -300.0).astype(images.dtype)
+    return Pairs(images[..., :1], images[..., 1:], displacement, weight)
 
 
 @pytest.fixture
-def tiny(monkeypatch) -> ExperimentConfig:
-    """The config of ``Tiny``, which the registry knows meanwhile."""
+def tiny_pairs(monkeypatch) -> ExperimentConfig:
+    """The config of ``Tiny``, with real fields and windows of smooth volumes."""
     monkeypatch.setitem(registry.MODELS, "tiny", Tiny)
     monkeypatch.setattr(generator, "chest", _smooth_volume)
     return TINY
+
+
+@pytest.fixture
+def tiny(tiny_pairs, monkeypatch) -> ExperimentConfig:
+    """The config of ``Tiny``, on noise, which compiles fastest."""
+    for module in (generator, heldout):
+        monkeypatch.setattr(module, "draw_windows", _noise_windows)
+    return tiny_pairs
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.errors import InputError
-from regnet_jax.training import checkpoint
+from regnet_jax.training import checkpoint, heldout
 from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.loop import METRICS, describe, train
 from regnet_jax.training.state import TrainState, init_state, make_optimizer
@@ -156,7 +156,7 @@ def test_a_damaged_config_is_named(tiny, tmp_path):
         checkpoint.write_config(tmp_path, tiny)
 
 
-def test_heldout_pairs_are_fixed_and_not_training_s(tiny, tiny_model, monkeypatch):
+def test_heldout_pairs_are_fixed(tiny, tiny_model):
     model = tiny_model()
     variables = _state(tiny, model).variables
     evaluate = make_evaluation(model, tiny)
@@ -177,8 +177,6 @@ def test_heldout_pairs_are_fixed_and_not_training_s(tiny, tiny_model, monkeypatc
 
 
 def test_heldout_stream_is_not_training_s(tiny, tiny_model, monkeypatch):
-    from regnet_jax.training import heldout
-
     streams = []
 
     def draw_batch(generate, stream, step, indices):

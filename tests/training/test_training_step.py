@@ -50,7 +50,8 @@ def stream():
     return jax.random.key(7)
 
 
-def test_four_devices_do_what_one_does(tiny, tiny_model, stream):
+def test_four_devices_do_what_one_does(tiny_pairs, tiny_model, stream):
+    tiny = tiny_pairs
     assert jax.local_device_count() == 4
     traces = []
     generate = _counted(make_generator(tiny.data), traces)
@@ -115,7 +116,8 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
         assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4), name
 
 
-def test_batches_do_not_depend_on_how_samples_are_spread(tiny, stream):
+def test_batches_do_not_depend_on_how_samples_are_spread(tiny_pairs, stream):
+    tiny = tiny_pairs
     generate = make_generator(tiny.data)
     draw = jax.jit(functools.partial(draw_batch, generate))
     whole = draw(stream, 5, jnp.arange(4))

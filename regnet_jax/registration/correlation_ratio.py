@@ -1,0 +1,157 @@
+"""Linear alignment of sampled images by Gauss-Newton steps.
+
+The moving intensities are explained by a free function of the fixed intensities,
+so that contrasts may differ (the correlation ratio of Roche et al., MICCAI 1998),
+and what remains unexplained is minimised. Each step eliminates the free function
+(variable projection), so that tens of steps do where gradient descent on mutual
+information needs hundreds and stops farther from the optimum.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+# Knots of the piecewise linear function from fixed to moving intensities.
+_KNOTS = 64
+# Residuals beyond this share of the moving image's deviation stop to count: what
+# moves by itself, as a diaphragm does, should not bend the alignment of the rest.
+_OUTLYING = 0.25
+_REWEIGHTINGS = 3
+# Of the fixed points, at least this share has to fall into the moving image.
+_LEAST_OVERLAP = 0.2
+# A step has to lower the cost by this share; after some refusals it is the least.
+_LEAST_GAIN = 1e-5
+_MOST_REFUSALS = 3
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is compared at one resolution.
+
+    Attributes:
+        points: ``[n, d + 1]`` homogeneous points of the fixed image.
+        basis: ``[n, knots]`` what ``hats`` makes of its values there.
+        sample: from a homogeneous matrix ``[d + 1, d + 1]`` to ``[n, 1 + d]``,
+            the moving values at the mapped points and their derivatives there
+            along each coordinate; NaN for what is outside. The values have unit
+            deviation over the image.
+    """
+
+    points: np.ndarray
+    basis: csr_array
+    sample: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a matrix fits, and the quadratic model around it.
+
+    Attributes:
+        cost: unexplained share of the moving image, infinite without overlap.
+        gradient: ``[d * (d + 1)]`` of the cost, but for a factor.
+        hessian: its Gauss-Newton approximation, with the same factor.
+    """
+
+    cost: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+def hats(values: np.ndarray) -> csr_array:
+    """``[n, knots]``: piecewise linear functions of the values ``[n]``."""
+    place = (values - values.min()) / (np.ptp(values) or 1.0) * (_KNOTS - 1)
+    return csr_array(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(_KNOTS))))
+
+
+def evaluate(level: Level, matrix: np.ndarray) -> Fit:
+    """The fit of ``matrix @ (identity + delta)`` as a function of ``delta``."""
+    d = len(matrix) - 1
+    sampled = level.sample(matrix)
+    seen = np.isfinite(sampled).all(axis=1)
+    values = sampled[seen, 0]
+    if len(values) < _LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
+        return Fit(np.inf, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
+    slopes = sampled[seen, 1:] @ matrix[:d, :d]
+    columns = slopes[:, :, None] * level.points[seen][:, None, :]
+    columns = columns.reshape(len(values), -1)
+    weighted, normal, left = _unexplained(level.basis[seen], values)
+    spread = values - values.mean()
+    cost = _loss(left).sum() / _loss(spread).sum()
+    # What there is to explain changes with the matrix as well.
+    pull = _weights(spread) * spread
+    gradient = (_weights(left) * left - cost * (pull - pull.mean())) @ columns
+    # No BLAS: threads that wait for each other cost more than these products.
+    hessian = np.einsum("ni,nj->ij", columns * _weights(left)[:, None], columns)
+    cross = weighted.T @ columns
+    return Fit(cost, gradient, hessian - cross.T @ np.linalg.solve(normal, cross))
+
+
+def _unexplained(basis: csr_array, values: np.ndarray):
+    """What the best function of the fixed intensities leaves of the values.
+
+    Returns:
+        The basis times the weights of a robust fit, its normal matrix, and the
+        residual ``[n]``.
+    """
+    # The ridge is for knots without points.
+    ridge = 1e-9 * len(values) * np.eye(basis.shape[1])
+    weights = np.ones(len(values))
+    for _ in range(_REWEIGHTINGS):
+        weighted = basis.multiply(weights[:, None]).tocsr()
+        normal = (weighted.T @ basis).toarray() + ridge
+        left = values - basis @ np.linalg.solve(normal, weighted.T @ values)
+        weights = _weights(left)
+    return weighted, normal, left
+
+
+def _loss(residual: np.ndarray) -> np.ndarray:
+    """Half of Geman and McClure's loss: a square that saturates."""
+    return residual**2 / (2 + 2 * (residual / _OUTLYING) ** 2)
+
+
+def _weights(residual: np.ndarray) -> np.ndarray:
+    """Its derivative, divided by the residual."""
+    return 1 / (1 + (residual / _OUTLYING) ** 2) ** 2
+
+
+def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
+    """Descend coarse to fine, from the start that ends best at the coarsest level.
+
+    Args:
+        levels: coarse to fine.
+        starts: homogeneous matrices ``[d + 1, d + 1]``.
+        generators: ``[p, d, d + 1]``, what a matrix may be changed by.
+
+    Returns:
+        The best matrix that was found.
+    """
+    coarsest, *finer = levels
+    ends = [_descend(coarsest, start, generators) for start in starts]
+    matrix = min(ends, key=lambda end: evaluate(coarsest, end).cost)
+    for level in finer:
+        matrix = _descend(level, matrix, generators)
+    return matrix
+
+
+def _descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
+    """Levenberg-Marquardt within the span of the generators, at one level."""
+    identity = np.eye(len(matrix))
+    basis = generators.reshape(len(generators), -1)
+    fit, damping, refused = evaluate(level, matrix), 1e-3, 0
+    while refused < _MOST_REFUSALS:
+        hessian = basis @ fit.hessian @ basis.T
+        curvature = np.diag(hessian)
+        ridge = damping * (curvature + 1e-9 * curvature.max() + 1e-12)
+        step = np.linalg.solve(hessian + np.diag(ridge), -basis @ fit.gradient)
+        half = np.zeros_like(identity)
+        half[:-1] = (step @ basis).reshape(generators.shape[1:]) / 2
+        # Cayley's transform, which keeps rotations rotations.
+        trial = matrix @ np.linalg.solve(identity - half, identity + half)
+        tried = evaluate(level, trial)
+        if tried.cost < (1 - _LEAST_GAIN) * fit.cost:
+            matrix, fit, damping, refused = trial, tried, damping / 5, 0
+        else:
+            damping, refused = 10 * damping, refused + 1
+    return matrix
