@@ -99,7 +99,7 @@ def test_noise_has_unit_variance_and_its_correlation_length():
         along_x = np.mean(field[:, lag:] * field[:, :-lag])
         np.testing.assert_allclose([along_y, along_x], want, atol=0.04)
     between = np.mean(field[..., 0::2] * field[..., 1::2])
-    assert abs(between) < 0.02
+    assert abs(between) < 0.05
 
 
 def test_noise_in_3d_has_unit_variance():
