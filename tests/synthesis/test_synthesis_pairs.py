@@ -151,8 +151,8 @@ def test_same_key_same_batch():
 
 @pytest.mark.usefixtures("places")
 def test_noise_is_on_the_fixed_image_alone():
-    without = _generate(CONFIG)(jax.random.key(3))
-    config = dataclasses.replace(CONFIG, noise_fixed=5.0)
+    without = _generate(WIDE)(jax.random.key(3))
+    config = dataclasses.replace(WIDE, noise_fixed=5.0)
     got = _generate(config)(jax.random.key(3))
     np.testing.assert_array_equal(got.moving, without.moving)
     np.testing.assert_array_equal(got.weight, without.weight)

@@ -245,8 +245,8 @@ def test_vmap_is_a_loop():
         np.testing.assert_array_equal(together.area[index], alone.area)
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (1, 4, 6)])
-def test_volumes_without_room_inside_the_border_are_finite(shape):
+def test_volumes_without_room_inside_the_border_are_finite():
+    shape = (1, 4, 6)
     for name, family in FAMILIES.items():
         displacement, area = jit_field(_key(2), shape, family, spacing=1.0)
         assert displacement.shape == (*shape, len(shape)), name
