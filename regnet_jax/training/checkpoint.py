@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import jax
 import orbax.checkpoint as ocp
 
 from regnet_jax.errors import InputError
@@ -73,7 +74,10 @@ def restore_variables(folder: Path):
         step = manager.latest_step()
         if step is None:
             raise InputError(f"{folder}: no finished checkpoint; train further")
-        state = manager.restore(step, args=ocp.args.StandardRestore())
+        # A run on other devices than there are here ends up on the first of these.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        args = ocp.args.StandardRestore(fallback_sharding=here)
+        state = manager.restore(step, args=args)
     return state["variables"]
 
 

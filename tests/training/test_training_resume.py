@@ -1,14 +1,18 @@
 """A run that was interrupted ends with the bits of one that was not."""
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from regnet_jax.errors import InputError
-from regnet_jax.training import checkpoint, heldout
+from regnet_jax.training import checkpoint, heldout, parallel
 from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.loop import METRICS, describe, train
 from regnet_jax.training.state import TrainState, init_state, make_optimizer
@@ -110,6 +114,30 @@ def test_a_restored_state_is_the_saved_one(tiny, tiny_model, tmp_path):
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     _equal(restored, state)
     _equal(checkpoint.restore_variables(tmp_path), dict(state.variables))
+
+
+_READ = """
+import sys, pathlib, jax
+from regnet_jax.training import checkpoint
+assert jax.local_device_count() == 1
+print(checkpoint.restore_variables(pathlib.Path(sys.argv[1]))["w"].tolist())
+"""
+
+
+def test_a_run_on_four_devices_is_read_on_one(tmp_path):
+    state = TrainState(jnp.int32(1), {"w": jnp.arange(3.0)}, {"m": jnp.ones(2)})
+    with checkpoint.open_checkpoints(tmp_path) as manager:
+        checkpoint.save(manager, parallel.replicate(state))
+    flags = "--xla_force_host_platform_device_count=1"
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(tmp_path)],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[0.0, 1.0, 2.0]"
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path):
