@@ -1,12 +1,20 @@
-"""The files that a registration leaves."""
+"""The files that a registration or a synthesis leaves."""
 
 import json
 from pathlib import Path
 
-from regnet_jax.io import Image, write_displacement, write_image, write_transform
+from regnet_jax.io import (
+    Frame,
+    Image,
+    displacement_to_world,
+    write_displacement,
+    write_image,
+    write_transform,
+)
 from regnet_jax.registration import Registration
 from regnet_jax.registration.summary import make_views, summarise
 from regnet_jax.reporting import registration_report
+from regnet_jax.synthesis import ArtificialPair
 
 
 def write_results(
@@ -39,3 +47,18 @@ def write_results(
         names={"fixed": fixed.name, "moving": moving.name},
     )
     return report
+
+
+def write_pair(folder: Path, name: str, frame: Frame, pair: ArtificialPair) -> None:
+    """Writes an artificial pair as NAME_fixed, NAME_moving and NAME_displacement.
+
+    Args:
+        folder: where to; it exists.
+        name: begins the names of the files.
+        frame: where the voxels lie.
+        pair: its displacement in voxels; written in mm.
+    """
+    write_image(folder / f"{name}_fixed.nii.gz", pair.fixed[..., 0], frame)
+    write_image(folder / f"{name}_moving.nii.gz", pair.moving[..., 0], frame)
+    vectors = displacement_to_world(frame, pair.displacement)
+    write_displacement(folder / f"{name}_displacement.nii.gz", vectors, frame)

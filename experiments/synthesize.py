@@ -18,17 +18,15 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
+from experiments.results import write_pair
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Frame,
     canonicalise,
-    displacement_to_world,
     isotropic_frame,
     read_image,
     resample,
     staged_folder,
-    write_displacement,
-    write_image,
 )
 from regnet_jax.reporting import family_figure
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
@@ -77,13 +75,6 @@ def _source(shape):
     return lambda key: volume, frame
 
 
-def _write_pair(folder, name, frame, pair):
-    write_image(folder / f"{name}_fixed.nii.gz", pair.fixed[..., 0], frame)
-    write_image(folder / f"{name}_moving.nii.gz", pair.moving[..., 0], frame)
-    vectors = displacement_to_world(frame, pair.displacement)
-    write_displacement(folder / f"{name}_displacement.nii.gz", vectors, frame)
-
-
 def _middle(array, shape):
     """The middle axial slice, or the slice itself."""
     return array[shape[0] // 2] if len(shape) == 3 else array
@@ -116,7 +107,7 @@ def main():
                     f"--family {family}: its peaks find no room in --shape"
                     f" {','.join(_SHAPE.value)}; give a larger shape or spacing"
                 )
-            _write_pair(folder, f"{family}_{number:03d}", frame, pair)
+            write_pair(folder, f"{family}_{number:03d}", frame, pair)
             if number == 0:
                 fields[family] = _middle(pair.displacement, shape) * spacing
                 images[family] = _middle(pair.fixed, shape)[..., 0]

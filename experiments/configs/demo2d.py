@@ -2,30 +2,20 @@
 
     python -m experiments.train --config demo2d --workdir runs/demo2d
 
-The network and the families of RegNet 2017 at 2 mm, on slices of procedural chests.
+As regnet2d_2017, at 2 mm and shorter.
 """
 
-from regnet_jax.synthesis.generator import GeneratorConfig
-from regnet_jax.training.config import ExperimentConfig
+import dataclasses
 
-CONFIG = ExperimentConfig(
+from experiments.configs import regnet2d_2017
+
+_FULL = regnet2d_2017.CONFIG
+
+CONFIG = dataclasses.replace(
+    _FULL,
     name="demo2d",
-    model="regnet",
-    data=GeneratorConfig(
-        shape=(160, 160),
-        spacing=2.0,
-        families=("low", "medium", "high"),
-        limits=(1.5, 4.0, 8.0),
-        noise_fixed=5.0,
-        noise_moving=0.0,
-        windows=4,
-        window=85,
-        margin=26,
-        stride=2,
-    ),
-    pairs=4,
+    data=dataclasses.replace(_FULL.data, shape=(160, 160), spacing=2.0),
     steps=200,
-    learning_rate=2e-3,
     warmup=20,
     save_every=200,
     evaluate_every=200,

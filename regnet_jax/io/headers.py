@@ -1,9 +1,10 @@
 """Header checks for what ITK's readers hide.
 
-ITK repairs a NIfTI spacing of 0 or NaN to 1, fills a truncated NIfTI with
-zeros, reads ``a.nii`` when asked for ``a.nii.gz``, takes a NaN origin of a
-MetaImage for 0 and turns a negative spacing into a flipped direction, all
-without a word. Formats whose reader cannot tell a truncated file are refused.
+ITK repairs a NIfTI spacing of 0 or NaN to 1 and NaN voxels to 0, fills a
+truncated NIfTI with zeros, reads ``a.nii`` when asked for ``a.nii.gz``, takes a
+NaN origin of a MetaImage for 0 and turns a negative spacing into a flipped
+direction, all without a word. Formats whose reader cannot tell a truncated file
+are refused.
 """
 
 import gzip
@@ -11,6 +12,8 @@ import math
 import struct
 import zlib
 from pathlib import Path
+
+import numpy as np
 
 from regnet_jax.errors import InputError
 
@@ -61,17 +64,23 @@ def _check_nifti(path: Path) -> None:
     try:
         with _open(path) as file:
             header = file.read(348)
-            available = len(header) + _count_bytes(file)
+            spacing, offset, needed, values = _parse_nifti(header)
+            available = len(header) + len(file.read(max(0, offset - 348)))
+            read, bad = _scan(file, values)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise InputError(
             f"{path}: is truncated or damaged; copy or export it again"
         ) from None
-    spacing, needed = _parse_nifti(header)
     check_spacing(path, spacing)
-    if available < needed:
+    if (available := available + read) < needed:
         raise InputError(
             f"{path}: is truncated, it has {available} of {needed} bytes; copy or"
             " export it again"
+        )
+    if bad:
+        raise InputError(
+            f"{path}: {bad} of its values are NaN or infinite; replace them, for"
+            " example by the background"
         )
 
 
@@ -81,22 +90,28 @@ def _open(path: Path):
     return gzip.open(path) if packed else path.open("rb")
 
 
-def _count_bytes(file) -> int:
-    count = 0
+def _scan(file, values: np.dtype | None) -> tuple[int, int]:
+    """Bytes left in a file, and how many of its values, if floats, are not finite."""
+    count = bad = 0
     while chunk := file.read(1 << 22):
         count += len(chunk)
-    return count
+        if values is not None:
+            whole = len(chunk) // values.itemsize
+            bad += whole - int(np.isfinite(np.frombuffer(chunk, values, whole)).sum())
+    return count, bad
 
 
-def _parse_nifti(header: bytes) -> tuple[tuple[float, ...], int]:
-    """Spacing and bytes needed of a NIfTI-1 file, in either byte order."""
+def _parse_nifti(header: bytes) -> tuple[tuple[float, ...], int, int, np.dtype | None]:
+    """Spacing, start of the data, bytes needed and type, if a float, of NIfTI-1."""
     order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
     dim = struct.unpack_from(order + "8h", header, 40)
-    bits = struct.unpack_from(order + "h", header, 72)[0]
+    kind, bits = struct.unpack_from(order + "2h", header, 70)
     pixdim = struct.unpack_from(order + "8f", header, 76)
-    offset = struct.unpack_from(order + "f", header, 108)[0]
+    offset = int(struct.unpack_from(order + "f", header, 108)[0])
     used = slice(1, dim[0] + 1)
-    return pixdim[used][:3], int(offset) + math.prod(dim[used]) * bits // 8
+    values = {16: np.dtype(order + "f4"), 64: np.dtype(order + "f8")}.get(kind)
+    needed = offset + math.prod(dim[used]) * bits // 8
+    return pixdim[used][:3], offset, needed, values
 
 
 def _check_meta(path: Path) -> None:

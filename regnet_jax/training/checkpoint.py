@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-import jax
 import orbax.checkpoint as ocp
 
 from regnet_jax.errors import InputError
 from regnet_jax.training.config import ExperimentConfig, from_json, to_json
+from regnet_jax.training.parallel import first_device
 
 _CONFIG = "config.json"
 
@@ -75,8 +75,7 @@ def restore_variables(folder: Path):
         if step is None:
             raise InputError(f"{folder}: no finished checkpoint; train further")
         # A run on other devices than there are here ends up on the first of these.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        args = ocp.args.StandardRestore(fallback_sharding=here)
+        args = ocp.args.StandardRestore(fallback_sharding=first_device())
         state = manager.restore(step, args=args)
     return state["variables"]
 

@@ -3,11 +3,16 @@
 import dataclasses
 import json
 import math
+import operator
 import typing
 from collections.abc import Sequence
 
+import jax
+
 from regnet_jax.errors import InputError
+from regnet_jax.models import make_model
 from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.peaks import FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,74 @@ class ExperimentConfig:
     save_every: int = 100
     evaluate_every: int = 500
     evaluation_pairs: int = 8
+
+
+_COUNTS = ("pairs", "steps", "save_every", "evaluate_every", "evaluation_pairs")
+# Values that must be positive and values that may be zero too.
+_POSITIVE = (*_COUNTS, "learning_rate", "data.spacing", "data.windows", "data.stride")
+_NOT_NEGATIVE = (
+    *("warmup", "final_rate"),
+    *("data.margin", "data.noise_fixed", "data.noise_moving"),
+)
+
+
+def check(config: ExperimentConfig, *, devices: int) -> None:
+    """Refuses what has the right types and cannot be run.
+
+    Args:
+        config: any experiment.
+        devices: over which the pairs of a step are spread.
+
+    Raises:
+        InputError: names the key, its value and what would do.
+    """
+    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+        value = operator.attrgetter(key)(config)
+        positive = key in _POSITIVE
+        if not math.isfinite(value) or value < 0 or (positive and not value):
+            wanted = "a positive" if positive else "zero or a positive"
+            raise InputError(f"{key}={value}: give {wanted} number")
+    if config.pairs % devices:
+        raise InputError(f"pairs={config.pairs}: give a multiple of {devices} devices")
+    _check_fields(config.data)
+    _check_window(config)
+
+
+def _check_fields(data: GeneratorConfig) -> None:
+    for name in data.families:
+        if name not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InputError(f"data.families={name}: unknown; there are {known}")
+    if list(data.limits) != sorted({*data.limits}) or data.limits[0] <= 0:
+        limits = ",".join(map(str, data.limits))
+        raise InputError(f"data.limits={limits}: give positive, increasing millimetres")
+
+
+def _check_window(config: ExperimentConfig) -> None:
+    """The window fits into the volume, and the model answers for its targets."""
+    data = config.data
+    if len(data.shape) not in (2, 3) or min(data.shape) < data.window:
+        shape = ",".join(map(str, data.shape))
+        raise InputError(
+            f"data.shape={shape}: give 2 or 3 numbers, none below the window of"
+            f" {data.window} voxels"
+        )
+    model = make_model(config.model, dimensions=len(data.shape))
+    window = jax.ShapeDtypeStruct((1, *[data.window] * len(data.shape), 1), "float32")
+    try:
+        # Traced without running: the model itself knows best what it answers for.
+        answer, _ = jax.eval_shape(
+            lambda w: model.init_with_output(jax.random.key(0), w, w, train=False),
+            window,
+        )
+    except ValueError as error:
+        raise InputError(f"data.window={data.window}: {error}") from error
+    targets = len(range(data.margin, data.window - data.margin, data.stride))
+    if answer.shape[1] != targets:
+        raise InputError(
+            f"data.window={data.window}: the model predicts {answer.shape[1]} positions"
+            f" on an axis and data.margin and data.stride give {targets}; change them"
+        )
 
 
 def to_json(config: ExperimentConfig) -> str:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, parallel
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import ExperimentConfig, check
 from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import make_train_step
@@ -34,8 +34,9 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
         The last evaluation on held-out pairs, family by family.
 
     Raises:
-        InputError: if the folder holds the run of another config.
+        InputError: if the config cannot be run, or the folder holds another's run.
     """
+    check(config, devices=jax.local_device_count())
     checkpoint.write_config(folder, config)
     model = make_model(
         config.model, dimensions=len(config.data.shape), axis_name=parallel.AXIS

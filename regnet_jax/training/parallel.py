@@ -24,6 +24,11 @@ def sum_over_devices(tree):
     return jax.lax.psum(tree, AXIS)
 
 
+def first_device() -> jax.sharding.Sharding:
+    """Where arrays lie that a single device of this process holds."""
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
 def replicate(tree):
     """Places a tree on all local devices, as a data-parallel step leaves it.
 

@@ -1,0 +1,88 @@
+"""Training from the command line: what it leaves, and the same command again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from regnet_jax.registration import load_network
+
+TINY = [
+    "--config=regnet2d_2017",
+    "--override=data.shape=64,64",
+    "--override=data.window=57",
+    "--override=data.windows=1",
+    "--override=data.families=low",
+    "--override=pairs=1",
+    "--override=steps=3",
+    "--override=save_every=1",
+    "--override=evaluate_every=2",
+    "--override=evaluation_pairs=1",
+]
+
+
+def records(run):
+    return [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps(run):
+    return [r["step"] for r in records(run) if "loss" in r]
+
+
+@pytest.fixture(scope="module")
+def trained(command, tmp_path_factory):
+    """A run to step 2, then to its end, then once more."""
+    run = tmp_path_factory.mktemp("train") / "runs" / "tiny"
+    arguments = [*TINY, f"--workdir={run}"]
+    results, seen = [], []
+    for extra in (["--steps=2"], [], []):
+        results.append(command("train", *arguments, *extra))
+        assert results[-1].status == 0, results[-1].err
+        seen.append(steps(run))
+    return run, results, seen
+
+
+def test_what_a_run_leaves(trained):
+    run, results, _ = trained
+    assert {p.name for p in run.iterdir()} == {
+        "config.json",
+        "checkpoints",
+        "metrics.jsonl",
+    }
+    config = json.loads((run / "config.json").read_text())
+    assert config["steps"] == 3
+    assert config["data"]["shape"] == [64, 64]
+    assert {p.name for p in (run / "checkpoints").iterdir()} >= {"3"}
+    for record in records(run):
+        if "loss" in record:
+            assert np.isfinite([record["loss"], record["error_mm"]]).all()
+        else:
+            assert record["evaluation"]["low"]["n"] == 1
+    for result in results:
+        assert str(run) in result.out
+        assert "low" in result.out
+        assert "Traceback" not in result.err
+
+
+def test_the_same_command_again_resumes(trained):
+    _, _, seen = trained
+    assert seen == [[1, 2], [1, 2, 3], [1, 2, 3]]
+
+
+def test_registration_takes_the_run(trained):
+    run, _, _ = trained
+    network = load_network(run)
+    assert network.dimensions == 2
+    assert network.config.data.window == 57
+
+
+def test_another_config_is_refused_and_the_run_stays(trained, command):
+    run, _, _ = trained
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    changed = [*TINY, "--override=learning_rate=0.5", f"--workdir={run}"]
+    result = command("train", *changed)
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert str(run) in result.errors[0]
+    assert "learning_rate" in result.errors[0]
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
