@@ -83,7 +83,13 @@ class RegNet(nn.Module):
             full = space_to_batch(full, STRIDE)
         merged = self._layers(jnp.concatenate([full, low], -1), _MERGED, train)
         merged = self._layers(merged, (_LAST,), train, taps=1)
-        field = Conv(self.dimensions, (1,) * self.dimensions)(merged)
+        # From zero: a random answer would first have to be unlearned.
+        last = Conv(
+            self.dimensions,
+            (1,) * self.dimensions,
+            kernel_init=nn.initializers.zeros,
+        )
+        field = last(merged)
         return batch_to_space(field, STRIDE, points) if dense else field
 
     def _full(self, fixed, moving, points, step, train):
