@@ -4,7 +4,7 @@ Everything is pure, batchless, and usable under ``jit``, ``vmap`` and ``grad``.
 """
 
 from regnet_jax.geometry.bspline import bspline_field, prefilter
-from regnet_jax.geometry.fields import compose, invert, warp
+from regnet_jax.geometry.fields import compose, exponentiate, invert, warp
 from regnet_jax.geometry.grids import identity_grid
 from regnet_jax.geometry.interpolation import sample
 from regnet_jax.geometry.jacobian import jacobian_determinant, jacobian_matrix
@@ -15,6 +15,7 @@ __all__ = [
     "bspline_field",
     "compose",
     "downsample",
+    "exponentiate",
     "gaussian_smooth",
     "identity_grid",
     "invert",

@@ -1,4 +1,4 @@
-"""What is done with displacement fields: warp, compose, invert."""
+"""What is done with displacement fields: warp, compose, invert, exponentiate."""
 
 import jax
 import jax.numpy as jnp
@@ -61,3 +61,23 @@ def invert(displacement, *, iterations: int = 30):
         return -warp(displacement, inverse)
 
     return jax.lax.fori_loop(0, iterations, step, jnp.zeros_like(displacement))
+
+
+def exponentiate(velocity, *, squarings: int = 7):
+    """The displacement after flowing along a stationary velocity for a unit of time.
+
+    Scaling and squaring (Arsigny et al., "A log-Euclidean framework for statistics on
+    diffeomorphisms", MICCAI 2006): a short step, composed with itself repeatedly.
+
+    Args:
+        velocity: ``[*spatial, d]``, voxels per unit of time; continued by its edge.
+        squarings: the step is ``2**-squarings`` of the time.
+
+    Returns:
+        ``[*spatial, d]``, voxels. ``exponentiate(-velocity)`` is its inverse.
+    """
+
+    def square(_, displacement):
+        return compose(displacement, displacement)
+
+    return jax.lax.fori_loop(0, squarings, square, velocity / 2**squarings)

@@ -1,5 +1,6 @@
 """Networks that look at two images and predict a displacement field."""
 
+from regnet_jax.models.inflation import inflate
 from regnet_jax.models.registry import MODELS, make_model
 
-__all__ = ["MODELS", "make_model"]
+__all__ = ["MODELS", "inflate", "make_model"]

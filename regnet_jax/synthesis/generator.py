@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.synthesis.chest import chest
+from regnet_jax.synthesis.families import FAMILIES, Family, choose_family, draw_field
 from regnet_jax.synthesis.pairs import add_noise
-from regnet_jax.synthesis.peaks import FAMILIES, PeakFamily, choose_family, peak_field
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 
 
@@ -21,7 +21,7 @@ class GeneratorConfig:
     Attributes:
         shape: spatial shape of the volumes, 2D or 3D.
         spacing: isotropic voxel size, mm.
-        families: names in ``regnet_jax.synthesis.peaks.FAMILIES``, equally often.
+        families: names in ``regnet_jax.synthesis.families.FAMILIES``.
         limits: upper limits of the displacement classes that are balanced, mm;
             a single limit draws windows uniformly.
         noise_fixed: sigma of the noise on the deformed image, HU.
@@ -31,6 +31,8 @@ class GeneratorConfig:
         window: voxels of a window on each axis.
         margin: voxels from the edge of a window to the first target.
         stride: voxels between targets.
+        weights: chance of each family, up to a common factor; none for equal ones.
+        amplitude: factor of the families' amplitudes.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +45,8 @@ class GeneratorConfig:
     window: int
     margin: int
     stride: int
+    weights: tuple[float, ...] = ()
+    amplitude: float = 1.0
 
 
 class Pairs(NamedTuple):
@@ -106,12 +110,12 @@ def _starts(key, deformation, config: GeneratorConfig):
     )
 
 
-def draw_windows(key, family: PeakFamily, config: GeneratorConfig) -> Pairs:
+def draw_windows(key, family: Family, config: GeneratorConfig) -> Pairs:
     """Draws one pair with a field of one family and cuts its windows.
 
     Args:
         key: random key.
-        family: its entries may be traced.
+        family: its numbers may be traced.
         config: static.
 
     Returns:
@@ -119,7 +123,7 @@ def draw_windows(key, family: PeakFamily, config: GeneratorConfig) -> Pairs:
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
     volume = chest(volume_key, config.shape, spacing=config.spacing)
-    deformation = peak_field(field_key, config.shape, family, spacing=config.spacing)
+    deformation = draw_field(field_key, volume, family, spacing=config.spacing)
     starts = _starts(start_key, deformation, config)
     # A loop, not vmap: its body cannot pull the making of the volume into its
     # gathers and repeat that for every voxel it reads.
@@ -146,10 +150,11 @@ def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
         raise ValueError(
             f"a window of {config.window} voxels does not fit into {config.shape}"
         )
-    families = [FAMILIES[name] for name in config.families]
+    families = [FAMILIES[name].scaled(config.amplitude) for name in config.families]
+    weights = config.weights or (1.0,) * len(families)
 
     def generate(key) -> Pairs:
         family_key, key = jax.random.split(key)
-        return draw_windows(key, choose_family(family_key, families), config)
+        return draw_windows(key, choose_family(family_key, families, weights), config)
 
     return generate

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 
 from regnet_jax.geometry import warp
-from regnet_jax.synthesis.peaks import PeakFamily, peak_field
+from regnet_jax.synthesis.families import Family, draw_field
 
 
 class ArtificialPair(NamedTuple):
@@ -39,14 +39,14 @@ def add_noise(key, image, sigma: float):
 
 
 def artificial_pair(
-    key, volume, family: PeakFamily, *, spacing: float, noise: float = 5.0
+    key, volume, family: Family, *, spacing: float, noise: float = 5.0
 ) -> ArtificialPair:
-    """Deforms a volume by a random field of a family, as RegNet 2017 does.
+    """Deforms a volume by a random field of a family, as RegNet does.
 
     Args:
         key: random key.
         volume: ``[*spatial, 1]``, the moving image, HU, real or procedural.
-        family: of the field; its entries may be traced.
+        family: of the field; its numbers may be traced.
         spacing: isotropic voxel size, mm.
         noise: sigma of the noise on the deformed image, HU.
 
@@ -54,8 +54,7 @@ def artificial_pair(
         The pair.
     """
     field_key, noise_key = jax.random.split(key)
-    shape = volume.shape[:-1]
-    displacement, area = peak_field(field_key, shape, family, spacing=spacing)
+    displacement, area = draw_field(field_key, volume, family, spacing=spacing)
     # The interpolation reads each voxel many times: it must be there, not be made
     # anew at every reading.
     volume = jax.lax.optimization_barrier(volume)

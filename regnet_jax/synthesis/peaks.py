@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regnet_jax.synthesis.deformation import Deformation, rescale_lobes
+
 PEAKS = 100
 # Peaks that are zero, so that zero displacement is represented.
 ZERO_PEAKS = 2
@@ -32,23 +34,11 @@ class PeakFamily(NamedTuple):
     area: float = float("inf")
 
 
-FAMILIES = {
+FAMILIES_2017 = {
     "low": PeakFamily(amplitude=20.0, sigma=35.0),
     "medium": PeakFamily(amplitude=15.0, sigma=25.0),
     "high": PeakFamily(amplitude=15.0, sigma=20.0, separation=40.0, area=20.0),
 }
-
-
-class Deformation(NamedTuple):
-    """A field and where it is to be learned from.
-
-    Attributes:
-        displacement: ``[*spatial, d]``, voxels, fixed to moving.
-        area: ``[*spatial]``, true where the family trains.
-    """
-
-    displacement: jax.Array
-    area: jax.Array
 
 
 def _positions(key, shape, border, separation):
@@ -87,19 +77,6 @@ def _sum_of_products(bases, amplitudes):
     return jnp.tensordot(leading, last, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
-def _rescale_lobes(field, highest, lowest):
-    """Stretches what is above and below zero to the given extremes, separately.
-
-    Scaling both lobes together would shift the field and leave little near zero.
-    """
-    axes = tuple(range(field.ndim - 1))
-    top, bottom = jnp.max(field, axis=axes), jnp.min(field, axis=axes)
-    up = jnp.where(top > 0, highest / jnp.where(top > 0, top, 1.0), 0.0)
-    down = jnp.where(bottom < 0, lowest / jnp.where(bottom < 0, bottom, 1.0), 0.0)
-    shape = (1,) * len(axes) + (-1,)
-    return field * jnp.where(field > 0, up.reshape(shape), down.reshape(shape))
-
-
 def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float):
     """Draws a field of one of the 2017 families.
 
@@ -111,8 +88,7 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     Args:
         key: random key.
         shape: spatial shape, 2D or 3D. In 2D the field is in the plane.
-        family: its entries may be traced, so that one compiled function serves all
-            families; see ``choose_family``.
+        family: its entries may be traced, so that one compiled function serves all.
         spacing: isotropic voxel size, mm.
 
     Returns:
@@ -140,18 +116,4 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     # What found no room has no area either.
     there = exists[:, None].astype(jnp.float32)
     covered = _sum_of_products(near, there)[..., 0] > 0
-    return Deformation(_rescale_lobes(smooth, highest, lowest), covered)
-
-
-def choose_family(key, families: Sequence[PeakFamily]) -> PeakFamily:
-    """Draws one of several families, with equal chances.
-
-    Args:
-        key: random key.
-        families: the choices.
-
-    Returns:
-        A family of traced numbers.
-    """
-    index = jax.random.randint(key, (), 0, len(families))
-    return jax.tree.map(lambda *values: jnp.asarray(values)[index], *families)
+    return Deformation(rescale_lobes(smooth, highest, lowest), covered)

@@ -11,8 +11,8 @@ import jax
 
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
+from regnet_jax.synthesis.families import FAMILIES
 from regnet_jax.synthesis.generator import GeneratorConfig
-from regnet_jax.synthesis.peaks import FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,8 @@ class ExperimentConfig:
         save_every: steps between checkpoints.
         evaluate_every: steps between evaluations on held-out pairs.
         evaluation_pairs: held-out pairs of each family.
+        plane_steps: steps of a 2D network on slices before the 3D network, which
+            takes over its kernels; 0 to start from nothing.
     """
 
     name: str
@@ -46,15 +48,43 @@ class ExperimentConfig:
     save_every: int = 100
     evaluate_every: int = 500
     evaluation_pairs: int = 8
+    plane_steps: int = 0
 
 
 _COUNTS = ("pairs", "steps", "save_every", "evaluate_every", "evaluation_pairs")
 # Values that must be positive and values that may be zero too.
-_POSITIVE = (*_COUNTS, "learning_rate", "data.spacing", "data.windows", "data.stride")
+_POSITIVE = (
+    *(*_COUNTS, "learning_rate"),
+    *("data.spacing", "data.windows", "data.stride", "data.amplitude"),
+)
 _NOT_NEGATIVE = (
-    *("warmup", "final_rate"),
+    *("warmup", "final_rate", "plane_steps"),
     *("data.margin", "data.noise_fixed", "data.noise_moving"),
 )
+
+
+# Slices are drawn for each volume that a step in 3D would draw: they cost little.
+_SLICES = 4
+
+
+def in_the_plane(config: ExperimentConfig) -> ExperimentConfig:
+    """The 2D run that comes before a 3D one.
+
+    Args:
+        config: of the 3D run.
+
+    Returns:
+        The same experiment on slices, ``plane_steps`` long.
+    """
+    return dataclasses.replace(
+        config,
+        name=f"{config.name}-plane",
+        data=dataclasses.replace(config.data, shape=config.data.shape[1:]),
+        pairs=_SLICES * config.pairs,
+        steps=config.plane_steps,
+        evaluate_every=config.plane_steps,
+        plane_steps=0,
+    )
 
 
 def check(config: ExperimentConfig, *, devices: int) -> None:
@@ -75,6 +105,10 @@ def check(config: ExperimentConfig, *, devices: int) -> None:
             raise InputError(f"{key}={value}: give {wanted} number")
     if config.pairs % devices:
         raise InputError(f"pairs={config.pairs}: give a multiple of {devices} devices")
+    if config.plane_steps and len(config.data.shape) == 2:
+        raise InputError(
+            f"plane_steps={config.plane_steps}: only 3D runs start in the plane; give 0"
+        )
     _check_fields(config.data)
     _check_window(config)
 
@@ -84,6 +118,12 @@ def _check_fields(data: GeneratorConfig) -> None:
         if name not in FAMILIES:
             known = ", ".join(FAMILIES)
             raise InputError(f"data.families={name}: unknown; there are {known}")
+    weights = data.weights or (1.0,) * len(data.families)
+    if len(weights) != len(data.families) or min(weights) < 0 or sum(weights) <= 0:
+        raise InputError(
+            f"data.weights={','.join(map(str, data.weights))}: give one for each of the"
+            f" {len(data.families)} families, none negative and not all zero, or none"
+        )
     if list(data.limits) != sorted({*data.limits}) or data.limits[0] <= 0:
         limits = ",".join(map(str, data.limits))
         raise InputError(f"data.limits={limits}: give positive, increasing millimetres")

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regnet_jax.synthesis.families import FAMILIES
 from regnet_jax.synthesis.generator import draw_windows
-from regnet_jax.synthesis.peaks import FAMILIES
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.step import draw_batch, predict
@@ -48,8 +48,8 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
         return data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
 
     def of_family(variables, family):
-        # Arrays, so that one compiled function serves all families.
-        family = jax.tree.map(jnp.float32, family)
+        # Arrays, so that one compiled function serves all families of a kind.
+        family = jax.tree.map(jnp.float32, family.scaled(data.amplitude))
         indices = range(config.evaluation_pairs)
         return _statistics([errors(variables, family, jnp.int32(i)) for i in indices])
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from regnet_jax.models import make_model
+from regnet_jax.models import inflate, make_model
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, parallel
-from regnet_jax.training.config import ExperimentConfig, check
+from regnet_jax.training.config import ExperimentConfig, check, in_the_plane
 from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import make_train_step
@@ -21,7 +21,8 @@ METRICS = "metrics.jsonl"
 def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -> dict:
     """Trains, or goes on with, the run in a folder.
 
-    Writes checkpoints, ``config.json`` and ``metrics.jsonl`` there. The result
+    Writes checkpoints, ``config.json`` and ``metrics.jsonl`` there, and the same in
+    its folder ``plane`` where a 3D run starts in the plane. The result
     depends on the config alone: a run that was interrupted and resumed ends with
     the weights of one that was not.
 
@@ -50,6 +51,8 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
     step = parallel.data_parallel(step, samples=config.pairs)
     evaluate = make_evaluation(model, config)
     with checkpoint.open_checkpoints(folder) as manager:
+        if config.plane_steps and manager.latest_step() is None:
+            state = _start_in_the_plane(config, folder, state)
         state = parallel.replicate(checkpoint.restore_latest(manager, state))
         end = config.steps if until is None else min(until, config.steps)
         state, evaluation = _run(
@@ -57,6 +60,14 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
         )
         checkpoint.save(manager, state)
     return evaluation
+
+
+def _start_in_the_plane(config, folder, state):
+    """A 3D network learns where to look in slices, at a small part of the cost."""
+    folder = folder / "plane"
+    train(in_the_plane(config), folder)
+    variables = inflate(checkpoint.restore_variables(folder), state.variables)
+    return state._replace(variables=variables)
 
 
 def _run(config, folder, manager, state, step, evaluate, end):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from regnet_jax.synthesis import generator
+from regnet_jax.synthesis.families import FAMILIES, choose_family, draw_field
 from regnet_jax.synthesis.generator import GeneratorConfig, make_generator
 from regnet_jax.synthesis.pairs import add_noise, artificial_pair
-from regnet_jax.synthesis.peaks import FAMILIES, choose_family, peak_field
 
 CONFIG = GeneratorConfig(
     shape=(48, 52),
@@ -103,9 +103,11 @@ def _start(value, dimensions):
 def _full_field(key, config):
     """The field of a sample, from the same splits of its key."""
     family_key, key = jax.random.split(key)
-    family = choose_family(family_key, [FAMILIES[name] for name in config.families])
+    families = [FAMILIES[name] for name in config.families]
+    family = choose_family(family_key, families, [1.0] * len(families))
     field_key = jax.random.split(key, 4)[1]
-    return peak_field(field_key, config.shape, family, spacing=config.spacing)
+    volume = jnp.zeros((*config.shape, 1))
+    return draw_field(field_key, volume, family, spacing=config.spacing)
 
 
 @pytest.mark.usefixtures("places")

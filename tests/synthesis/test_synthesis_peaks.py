@@ -9,11 +9,12 @@ import pytest
 from scipy import ndimage
 
 from regnet_jax.synthesis import peaks
-from regnet_jax.synthesis.peaks import FAMILIES, choose_family, peak_field
+from regnet_jax.synthesis.deformation import rescale_lobes
+from regnet_jax.synthesis.peaks import FAMILIES_2017, peak_field
 
 # Spatial shape and spacing, mm: room for several distant peaks inside the border.
 SPACES = {2: ((96, 80), 2.0), 3: ((40, 44, 48), 4.0)}
-CASES = [(d, name) for d in SPACES for name in FAMILIES]
+CASES = [(d, name) for d in SPACES for name in FAMILIES_2017]
 
 jit_field = jax.jit(peak_field, static_argnames=("shape", "spacing"))
 jit_positions = jax.jit(peaks._positions, static_argnames="shape")
@@ -25,13 +26,13 @@ def _key(seed):
 
 def _draw(seed, dimensions, name):
     shape, spacing = SPACES[dimensions]
-    return jit_field(_key(seed), shape, FAMILIES[name], spacing=spacing)
+    return jit_field(_key(seed), shape, FAMILIES_2017[name], spacing=spacing)
 
 
 def _drawn_peaks(seed, dimensions, name):
     """Positions, values and the family in voxels, from the same splits of the key."""
     shape, spacing = SPACES[dimensions]
-    family = jax.tree.map(lambda mm: mm / spacing, FAMILIES[name])
+    family = jax.tree.map(lambda mm: mm / spacing, FAMILIES_2017[name])
     position_key, amplitude_key = jax.random.split(_key(seed))
     position, exists = jit_positions(
         position_key, shape, family.border, family.separation
@@ -113,7 +114,7 @@ def test_rescaling_keeps_signs_and_zero():
     field = rng.normal(size=(9, 8, 2)).astype(np.float32)
     field[3, 4] = 0
     highest, lowest = np.float32([6.0, 0.5]), np.float32([-2.0, -7.0])
-    got = np.asarray(peaks._rescale_lobes(jnp.asarray(field), highest, lowest))
+    got = np.asarray(rescale_lobes(jnp.asarray(field), highest, lowest))
     np.testing.assert_array_equal(np.sign(got), np.sign(field))
     np.testing.assert_allclose(got.max(axis=(0, 1)), highest, rtol=1e-6)
     np.testing.assert_allclose(got.min(axis=(0, 1)), lowest, rtol=1e-6)
@@ -125,10 +126,10 @@ def test_rescaling_keeps_signs_and_zero():
 
 def test_rescaling_a_field_of_one_sign_or_none_is_finite():
     positive = jnp.abs(jnp.sin(jnp.arange(12.0))).reshape(3, 4, 1) + 0.1
-    got = peaks._rescale_lobes(positive, jnp.ones(1), -jnp.ones(1))
+    got = rescale_lobes(positive, jnp.ones(1), -jnp.ones(1))
     assert float(jnp.max(got)) == pytest.approx(1)
     assert float(jnp.min(got)) > 0
-    zero = peaks._rescale_lobes(jnp.zeros((3, 4, 1)), jnp.ones(1), -jnp.ones(1))
+    zero = rescale_lobes(jnp.zeros((3, 4, 1)), jnp.ones(1), -jnp.ones(1))
     np.testing.assert_array_equal(zero, 0)
 
 
@@ -205,11 +206,11 @@ def test_area_lies_within_20_mm_of_a_peak(dimensions, name):
         np.testing.assert_array_equal(area, distance <= 20)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES_2017)
 def test_lengths_are_in_millimetres(name):
     shape = (96, 80)
-    halved = jax.tree.map(lambda mm: mm / 2, FAMILIES[name])
-    at_2_mm = jit_field(_key(1), shape, FAMILIES[name], spacing=2.0)
+    halved = jax.tree.map(lambda mm: mm / 2, FAMILIES_2017[name])
+    at_2_mm = jit_field(_key(1), shape, FAMILIES_2017[name], spacing=2.0)
     in_voxels = jit_field(_key(1), shape, halved, spacing=1.0)
     # Two programs: equal but for the order of sums.
     np.testing.assert_allclose(at_2_mm.displacement, in_voxels.displacement, atol=2e-5)
@@ -225,7 +226,7 @@ def test_field_is_a_function_of_the_key():
 def test_eager_with_a_static_family_is_compiled_with_a_traced_one():
     shape, spacing = SPACES[2]
     name = "high"
-    eager = peak_field(_key(4), shape, FAMILIES[name], spacing=spacing)
+    eager = peak_field(_key(4), shape, FAMILIES_2017[name], spacing=spacing)
     traced = _draw(4, 2, name)
     np.testing.assert_allclose(eager.displacement, traced.displacement, atol=2e-5)
     np.testing.assert_array_equal(eager.area, traced.area)
@@ -235,11 +236,11 @@ def test_vmap_is_a_loop():
     shape, spacing = SPACES[2]
     keys = jax.random.split(_key(6), 3)
     field = functools.partial(
-        peak_field, shape=shape, family=FAMILIES["high"], spacing=spacing
+        peak_field, shape=shape, family=FAMILIES_2017["high"], spacing=spacing
     )
     together = jax.jit(jax.vmap(field))(keys)
     for index, key in enumerate(keys):
-        alone = jit_field(key, shape, FAMILIES["high"], spacing=spacing)
+        alone = jit_field(key, shape, FAMILIES_2017["high"], spacing=spacing)
         got = together.displacement[index]
         np.testing.assert_allclose(got, alone.displacement, atol=2e-5)
         np.testing.assert_array_equal(together.area[index], alone.area)
@@ -247,21 +248,9 @@ def test_vmap_is_a_loop():
 
 def test_volumes_without_room_inside_the_border_are_finite():
     shape = (1, 4, 6)
-    for name, family in FAMILIES.items():
+    for name, family in FAMILIES_2017.items():
         displacement, area = jit_field(_key(2), shape, family, spacing=1.0)
         assert displacement.shape == (*shape, len(shape)), name
         assert area.shape == shape
         assert np.isfinite(displacement).all()
         assert np.abs(displacement).max() <= family.amplitude
-
-
-def test_choose_family_draws_each_equally_often():
-    families = list(FAMILIES.values())
-    keys = jax.random.split(_key(0), 600)
-    drawn = jax.vmap(lambda key: choose_family(key, families))(keys)
-    sigma = np.asarray(drawn.sigma)
-    for family in families:
-        same = sigma == family.sigma
-        assert 150 < same.sum() < 250
-        for entry, values in zip(family, drawn, strict=True):
-            np.testing.assert_array_equal(np.asarray(values)[same], np.float32(entry))

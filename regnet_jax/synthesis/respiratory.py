@@ -1,0 +1,111 @@
+"""Breathing: the diaphragm moves, the chest widens, and both are uneven.
+
+Sources: Hub et al., "A stochastic approach to estimate the uncertainty involved in
+B-spline image registration", IEEE TMI 28(11), 2009, as Sokooti et al., arXiv
+1908.10235, 2019, use it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import gaussian_smooth
+from regnet_jax.synthesis.anatomy import body_mask, extent, lung_mask
+from regnet_jax.synthesis.deformation import Deformation, everywhere, rescale
+from regnet_jax.synthesis.splines import FINEST, draw_part, spline_field
+
+# Of the uneven part: half the amplitude, and little of it along the body.
+_UNEVEN = 0.5
+_UNEVEN_ALONG = 0.3
+# From the back to the axis about which the chest widens, and width of the edge over
+# which motion fades at the skin, mm.
+_SPINE_DEPTH = 50.0
+_FADE = 10.0
+
+
+class RespiratoryFamily(NamedTuple):
+    """What sets one family apart.
+
+    Attributes:
+        amplitude: largest component of any displacement, mm.
+        descent: largest motion of the diaphragm, mm.
+        widening: largest antero-posterior scaling, as a part.
+        least: descent and widening are drawn from this part of the largest up.
+        finest: smallest distance of control points of the uneven part, mm.
+        coarsest: largest distance of them, mm.
+    """
+
+    amplitude: float
+    descent: float = 30.0
+    widening: float = 0.12
+    least: float = 0.2
+    finest: float = FINEST
+    coarsest: float = 80.0
+
+
+def descent_profile(position, bottom, middle):
+    """How much of the diaphragm's motion is left at a height.
+
+    Args:
+        position: heights, any unit and shape.
+        bottom: of the lung: from here down the motion is whole.
+        middle: of the lung: from here up there is none.
+
+    Returns:
+        An array like ``position`` in [0, 1], falling off logarithmically.
+    """
+    height = jnp.clip((position - bottom) / jnp.maximum(middle - bottom, 1.0), 0.0, 1.0)
+    return 1.0 - jnp.log1p((jnp.e - 1.0) * height)
+
+
+def _regular(volume, descent, widening, *, spacing: float):
+    """Motion of the diaphragm and of the chest wall, voxels, for breathing in."""
+    shape = volume.shape[:-1]
+    dimensions = len(shape)
+    bottom, top = extent(lung_mask(volume), 0)
+    height = jnp.arange(shape[0], dtype=jnp.float32)
+    profile = descent_profile(height, bottom, 0.5 * (bottom + top))
+    along = -descent / spacing * profile.reshape((-1,) + (1,) * (dimensions - 1))
+    parts = [jnp.broadcast_to(along, shape)]
+    if dimensions == 3:
+        _, back = extent(body_mask(volume), 1)
+        depth = jnp.arange(shape[1], dtype=jnp.float32)
+        depth = depth - (back - _SPINE_DEPTH / spacing)
+        parts.append(jnp.broadcast_to(widening * depth[None, :, None], shape))
+    parts.append(jnp.zeros(shape))
+    return jnp.stack(parts, axis=-1)
+
+
+def respiratory(
+    key, volume, family: RespiratoryFamily, *, spacing: float
+) -> Deformation:
+    """Draws the motion of a breath, in or out.
+
+    Args:
+        key: random key.
+        volume: ``[*spatial, 1]`` HU, a chest; z points up and y to the back. In 2D a
+            coronal slice: the first axis points up and nothing widens.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``: towards the moving image, which is a breath in or out of
+        the fixed one.
+    """
+    keys = jax.random.split(key, 5)
+    shape = volume.shape[:-1]
+    sign = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
+    part = sign * draw_part(keys[1], family.least)
+    field = _regular(
+        volume, part * family.descent, part * family.widening, spacing=spacing
+    )
+    distance = jax.random.uniform(keys[2], minval=family.finest, maxval=family.coarsest)
+    uneven = spline_field(keys[3], shape, distance, 0.0, spacing=spacing)
+    largest = _UNEVEN * family.amplitude * draw_part(keys[4], family.least)
+    along = jnp.where(jnp.arange(len(shape)) == 0, _UNEVEN_ALONG, 1.0)
+    field += rescale(uneven, largest / spacing) * along
+    body = body_mask(volume)[..., None].astype(jnp.float32)
+    field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
+    top = jnp.max(jnp.abs(field))
+    return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))

@@ -1,0 +1,140 @@
+"""Single-frequency displacement fields: a random grid of B-spline coefficients.
+
+Source: Sokooti et al., "3D convolutional neural networks image registration based on
+efficient supervised learning from artificial deformations", arXiv 1908.10235, 2019.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import gaussian_smooth
+from regnet_jax.geometry.separable import apply_separable
+from regnet_jax.synthesis.deformation import Deformation, everywhere, rescale
+
+# The smallest distance of control points that arrays have room for, mm.
+FINEST = 20.0
+# Distances of control points that a volume holds at least: on a coarser grid no
+# control point would be free to move while the border is held.
+_INTERVALS = 5
+# Control points before the first voxel and after the last that reach inside.
+_OUTSIDE = 2
+_GRID_SIGMA = 0.8
+
+
+class SplineFamily(NamedTuple):
+    """What sets one family apart; lengths in millimetres.
+
+    Attributes:
+        amplitude: largest component of any displacement.
+        least: the largest component of a field is drawn from ``least * amplitude``
+            up, so that small displacements are learned too.
+        finest: smallest distance of control points; at least ``FINEST``.
+        coarsest: largest distance of control points.
+        held_border: 1 for fields that are zero at the border, 0 for free ones.
+    """
+
+    amplitude: float
+    least: float = 0.2
+    finest: float = FINEST
+    coarsest: float = 80.0
+    held_border: float = 1.0
+
+
+def cubic_bspline(t):
+    """The centred cubic B-spline.
+
+    Args:
+        t: distance from its centre in control points, any shape.
+
+    Returns:
+        An array like ``t``; zero from a distance of 2 on.
+    """
+    t = jnp.abs(t)
+    near = 2.0 / 3.0 - t**2 * (1.0 - 0.5 * t)
+    return jnp.where(t < 1.0, near, jnp.maximum(2.0 - t, 0.0) ** 3 / 6.0)
+
+
+def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: float):
+    """A smooth field of one frequency that has no scale yet.
+
+    Uniform coefficients, smoothed on their grid with a sigma of 0.8, as in 2019.
+
+    Args:
+        key: random key.
+        shape: spatial shape, 2D or 3D.
+        distance: of control points, mm; may be traced. Clipped to ``FINEST`` and to
+            a fifth of the shortest axis, whichever is smaller, from below, and to
+            that fifth from above.
+        held_border: 1 for a field that is zero at the border, 0 for a free one; may
+            be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        ``[*shape, d]``, of the order of one.
+    """
+    value_key, phase_key = jax.random.split(key)
+    dimensions = len(shape)
+    coarsest = (min(shape) - 1) / _INTERVALS
+    finest = min(FINEST / spacing, coarsest)
+    distance = jnp.clip(distance / spacing, finest, coarsest)
+    counts = [math.ceil((n - 1) / finest) + 2 * _OUTSIDE for n in shape]
+    phases = jax.random.uniform(phase_key, (dimensions,))
+    values = jax.random.uniform(
+        value_key, (*counts, dimensions), minval=-1.0, maxval=1.0
+    )
+    values = gaussian_smooth(values, [_GRID_SIGMA] * dimensions)
+    matrices = []
+    for size, count, phase in zip(shape, counts, phases, strict=True):
+        control = (jnp.arange(count) - _OUTSIDE + phase) * distance
+        matrix = cubic_bspline(
+            (jnp.arange(size)[:, None] - control[None, :]) / distance
+        )
+        # A control point reaches two distances far: those nearer move the border.
+        inside = jnp.minimum(control, size - 1 - control) >= 2 * distance
+        matrices.append(matrix * jnp.where(inside, 1.0, 1.0 - held_border))
+    return apply_separable(values, matrices)
+
+
+def single_frequency(
+    key, shape: Sequence[int], family: SplineFamily, *, spacing: float
+) -> Deformation:
+    """Draws a field of the single-frequency family of 2019.
+
+    The distance of its control points is drawn uniformly, and so is its largest
+    component, to which it is scaled as a whole.
+
+    Args:
+        key: random key.
+        shape: spatial shape, 2D or 3D.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``.
+    """
+    distance_key, size_key, field_key = jax.random.split(key, 3)
+    distance = jax.random.uniform(
+        distance_key, minval=family.finest, maxval=family.coarsest
+    )
+    field = spline_field(
+        field_key, shape, distance, family.held_border, spacing=spacing
+    )
+    largest = family.amplitude * draw_part(size_key, family.least)
+    return everywhere(rescale(field, largest / spacing))
+
+
+def draw_part(key, least):
+    """Which part of its amplitude a field has: uniform from ``least`` to 1.
+
+    Args:
+        key: random key.
+        least: in [0, 1], may be traced.
+
+    Returns:
+        A number.
+    """
+    return jax.random.uniform(key, minval=least, maxval=1.0)
