@@ -7,6 +7,7 @@ network does.
 """
 
 import jax
+import jax.numpy as jnp
 
 
 def inflate(plane, volume, *, noise: float = 0.3):
@@ -18,7 +19,8 @@ def inflate(plane, volume, *, noise: float = 0.3):
 
     Args:
         plane: variables of the 2D network.
-        volume: variables of the 3D network, freshly drawn.
+        volume: variables of the 3D network, freshly drawn; of the same layers, all
+            of whose kernels are ``[*taps, c_in, c_out]``.
         noise: factor of the fresh kernels where there is nothing to put. Without
             noise no feature would tell up from down.
 
@@ -27,6 +29,7 @@ def inflate(plane, volume, *, noise: float = 0.3):
     """
 
     def fill(path, old, new):
+        new = jnp.asarray(new)
         if path[-1].key != "kernel":
             # A bias of the last layer has an entry for each component.
             return new.at[new.shape[0] - old.shape[0] :].set(old)

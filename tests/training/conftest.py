@@ -56,7 +56,7 @@ class Tiny(nn.Module):
         )(x)
         targets = slice(data.margin, data.window - data.margin, data.stride)
         x = nn.relu(x)[(slice(None), *(targets,) * self.dimensions)]
-        return nn.Dense(self.dimensions)(x)
+        return nn.Conv(self.dimensions, (1,) * self.dimensions)(x)
 
 
 def _smooth_volume(key, shape, *, spacing):
@@ -66,13 +66,15 @@ def _smooth_volume(key, shape, *, spacing):
 
 def _noise_windows(key, family, config) -> Pairs:
     """Stands for artificial pairs where only their number and shape matter."""
-    shape = (config.windows, *(config.window,) * len(config.shape), 2)
+    dimensions = len(config.shape)
+    shape = (config.windows, *(config.window,) * dimensions, 3)
     images, fields = 300.0 * jax.random.normal(key, (2, *shape))
     targets = slice(config.margin, config.window - config.margin, config.stride)
-    fields = fields[(slice(None), *(targets,) * len(config.shape))]
-    displacement = family.amplitude / 4000.0 * fields
+    fields = fields[(slice(None), *(targets,) * dimensions, slice(dimensions))]
+    number = jax.tree.leaves(family.parameters)[0]  # families must differ
+    displacement = (10.0 + number) / 4000.0 * fields
     weight = (fields[..., :1] > -300.0).astype(images.dtype)
-    return Pairs(images[..., :1], images[..., 1:], displacement, weight)
+    return Pairs(images[..., :1], images[..., 1:2], displacement, weight)
 
 
 @pytest.fixture

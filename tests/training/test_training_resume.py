@@ -1,5 +1,6 @@
 """A run that was interrupted ends with the bits of one that was not."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from regnet_jax.errors import InputError
 from regnet_jax.training import checkpoint, heldout, parallel
+from regnet_jax.training.config import in_the_plane
 from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.loop import METRICS, describe, train
 from regnet_jax.training.state import TrainState, init_state, make_optimizer
@@ -99,6 +101,25 @@ def test_resumed_is_uninterrupted_bit_for_bit(tiny, tiny_model, tmp_path):
     log = (straight / METRICS).read_text()
     assert train(tiny, straight) == want
     assert (straight / METRICS).read_text() == log
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_a_run_in_3d_starts_from_one_in_the_plane(changed, tiny, tmp_path):
+    data = dataclasses.replace(tiny.data, shape=(24, 26, 28))
+    config = changed(data=data, plane_steps=2, steps=2)
+    want = train(config, tmp_path / "straight")
+    plane = tmp_path / "straight" / "plane"
+    assert checkpoint.read_config(plane) == in_the_plane(config)
+    assert [r["step"] for r in _records(plane) if "loss" in r] == [1, 2]
+    kernel = checkpoint.restore_variables(plane)["params"]["Conv_0"]["kernel"]
+    assert kernel.shape == (3, 3, 2, 4)
+    # Halted in the plane, and after it, the run ends as the one that was not.
+    halted = tmp_path / "halted"
+    train(in_the_plane(config), halted / "plane", until=1)
+    train(config, halted, until=1)
+    _equal(train(config, halted), want)
+    got, kept = (checkpoint.restore_variables(f) for f in (halted, plane.parent))
+    _equal(got, kept)
 
 
 def test_a_restored_state_is_the_saved_one(tiny, tiny_model, tmp_path):
