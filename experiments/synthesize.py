@@ -102,9 +102,9 @@ def main():
             traced = jax.tree.map(np.float32, FAMILIES[family])
             pair = deform(pair_key, draw(volume_key), traced, spacing=spacing)
             pair = jax.tree.map(np.asarray, pair)
-            if not pair.displacement.any():
+            if family != "zero" and not pair.displacement.any():
                 raise InputError(
-                    f"--family {family}: its peaks find no room in --shape"
+                    f"--family {family}: finds nothing to move in --shape"
                     f" {','.join(_SHAPE.value)}; give a larger shape or spacing"
                 )
             write_pair(folder, f"{family}_{number:03d}", frame, pair)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.synthesis.chest import chest
 from regnet_jax.synthesis.families import FAMILIES, Family, choose_family, draw_field
+from regnet_jax.synthesis.intensity import MODELS, random_chain
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 
@@ -33,6 +34,8 @@ class GeneratorConfig:
         stride: voxels between targets.
         weights: chance of each family, up to a common factor; none for equal ones.
         amplitude: factor of the families' amplitudes.
+        intensity: names in ``regnet_jax.synthesis.intensity.MODELS``; each changes
+            each image by chance, in this order and before the noise.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +50,7 @@ class GeneratorConfig:
     stride: int
     weights: tuple[float, ...] = ()
     amplitude: float = 1.0
+    intensity: tuple[str, ...] = ()
 
 
 class Pairs(NamedTuple):
@@ -72,6 +76,13 @@ def _window(array, start, size):
     return jax.lax.dynamic_slice(array, starts, (size,) * dimensions + array.shape[-1:])
 
 
+def _scan(key, image, sigma: float, config: GeneratorConfig):
+    """What a scanner makes of it: another intensity by chance, then noise."""
+    chain = random_chain([MODELS[name] for name in config.intensity])
+    image = chain(jax.random.fold_in(key, 1), image, spacing=config.spacing)
+    return add_noise(key, image, sigma)
+
+
 def _cut(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
     """One window: only what it shows is warped."""
     fixed_key, moving_key = jax.random.split(key)
@@ -84,8 +95,8 @@ def _cut(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
     grid = identity_grid(displacement.shape[:-1]) + corner
     fixed = sample(volume, grid + displacement)
     moving = _window(volume, start, config.window)
-    fixed = add_noise(fixed_key, fixed, config.noise_fixed)
-    moving = add_noise(moving_key, moving, config.noise_moving)
+    fixed = _scan(fixed_key, fixed, config.noise_fixed, config)
+    moving = _scan(moving_key, moving, config.noise_moving, config)
     targets = slice(config.margin, config.window - config.margin, config.stride)
     at_targets = (targets,) * dimensions
     return Pairs(fixed, moving, displacement[at_targets], weight[at_targets])

@@ -103,8 +103,8 @@ def respiratory(
     distance = jax.random.uniform(keys[2], minval=family.finest, maxval=family.coarsest)
     uneven = spline_field(keys[3], shape, distance, 0.0, spacing=spacing)
     largest = _UNEVEN * family.amplitude * draw_part(keys[4], family.least)
-    along = jnp.where(jnp.arange(len(shape)) == 0, _UNEVEN_ALONG, 1.0)
-    field += rescale(uneven, largest / spacing) * along
+    uneven = rescale(uneven, largest / spacing)
+    field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     body = body_mask(volume)[..., None].astype(jnp.float32)
     field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
     top = jnp.max(jnp.abs(field))

@@ -95,7 +95,8 @@ def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: f
         )
         # A control point reaches two distances far: those nearer move the border.
         inside = jnp.minimum(control, size - 1 - control) >= 2 * distance
-        matrices.append(matrix * jnp.where(inside, 1.0, 1.0 - held_border))
+        weights = jnp.where(inside, 1.0, 1.0 - held_border)
+        matrices.append(matrix * weights[None, :])
     return apply_separable(values, matrices)
 
 

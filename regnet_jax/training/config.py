@@ -13,6 +13,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.families import FAMILIES
 from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.intensity import MODELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +119,13 @@ def _check_fields(data: GeneratorConfig) -> None:
         if name not in FAMILIES:
             known = ", ".join(FAMILIES)
             raise InputError(f"data.families={name}: unknown; there are {known}")
+    for name in data.intensity:
+        if name not in MODELS:
+            known = ", ".join(MODELS)
+            raise InputError(f"data.intensity={name}: unknown; there are {known}")
     weights = data.weights or (1.0,) * len(data.families)
-    if len(weights) != len(data.families) or min(weights) < 0 or sum(weights) <= 0:
+    one_each = len(weights) == len(data.families)
+    if not one_each or any(w < 0 for w in weights) or not sum(weights):
         raise InputError(
             f"data.weights={','.join(map(str, data.weights))}: give one for each of the"
             f" {len(data.families)} families, none negative and not all zero, or none"

@@ -354,6 +354,11 @@ IMPOSSIBLE = {
     "margin": "data.margin=-1",
     "stride": "data.stride=0",
     "rate": "learning_rate=-0.001",
+    "weights": "data.weights=1",
+    "no-weight": "data.weights=0,0,0",
+    "amplitude": "data.amplitude=0",
+    "plane": "plane_steps=5",
+    "intensity": "data.intensity=magic",
 }
 
 

@@ -1,0 +1,130 @@
+"""Single-frequency and diffeomorphic fields against scipy's B-splines and flows."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.interpolate import BSpline
+from scipy.ndimage import map_coordinates
+
+from regnet_jax.geometry import compose, exponentiate, jacobian_determinant
+from regnet_jax.synthesis.deformation import rescale
+from regnet_jax.synthesis.flows import diffeomorphic
+from regnet_jax.synthesis.splines import (
+    SplineFamily,
+    cubic_bspline,
+    single_frequency,
+    spline_field,
+)
+
+SHAPES = {2: (33, 46), 3: (31, 26, 40)}
+FAMILY = SplineFamily(amplitude=20.0)
+
+
+@functools.cache
+def _drawer(function, dimensions):
+    return jax.jit(functools.partial(function, shape=SHAPES[dimensions], spacing=4.0))
+
+
+def _draw(function, dimensions, seed, family=FAMILY):
+    family = jax.tree.map(jnp.float32, family)
+    key = jax.random.key(seed)
+    return _drawer(function, dimensions)(key, family=family).displacement
+
+
+def test_the_basis_function_is_scipys():
+    t = np.linspace(-3, 3, 121)
+    basis = BSpline.basis_element(np.arange(-2, 3), extrapolate=False)
+    np.testing.assert_allclose(cubic_bspline(t), np.nan_to_num(basis(t)), atol=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_along_each_axis_a_field_is_a_spline_of_its_knots(dimensions):
+    shape, distance = SHAPES[dimensions], 5.0
+    key = jax.random.key(1)
+    field = np.asarray(
+        spline_field(key, shape, distance * 4.0, 0.0, spacing=4.0), np.float64
+    )
+    phases = jax.random.uniform(jax.random.split(key)[1], (dimensions,))
+    for axis, (size, phase) in enumerate(zip(shape, np.asarray(phases), strict=True)):
+        # What lies in the space of the splines is met exactly by a fit of them.
+        knots = (np.arange(-5, size // 5 + 6) + phase) * distance
+        basis = [
+            np.nan_to_num(BSpline.basis_element(k, extrapolate=False)(np.arange(size)))
+            for k in np.lib.stride_tricks.sliding_window_view(knots, 5)
+        ]
+        lines = np.moveaxis(field, axis, 0).reshape(size, -1)
+        basis = np.stack([b for b in basis if b.any()], -1)
+        fit = basis @ np.linalg.lstsq(basis, lines, rcond=None)[0]
+        np.testing.assert_allclose(fit, lines, atol=1e-5)
+        assert np.ptp(lines, axis=0).max() > 0.1
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("function", [single_frequency, diffeomorphic])
+def test_a_held_border_does_not_move(function, dimensions):
+    field = np.asarray(_draw(function, dimensions, 0))
+    for axis in range(dimensions):
+        for end in (0, -1):
+            np.testing.assert_allclose(np.take(field, end, axis), 0, atol=1e-6)
+    free = np.asarray(_draw(function, dimensions, 0, FAMILY._replace(held_border=0.0)))
+    assert np.abs(free[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_amplitudes_lie_between_the_least_and_the_whole(dimensions):
+    tops = [
+        4.0 * np.abs(_draw(single_frequency, dimensions, seed)).max()
+        for seed in range(24)
+    ]
+    assert 4.0 <= min(tops) < 9.0
+    assert 15.0 < max(tops) <= 20.0 + 1e-3
+    flows = [
+        4.0 * np.abs(_draw(diffeomorphic, dimensions, seed)).max() for seed in range(4)
+    ]
+    assert max(flows) <= 20.0 + 1e-3
+    assert min(flows) > 1.0
+
+
+def test_flows_do_not_fold_where_plain_fields_do():
+    family = SplineFamily(60.0, least=1.0, coarsest=20.0)
+    plain, flow = (
+        _draw(function, 2, 3, family) for function in (single_frequency, diffeomorphic)
+    )
+    assert float(jnp.min(jacobian_determinant(plain))) < 0
+    assert float(jnp.min(jacobian_determinant(flow))) > 0
+
+
+@pytest.mark.parametrize("shape", [(51, 46), (31, 36, 33)])
+def test_the_exponential_is_the_flow_of_the_velocity(shape):
+    key = jax.random.key(4)
+    velocity = rescale(spline_field(key, shape, 30.0, 1.0, spacing=3.0), 1.5)
+    got = np.asarray(jax.jit(exponentiate)(velocity))
+    size = np.linalg.norm(velocity, axis=-1)
+    largest = np.argsort(size.ravel())[-40::8]
+    points = np.stack(np.unravel_index(largest, shape))
+    components = np.moveaxis(np.asarray(velocity, np.float64), -1, 0)
+
+    def speed(_, x):
+        x = x.reshape(points.shape)
+        at = [map_coordinates(c, x, order=1, mode="nearest") for c in components]
+        return np.concatenate(at)
+
+    start = points.astype(float).ravel()
+    end = solve_ivp(speed, (0, 1), start, rtol=1e-6, atol=1e-8).y[:, -1]
+    want = (end - start).reshape(points.shape)
+    np.testing.assert_allclose(got[tuple(points)].T, want, atol=0.03)
+    assert np.abs(want).max() > 0.7
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_exponential_of_minus_the_velocity_is_the_inverse(dimensions):
+    key = jax.random.key(2)
+    field = spline_field(key, SHAPES[dimensions], 40.0, 1.0, spacing=4.0)
+    velocity = rescale(field, 2.0)
+    there, back = exponentiate(velocity), exponentiate(-velocity)
+    assert float(jnp.max(jnp.abs(there))) > 1.0
+    np.testing.assert_allclose(compose(there, back), 0, atol=0.06)
