@@ -11,7 +11,7 @@ What differs from the paper, so that a run fits in an hour on two cores:
   more than the price of one;
 - the network starts in the plane: its 2D sibling learns on slices of the same chests,
   and its kernels become the middle planes of the 3D ones. From random weights nothing
-  was learned in the first hundreds of steps, at any voxel size that was tried;
+  was learned in the first 100 to 250 steps, at any voxel size that was tried;
 - the learning rate decays to the end of the run.
 """
 

@@ -1,7 +1,6 @@
 """The families of artificial displacement fields, by name, and mixtures of them."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,7 +118,7 @@ def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> 
     def draw(key, volume, parameters, *, spacing):
         kind, row = parameters
         branches = [
-            functools.partial(_draw_row, one, table, spacing)
+            _from_table(one, table, spacing)
             for one, table in zip(kinds, tables, strict=True)
         ]
         return jax.lax.switch(kind, branches, key, volume, row)
@@ -129,6 +128,11 @@ def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> 
     return Family(draw, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
 
 
-def _draw_row(draw, table, spacing, key, volume, row):
-    numbers = jax.tree.map(lambda column: column[row], table)
-    return draw(key, volume, numbers, spacing=spacing)
+def _from_table(draw, table, spacing):
+    """One kind of field, whose numbers stand in the rows of a table."""
+
+    def draw_row(key, volume, row):
+        numbers = jax.tree.map(lambda column: column[row], table)
+        return draw(key, volume, numbers, spacing=spacing)
+
+    return draw_row
