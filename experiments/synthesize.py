@@ -102,7 +102,7 @@ def main():
             traced = jax.tree.map(np.float32, FAMILIES[family])
             pair = deform(pair_key, draw(volume_key), traced, spacing=spacing)
             pair = jax.tree.map(np.asarray, pair)
-            if family != "zero" and not pair.displacement.any():
+            if FAMILIES[family].amplitude and not pair.displacement.any():
                 raise InputError(
                     f"--family {family}: finds nothing to move in --shape"
                     f" {','.join(_SHAPE.value)}; give a larger shape or spacing"

@@ -6,6 +6,7 @@ Signal Processing Magazine 16(6), 1999.
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from regnet_jax.geometry.separable import apply_separable
@@ -26,6 +27,20 @@ def cubic_weights(t):
         2 / 3 - (1 - t) ** 2 * (1 + t) / 2,
         t**3 / 6,
     )
+
+
+def cubic_bspline(t):
+    """The centred cubic B-spline.
+
+    Args:
+        t: distance from its centre in control points, any shape.
+
+    Returns:
+        An array like ``t``; zero from a distance of 2 on.
+    """
+    t = jnp.abs(t)
+    near = 2.0 / 3.0 - t**2 * (1.0 - 0.5 * t)
+    return jnp.where(t < 1.0, near, jnp.maximum(2.0 - t, 0.0) ** 3 / 6.0)
 
 
 def _prefilter_matrix(size: int):

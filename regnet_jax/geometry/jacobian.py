@@ -31,8 +31,19 @@ def jacobian_determinant(displacement):
     Returns:
         ``[*spatial]``.
     """
-    m = jacobian_matrix(displacement)
-    if displacement.shape[-1] == 2:
+    return determinant(jacobian_matrix(displacement))
+
+
+def determinant(m):
+    """Determinants of many small matrices.
+
+    Args:
+        m: ``[..., d, d]``, d being 2 or 3.
+
+    Returns:
+        ``[...]``.
+    """
+    if m.shape[-1] == 2:
         return m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
     # Written out: a batched LU of millions of 3 x 3 matrices is far slower.
     return jnp.sum(m[..., 0, :] * jnp.cross(m[..., 1, :], m[..., 2, :]), axis=-1)

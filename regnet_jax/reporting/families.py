@@ -41,6 +41,7 @@ def family_figure(
         [1.0, 1.0],
         column_labels=[f"{n} (max. {sizes[n].max():.1f} mm)" for n in fields],
         bar=shared_scale,
+        width=max(10.0, 2.3 * len(fields)),  # titles must not meet
         footer=0.0 if shared_scale else 0.65,
     )
     for (above, below), name in zip(sheet.panels.T, fields, strict=True):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import jacobian_matrix
+from regnet_jax.geometry.jacobian import determinant, jacobian_matrix
 
 # Halvings of the interval in which the largest scale without folding is looked for.
 _BISECTIONS = 20
@@ -76,13 +76,11 @@ def _invariants(displacement):
     m = jacobian_matrix(displacement)
     m = m - jnp.broadcast_to(jnp.eye(d, dtype=m.dtype), m.shape)
     trace = jnp.trace(m, axis1=-2, axis2=-1)
-    # The sum of the principal minors of order two, for any dimension.
-    square = jnp.sum(m * jnp.swapaxes(m, -1, -2), axis=(-1, -2))
-    minors = 0.5 * (trace**2 - square)
     if d == 2:
-        return trace, minors
-    determinant = jnp.sum(m[..., 0, :] * jnp.cross(m[..., 1, :], m[..., 2, :]), axis=-1)
-    return trace, minors, determinant
+        return trace, determinant(m)
+    # The sum of the principal minors of order two.
+    square = jnp.sum(m * jnp.swapaxes(m, -1, -2), axis=(-1, -2))
+    return trace, 0.5 * (trace**2 - square), determinant(m)
 
 
 def limit_folding(displacement, least):

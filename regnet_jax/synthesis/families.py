@@ -32,6 +32,11 @@ class Family:
     draw: Callable = dataclasses.field(metadata={"static": True})
     parameters: Any
 
+    @property
+    def amplitude(self):
+        """Largest component of any displacement, mm; 0 if nothing moves."""
+        return getattr(self.parameters, "amplitude", 0.0)
+
     def scaled(self, factor) -> "Family":
         """The same family with another amplitude.
 
@@ -43,7 +48,7 @@ class Family:
         """
         if not hasattr(self.parameters, "amplitude"):
             return self
-        amplitude = factor * self.parameters.amplitude
+        amplitude = factor * self.amplitude
         return Family(self.draw, self.parameters._replace(amplitude=amplitude))
 
 

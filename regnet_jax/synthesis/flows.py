@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-
 from regnet_jax.geometry import exponentiate
 from regnet_jax.synthesis.deformation import Deformation, everywhere
-from regnet_jax.synthesis.splines import SplineFamily, draw_part, spline_field
+from regnet_jax.synthesis.splines import SplineFamily, single_frequency
 
 
 def diffeomorphic(
@@ -29,13 +26,5 @@ def diffeomorphic(
     Returns:
         A ``Deformation``.
     """
-    distance_key, size_key, field_key = jax.random.split(key, 3)
-    distance = jax.random.uniform(
-        distance_key, minval=family.finest, maxval=family.coarsest
-    )
-    velocity = spline_field(
-        field_key, shape, distance, family.held_border, spacing=spacing
-    )
-    top = jnp.max(jnp.abs(velocity))
-    largest = family.amplitude / spacing * draw_part(size_key, family.least)
-    return everywhere(exponentiate(velocity * (largest / top)))
+    velocity = single_frequency(key, shape, family, spacing=spacing).displacement
+    return everywhere(exponentiate(velocity))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.synthesis.chest import chest
 from regnet_jax.synthesis.families import FAMILIES, Family, choose_family, draw_field
-from regnet_jax.synthesis.intensity import MODELS, random_chain
+from regnet_jax.synthesis.intensity import INTENSITY_MODELS, random_chain
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 
@@ -34,7 +34,7 @@ class GeneratorConfig:
         stride: voxels between targets.
         weights: chance of each family, up to a common factor; none for equal ones.
         amplitude: factor of the families' amplitudes.
-        intensity: names in ``regnet_jax.synthesis.intensity.MODELS``; each changes
+        intensity: names in ``synthesis.intensity.INTENSITY_MODELS``; each changes
             each image by chance, in this order and before the noise.
     """
 
@@ -51,6 +51,16 @@ class GeneratorConfig:
     weights: tuple[float, ...] = ()
     amplitude: float = 1.0
     intensity: tuple[str, ...] = ()
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """The chance of each family, up to a common factor."""
+        return self.weights or (1.0,) * len(self.families)
+
+    @property
+    def amplified(self) -> dict[str, Family]:
+        """The families by name, with the amplitudes of the config."""
+        return {name: FAMILIES[name].scaled(self.amplitude) for name in self.families}
 
 
 class Pairs(NamedTuple):
@@ -78,7 +88,7 @@ def _window(array, start, size):
 
 def _scan(key, image, sigma: float, config: GeneratorConfig):
     """What a scanner makes of it: another intensity by chance, then noise."""
-    chain = random_chain([MODELS[name] for name in config.intensity])
+    chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity])
     image = chain(jax.random.fold_in(key, 1), image, spacing=config.spacing)
     return add_noise(key, image, sigma)
 
@@ -161,11 +171,12 @@ def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
         raise ValueError(
             f"a window of {config.window} voxels does not fit into {config.shape}"
         )
-    families = [FAMILIES[name].scaled(config.amplitude) for name in config.families]
-    weights = config.weights or (1.0,) * len(families)
+    families = list(config.amplified.values())
 
     def generate(key) -> Pairs:
         family_key, key = jax.random.split(key)
-        return draw_windows(key, choose_family(family_key, families, weights), config)
+        return draw_windows(
+            key, choose_family(family_key, families, config.chances), config
+        )
 
     return generate

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
+from regnet_jax.synthesis.chest import AIR
 from regnet_jax.synthesis.noise import smooth_noise
 
-AIR = -1000.0
 _OCCLUSIONS = 10
 
 
@@ -142,7 +142,7 @@ def blur(key, image, *, spacing: float):
     return gaussian_smooth(image, _uniform(key, 0.0, 1.5 / spacing, (d,)))
 
 
-MODELS = {
+INTENSITY_MODELS = {
     "noise": noise,
     "occlusions": occlusions,
     "contrast": contrast,

@@ -12,7 +12,7 @@ from jax import lax
 
 from regnet_jax.geometry import gaussian_smooth
 from regnet_jax.synthesis.deformation import Deformation, everywhere, rescale
-from regnet_jax.synthesis.splines import FINEST, draw_part, spline_field
+from regnet_jax.synthesis.splines import FINEST, draw_part, draw_spline
 
 # An edge: HU per mm, in an image smoothed by so many mm.
 _SLOPE = 30.0
@@ -89,16 +89,15 @@ def mixed_frequency(key, volume, family: MixedFamily, *, spacing: float) -> Defo
     Returns:
         A ``Deformation``; zero where the image has no edge.
     """
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 4)
     shape = volume.shape[:-1]
     steep = edges(volume, spacing=spacing)
     chance = _KEPT / jnp.maximum(jnp.sum(steep), _KEPT)
     kept = steep & jax.random.bernoulli(keys[0], chance, shape)
     blocks = dilate(kept, 2 * round(_BLOCK / spacing / 2) + 1)
-    distance = jax.random.uniform(keys[1], minval=family.finest, maxval=family.coarsest)
-    field = spline_field(keys[2], shape, distance, 0.0, spacing=spacing)
-    sigma = jax.random.uniform(keys[3], minval=family.sharpest, maxval=family.smoothest)
+    field = draw_spline(keys[1], shape, family, 0.0, spacing=spacing)
+    sigma = jax.random.uniform(keys[2], minval=family.sharpest, maxval=family.smoothest)
     field = jnp.where(blocks[..., None], field, 0.0)
     field = gaussian_smooth(field, [sigma / spacing] * len(shape))
-    largest = family.amplitude * draw_part(keys[4], family.least)
+    largest = family.amplitude * draw_part(keys[3], family.least)
     return everywhere(rescale(field, largest / spacing))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import gaussian_smooth
 from regnet_jax.synthesis.anatomy import body_mask, extent, lung_mask
 from regnet_jax.synthesis.deformation import Deformation, everywhere, rescale
-from regnet_jax.synthesis.splines import FINEST, draw_part, spline_field
+from regnet_jax.synthesis.splines import FINEST, draw_part, draw_spline
 
 # Of the uneven part: half the amplitude, and little of it along the body.
 _UNEVEN = 0.5
@@ -93,16 +93,15 @@ def respiratory(
         A ``Deformation``: towards the moving image, which is a breath in or out of
         the fixed one.
     """
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 4)
     shape = volume.shape[:-1]
     sign = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
     part = sign * draw_part(keys[1], family.least)
     field = _regular(
         volume, part * family.descent, part * family.widening, spacing=spacing
     )
-    distance = jax.random.uniform(keys[2], minval=family.finest, maxval=family.coarsest)
-    uneven = spline_field(keys[3], shape, distance, 0.0, spacing=spacing)
-    largest = _UNEVEN * family.amplitude * draw_part(keys[4], family.least)
+    uneven = draw_spline(keys[2], shape, family, 0.0, spacing=spacing)
+    largest = _UNEVEN * family.amplitude * draw_part(keys[3], family.least)
     uneven = rescale(uneven, largest / spacing)
     field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     body = body_mask(volume)[..., None].astype(jnp.float32)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import gaussian_smooth
+from regnet_jax.geometry.bspline import cubic_bspline
 from regnet_jax.geometry.separable import apply_separable
 from regnet_jax.synthesis.deformation import Deformation, everywhere, rescale
 
@@ -42,20 +43,6 @@ class SplineFamily(NamedTuple):
     finest: float = FINEST
     coarsest: float = 80.0
     held_border: float = 1.0
-
-
-def cubic_bspline(t):
-    """The centred cubic B-spline.
-
-    Args:
-        t: distance from its centre in control points, any shape.
-
-    Returns:
-        An array like ``t``; zero from a distance of 2 on.
-    """
-    t = jnp.abs(t)
-    near = 2.0 / 3.0 - t**2 * (1.0 - 0.5 * t)
-    return jnp.where(t < 1.0, near, jnp.maximum(2.0 - t, 0.0) ** 3 / 6.0)
 
 
 def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: float):
@@ -100,13 +87,33 @@ def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: f
     return apply_separable(values, matrices)
 
 
+def draw_spline(key, shape: Sequence[int], family, held_border, *, spacing: float):
+    """A smooth field of a random frequency that has no scale yet.
+
+    Args:
+        key: random key.
+        shape: spatial shape, 2D or 3D.
+        family: with ``finest`` and ``coarsest``, between which the distance of the
+            control points is drawn uniformly, mm.
+        held_border: see ``spline_field``.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        ``[*shape, d]``, of the order of one.
+    """
+    distance_key, field_key = jax.random.split(key)
+    distance = jax.random.uniform(
+        distance_key, minval=family.finest, maxval=family.coarsest
+    )
+    return spline_field(field_key, shape, distance, held_border, spacing=spacing)
+
+
 def single_frequency(
     key, shape: Sequence[int], family: SplineFamily, *, spacing: float
 ) -> Deformation:
     """Draws a field of the single-frequency family of 2019.
 
-    The distance of its control points is drawn uniformly, and so is its largest
-    component, to which it is scaled as a whole.
+    Its largest component is drawn uniformly, and the field scaled to it as a whole.
 
     Args:
         key: random key.
@@ -117,13 +124,8 @@ def single_frequency(
     Returns:
         A ``Deformation``.
     """
-    distance_key, size_key, field_key = jax.random.split(key, 3)
-    distance = jax.random.uniform(
-        distance_key, minval=family.finest, maxval=family.coarsest
-    )
-    field = spline_field(
-        field_key, shape, distance, family.held_border, spacing=spacing
-    )
+    size_key, field_key = jax.random.split(key)
+    field = draw_spline(field_key, shape, family, family.held_border, spacing=spacing)
     largest = family.amplitude * draw_part(size_key, family.least)
     return everywhere(rescale(field, largest / spacing))
 

@@ -13,7 +13,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.families import FAMILIES
 from regnet_jax.synthesis.generator import GeneratorConfig
-from regnet_jax.synthesis.intensity import MODELS
+from regnet_jax.synthesis.intensity import INTENSITY_MODELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,6 @@ _NOT_NEGATIVE = (
     *("warmup", "final_rate", "plane_steps"),
     *("data.margin", "data.noise_fixed", "data.noise_moving"),
 )
-
-
 # Slices are drawn for each volume that a step in 3D would draw: they cost little.
 _SLICES = 4
 
@@ -120,12 +118,11 @@ def _check_fields(data: GeneratorConfig) -> None:
             known = ", ".join(FAMILIES)
             raise InputError(f"data.families={name}: unknown; there are {known}")
     for name in data.intensity:
-        if name not in MODELS:
-            known = ", ".join(MODELS)
+        if name not in INTENSITY_MODELS:
+            known = ", ".join(INTENSITY_MODELS)
             raise InputError(f"data.intensity={name}: unknown; there are {known}")
-    weights = data.weights or (1.0,) * len(data.families)
-    one_each = len(weights) == len(data.families)
-    if not one_each or any(w < 0 for w in weights) or not sum(weights):
+    one_each = len(data.chances) == len(data.families)
+    if not one_each or any(w < 0 for w in data.chances) or not sum(data.chances):
         raise InputError(
             f"data.weights={','.join(map(str, data.weights))}: give one for each of the"
             f" {len(data.families)} families, none negative and not all zero, or none"

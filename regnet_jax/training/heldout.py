@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.synthesis.families import FAMILIES
 from regnet_jax.synthesis.generator import draw_windows
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
@@ -49,12 +48,13 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
 
     def of_family(variables, family):
         # Arrays, so that one compiled function serves all families of a kind.
-        family = jax.tree.map(jnp.float32, family.scaled(data.amplitude))
+        family = jax.tree.map(jnp.float32, family)
         indices = range(config.evaluation_pairs)
         return _statistics([errors(variables, family, jnp.int32(i)) for i in indices])
 
     def evaluate(variables):
-        return {name: of_family(variables, FAMILIES[name]) for name in data.families}
+        families = data.amplified.items()
+        return {name: of_family(variables, family) for name, family in families}
 
     return evaluate
 

@@ -30,6 +30,7 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
         config: the experiment.
         folder: of the run; made if need be.
         until: step to stop at, before the end of the experiment; None for its end.
+            A start in the plane is not counted.
 
     Returns:
         The last evaluation on held-out pairs, family by family.

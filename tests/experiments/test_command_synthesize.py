@@ -5,6 +5,8 @@ import pytest
 import SimpleITK as sitk
 from networks import smooth_image
 
+from regnet_jax.synthesis import FAMILIES
+
 NOISE = 5.0
 
 
@@ -78,6 +80,21 @@ def test_the_seed_decides(command, tmp_path):
     first, second = moving("a", 1), moving("b", 2)
     np.testing.assert_array_equal(first, moving("c", 1))
     assert np.abs(first - second).max() > 1
+
+
+def test_every_family_writes_its_pair(command, tmp_path):
+    names = [name for name in FAMILIES if name != "high"]  # see the next test
+    out = tmp_path / "out"
+    arguments = ["--shape=40,44", "--spacing=5", f"--out={out}"]
+    result = command("synthesize", f"--family={','.join(names)}", *arguments)
+    assert result.status == 0, result.err
+    moved = {}
+    for name in names:
+        path = out / f"{name}_000_displacement.nii.gz"
+        moved[name] = np.abs(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).max()
+    assert moved.pop("zero") == 0
+    assert min(moved.values()) > 0.1
+    assert max(moved.values()) <= 20.01
 
 
 def test_no_room_for_a_third_peak_is_said(command, tmp_path):

@@ -52,7 +52,7 @@ def test_fields_are_bounded_finite_and_of_the_volume(name, dimensions):
     assert field.shape == (*SHAPES[dimensions], dimensions)
     assert area.shape == SHAPES[dimensions]
     assert area.any()
-    amplitude = getattr(FAMILIES[name].parameters, "amplitude", 0.0)
+    amplitude = FAMILIES[name].amplitude
     largest = SPACING * np.abs(field).max()
     assert largest <= amplitude + 1e-3
     assert (largest > 0) == (name != "zero")
@@ -64,7 +64,7 @@ def test_amplitudes_scale(name):
     key = jax.random.key(0)
     half = jax.tree.map(jnp.float32, half)
     field = _compiled(key, _volume(2), half).displacement
-    amplitude = getattr(half.parameters, "amplitude", 0.0)
+    amplitude = half.amplitude
     assert SPACING * float(jnp.max(jnp.abs(field))) <= amplitude + 1e-3
     # Breaths are cut off at their amplitude, and flows are not linear.
     if name not in ("respiratory", "diffeomorphic"):

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from regnet_jax.synthesis import intensity
-from regnet_jax.synthesis.intensity import AIR, MODELS, random_chain, sponge
+from regnet_jax.synthesis.intensity import AIR, INTENSITY_MODELS, random_chain, sponge
 
 SHAPES = {2: (31, 38), 3: (19, 22, 25)}
-CASES = [(name, d) for name in MODELS for d in SHAPES]
+CASES = [(name, d) for name in INTENSITY_MODELS for d in SHAPES]
 
 
 def _image(dimensions):
@@ -23,7 +22,7 @@ def _image(dimensions):
 
 @functools.cache
 def _compiled(name):
-    return jax.jit(functools.partial(MODELS[name], spacing=4.0))
+    return jax.jit(functools.partial(INTENSITY_MODELS[name], spacing=4.0))
 
 
 def _apply(name, image, seed=0):
@@ -111,6 +110,6 @@ def test_a_chain_applies_each_by_chance():
     np.testing.assert_allclose(
         counts / 400, [0.5625, 0.1875, 0.1875, 0.0625], atol=0.07
     )
-    nothing = random_chain(list(intensity.MODELS.values()), chance=0.0)
+    nothing = random_chain(list(INTENSITY_MODELS.values()), chance=0.0)
     image = _image(2)
     np.testing.assert_array_equal(nothing(keys[0], image, spacing=4.0), image)

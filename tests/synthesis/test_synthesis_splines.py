@@ -11,11 +11,11 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
 from regnet_jax.geometry import compose, exponentiate, jacobian_determinant
+from regnet_jax.geometry.bspline import cubic_bspline
 from regnet_jax.synthesis.deformation import rescale
 from regnet_jax.synthesis.flows import diffeomorphic
 from regnet_jax.synthesis.splines import (
     SplineFamily,
-    cubic_bspline,
     single_frequency,
     spline_field,
 )
