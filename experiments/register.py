@@ -2,7 +2,10 @@ r"""Registers a moving to a fixed image with a trained network.
 
 Example:
     python -m experiments.register --fixed exhale.nii.gz --moving inhale.nii.gz \
-        --model runs/regnet3d_2017 --out result
+        --out result
+
+--model names a network that ships (--model list shows them) or the folder of a
+training run. --refine 50 goes on from the network's answer by descent on the pair.
 
 Both images are 3D, or both are 2D, with intensities in Hounsfield units, and of any
 spacing and orientation. --out gets warped.nii.gz (the moving image on the fixed
@@ -10,12 +13,11 @@ grid), displacement.nii.gz (mm, ITK vector image), transform.h5 (for
 sitk.ReadTransform; maps fixed points to moving points), report.json, report.html.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from experiments import cli
 from experiments.results import write_results
+from regnet_jax import pretrained
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
@@ -28,17 +30,29 @@ from regnet_jax.io import (
 from regnet_jax.registration import load_network, register
 from regnet_jax.registration.affine import KINDS
 
-_FIXED = flags.DEFINE_string("fixed", None, "Image that stays.", required=True)
-_MOVING = flags.DEFINE_string("moving", None, "Image that is warped.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
+_FIXED = flags.DEFINE_string("fixed", None, "Image that stays.")
+_MOVING = flags.DEFINE_string("moving", None, "Image that is warped.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _MODEL = flags.DEFINE_string(
-    "model", None, "Folder of a training run (its --workdir).", required=True
+    "model",
+    "lung",
+    "Network that ships, list to show them, or folder of a training run.",
+)
+_REFINE = flags.DEFINE_integer(
+    "refine", 0, "Steps of descent from the network's answer.", lower_bound=0
 )
 _INITIAL = flags.DEFINE_string(
     "initial", "affine", f"Linear alignment: {', '.join(KINDS)}, or a transform file."
 )
 _FIXED_MASK = flags.DEFINE_string("fixed_mask", None, "Where to align the fixed image.")
 _MOVING_MASK = flags.DEFINE_string("moving_mask", None, "The same for the moving one.")
+_LIST = "list"
+for _name in ("fixed", "moving", "out"):
+    flags.register_multi_flags_validator(
+        [_name, "model"],
+        lambda given, name=_name: given["model"] == _LIST or given[name] is not None,
+        f"Flag --{_name} must have a value other than None.",
+    )
 
 
 def _initial(dimensions: int):
@@ -54,6 +68,10 @@ def _initial(dimensions: int):
 
 def main():
     """Reads the flags and the images, registers, writes, and says what came out."""
+    if _MODEL.value == _LIST:
+        for name in pretrained.names():
+            print(f"{name:12s}{pretrained.summary(name)}")
+        return
     fixed, moving = read_image(_FIXED.value), read_image(_MOVING.value)
     check_pair(fixed, moving)
     masks = {
@@ -64,10 +82,16 @@ def main():
         )
     }
     initial = _initial(fixed.frame.ndim)
-    network = load_network(Path(_MODEL.value))
+    network = load_network(_MODEL.value)
     with staged_folder(_OUT.value) as folder:
         registration = register(
-            fixed, moving, network, initial=initial, **masks, progress=True
+            fixed,
+            moving,
+            network,
+            initial=initial,
+            **masks,
+            refine=_REFINE.value,
+            progress=True,
         )
         report = write_results(folder, registration, fixed, moving, model=_MODEL.value)
     for measure, before in report["similarity"]["before"].items():

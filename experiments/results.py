@@ -12,7 +12,7 @@ from regnet_jax.io import (
     write_transform,
 )
 from regnet_jax.registration import Registration
-from regnet_jax.registration.summary import make_views, summarise
+from regnet_jax.registration.summary import find_lungs, make_views, summarise
 from regnet_jax.reporting import registration_report
 from regnet_jax.synthesis import ArtificialPair
 
@@ -38,7 +38,8 @@ def write_results(
     write_displacement(folder / "displacement.nii.gz", displacement, frame)
     write_transform(folder / "transform.h5", registration.transform)
     views = make_views(registration, fixed, moving)
-    report = summarise(registration, views, model=model)
+    lungs = find_lungs(registration, fixed, moving)
+    report = summarise(registration, views, lungs, model=model)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     registration_report(
         folder / "report.html",

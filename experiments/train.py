@@ -33,7 +33,7 @@ def main():
     folder = Path(_WORKDIR.value)
     evaluation = train(config, folder, until=_STEPS.value)
     for family, result in evaluation.items():
-        print(f"{family:8s}{describe(result)}")
+        print(f"{family:12s} {describe(result)}")
     print(f"wrote checkpoints, config.json and {METRICS} to {folder}")
 
 

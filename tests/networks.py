@@ -1,5 +1,6 @@
 """Networks that were never trained, and folders that hold them like a training run."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from regnet_jax.models import make_model
-from regnet_jax.registration.network import make_network
+from regnet_jax.models.corrnet import CorrNet
+from regnet_jax.registration.network import Network, make_network
 from regnet_jax.synthesis.generator import GeneratorConfig
 from regnet_jax.training import checkpoint
 from regnet_jax.training.config import ExperimentConfig
@@ -96,6 +98,31 @@ def network2d():
     """A 2D network at 2 mm."""
     experiment = config(2, 2.0)
     return make_network(experiment, untrained(experiment).variables)
+
+
+def dense(dimensions, spacing, scales=(1.0,), model=None):
+    """A network that answers at every voxel; a small CorrNet without a model.
+
+    Its weights are random, and its displacements of about a voxel.
+    """
+    experiment = config(dimensions, spacing)
+    data = dataclasses.replace(
+        experiment.data, margin=0, stride=1, window=64, scales=scales
+    )
+    experiment = dataclasses.replace(experiment, model="corrnet", data=data)
+    if model is not None:
+        return Network(experiment, model, None, {})
+    model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8))
+    image = jax.ShapeDtypeStruct((1, *(8,) * dimensions, 1), jnp.float32)
+    init = functools.partial(model.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), image, image)["params"]
+    rng = np.random.default_rng(4)
+
+    def draw(leaf):
+        spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    return Network(experiment, model, None, {"params": jax.tree.map(draw, shapes)})
 
 
 def smooth_image(shape, seed=0):

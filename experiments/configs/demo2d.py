@@ -1,19 +1,18 @@
-"""A small 2D run of a few minutes: the network that `make demo` trains and uses.
+"""A small 2D run of about a minute, which `make demo` trains.
 
     python -m experiments.train --config demo2d --workdir runs/demo2d
 
-As regnet2d_2017, and shorter.
+As lung2d, and shorter.
 """
 
 import dataclasses
 
-from experiments.configs import regnet2d_2017
+from experiments.configs import lung2d
 
 CONFIG = dataclasses.replace(
-    regnet2d_2017.CONFIG,
+    lung2d.CONFIG,
     name="demo2d",
     steps=200,
-    warmup=20,
     save_every=200,
     evaluate_every=200,
 )

@@ -1,7 +1,24 @@
-"""Measures of a registration: similarity, overlap, regularity."""
+"""Measures of a registration: landmarks, overlap, similarity, regularity."""
 
+from regnet_jax.evaluation.landmarks import (
+    error_statistics,
+    registration_errors,
+    snap_to_voxels,
+)
 from regnet_jax.evaluation.lungs import is_chest_ct, lung_mask
+from regnet_jax.evaluation.overlap import hd95, label_overlap
 from regnet_jax.evaluation.regularity import jacobian_statistics
 from regnet_jax.evaluation.similarity import correlation, dice
 
-__all__ = ["correlation", "dice", "is_chest_ct", "jacobian_statistics", "lung_mask"]
+__all__ = [
+    "correlation",
+    "dice",
+    "error_statistics",
+    "hd95",
+    "is_chest_ct",
+    "jacobian_statistics",
+    "label_overlap",
+    "lung_mask",
+    "registration_errors",
+    "snap_to_voxels",
+]

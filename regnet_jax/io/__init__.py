@@ -1,4 +1,4 @@
-"""Images, transforms and their place in the world: the edge to files and ITK."""
+"""Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
 from regnet_jax.io.folders import staged_folder
 from regnet_jax.io.frames import (
@@ -14,6 +14,16 @@ from regnet_jax.io.frames import (
     to_world,
 )
 from regnet_jax.io.images import Image, check_pair, from_sitk, read_image, to_sitk
+from regnet_jax.io.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
+from regnet_jax.io.labels import read_labels
+from regnet_jax.io.landmarks import POINT_SUFFIXES, read_points, write_points
+from regnet_jax.io.manifests import read_manifest
+from regnet_jax.io.mapping import (
+    check_dimension,
+    field_frame,
+    map_points,
+    sample_transform,
+)
 from regnet_jax.io.resampling import read_mask, resample, resample_field
 from regnet_jax.io.transforms import (
     affine_matrix,
@@ -24,9 +34,18 @@ from regnet_jax.io.transforms import (
     write_displacement,
     write_transform,
 )
-from regnet_jax.io.writing import write_atomically, write_image
+from regnet_jax.io.warping import warp_image, warp_image_back
+from regnet_jax.io.writing import (
+    IMAGE_SUFFIXES,
+    check_suffix,
+    write_atomically,
+    write_image,
+)
 
 __all__ = [
+    "IMAGE_SUFFIXES",
+    "POINT_SUFFIXES",
+    "POINT_TOLERANCE",
     "Frame",
     "Image",
     "affine_matrix",
@@ -34,25 +53,38 @@ __all__ = [
     "canonical_axes",
     "canonical_frame",
     "canonicalise",
+    "check_dimension",
     "check_pair",
+    "check_suffix",
     "composite",
     "displacement_from_world",
     "displacement_to_world",
+    "field_frame",
     "from_sitk",
+    "invert_on_grid",
+    "invert_points",
     "isotropic_frame",
+    "map_points",
     "read_image",
+    "read_labels",
+    "read_manifest",
     "read_mask",
+    "read_points",
     "read_transform",
     "rebase",
     "resample",
     "resample_field",
+    "sample_transform",
     "staged_folder",
     "to_index",
     "to_sitk",
     "to_world",
     "total_displacement",
+    "warp_image",
+    "warp_image_back",
     "write_atomically",
     "write_displacement",
     "write_image",
+    "write_points",
     "write_transform",
 ]

@@ -3,9 +3,10 @@
 import dataclasses
 
 from regnet_jax.errors import InputError
+from regnet_jax.models.corrnet import CorrNet
 from regnet_jax.models.regnet import RegNet
 
-MODELS = {"regnet": RegNet}
+MODELS = {"regnet": RegNet, "corrnet": CorrNet}
 
 
 def make_model(name: str, *, dimensions: int, **options):

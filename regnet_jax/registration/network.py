@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 
+from regnet_jax import pretrained
+from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.training.checkpoint import read_config, restore_variables
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import ExperimentConfig, from_json
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Network:
 
     Attributes:
         config: of its training; tells dimension and voxel size.
+        model: the Flax module.
         apply: ``apply(variables, fixed, moving) -> displacement``, compiled; windows
             ``[batch, *window, 1]`` scaled as in training, displacements in voxels on
             the lattice that the model predicts.
@@ -25,6 +29,7 @@ class Network:
     """
 
     config: ExperimentConfig
+    model: nn.Module
     apply: Callable
     variables: Any
 
@@ -32,6 +37,16 @@ class Network:
     def dimensions(self) -> int:
         """2 or 3."""
         return len(self.config.data.shape)
+
+    @property
+    def dense(self) -> bool:
+        """Whether there is an answer for every voxel of any window."""
+        return self.config.data.margin == 0 and self.config.data.stride == 1
+
+    @property
+    def spacing(self) -> float:
+        """The finest voxel size, mm."""
+        return min(stage.spacing for stage in self.config.data.stages)
 
 
 def make_network(config: ExperimentConfig, variables) -> Network:
@@ -45,7 +60,7 @@ def make_network(config: ExperimentConfig, variables) -> Network:
         The network.
     """
     model = make_model(config.model, dimensions=len(config.data.shape))
-    return Network(config, jax.jit(_prediction(model)), variables)
+    return Network(config, model, jax.jit(_prediction(model)), variables)
 
 
 def _prediction(model):
@@ -55,16 +70,26 @@ def _prediction(model):
     return predict
 
 
-def load_network(folder: Path) -> Network:
-    """Reads the newest checkpoint of a training run.
+def load_network(name: str | Path) -> Network:
+    """A network that ships, or the newest checkpoint of a training run.
 
     Args:
-        folder: the ``--workdir`` of the run.
+        name: of a shipped network, or the ``--workdir`` of a run.
 
     Returns:
         The network.
 
     Raises:
-        InputError: if the folder holds no run or no checkpoint.
+        InputError: if no shipped network has the name and the folder holds no run or
+            no checkpoint.
     """
+    if str(name) in pretrained.names():
+        config, variables = pretrained.read(str(name))
+        return make_network(from_json(config), variables)
+    folder = Path(name)
+    if not folder.exists():
+        known = ", ".join(pretrained.names()) or "none"
+        raise InputError(
+            f"{name}: neither a folder nor a shipped network; there are: {known}"
+        )
     return make_network(read_config(folder), restore_variables(folder))

@@ -1,4 +1,4 @@
-"""The displacement field of two images of any size, tile by tile."""
+"""The displacement field of two images of any size, by any network."""
 
 import itertools
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 from regnet_jax.geometry import upsample
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
+from regnet_jax.registration.passes import predict_in_passes
 
 # Lattice points of a tile on each axis, for 2D and 3D: one compiled program then
 # serves every image, the halo costs little, and a tile fits in 2 GiB.
@@ -20,8 +21,25 @@ def _tiles(points: int, tile: int) -> range:
     return range(0, points, tile)
 
 
+def predict(network: Network, fixed, moving, *, progress: bool = False):
+    """Predicts the displacement field of two images.
+
+    Args:
+        network: from ``load_network``.
+        fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
+        moving: ``[*spatial]``, on the same grid.
+        progress: show a bar where there is something to wait for.
+
+    Returns:
+        ``[*spatial, d]`` float32, voxels, fixed to moving.
+    """
+    if network.dense:
+        return predict_in_passes(network, fixed, moving)
+    return predict_displacement(network, fixed, moving, progress=progress)
+
+
 def predict_displacement(network: Network, fixed, moving, *, progress: bool = False):
-    """Predicts the displacement field in one shot.
+    """Predicts the field in one shot, tile by tile.
 
     The network gives a vector at every second voxel, which is interpolated
     linearly. Tiles overlap by the whole receptive field, so there are no seams.

@@ -20,10 +20,12 @@ from regnet_jax.io import (
     resample,
     resample_field,
     total_displacement,
+    warp_image,
 )
 from regnet_jax.registration.affine import align
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.prediction import predict_displacement
+from regnet_jax.registration.prediction import predict
+from regnet_jax.registration.refinement import refine_on_body
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ def register(
     initial: str | np.ndarray = "affine",
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    refine: int = 0,
     progress: bool = False,
 ) -> Registration:
     """Registers a pair of images of any spacing and orientation.
@@ -81,6 +84,7 @@ def register(
             matrix from fixed to moving points.
         fixed_mask: restricts the linear alignment.
         moving_mask: the same for the moving image.
+        refine: steps of descent from the network's field, see ``refinement``.
         progress: show bars.
 
     Returns:
@@ -99,12 +103,16 @@ def register(
     with _timed(seconds, "alignment"):
         affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
     with _timed(seconds, "prediction"):
-        grid, displacement = _predict(fixed, moving, network, affine, progress)
+        grid, images = _on_grid(fixed, moving, network.spacing, affine)
+        displacement = predict(network, *images, progress=progress)
+    if refine:
+        with _timed(seconds, "refinement"):
+            displacement = refine_on_body(*images, displacement, refine)
     with _timed(seconds, "resampling"):
         vectors = displacement_to_world(grid, displacement)
         residual = resample_field(vectors, grid, fixed.frame)
         transform = composite(fixed.frame, residual, affine)
-        warped = _warp(moving, fixed.frame, transform)
+        warped = warp_image(moving, fixed.frame, transform)
     return Registration(fixed.frame, affine, residual, warped, seconds)
 
 
@@ -115,21 +123,12 @@ def _initial(fixed, moving, initial, fixed_mask, moving_mask):
     return align(fixed, moving, kind=initial, **masks)
 
 
-def _predict(fixed, moving, network, affine, progress):
-    """The network's grid and the displacement on it, voxels."""
+def _on_grid(fixed, moving, spacing, affine):
+    """The network's grid, and both images on it, the moving one aligned."""
     _, frame = canonicalise(fixed.array, fixed.frame)
-    grid = isotropic_frame(frame, network.config.data.spacing)
+    grid = isotropic_frame(frame, spacing)
     transform = affine_transform(affine)
-    images = resample(fixed, grid).array, resample(moving, grid, transform).array
-    return grid, predict_displacement(network, *images, progress=progress)
-
-
-def _warp(moving: Image, frame: Frame, transform) -> Image:
-    """The moving image on another grid, without smoothing and in its own type."""
-    warped = resample(moving, frame, transform, smooth=False).array
-    if np.issubdtype(moving.array.dtype, np.integer):
-        warped = np.rint(warped)
-    return Image(warped.astype(moving.array.dtype), frame, moving.name)
+    return grid, (resample(fixed, grid).array, resample(moving, grid, transform).array)
 
 
 @contextmanager

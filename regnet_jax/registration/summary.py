@@ -70,12 +70,58 @@ def make_views(registration: Registration, fixed: Image, moving: Image) -> Views
     )
 
 
-def summarise(registration: Registration, views: Views, *, model: str) -> dict:
+class Lungs(NamedTuple):
+    """Lungs of the fixed image, and of the moving one before and after, on its grid.
+
+    Attributes:
+        fixed: ``[*spatial]`` bool.
+        moving: ``[*spatial]`` bool.
+        warped: ``[*spatial]`` bool.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    warped: np.ndarray
+
+
+def find_lungs(registration: Registration, fixed: Image, moving: Image) -> Lungs | None:
+    """Lungs in both images, where both are chest CTs.
+
+    The moving lungs are looked for in the moving image and carried over, as in a
+    warped image they may hang together with the air outside.
+
+    Args:
+        registration: from ``register``.
+        fixed: its fixed image.
+        moving: its moving image.
+
+    Returns:
+        Masks in the canonical orientation of the fixed image, or None.
+    """
+    masks = []
+    for image in (fixed, moving):
+        array, frame = canonicalise(image.array, image.frame)
+        if not is_chest_ct(array, frame.spacing[::-1]):
+            return None
+        mask = lung_mask(array, frame.spacing[::-1]).astype(np.uint8)
+        masks.append(Image(mask, frame, image.name))
+    grid = masks[0].frame
+    carried = [
+        resample(masks[1], grid, transform, interpolation="nearest").array > 0
+        for transform in (None, registration.transform)
+    ]
+    return Lungs(masks[0].array > 0, *carried)
+
+
+def summarise(
+    registration: Registration, views: Views, lungs: Lungs | None, *, model: str
+) -> dict:
     """The content of ``report.json``.
 
     Args:
         registration: from ``register``.
         views: from ``make_views``.
+        lungs: from ``find_lungs``.
         model: what to call the network.
 
     Returns:
@@ -84,13 +130,12 @@ def summarise(registration: Registration, views: Views, *, model: str) -> dict:
     """
     seconds = dict(registration.seconds)
     seconds["total"] = sum(seconds.values())
-    chest = is_chest_ct(views.fixed, views.spacing)
     summary = {
         "model": model,
         "seconds": seconds,
         "similarity": {
-            "before": _similarity(views.fixed, views.moving, views.spacing, chest),
-            "after": _similarity(views.fixed, views.warped, views.spacing, chest),
+            "before": _similarity(views.fixed, views.moving, lungs, "moving"),
+            "after": _similarity(views.fixed, views.warped, lungs, "warped"),
         },
         "affine": registration.affine.tolist(),
         "versions": _versions(),
@@ -101,12 +146,11 @@ def summarise(registration: Registration, views: Views, *, model: str) -> dict:
     return summary
 
 
-def _similarity(fixed, other, spacing, chest: bool) -> dict:
+def _similarity(fixed, other, lungs: Lungs | None, name: str) -> dict:
     result = {"correlation": correlation(fixed, other)}
-    if chest:
-        lungs = lung_mask(fixed, spacing)
-        result["lung_correlation"] = correlation(fixed, other, lungs)
-        result["lung_overlap"] = dice(lungs, lung_mask(other, spacing))
+    if lungs is not None:
+        result["lung_correlation"] = correlation(fixed, other, lungs.fixed)
+        result["lung_overlap"] = dice(lungs.fixed, getattr(lungs, name))
     return result
 
 

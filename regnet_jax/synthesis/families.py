@@ -12,8 +12,8 @@ from regnet_jax.synthesis.flows import diffeomorphic
 from regnet_jax.synthesis.linear import LinearFamily, affine, translation, zero
 from regnet_jax.synthesis.mixed import MixedFamily, mixed_frequency
 from regnet_jax.synthesis.peaks import FAMILIES_2017, peak_field
-from regnet_jax.synthesis.respiratory import RespiratoryFamily, respiratory
-from regnet_jax.synthesis.splines import SplineFamily, single_frequency
+from regnet_jax.synthesis.respiratory import RespiratoryFamily, respiratory, sliding
+from regnet_jax.synthesis.splines import SplineFamily, multiscale, single_frequency
 
 
 @jax.tree_util.register_dataclass
@@ -67,8 +67,10 @@ FAMILIES = {
     "translation": Family(_by_shape(translation), LinearFamily(20.0)),
     "affine": Family(_by_shape(affine), LinearFamily(20.0)),
     "single": Family(_by_shape(single_frequency), SplineFamily(20.0)),
+    "multiscale": Family(_by_shape(multiscale), SplineFamily(20.0, held_border=0.0)),
     "mixed": Family(mixed_frequency, MixedFamily(20.0)),
     "respiratory": Family(respiratory, RespiratoryFamily(20.0)),
+    "sliding": Family(sliding, RespiratoryFamily(20.0)),
     "diffeomorphic": Family(_by_shape(diffeomorphic), SplineFamily(20.0)),
 }
 
@@ -95,19 +97,18 @@ def draw_field(
     return Deformation(field, area)
 
 
-def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> Family:
-    """Draws one of several families.
+def pick_family(families: Sequence[Family], index) -> Family:
+    """One of several families by its number, which may be traced.
 
-    Only the chosen one is run. Each kind is compiled once, however many families of
-    it there are.
+    Only that one is run. Each kind is compiled once, however many families of it
+    there are.
 
     Args:
-        key: random key.
         families: the choices.
-        weights: chance of each, up to a common factor.
+        index: number of the one.
 
     Returns:
-        A family that draws what the chosen one draws; its numbers are traced.
+        A family that draws what the picked one draws; its numbers are traced.
     """
     kinds = list(dict.fromkeys(family.draw for family in families))
     kind_of = [kinds.index(family.draw) for family in families]
@@ -128,9 +129,23 @@ def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> 
         ]
         return jax.lax.switch(kind, branches, key, volume, row)
 
+    return Family(draw, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
+
+
+def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> Family:
+    """Draws one of several families.
+
+    Args:
+        key: random key.
+        families: the choices.
+        weights: chance of each, up to a common factor.
+
+    Returns:
+        A family as ``pick_family`` gives it.
+    """
     chances = jnp.asarray(weights, jnp.float32)
     index = jax.random.choice(key, len(families), p=chances / jnp.sum(chances))
-    return Family(draw, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
+    return pick_family(families, index)
 
 
 def _from_table(draw, table, spacing):

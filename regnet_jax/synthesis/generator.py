@@ -1,18 +1,25 @@
 """Batches of artificial pairs: volume, deformation, windows, noise, targets."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.geometry import gaussian_smooth, identity_grid, sample
 from regnet_jax.synthesis.chest import chest
 from regnet_jax.synthesis.families import FAMILIES, Family, choose_family, draw_field
-from regnet_jax.synthesis.intensity import INTENSITY_MODELS, random_chain
+from regnet_jax.synthesis.intensity import INTENSITY_MODELS, random_chain, sponge
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
+from regnet_jax.synthesis.scans import Scans, crop
+
+# Darker than this, HU, after smoothing with so many voxels, an image shows nothing.
+_EMPTY = -960.0
+_EMPTY_SIGMA = 1.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,12 @@ class GeneratorConfig:
         amplitude: factor of the families' amplitudes.
         intensity: names in ``synthesis.intensity.INTENSITY_MODELS``; each changes
             each image by chance, in this order and before the noise.
+        sponge: chance that the deformed image gets denser where it is squeezed.
+        unseen: weight of targets where there is nothing to see: in air, and where
+            the moving volume ends.
+        real: chance of a crop of a scan instead of a procedural chest.
+        scales: stages of a network for several voxel sizes; each is a factor of
+            voxel size and amplitude.
     """
 
     shape: tuple[int, ...]
@@ -51,6 +64,23 @@ class GeneratorConfig:
     weights: tuple[float, ...] = ()
     amplitude: float = 1.0
     intensity: tuple[str, ...] = ()
+    sponge: float = 0.0
+    unseen: float = 1.0
+    real: float = 0.0
+    scales: tuple[float, ...] = (1.0,)
+
+    @property
+    def stages(self) -> tuple["GeneratorConfig", ...]:
+        """A config of a single scale for each stage."""
+        return tuple(
+            dataclasses.replace(
+                self,
+                spacing=scale * self.spacing,
+                amplitude=scale * self.amplitude,
+                scales=(1.0,),
+            )
+            for scale in self.scales
+        )
 
     @property
     def chances(self) -> tuple[float, ...]:
@@ -93,6 +123,27 @@ def _scan(key, image, sigma: float, config: GeneratorConfig):
     return add_noise(key, image, sigma)
 
 
+def _squeeze(key, image, displacement, chance: float):
+    """The deformed image as mass is conserved, by chance."""
+    if not chance:
+        return image
+    coin_key, sponge_key = jax.random.split(key)
+    return jax.lax.cond(
+        jax.random.bernoulli(coin_key, chance),
+        lambda: sponge(sponge_key, image, displacement),
+        lambda: image,
+    )
+
+
+def _seen(image, points, shape):
+    """Where an image shows something that lies in the moving volume."""
+    dimensions = len(shape)
+    smooth = gaussian_smooth(image, [_EMPTY_SIGMA] * dimensions)
+    end = jnp.asarray(shape, jnp.float32).reshape((1,) * dimensions + (-1,)) - 1.0
+    inside = jnp.all((points >= 0.0) & (points <= end), axis=-1, keepdims=True)
+    return (smooth > _EMPTY) & inside
+
+
 def _cut(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
     """One window: only what it shows is warped."""
     fixed_key, moving_key = jax.random.split(key)
@@ -104,6 +155,12 @@ def _cut(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
     corner = start.astype(jnp.float32).reshape((1,) * dimensions + (-1,))
     grid = identity_grid(displacement.shape[:-1]) + corner
     fixed = sample(volume, grid + displacement)
+    if config.unseen < 1.0:
+        seen = _seen(fixed, grid + displacement, config.shape)
+        weight *= jnp.where(seen, 1.0, config.unseen)
+    fixed = _squeeze(
+        jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge
+    )
     moving = _window(volume, start, config.window)
     fixed = _scan(fixed_key, fixed, config.noise_fixed, config)
     moving = _scan(moving_key, moving, config.noise_moving, config)
@@ -131,19 +188,39 @@ def _starts(key, deformation, config: GeneratorConfig):
     )
 
 
-def draw_windows(key, family: Family, config: GeneratorConfig) -> Pairs:
+def _volume(key, config: GeneratorConfig, scans: Scans | None):
+    """A procedural chest, or by chance a part of a scan."""
+
+    def draw():
+        return chest(key, config.shape, spacing=config.spacing)
+
+    if scans is None or not config.real:
+        return draw()
+    coin_key, crop_key = jax.random.split(jax.random.fold_in(key, 1))
+    return jax.lax.cond(
+        jax.random.bernoulli(coin_key, config.real),
+        lambda: crop(crop_key, scans, config.shape),
+        draw,
+    )
+
+
+def draw_windows(
+    key, family: Family, config: GeneratorConfig, scans: Scans | None = None
+) -> Pairs:
     """Draws one pair with a field of one family and cuts its windows.
 
     Args:
         key: random key.
         family: its numbers may be traced.
-        config: static.
+        config: static, of a single scale.
+        scans: real volumes of the config's voxel size, of which ``config.real`` of
+            the pairs are made.
 
     Returns:
         ``Pairs`` with a leading axis of ``config.windows``.
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
-    volume = chest(volume_key, config.shape, spacing=config.spacing)
+    volume = _volume(volume_key, config, scans)
     deformation = draw_field(field_key, volume, family, spacing=config.spacing)
     starts = _starts(start_key, deformation, config)
     # A loop, not vmap: its body cannot pull the making of the volume into its
@@ -154,14 +231,21 @@ def draw_windows(key, family: Family, config: GeneratorConfig) -> Pairs:
     )
 
 
-def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
-    """Builds the function that draws one pair of any of the config's families.
+def _draw_stage(key, config: GeneratorConfig, scans: Scans | None):
+    family_key, key = jax.random.split(key)
+    family = choose_family(family_key, list(config.amplified.values()), config.chances)
+    return draw_windows(key, family, config, scans)
+
+
+def make_generator(config: GeneratorConfig) -> Callable[..., Pairs]:
+    """Builds the function that draws one pair of any family and scale of a config.
 
     Args:
-        config: static; the function is pure in its key.
+        config: static; the function is pure in its arguments.
 
     Returns:
-        ``generate(key) -> Pairs`` with a leading axis of ``config.windows``.
+        ``generate(key, scans=()) -> Pairs`` with a leading axis of
+        ``config.windows``; ``scans`` has ``Scans`` for each scale, or is empty.
         ``jax.vmap`` over keys gives a batch.
 
     Raises:
@@ -171,12 +255,16 @@ def make_generator(config: GeneratorConfig) -> Callable[[jax.Array], Pairs]:
         raise ValueError(
             f"a window of {config.window} voxels does not fit into {config.shape}"
         )
-    families = list(config.amplified.values())
 
-    def generate(key) -> Pairs:
-        family_key, key = jax.random.split(key)
-        return draw_windows(
-            key, choose_family(family_key, families, config.chances), config
-        )
+    def generate(key, scans: Sequence[Scans] = ()) -> Pairs:
+        branches = [
+            functools.partial(_draw_stage, config=stage, scans=real)
+            for stage, real in zip(
+                config.stages, scans or [None] * len(config.scales), strict=True
+            )
+        ]
+        stage_key = jax.random.fold_in(jax.random.split(key)[0], 1)
+        stage = jax.random.randint(stage_key, (), 0, len(branches))
+        return jax.lax.switch(stage, branches, key)
 
     return generate

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from regnet_jax.geometry import gaussian_smooth
 from regnet_jax.synthesis.anatomy import body_mask, extent, lung_mask
@@ -22,6 +23,12 @@ _UNEVEN_ALONG = 0.3
 # which motion fades at the skin, mm.
 _SPINE_DEPTH = 50.0
 _FADE = 10.0
+# The dome of the diaphragm: so much of the lungs is below it, in the recesses around.
+_BELOW_DOME = 0.15
+# From the dome to the top of the lungs, where the motion of the diaphragm ends.
+_REACH = 0.7
+# Width of the border along which organs slide, mm.
+_SHEAR = (2.0, 8.0)
 
 
 class RespiratoryFamily(NamedTuple):
@@ -44,18 +51,18 @@ class RespiratoryFamily(NamedTuple):
     coarsest: float = 80.0
 
 
-def descent_profile(position, bottom, middle):
+def descent_profile(position, bottom, end):
     """How much of the diaphragm's motion is left at a height.
 
     Args:
         position: heights, any unit and shape.
-        bottom: of the lung: from here down the motion is whole.
-        middle: of the lung: from here up there is none.
+        bottom: the diaphragm: from here down the motion is whole.
+        end: from here up there is none.
 
     Returns:
         An array like ``position`` in [0, 1], falling off logarithmically.
     """
-    height = jnp.clip((position - bottom) / jnp.maximum(middle - bottom, 1.0), 0.0, 1.0)
+    height = jnp.clip((position - bottom) / jnp.maximum(end - bottom, 1.0), 0.0, 1.0)
     return 1.0 - jnp.log1p((jnp.e - 1.0) * height)
 
 
@@ -63,9 +70,10 @@ def _regular(volume, descent, widening, *, spacing: float):
     """Motion of the diaphragm and of the chest wall, voxels, for breathing in."""
     shape = volume.shape[:-1]
     dimensions = len(shape)
-    bottom, top = extent(lung_mask(volume), 0)
+    bottom, top = extent(lung_mask(volume), 0, tail=_BELOW_DOME)
+    end = bottom + _REACH * (top - bottom)
     height = jnp.arange(shape[0], dtype=jnp.float32)
-    profile = descent_profile(height, bottom, 0.5 * (bottom + top))
+    profile = descent_profile(height, bottom, end)
     along = -descent / spacing * profile.reshape((-1,) + (1,) * (dimensions - 1))
     parts = [jnp.broadcast_to(along, shape)]
     if dimensions == 3:
@@ -108,3 +116,29 @@ def respiratory(
     field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
     top = jnp.max(jnp.abs(field))
     return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))
+
+
+def sliding(key, volume, family: RespiratoryFamily, *, spacing: float) -> Deformation:
+    """Draws a breath that moves the lungs and what is below them, along the ribs.
+
+    Spine and ribs stay where they are, so the field is steep along the chest wall, as
+    it is in the living.
+
+    Args:
+        key: random key.
+        volume: as for ``respiratory``.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``; zero where there is no lung at or above.
+    """
+    field_key, width_key = jax.random.split(key)
+    field, area = respiratory(field_key, volume, family, spacing=spacing)
+    lungs = lung_mask(volume).astype(jnp.float32)
+    # The first axis points up: what lies below a lung follows it.
+    organs = lax.cummax(lungs, axis=0, reverse=True)[..., None]
+    width = jax.random.uniform(width_key, minval=_SHEAR[0], maxval=_SHEAR[1])
+    return Deformation(
+        field * gaussian_smooth(organs, [width / spacing] * (volume.ndim - 1)), area
+    )

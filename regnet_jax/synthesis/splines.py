@@ -24,6 +24,8 @@ _INTERVALS = 5
 # Control points before the first voxel and after the last that reach inside.
 _OUTSIDE = 2
 _GRID_SIGMA = 0.8
+# Fields of different frequency in a multiscale one.
+_OCTAVES = 3
 
 
 class SplineFamily(NamedTuple):
@@ -128,6 +130,41 @@ def single_frequency(
     field = draw_spline(field_key, shape, family, family.held_border, spacing=spacing)
     largest = family.amplitude * draw_part(size_key, family.least)
     return everywhere(rescale(field, largest / spacing))
+
+
+def multiscale(
+    key, shape: Sequence[int], family: SplineFamily, *, spacing: float
+) -> Deformation:
+    """Draws the sum of fields of several frequencies, as bodies move.
+
+    Control points are as far apart as in the single-frequency family, and twice and
+    four times as far where the volume has room; each part weighs between nothing and
+    its distance.
+
+    Args:
+        key: random key.
+        shape: spatial shape, 2D or 3D.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``.
+    """
+    size_key, *keys = jax.random.split(key, 1 + 3 * _OCTAVES)
+    total = 0.0
+    for octave in range(_OCTAVES):
+        distance_key, weight_key, field_key = keys[3 * octave : 3 * octave + 3]
+        factor = 2.0**octave
+        distance = factor * jax.random.uniform(
+            distance_key, minval=family.finest, maxval=0.5 * family.coarsest
+        )
+        weight = factor * jax.random.uniform(weight_key)
+        field = spline_field(
+            field_key, shape, distance, family.held_border, spacing=spacing
+        )
+        total = total + weight * field
+    largest = family.amplitude * draw_part(size_key, family.least)
+    return everywhere(rescale(total, largest / spacing))
 
 
 def draw_part(key, least):

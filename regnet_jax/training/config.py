@@ -35,6 +35,9 @@ class ExperimentConfig:
         evaluation_pairs: held-out pairs of each family.
         plane_steps: steps of a 2D network on slices before the 3D network, which
             takes over its kernels; 0 to start from nothing.
+        clip: largest norm of a step's gradient; 0 leaves it.
+        scans: file that names the scans of which ``data.real`` of the pairs are
+            made, a path a line.
     """
 
     name: str
@@ -50,17 +53,21 @@ class ExperimentConfig:
     evaluate_every: int = 500
     evaluation_pairs: int = 8
     plane_steps: int = 0
+    clip: float = 0.0
+    scans: str = ""
 
 
 _COUNTS = ("pairs", "steps", "save_every", "evaluate_every", "evaluation_pairs")
+# Values from nothing to all.
+_PARTS = ("data.sponge", "data.unseen", "data.real")
 # Values that must be positive and values that may be zero too.
 _POSITIVE = (
     *(*_COUNTS, "learning_rate"),
     *("data.spacing", "data.windows", "data.stride", "data.amplitude"),
 )
 _NOT_NEGATIVE = (
-    *("warmup", "final_rate", "plane_steps"),
-    *("data.margin", "data.noise_fixed", "data.noise_moving"),
+    *("warmup", "final_rate", "plane_steps", "clip"),
+    *("data.margin", "data.noise_fixed", "data.noise_moving", *_PARTS),
 )
 # Slices are drawn for each volume that a step in 3D would draw: they cost little.
 _SLICES = 4
@@ -73,12 +80,12 @@ def in_the_plane(config: ExperimentConfig) -> ExperimentConfig:
         config: of the 3D run.
 
     Returns:
-        The same experiment on slices, ``plane_steps`` long.
+        The same experiment on procedural slices, ``plane_steps`` long.
     """
     return dataclasses.replace(
         config,
         name=f"{config.name}-plane",
-        data=dataclasses.replace(config.data, shape=config.data.shape[1:]),
+        data=dataclasses.replace(config.data, shape=config.data.shape[1:], real=0.0),
         pairs=_SLICES * config.pairs,
         steps=config.plane_steps,
         evaluate_every=config.plane_steps,
@@ -102,6 +109,14 @@ def check(config: ExperimentConfig, *, devices: int) -> None:
         if not math.isfinite(value) or value < 0 or (positive and not value):
             wanted = "a positive" if positive else "zero or a positive"
             raise InputError(f"{key}={value}: give {wanted} number")
+    for key in _PARTS:
+        if (value := operator.attrgetter(key)(config)) > 1:
+            raise InputError(f"{key}={value}: give a number from 0 to 1")
+    if config.data.real and not config.scans:
+        raise InputError(
+            f"data.real={config.data.real}: needs scans; name a file that lists them,"
+            " --override scans=FILE, or take data.real=0"
+        )
     if config.pairs % devices:
         raise InputError(f"pairs={config.pairs}: give a multiple of {devices} devices")
     if config.plane_steps and len(config.data.shape) == 2:
@@ -127,6 +142,9 @@ def _check_fields(data: GeneratorConfig) -> None:
             f"data.weights={','.join(map(str, data.weights))}: give one for each of the"
             f" {len(data.families)} families, none negative and not all zero, or none"
         )
+    if not data.scales or any(not s > 0 or math.isinf(s) for s in data.scales):
+        scales = ",".join(map(str, data.scales))
+        raise InputError(f"data.scales={scales}: give positive factors")
     if list(data.limits) != sorted({*data.limits}) or data.limits[0] <= 0:
         limits = ",".join(map(str, data.limits))
         raise InputError(f"data.limits={limits}: give positive, increasing millimetres")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.synthesis.generator import draw_windows
+from regnet_jax.synthesis.families import pick_family
+from regnet_jax.synthesis.generator import GeneratorConfig, draw_windows
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.step import draw_batch, predict
@@ -19,26 +20,50 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
     """Builds the evaluation of a model on held-out pairs, family by family.
 
     Positions are drawn as in training, so every class of displacement counts alike
-    and the errors answer for the range the network was trained for.
+    and the errors answer for the range the network was trained for. Volumes are
+    procedural, also where training sees scans.
 
     Args:
         model: Flax module called with (fixed, moving).
-        config: the experiment; its ``evaluation_pairs`` are drawn of each family.
+        config: the experiment; its ``evaluation_pairs`` are drawn of each family and
+            scale.
 
     Returns:
-        ``evaluate(variables) -> {family: statistics}``; the statistics are ``n``
+        ``evaluate(variables) -> {name: statistics}``, named after the family and,
+        where there are several scales, the voxel size; the statistics are ``n``
         pairs, mean and standard deviation over pairs of the endpoint error and of
         the zero field's, mm, and the ``ratio`` of the means.
     """
-    data = config.data
     stream = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
+    errors = [_make_errors(model, stage, stream) for stage in config.data.stages]
+
+    def evaluate(variables):
+        results = {}
+        for stage, error in zip(config.data.stages, errors, strict=True):
+            for number, family in enumerate(stage.families):
+                scaled = f" {stage.spacing:g} mm" if len(errors) > 1 else ""
+                results[family + scaled] = _statistics(
+                    [
+                        error(variables, jnp.int32(number), jnp.int32(index))
+                        for index in range(config.evaluation_pairs)
+                    ]
+                )
+        return results
+
+    return evaluate
+
+
+def _make_errors(model, data: GeneratorConfig, stream):
+    """``errors(variables, family, index)``: of the network and of the zero field."""
+    families = list(data.amplified.values())
 
     @jax.jit
-    def errors(variables, family, index):
-        def generate(key):
-            return draw_windows(key, family, data)
-
-        batch = draw_batch(generate, stream, 0, index[None])
+    def errors(variables, number, index):
+        # A traced number, so that one compiled function serves all families.
+        family = pick_family(families, number)
+        batch = draw_batch(
+            lambda key: draw_windows(key, family, data), stream, 0, index[None]
+        )
         prediction = predict(model, variables, batch, train=False)
         fields = jnp.stack([prediction, jnp.zeros_like(prediction)])
         target = jnp.broadcast_to(batch.displacement[None], fields.shape)
@@ -46,17 +71,7 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
         weight = jnp.maximum(jnp.sum(batch.weight), 1.0)
         return data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
 
-    def of_family(variables, family):
-        # Arrays, so that one compiled function serves all families of a kind.
-        family = jax.tree.map(jnp.float32, family)
-        indices = range(config.evaluation_pairs)
-        return _statistics([errors(variables, family, jnp.int32(i)) for i in indices])
-
-    def evaluate(variables):
-        families = data.amplified.items()
-        return {name: of_family(variables, family) for name, family in families}
-
-    return evaluate
+    return errors
 
 
 def _statistics(errors) -> dict:

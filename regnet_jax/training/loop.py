@@ -12,6 +12,7 @@ from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, parallel
 from regnet_jax.training.config import ExperimentConfig, check, in_the_plane
 from regnet_jax.training.heldout import make_evaluation
+from regnet_jax.training.scans import load_scans
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import make_train_step
 
@@ -51,13 +52,20 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
     )
     step = parallel.data_parallel(step, samples=config.pairs)
     evaluate = make_evaluation(model, config)
+    scans = parallel.replicate(load_scans(config)) if config.data.real else ()
     with checkpoint.open_checkpoints(folder) as manager:
         if config.plane_steps and manager.latest_step() is None:
             state = _start_in_the_plane(config, folder, state)
         state = parallel.replicate(checkpoint.restore_latest(manager, state))
         end = config.steps if until is None else min(until, config.steps)
         state, evaluation = _run(
-            config, folder, manager, state, lambda s: step(s, stream), evaluate, end
+            config,
+            folder,
+            manager,
+            state,
+            lambda s: step(s, stream, scans),
+            evaluate,
+            end,
         )
         checkpoint.save(manager, state)
     return evaluation
@@ -93,7 +101,7 @@ def _run(config, folder, manager, state, step, evaluate, end):
                 evaluation = evaluate(state.variables)
                 _write(log, {"step": number, "evaluation": evaluation})
                 for family, result in evaluation.items():
-                    progress.write(f"step {number}  {family:8s}{describe(result)}")
+                    progress.write(f"step {number}  {family:12s} {describe(result)}")
     return state, evaluation or evaluate(state.variables)
 
 

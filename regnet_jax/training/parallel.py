@@ -48,14 +48,14 @@ def data_parallel(step: Callable, *, samples: int) -> Callable:
     """Spreads a training step over all local devices.
 
     Args:
-        step: ``step(state, stream, indices) -> (state, metrics)``, where indices
-            are the global numbers of the samples that this device draws, and
-            state and metrics leave it equal on all devices.
+        step: ``step(state, stream, indices, scans) -> (state, metrics)``, where
+            indices are the global numbers of the samples that this device draws,
+            and state and metrics leave it equal on all devices.
         samples: global batch, a multiple of the number of local devices.
 
     Returns:
-        ``step(state, stream) -> (state, metrics)``, compiled; the given state's
-        memory is reused and must not be touched again.
+        ``step(state, stream, scans=()) -> (state, metrics)``, compiled; the given
+        state's memory is reused and must not be touched again.
 
     Raises:
         ValueError: if the batch cannot be spread evenly.
@@ -67,8 +67,8 @@ def data_parallel(step: Callable, *, samples: int) -> Callable:
     mapped = jax.pmap(
         step,
         axis_name=AXIS,
-        in_axes=(None, None, 0),
+        in_axes=(None, None, 0, None),
         out_axes=None,
         donate_argnums=0,
     )
-    return lambda state, stream: mapped(state, stream, indices)
+    return lambda state, stream, scans=(): mapped(state, stream, indices, scans)

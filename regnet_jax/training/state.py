@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
 
 
 def make_optimizer(config: ExperimentConfig) -> optax.GradientTransformation:
-    """Adam with linear warm-up and cosine decay.
+    """Adam with linear warm-up and cosine decay, of clipped gradients if so wished.
 
     Args:
         config: gives the rates and the length.
@@ -39,7 +39,9 @@ def make_optimizer(config: ExperimentConfig) -> optax.GradientTransformation:
         decay_steps=max(config.steps, config.warmup + 1),
         end_value=config.final_rate * config.learning_rate,
     )
-    return optax.adam(schedule)
+    if not config.clip:
+        return optax.adam(schedule)
+    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
 
 
 def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
@@ -59,4 +61,6 @@ def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
     variables = jax.jit(model.init, static_argnames="train")(
         key, window, window, train=False
     )
+    # What a network says on the way is not part of its state.
+    variables.pop("heads", None)
     return TrainState(jnp.int32(0), variables, optimizer.init(variables["params"]))

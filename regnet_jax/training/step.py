@@ -11,6 +11,9 @@ from regnet_jax.synthesis.generator import Pairs
 from regnet_jax.training.losses import endpoint_error, huber
 from regnet_jax.training.state import TrainState
 
+# Weight in the loss of what a network says before its last word.
+_HEAD = 0.3
+
 
 def draw_batch(generate: Callable, stream, step, indices) -> Pairs:
     """The windows of some samples of a step.
@@ -54,23 +57,29 @@ def make_train_step(model, optimizer, generate: Callable, reduce: Callable) -> C
     Args:
         model: Flax module with ``params`` and ``batch_stats``.
         optimizer: optax transformation.
-        generate: ``generate(key) -> Pairs`` of one sample.
+        generate: ``generate(key, scans) -> Pairs`` of one sample.
         reduce: adds a pytree over devices; the identity on a single one.
 
     Returns:
-        ``step(state, stream, indices) -> (state, metrics)``; metrics are sums over
-        the batch (``loss``, ``error`` and ``zero_error`` in voxels, ``weight``).
+        ``step(state, stream, indices, scans=()) -> (state, metrics)``; metrics are
+        sums over the batch (``loss``, ``error`` and ``zero_error`` in voxels,
+        ``weight``).
     """
 
-    def step(state: TrainState, stream, indices):
-        batch = draw_batch(generate, stream, state.step, indices)
+    def step(state: TrainState, stream, indices, scans=()):
+        batch = draw_batch(
+            lambda key: generate(key, scans), stream, state.step, indices
+        )
 
         def total(params):
             variables = {**state.variables, "params": params}
             prediction, updates = predict(
-                model, variables, batch, train=True, mutable=["batch_stats"]
+                model, variables, batch, train=True, mutable=["batch_stats", "heads"]
             )
+            heads = jax.tree.leaves(updates.pop("heads", {}))
             loss, weight = huber(prediction, batch.displacement, batch.weight)
+            for head in heads:
+                loss += _HEAD * huber(head, batch.displacement, batch.weight)[0]
             return loss, (weight, prediction, updates)
 
         params = state.variables["params"]

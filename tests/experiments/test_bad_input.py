@@ -11,6 +11,10 @@ from networks import smooth_image
 
 PLANE = smooth_image((20, 24))
 VOLUME = smooth_image((10, 12, 14))
+MODULES = [
+    *("benchmark", "demo", "evaluate", "export"),
+    *("register", "synthesize", "train", "warp"),
+]
 
 
 def store(path, array=PLANE, spacing=2.0, **options):
@@ -386,28 +390,32 @@ def test_train_below_a_file(refused, tmp_path):
     refused("train", "--config=demo2d", f"--workdir={run}", names=run)
 
 
-@pytest.mark.parametrize("module", ["register", "synthesize", "train", "demo"])
+@pytest.mark.parametrize("module", MODULES)
 def test_flags_that_no_binary_has(refused, module):
     refused(module, "--colour=red", names="colour")
 
 
-@pytest.mark.parametrize("module", ["register", "synthesize", "train", "demo"])
+@pytest.mark.parametrize("module", MODULES)
 def test_values_without_a_flag(refused, plane, module):
     required = {
         "register": ["--fixed=a", "--moving=b", "--out=c", "--model=d"],
         "synthesize": ["--family=low", "--out=c"],
         "train": ["--config=demo2d", "--workdir=c"],
         "demo": [],
+        "benchmark": ["--suite=conv", "--out=c"],
+        "evaluate": ["--out=c"],
+        "export": ["--workdir=a", "--name=b"],
+        "warp": ["--transform=a", "--image=b", "--out=c"],
     }
     refused(module, *required[module], plane, names=plane)
 
 
-@pytest.mark.parametrize("flag", ["fixed", "moving", "out", "model"])
+@pytest.mark.parametrize("flag", ["fixed", "moving", "out"])
 def test_flags_that_registration_needs(refused_pair, flag):
     refused_pair(f"--{flag}", **{flag: None})
 
 
-@pytest.mark.parametrize("module", ["register", "synthesize", "train", "demo"])
+@pytest.mark.parametrize("module", MODULES)
 def test_help_shows_an_example(command, module):
     result = command(module, "--help")
     assert result.status in (0, 1)

@@ -25,7 +25,7 @@ def reader(d):
         values = [fixed[cut]] * (d - 1) + [moving[cut]]
         return np.concatenate(values, axis=-1)
 
-    return Network(config(d, 1.0), apply, {})
+    return Network(config(d, 1.0), None, apply, {})
 
 
 def ramp(shape, slope):

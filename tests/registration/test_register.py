@@ -57,7 +57,7 @@ def fake(d, field, spacing=4.0):
         cut = tuple(slice(MARGIN, n - MARGIN, STRIDE) for n in fixed.shape[1:-1])
         return field(fixed[(slice(None), *cut)])
 
-    return Network(config(d, spacing), apply, {})
+    return Network(config(d, spacing), None, apply, {})
 
 
 def constant(d):
@@ -139,7 +139,7 @@ def test_the_network_sees_the_moving_image_through_the_affine():
         seen.append(np.abs(fixed[cut] - moving[cut]))
         return np.zeros((1, 9, 9, 2), np.float32)
 
-    network = Network(config(2, 1.5), apply, {})
+    network = Network(config(2, 1.5), None, apply, {})
     prediction._TILE[2] = 9
     register(Image(rolled, moving.frame, "rolled"), moving, network, initial=affine)
     # The smoothing of the moving grid meets its border at other places.
@@ -199,7 +199,7 @@ def gradients(d, spacing):
         scale = np.arange(1.0, d + 1.0) + 2.0
         return (np.stack(slopes, -1) * scale)[None].astype(np.float32)
 
-    return Network(config(d, spacing), apply, {})
+    return Network(config(d, spacing), None, apply, {})
 
 
 def pair(shape, spacing):

@@ -11,7 +11,12 @@ import scipy.ndimage as ndi
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.synthesis import chest
 from regnet_jax.synthesis.anatomy import body_mask, extent, lung_mask
-from regnet_jax.synthesis.families import FAMILIES, choose_family, draw_field
+from regnet_jax.synthesis.families import (
+    FAMILIES,
+    choose_family,
+    draw_field,
+    pick_family,
+)
 from regnet_jax.synthesis.mixed import dilate, edges
 from regnet_jax.synthesis.respiratory import descent_profile
 
@@ -67,7 +72,7 @@ def test_amplitudes_scale(name):
     amplitude = half.amplitude
     assert SPACING * float(jnp.max(jnp.abs(field))) <= amplitude + 1e-3
     # Breaths are cut off at their amplitude, and flows are not linear.
-    if name not in ("respiratory", "diffeomorphic"):
+    if name not in ("respiratory", "sliding", "diffeomorphic"):
         np.testing.assert_allclose(field, 0.5 * _draw(name, 2)[0], atol=1e-4)
 
 
@@ -112,6 +117,40 @@ def test_breathing_moves_the_diaphragm_and_not_the_apex():
         assert low > 3 * high
         outside = ndi.distance_transform_edt(~np.asarray(body_mask(_volume(3))))
         assert np.abs(field[outside * SPACING > 40]).max() < 0.05
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_sliding_moves_what_is_at_and_below_the_lungs_alone(dimensions):
+    lung = np.asarray(lung_mask(_volume(dimensions)))
+    top = np.where(lung.any(0), lung.shape[0] - 1 - lung[::-1].argmax(0), -1)
+    height = np.indices(lung.shape)[0]
+    organs = height <= top[None]
+    away = SPACING * ndi.distance_transform_edt(~organs)
+    deep = SPACING * ndi.distance_transform_edt(organs) > 25
+    for seed in range(4):
+        field, area = _draw("sliding", dimensions, seed)
+        assert area.all()
+        largest = np.abs(field).max()
+        # The border is blurred by at most 8 mm.
+        assert np.abs(field[away > 40]).max() < 1e-4 * largest
+        below = deep & (height < np.argmax(lung.any(tuple(range(1, dimensions)))))
+        assert np.abs(field[below]).mean() > 0.05 * largest
+
+
+def test_along_the_ribs_sliding_is_steeper_than_breathing():
+    def steepest(name, seed):
+        field, _ = _draw(name, 3, seed)
+        return np.abs(np.diff(field[..., 0], axis=2)).max() / np.abs(field).max()
+
+    for seed in range(4):
+        assert steepest("sliding", seed) > 1.3 * steepest("respiratory", seed)
+
+
+def test_without_lungs_nothing_slides():
+    solid = jnp.where(_volume(2) > -1000, 40.0, -1000.0)
+    family = jax.tree.map(jnp.float32, FAMILIES["sliding"])
+    field = _compiled(jax.random.key(0), solid, family).displacement
+    np.testing.assert_array_equal(field, 0)
 
 
 def test_the_descent_falls_off_logarithmically():
@@ -181,3 +220,22 @@ def test_choices_follow_the_weights_and_draw_what_the_family_draws():
         count += equal
     assert count[2] == 0
     assert 10 <= count[0] <= 30
+
+
+def test_a_traced_number_picks_its_family():
+    # Kinds that alternate, two families of one kind, and one without numbers.
+    names = ("low", "translation", "zero", "high", "multiscale")
+    families = [FAMILIES[name].scaled(0.5) for name in names]
+    volume, key = _volume(2), jax.random.key(3)
+
+    @jax.jit
+    def pick(key, index):
+        return draw_field(key, volume, pick_family(families, index), spacing=SPACING)
+
+    for index, family in enumerate(families):
+        got = pick(key, jnp.int32(index))
+        family = jax.tree.map(jnp.float32, family)
+        want = _compiled(key, volume, family)
+        np.testing.assert_allclose(got.displacement, want.displacement, atol=1e-5)
+        np.testing.assert_array_equal(got.area, want.area)
+    assert pick._cache_size() == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.interpolate import BSpline
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from regnet_jax.geometry import compose, exponentiate, jacobian_determinant
 from regnet_jax.geometry.bspline import cubic_bspline
@@ -16,6 +16,7 @@ from regnet_jax.synthesis.deformation import rescale
 from regnet_jax.synthesis.flows import diffeomorphic
 from regnet_jax.synthesis.splines import (
     SplineFamily,
+    multiscale,
     single_frequency,
     spline_field,
 )
@@ -64,7 +65,7 @@ def test_along_each_axis_a_field_is_a_spline_of_its_knots(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("function", [single_frequency, diffeomorphic])
+@pytest.mark.parametrize("function", [single_frequency, multiscale, diffeomorphic])
 def test_a_held_border_does_not_move(function, dimensions):
     field = np.asarray(_draw(function, dimensions, 0))
     for axis in range(dimensions):
@@ -75,18 +76,39 @@ def test_a_held_border_does_not_move(function, dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_amplitudes_lie_between_the_least_and_the_whole(dimensions):
-    tops = [
-        4.0 * np.abs(_draw(single_frequency, dimensions, seed)).max()
-        for seed in range(24)
-    ]
+@pytest.mark.parametrize("function", [single_frequency, multiscale])
+def test_amplitudes_lie_between_the_least_and_the_whole(function, dimensions):
+    tops = [4.0 * np.abs(_draw(function, dimensions, seed)).max() for seed in range(24)]
     assert 4.0 <= min(tops) < 9.0
     assert 15.0 < max(tops) <= 20.0 + 1e-3
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_flows_keep_within_the_amplitude(dimensions):
     flows = [
         4.0 * np.abs(_draw(diffeomorphic, dimensions, seed)).max() for seed in range(4)
     ]
     assert max(flows) <= 20.0 + 1e-3
     assert min(flows) > 1.0
+
+
+def test_multiscale_fields_have_more_than_one_scale():
+    """They are neither as rough as the finest of one frequency nor as smooth as the
+    coarsest.
+    """
+    keys = jax.random.split(jax.random.key(0), 12)
+
+    def coarse_part(function, **numbers):
+        """How much of the energy a wide smoothing leaves."""
+        family = SplineFamily(20.0, held_border=0.0, **numbers)
+        draw = functools.partial(function, shape=(93, 81), family=family, spacing=4.0)
+        fields = jax.jit(jax.vmap(draw))(keys).displacement
+        smooth = gaussian_filter(fields, (0, 8, 8, 0), mode="nearest")
+        return (smooth**2).sum() / float((fields**2).sum())
+
+    fine = coarse_part(single_frequency, finest=20.0, coarsest=20.0)
+    coarse = coarse_part(single_frequency, finest=80.0, coarsest=80.0)
+    assert fine + 0.2 < coarse_part(multiscale) < coarse - 0.02
 
 
 def test_flows_do_not_fold_where_plain_fields_do():

@@ -64,14 +64,14 @@ def _smooth_volume(key, shape, *, spacing):
     return 300.0 * smooth_noise(key, shape, {"volume": (5.0, 1)})["volume"]
 
 
-def _noise_windows(key, family, config) -> Pairs:
+def _noise_windows(key, family, config, scans=None) -> Pairs:
     """Stands for artificial pairs where only their number and shape matter."""
     dimensions = len(config.shape)
     shape = (config.windows, *(config.window,) * dimensions, 3)
     images, fields = 300.0 * jax.random.normal(key, (2, *shape))
     targets = slice(config.margin, config.window - config.margin, config.stride)
     fields = fields[(slice(None), *(targets,) * dimensions, slice(dimensions))]
-    number = jax.tree.leaves(family.parameters)[0]  # families must differ
+    number = sum(jax.tree.leaves(family.parameters))  # families must differ
     displacement = (10.0 + number) / 4000.0 * fields
     weight = (fields[..., :1] > -300.0).astype(images.dtype)
     return Pairs(images[..., :1], images[..., 1:2], displacement, weight)

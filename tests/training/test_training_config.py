@@ -7,7 +7,13 @@ import pytest
 
 from experiments.configs import load, names
 from regnet_jax.errors import InputError
-from regnet_jax.training.config import from_json, override, to_json
+from regnet_jax.training.config import (
+    check,
+    from_json,
+    in_the_plane,
+    override,
+    to_json,
+)
 
 
 @pytest.mark.parametrize("name", names())
@@ -18,6 +24,16 @@ def test_shipped_configs_survive_json(name):
     assert again == config
     assert isinstance(again.data.shape, tuple)
     assert hash(again) == hash(config)
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_configs_can_be_run(name):
+    config = load(name)
+    if config.data.real:
+        with pytest.raises(InputError, match=r"data\.real=.*needs scans"):
+            check(config, devices=1)
+        check(override(config, ["data.real=0"]), devices=1)
+    check(override(config, ["scans=list.txt"]), devices=1)
 
 
 def test_json_has_every_value(tiny):
@@ -104,3 +120,65 @@ def test_bad_overrides_name_the_key(tiny, assignment, said):
         override(tiny, [assignment])
     assert f"--override {assignment}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_configs_of_before_mean_what_they_meant(tiny):
+    """What a run did not know of yet is left out."""
+    values = json.loads(to_json(tiny))
+    for key in ("clip", "scans"):
+        del values[key]
+    for key in ("sponge", "unseen", "real", "scales"):
+        del values["data"][key]
+    assert from_json(json.dumps(values)) == tiny
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        (),
+        ("data.scales=1,2,4", "clip=1", "data.sponge=0.5", "data.unseen=0"),
+        ("data.real=0.5", "scans=list.txt"),
+        ("data.sponge=1", "data.unseen=1", "scans=list.txt"),
+    ],
+)
+def test_what_can_be_run_is_not_refused(tiny, assignments):
+    check(override(tiny, assignments), devices=4)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("data.real=0.5", "needs scans; .*--override scans=FILE"),
+        ("data.real=1.5", "from 0 to 1"),
+        ("data.real=-0.5", "zero or a positive"),
+        ("data.sponge=2", "from 0 to 1"),
+        ("data.unseen=-1", "zero or a positive"),
+        ("data.unseen=1.01", "from 0 to 1"),
+        ("clip=-1", "zero or a positive"),
+        ("clip=inf", "zero or a positive"),
+        ("data.scales=0", "positive factors"),
+        ("data.scales=1.0,-2.0", "positive factors"),
+        ("data.scales=inf", "positive factors"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_line(tiny, assignment, said):
+    with pytest.raises(InputError, match=said) as caught:
+        check(override(tiny, [assignment]), devices=1)
+    assert str(caught.value).startswith(assignment.partition("=")[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_scales_is_refused(tiny):
+    data = dataclasses.replace(tiny.data, scales=())
+    with pytest.raises(InputError, match=r"data\.scales=: give"):
+        check(dataclasses.replace(tiny, data=data), devices=1)
+
+
+def test_a_start_in_the_plane_needs_no_scans(tiny):
+    """Scans are volumes, so slices are of procedural chests."""
+    data = dataclasses.replace(tiny.data, shape=(24, 26, 28), real=0.5)
+    config = dataclasses.replace(tiny, data=data, scans="list.txt", plane_steps=3)
+    plane = in_the_plane(config)
+    assert plane.data.shape == (26, 28)
+    assert plane.data.real == 0
+    check(plane, devices=1)

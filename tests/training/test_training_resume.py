@@ -246,6 +246,23 @@ def test_heldout_pairs_are_fixed(tiny, tiny_model):
         assert result["error_sd_mm"] == pytest.approx(result["zero_sd_mm"])
 
 
+def test_heldout_pairs_of_several_scales_are_named_after_them(changed, tiny_model):
+    config = changed(evaluation_pairs=1)
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, scales=(1.0, 2.5))
+    )
+    model = tiny_model()
+    results = make_evaluation(model, config)(_state(config, model).variables)
+    names = ["medium 4 mm", "high 4 mm", "medium 10 mm", "high 10 mm"]
+    assert list(results) == names
+    # The same pairs in voxels, so errors are larger as the voxels are.
+    for family in config.data.families:
+        fine, coarse = (results[f"{family} {size} mm"] for size in (4, 10))
+        assert coarse["zero_mm"] == pytest.approx(2.5 * fine["zero_mm"], rel=1e-5)
+        assert coarse["ratio"] == pytest.approx(fine["ratio"], rel=1e-5)
+    assert results["high 4 mm"]["zero_mm"] != results["medium 4 mm"]["zero_mm"]
+
+
 def test_heldout_stream_is_not_training_s(tiny, tiny_model, monkeypatch):
     streams = []
 

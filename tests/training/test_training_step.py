@@ -2,12 +2,14 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator import Pairs, make_generator
 from regnet_jax.training import parallel
 from regnet_jax.training.losses import endpoint_error, huber
 from regnet_jax.training.state import init_state, make_optimizer
@@ -21,9 +23,9 @@ def _identity(tree):
 
 
 def _counted(generate, traces):
-    def counting(key):
+    def counting(key, scans):
         traces.append(1)
-        return generate(key)
+        return generate(key, scans)
 
     return counting
 
@@ -133,8 +135,8 @@ def test_batches_do_not_depend_on_how_samples_are_spread(tiny_pairs, stream):
 
 
 def test_a_batch_without_targets_leaves_the_weights_finite(tiny, tiny_model, stream):
-    def nothing(key):
-        pairs = make_generator(tiny.data)(key)
+    def nothing(key, scans):
+        pairs = make_generator(tiny.data)(key, scans)
         return pairs._replace(weight=0 * pairs.weight)
 
     model, optimizer = tiny_model(), make_optimizer(tiny)
@@ -160,3 +162,80 @@ def test_replicate_keeps_values():
     copies = parallel.replicate(tree)
     jax.tree.map(np.testing.assert_array_equal, copies, tree)
     assert len(copies["a"].sharding.device_set) == 4
+
+
+class Outspoken(nn.Module):
+    """Says twice on the way what it will say in the end: a part, and all of it."""
+
+    @nn.compact
+    def __call__(self, fixed, moving, *, train: bool):
+        word = nn.Dense(2)(jnp.concatenate([fixed, moving], -1))
+        self.sow("heads", "first", 0.5 * word)
+        self.sow("heads", "second", word)
+        return word
+
+
+def _given(key, scans) -> Pairs:
+    """Targets are what is handed in as scans."""
+    images = 300.0 * jax.random.normal(key, (2, 1, 5, 5, 1))
+    return Pairs(*images, scans[None], jnp.full((1, 5, 5, 1), 0.25))
+
+
+def test_heads_are_supervised_too(tiny, stream):
+    model, optimizer = Outspoken(), optax.sgd(1.0)
+    state = init_state(jax.random.key(0), model, optimizer, tiny)
+    assert set(state.variables) == {"params"}
+    step = jax.jit(make_train_step(model, optimizer, _given, _identity))
+    targets = 2.0 * jnp.asarray(np.random.default_rng(0).normal(size=(5, 5, 2)))
+    indices = jnp.arange(3)
+    after, metrics = step(state, stream, indices, targets)
+    assert set(after.variables) == {"params"}
+
+    batch = draw_batch(lambda key: _given(key, targets), stream, 0, indices)
+    np.testing.assert_array_equal(batch.displacement[1], targets)
+
+    def loss(params):
+        word = predict(model, {"params": params}, batch, train=True)
+        parts = [
+            share * optax.huber_loss(part * word, batch.displacement).mean(-1).sum()
+            for share, part in ((1.0, 1.0), (0.3, 0.5), (0.3, 1.0))
+        ]
+        return 0.25 * sum(parts)
+
+    want, gradient = jax.value_and_grad(loss)(state.variables["params"])
+    assert float(metrics["loss"]) == pytest.approx(float(want), rel=1e-5)
+    # Heads change neither the error nor the number of targets.
+    word = predict(model, state.variables, batch, train=True)
+    error = 0.25 * np.linalg.norm(word - batch.displacement, axis=-1).sum()
+    assert float(metrics["error"]) == pytest.approx(error, rel=1e-5)
+    assert float(metrics["weight"]) == pytest.approx(0.25 * 3 * 25)
+    expected = jax.tree.map(
+        lambda p, g: p - g / (0.25 * 3 * 25), state.variables["params"], gradient
+    )
+    _close(after.variables["params"], expected)
+
+
+def test_long_gradients_are_clipped(changed):
+    rng = np.random.default_rng(0)
+    params = {"a": np.zeros(3, np.float32), "b": np.zeros((2, 2), np.float32)}
+    lengths = (0.5, 8.0, 1.0, 30.0)
+    gradients = []
+    for length in lengths:
+        vector = rng.normal(size=7).astype(np.float32)
+        vector *= length / np.linalg.norm(vector)
+        gradients.append({"a": vector[:3], "b": vector[3:].reshape(2, 2)})
+
+    def updates(clip, factors):
+        optimizer = make_optimizer(changed(clip=clip))
+        state, result = optimizer.init(params), []
+        for gradient, factor in zip(gradients, factors, strict=True):
+            gradient = jax.tree.map(lambda g, f=factor: f * g, gradient)
+            change, state = optimizer.update(gradient, state, params)
+            result.append(change)
+        return result
+
+    shorter = [min(1.0, 2.0 / length) for length in lengths]
+    _close(updates(2.0, [1.0] * 4), updates(0.0, shorter))
+    _close(updates(100.0, [1.0] * 4), updates(0.0, [1.0] * 4))
+    clipped, free = (updates(clip, [1.0] * 4)[-1]["a"] for clip in (2.0, 0.0))
+    assert np.abs(clipped - free).max() > 1e-3

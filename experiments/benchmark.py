@@ -1,0 +1,63 @@
+"""Times parts of the library as ratios against a named reference in the same run.
+
+Example:
+    python -m experiments.benchmark --suite conv --out conv.json
+
+Suites: conv (convolutions against XLA's, and PyTorch's where it is installed),
+synthesis (artificial pairs against scipy and SimpleITK), register (prediction of a
+pair of 160^3 voxels by every network). Nothing else should run on the machine.
+"""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from experiments import cli
+from experiments.benchmarks import conv, register, synthesis
+from regnet_jax.io import write_atomically
+
+_SUITES = {
+    "conv": conv.run,
+    "register": register.run,
+    "synthesis": synthesis.run,
+}
+_SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "What to time.", required=True)
+_OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
+
+
+def _machine() -> dict:
+    return {
+        "jax": jax.__version__,
+        "backend": jax.default_backend(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def _line(row: dict) -> str:
+    """A row as text: numbers with four digits."""
+    numbers = (
+        f"{key.replace('_', ' ')} {value:.4g}"
+        for key, value in row.items()
+        if isinstance(value, float)
+    )
+    texts = [value for value in row.values() if isinstance(value, str)]
+    return f"{', '.join(texts):40s}{', '.join(numbers)}"
+
+
+def main():
+    """Runs the suite, prints its rows and writes them."""
+    rows = _SUITES[_SUITE.value]()
+    for row in rows:
+        print(_line(row))
+    text = json.dumps({"machine": _machine(), "rows": rows}, indent=2) + "\n"
+    write_atomically(_OUT.value, lambda name: Path(name).write_text(text))
+    print(f"wrote {_OUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

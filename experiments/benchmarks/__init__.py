@@ -1,0 +1,1 @@
+"""The suites of `experiments.benchmark`: each times ours against a named reference."""

@@ -1,0 +1,50 @@
+"""How long something takes, fairly."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+
+
+def seconds(functions: Sequence[Callable], *, repeats: int = 5) -> list[float]:
+    """The shortest of several runs of each function.
+
+    They take turns, so that a machine that slows down slows all of them.
+
+    Args:
+        functions: without arguments; each is run once before, to compile.
+        repeats: timed runs of each.
+
+    Returns:
+        One number for each function.
+    """
+    for function in functions:
+        jax.block_until_ready(function())
+    best = [math.inf] * len(functions)
+    for _ in range(repeats):
+        for index, function in enumerate(functions):
+            began = time.perf_counter()
+            jax.block_until_ready(function())
+            best[index] = min(best[index], time.perf_counter() - began)
+    return best
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The mean of ratios.
+
+    Args:
+        values: positive.
+
+    Returns:
+        A number.
+    """
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def peak_gib() -> float:
+    """The most memory that this process has held so far, GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,153 @@
+"""CorrNet: matches learned features, coarse to fine, and predicts a dense field.
+
+Both images pass one encoder. At a quarter of the resolution the features of each
+fixed voxel are compared with those of the moving voxels around it, and the mean of
+the matches is a first displacement, which convolutions correct with the context. At
+half the resolution the moving features are warped by it, compared once more, and the
+rest is predicted. The elements are those of PWC-Net (D. Sun et al., "PWC-Net: CNNs for
+optical flow using pyramid, warping, and cost volume", CVPR 2018), in 2D and 3D.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import warp
+from regnet_jax.models.convolution import Conv
+from regnet_jax.models.correlation import (
+    expected_offset,
+    local_correlation,
+    normalise,
+    offsets,
+)
+from regnet_jax.models.phases import space_to_channel
+
+# From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale
+# alone, lung would be nearly black.
+_WINDOWS = ((0.0, 0.2), (0.2, 0.32), (0.3, 0.6))
+# Sizes are padded to whole voxels of the coarsest features.
+_MULTIPLE = 8
+# Displacements that are compared: 8 voxels around at a quarter of the resolution, and
+# 2 around what was found there at half of it.
+_WIDE, _NARROW = 2, 1
+
+
+def _resize(x, factor: int):
+    """Linear interpolation to ``factor`` times the sizes, centres on centres."""
+    sizes = [factor * n for n in x.shape[1:-1]]
+    return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
+
+
+class CorrNet(nn.Module):
+    """A network of feature matching for images of any size.
+
+    Attributes:
+        dimensions: 3, or 2 for slices.
+        axis_name: not used, as nothing is normalised over a batch.
+        features: channels of the encoder at a half and a quarter of the resolution.
+        decoder: channels of the decoder at a half, a quarter and an eighth.
+    """
+
+    dimensions: int = 3
+    axis_name: str | None = None
+    features: Sequence[int] = (24, 32)
+    decoder: Sequence[int] = (32, 48, 64)
+
+    @nn.compact
+    def __call__(self, fixed, moving, *, train: bool):
+        """Predicts the displacement at every voxel.
+
+        The displacements before the last correction are sown as ``heads``, to be
+        supervised too.
+
+        Args:
+            fixed: ``[batch, *spatial, 1]``, scaled by ``scale_hounsfield``.
+            moving: of the same shape.
+            train: makes no difference.
+
+        Returns:
+            ``[batch, *spatial, d]``, voxels, fixed to moving, array-axis order.
+
+        Raises:
+            ValueError: if the images are of another dimension than the network.
+        """
+        spatial = fixed.shape[1:-1]
+        if len(spatial) != self.dimensions:
+            raise ValueError(f"images of {spatial} for a {self.dimensions}D network")
+        both = jnp.concatenate([_padded(fixed), _padded(moving)])
+        half, quarter = (jnp.split(x, 2) for x in self._encode(both))
+        first, coarse, context = self._match(*quarter)
+        fine = self._correct(*half, 2.0 * _resize(coarse, 2), _resize(context, 2))
+        inside = (slice(None), *(slice(n) for n in spatial))
+        self.sow("heads", "matched", 4.0 * _resize(first, 4)[inside])
+        self.sow("heads", "coarse", 4.0 * _resize(coarse, 4)[inside])
+        return 2.0 * _resize(fine, 2)[inside]
+
+    def _encode(self, images):
+        """Features at a half and a quarter of the resolution."""
+        windows = [
+            jnp.clip((images - low) / (high - low), 0.0, 1.0) for low, high in _WINDOWS
+        ]
+        x = space_to_channel(jnp.concatenate(windows, -1), 2)
+        half = self._layers(x, self.features[:1] * 2)
+        x = self._layers(half, self.features[1:], taps=2, stride=2)
+        return half, self._layers(x, self.features[1:] * 2)
+
+    def _match(self, fixed, moving):
+        """Displacements at a quarter of the resolution: matched, corrected, and the
+        context that corrected them.
+        """
+        scores = self._scores(fixed, moving, _WIDE)
+        # Small displacements are likelier: as long as the features say nothing, so
+        # does the match.
+        prior = self.param("prior", nn.initializers.zeros, ())
+        steps = jnp.sum(offsets(_WIDE, self.dimensions) ** 2, axis=-1)
+        steps = steps.reshape((1,) * (scores.ndim - 1) + (-1,))
+        matched = expected_offset(scores - jnp.exp(prior) * steps, _WIDE)
+        x = jnp.concatenate([scores, fixed, matched], -1)
+        _, quarter, eighth = self.decoder
+        x = self._layers(x, (quarter, quarter))
+        wide = self._layers(x, (eighth,), taps=2, stride=2)
+        wide = _resize(self._layers(wide, (eighth, eighth)), 2)
+        x = self._layers(jnp.concatenate([x, wide], -1), (quarter,))
+        return matched, matched + self._displacement(x), x
+
+    def _correct(self, fixed, moving, displacement, context):
+        """The displacement at half the resolution, given a coarse one."""
+        moving = jax.vmap(warp)(moving, displacement)
+        scores = self._scores(fixed, moving, _NARROW)
+        context = self._layers(context, (self.decoder[0] // 2,), taps=1)
+        x = jnp.concatenate([scores, fixed, context, displacement], -1)
+        x = self._layers(x, self.decoder[:1] * 2)
+        return displacement + self._displacement(x)
+
+    def _scores(self, fixed, moving, radius):
+        """Likeness of features around each voxel, sharpened as training finds best."""
+        # Without an activation, that two features may be opposite.
+        project = Conv(fixed.shape[-1], (1,) * self.dimensions)
+        fixed, moving = (normalise(project(x)) for x in (fixed, moving))
+        likeness = local_correlation(fixed, moving, radius)
+        sharpness = self.param(f"sharpness_{radius}", nn.initializers.constant(2.0), ())
+        return jnp.exp(sharpness) * likeness
+
+    def _displacement(self, x):
+        """A displacement that is zero before training."""
+        kernel = (3,) * self.dimensions
+        zeros = nn.initializers.zeros
+        return Conv(self.dimensions, kernel, padding="SAME", kernel_init=zeros)(x)
+
+    def _layers(self, x, features, taps=3, stride=1):
+        """Convolution and leaky ReLU, several times."""
+        for count in features:
+            kernel = (taps,) * self.dimensions
+            x = Conv(count, kernel, stride=stride, padding="SAME")(x)
+            x = nn.leaky_relu(x, 0.1)
+        return x
+
+
+def _padded(image):
+    """Continued by the edge to whole voxels of the coarsest features."""
+    pads = [(0, -n % _MULTIPLE) for n in image.shape[1:-1]]
+    return jnp.pad(image, [(0, 0), *pads, (0, 0)], mode="edge")

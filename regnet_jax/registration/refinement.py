@@ -1,0 +1,202 @@
+"""Refinement of a displacement field on the pair at hand.
+
+The field that a network predicts is where gradient descent on a similarity starts: it
+is near the answer already, so few steps are enough. The images are compared by local
+correlation (B. Avants et al., "Symmetric diffeomorphic image registration with
+cross-correlation", Medical Image Analysis 12(1), 2008), and the change is a cubic
+B-spline (D. Rueckert et al., "Nonrigid registration using free-form deformations", IEEE
+TMI 18(8), 1999) that pays for bending the map and for coming near to folding it.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from regnet_jax.geometry import bspline_field, jacobian_determinant, warp
+from regnet_jax.geometry.bspline import control_points
+from regnet_jax.registration.multiscale import coarsen, refine_field
+from regnet_jax.registration.region import body_region
+from regnet_jax.synthesis.chest import AIR
+
+
+class Refinement(NamedTuple):
+    """What is traded for what.
+
+    Attributes:
+        radius: of the windows of the local correlation, voxels.
+        knots: distance of the B-spline's control points, voxels.
+        smoothness: weight of the squared derivatives of the field.
+        barrier: weight of the squared shortfall of the Jacobian determinant.
+        least_jacobian: from which on the determinant falls short.
+        rate: of Adam, voxels.
+    """
+
+    radius: int = 2
+    knots: float = 3.0
+    smoothness: float = 0.02
+    barrier: float = 10.0
+    least_jacobian: float = 0.3
+    rate: float = 0.15
+
+
+DEFAULT = Refinement()
+
+# Intensities between which tissue differs, HU, and the noise that correlation is not
+# to take for structure, as a part of that range.
+_DARK, _BRIGHT = -1000.0, 300.0
+_NOISE = 0.02
+
+
+def _box(image, radius: int):
+    """Mean over a cube around each voxel; beyond the border there is nothing."""
+    for axis in range(image.ndim):
+        pads = [(radius, radius) if a == axis else (0, 0) for a in range(image.ndim)]
+        padded = jnp.pad(image, pads)
+        size = image.shape[axis]
+        image = sum(
+            jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+            for i in range(2 * radius + 1)
+        ) / (2 * radius + 1)
+    return image
+
+
+def local_correlation_coefficient(first, second, radius: int, *, noise: float = _NOISE):
+    """Correlation of two images in a cube around each voxel.
+
+    Args:
+        first: ``[*spatial]``.
+        second: ``[*spatial]``.
+        radius: of the cube, voxels.
+        noise: standard deviation of what is no structure.
+
+    Returns:
+        ``[*spatial]`` in [-1, 1], near zero where an image is flat.
+    """
+    mean, other_mean = _box(first, radius), _box(second, radius)
+    floor = noise**2
+    variance = _box(first**2, radius) - mean**2
+    other_variance = _box(second**2, radius) - other_mean**2
+    covariance = _box(first * second, radius) - mean * other_mean
+    scale = (jnp.maximum(variance, 0.0) + floor) * (
+        jnp.maximum(other_variance, 0.0) + floor
+    )
+    return covariance * jax.lax.rsqrt(scale)
+
+
+def _roughness(field):
+    """Mean squared derivative along the axes."""
+    slopes = (jnp.diff(field, axis=axis) for axis in range(field.ndim - 1))
+    return sum(jnp.mean(jnp.sum(slope**2, -1)) for slope in slopes)
+
+
+def _change(coefficients, shape: Sequence[int], knots: float):
+    return bspline_field(coefficients, shape, [knots] * len(shape))
+
+
+def objective(coefficients, fixed, moving, field, weight, options: Refinement):
+    """What the refinement makes small.
+
+    Args:
+        coefficients: ``[*control points, d]`` of the change, voxels.
+        fixed: ``[*spatial]``, in [0, 1].
+        moving: ``[*spatial]``.
+        field: ``[*spatial, d]``, voxels, where the refinement started.
+        weight: ``[*spatial]``, of the correlation at each voxel.
+        options: the trade.
+
+    Returns:
+        A number.
+    """
+    total = field + _change(coefficients, fixed.shape, options.knots)
+    warped = warp(moving[..., None], total)[..., 0]
+    likeness = local_correlation_coefficient(fixed, warped, options.radius)
+    similarity = jnp.sum(weight * likeness) / jnp.maximum(jnp.sum(weight), 1.0)
+    shortfall = jnp.maximum(options.least_jacobian - jacobian_determinant(total), 0.0)
+    return (
+        1.0
+        - similarity
+        + options.smoothness * _roughness(total)
+        + options.barrier * jnp.mean(shortfall**2)
+    )
+
+
+def _descend(fixed, moving, field, iterations, options: Refinement):
+    """Some steps of Adam at one resolution; returns the change of the field."""
+    shape = fixed.shape
+    counts = [control_points(n, options.knots) for n in shape]
+    start = jnp.zeros((*counts, len(shape)))
+    rate = optax.cosine_decay_schedule(options.rate, 1.0)
+    # The count is traced: one program for any number of steps.
+    optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
+    weight = (_box(fixed, options.radius) > _NOISE).astype(jnp.float32)
+    gradient = jax.grad(objective)
+
+    def step(i, state):
+        coefficients, memory = state
+        part = i / jnp.maximum(iterations, 1)
+        memory.hyperparams["learning_rate"] = rate(part)
+        slope = gradient(coefficients, fixed, moving, field, weight, options)
+        change, memory = optimizer.update(slope, memory)
+        return optax.apply_updates(coefficients, change), memory
+
+    state = (start, optimizer.init(start))
+    coefficients, _ = jax.lax.fori_loop(0, iterations, step, state)
+    return _change(coefficients, shape, options.knots)
+
+
+@functools.partial(jax.jit, static_argnames=("factors", "options"))
+def refine(
+    fixed,
+    moving,
+    displacement,
+    iterations: Sequence[int],
+    *,
+    factors: Sequence[int] = (2, 1),
+    options: Refinement = DEFAULT,
+):
+    """Improves a displacement field on its pair of images.
+
+    Args:
+        fixed: ``[*spatial]``, HU.
+        moving: ``[*spatial]``, on the same grid.
+        displacement: ``[*spatial, d]``, voxels, fixed to moving.
+        iterations: steps at each resolution; may be traced.
+        factors: voxel sizes of the resolutions, in voxels of the images.
+        options: the trade between likeness and smoothness.
+
+    Returns:
+        ``[*spatial, d]``, voxels.
+    """
+    images = [
+        jnp.clip((image[..., None] - _DARK) / (_BRIGHT - _DARK), 0.0, 1.0)
+        for image in (fixed, moving)
+    ]
+    for factor, count in zip(factors, iterations, strict=True):
+        one, other = (coarsen(image, factor)[..., 0] for image in images)
+        every = (slice(None, None, factor),) * one.ndim
+        field = displacement[every] / factor
+        change = _descend(one, other, field, count, options)
+        displacement = displacement + refine_field(change, factor, fixed.shape)
+    return displacement
+
+
+def refine_on_body(fixed, moving, displacement, steps: int):
+    """Improves a field where the body is; ``refine`` on the host.
+
+    Args:
+        fixed: ``[*spatial]``, HU.
+        moving: ``[*spatial]``, on the same grid.
+        displacement: ``[*spatial, d]``, voxels.
+        steps: in all; two thirds at half the resolution.
+
+    Returns:
+        ``[*spatial, d]`` float32, voxels.
+    """
+    region = body_region(fixed)
+    images = (region.cut(image, AIR) for image in (fixed, moving))
+    counts = (steps - steps // 3, steps // 3)
+    return region.restore(refine(*images, region.cut(displacement, 0.0), counts))

@@ -1,0 +1,73 @@
+"""Parts of real scans as new patients: random place, size, turn and side."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.synthesis.chest import AIR
+
+# Each axis is scaled by up to this factor, and the whole is turned by up to so many
+# radians about each axis.
+_SCALE = 1.2
+_TURN = 0.15
+
+
+class Scans(NamedTuple):
+    """Volumes of one voxel size, one after the other.
+
+    Attributes:
+        images: ``[n, *largest, 1]``, HU; each volume begins at the first voxel.
+        sizes: ``[n, d]`` int32, voxels of each volume.
+    """
+
+    images: jax.Array
+    sizes: jax.Array
+
+
+def _map(key, dimensions: int):
+    """A random turn with scaling, and half the time the other side."""
+    turn_key, scale_key, side_key = jax.random.split(key, 3)
+    angles = jax.random.uniform(
+        turn_key, (dimensions, dimensions), minval=-_TURN, maxval=_TURN
+    )
+    # To first order, which for small angles is near enough to a turn.
+    turn = jnp.eye(dimensions) + 0.5 * (angles - angles.T)
+    scale = jnp.exp(
+        jnp.log(_SCALE)
+        * jax.random.uniform(scale_key, (dimensions,), minval=-1.0, maxval=1.0)
+    )
+    side = jnp.where(jax.random.bernoulli(side_key), 1.0, -1.0)
+    return turn * scale.at[-1].multiply(side)[None, :]
+
+
+def crop(key, scans: Scans, shape: Sequence[int]):
+    """Cuts a random part of a random scan, slightly turned and scaled.
+
+    Args:
+        key: random key.
+        scans: the choice.
+        shape: spatial shape of the part; beyond the scan there is air.
+
+    Returns:
+        ``[*shape, 1]``, HU.
+    """
+    which_key, where_key, map_key = jax.random.split(key, 3)
+    dimensions = len(shape)
+    which = jax.random.randint(which_key, (), 0, scans.images.shape[0])
+    size = scans.sizes[which].astype(jnp.float32)
+    half = 0.5 * (jnp.asarray(shape, jnp.float32) - 1.0)
+    middle = 0.5 * (size - 1.0)
+    # Not at the ends, where there is more air than patient.
+    room = 0.8 * jnp.maximum(middle - 0.5 * half, 0.0)
+    place = jax.random.uniform(where_key, (dimensions,), minval=-1.0, maxval=1.0)
+    centre = middle + room * place
+    lead = (1,) * dimensions + (-1,)
+    points = identity_grid(shape) - half.reshape(lead)
+    points = points @ _map(map_key, dimensions).T + centre.reshape(lead)
+    values = sample(scans.images[which].astype(jnp.float32), points)
+    end = size.reshape(lead) - 0.5
+    inside = jnp.all((points >= -0.5) & (points <= end), axis=-1, keepdims=True)
+    return jnp.where(inside, values, AIR)

@@ -1,0 +1,95 @@
+"""Overlap and surface distance against geometry, SimpleITK and brute force."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.spatial.distance import cdist
+
+from regnet_jax.evaluation import hd95, label_overlap
+
+SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 1.5)]
+
+
+def box(shape, low, size):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))] = True
+    return mask
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_two_shifted_boxes(spacing, axis):
+    """More than a twentieth of each surface is the whole shift away."""
+    size, shift = (9, 10, 11), 3
+    low = np.array([2, 2, 2])
+    second = low + shift * np.eye(3, dtype=int)[axis]
+    masks = box((20, 20, 20), low, size), box((20, 20, 20), second, size)
+    assert hd95(*masks, spacing) == pytest.approx(shift * spacing[axis])
+    found = label_overlap(*(mask.astype(np.uint8) for mask in masks), spacing)
+    assert found[1]["dice"] == pytest.approx((size[axis] - shift) / size[axis])
+    assert list(found) == [1]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_two_concentric_balls(spacing):
+    """Every point of one surface is the difference of the radii away."""
+    small, large = 7.0, 12.0
+    shape = [int(30 / s) + 1 for s in spacing]
+    grid = np.indices(shape).T * np.array(spacing) - 15.0
+    radius = np.linalg.norm(grid, axis=-1).T
+    first, second = radius <= small, radius <= large
+    # A surface of voxels is up to a voxel within the ball.
+    found = hd95(first, second, spacing)
+    assert found == pytest.approx(large - small, abs=max(spacing))
+    overlap = label_overlap(first * 3, second * 3, spacing)[3]
+    ratio = (small / large) ** 3
+    assert overlap["dice"] == pytest.approx(2 * ratio / (1 + ratio), abs=0.03)
+    assert overlap["hd95"] == found
+
+
+def contour(mask):
+    """Voxels with a face on the outside, as SimpleITK finds them."""
+    padded = sitk.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))
+    edge = sitk.GetArrayFromImage(sitk.BinaryContour(padded, fullyConnected=False))
+    return np.argwhere(edge) - 1
+
+
+@pytest.mark.parametrize("shape", [(12, 14), (7, 9, 8)])
+@pytest.mark.parametrize("density", [0.02, 0.3, 0.9])
+def test_random_masks_by_brute_force(shape, density):
+    rng = np.random.default_rng(0)
+    spacing = (2.0, 0.7, 1.3)[: len(shape)]
+    first, second = rng.random((2, *shape)) < density
+    apart = cdist(contour(first) * spacing, contour(second) * spacing)
+    expected = max(np.percentile(apart.min(axis), 95) for axis in (0, 1))
+    assert hd95(first, second, spacing) == pytest.approx(expected)
+    assert hd95(second, first, spacing) == pytest.approx(expected)
+    assert hd95(first, first, spacing) == 0
+
+
+def test_dice_of_every_label_is_that_of_simpleitk():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 6, (2, 7, 8, 9)).astype(np.uint8)
+    found = label_overlap(first, second, (1.0, 1.0, 1.0))
+    measures = sitk.LabelOverlapMeasuresImageFilter()
+    measures.Execute(
+        *(sitk.GetImageFromArray(a.astype(np.uint8)) for a in (first, second))
+    )
+    assert list(found) == [1, 2, 3, 4, 5]
+    for label, values in found.items():
+        assert values["dice"] == pytest.approx(measures.GetDiceCoefficient(label))
+        assert values["hd95"] >= 0
+
+
+def test_labels_that_one_map_lacks():
+    first = np.zeros((4, 5), np.int16)
+    second = first.copy()
+    first[1, 1], second[2, 2], first[3, 3], second[3, 3] = 7, -2, 300, 300
+    found = label_overlap(first, second, (1.0, 1.0))
+    assert list(found) == [-2, 7, 300]
+    assert found[300] == {"dice": 1, "hd95": 0}
+    for label in (-2, 7):
+        assert found[label]["dice"] == 0
+        assert np.isnan(found[label]["hd95"])
+    assert label_overlap(first * 0, first * 0, (1.0, 1.0)) == {}
+    assert np.isnan(hd95(first > 999, first > 999, (1.0, 1.0)))

@@ -1,0 +1,138 @@
+"""Refinement: the similarity against scipy, and fields that get better."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy import ndimage
+
+from regnet_jax.geometry import jacobian_determinant, warp
+from regnet_jax.registration.refinement import (
+    Refinement,
+    local_correlation_coefficient,
+    objective,
+    refine,
+    refine_on_body,
+)
+
+SHAPES = [(23, 31), (13, 17, 11)]
+
+
+def _windows(image, radius):
+    """Every cube of an image, zeros outside: ``[*spatial, voxels]``."""
+    padded = np.pad(np.asarray(image, np.float64), radius)
+    size = (2 * radius + 1,) * image.ndim
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    return windows.reshape(*image.shape, -1)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("radius", [1, 2])
+def test_local_correlation_is_the_correlation_of_every_cube(shape, radius):
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(size=(2, *shape))
+    one, other = _windows(a, radius), _windows(b, radius)
+    one, other = (w - w.mean(-1, keepdims=True) for w in (one, other))
+    want = (one * other).mean(-1) / np.sqrt(
+        ((one**2).mean(-1) + 0.02**2) * ((other**2).mean(-1) + 0.02**2)
+    )
+    got = local_correlation_coefficient(jnp.asarray(a), jnp.asarray(b), radius)
+    np.testing.assert_allclose(got, want, atol=2e-4)
+
+
+def test_local_correlation_ignores_gain_and_offset_and_flat_noise():
+    rng = np.random.default_rng(1)
+    image = jnp.asarray(rng.uniform(size=(20, 20)), jnp.float32)
+    inside = (slice(3, -3),) * 2
+    same = local_correlation_coefficient(image, 0.5 * image + 0.3, 2)
+    assert float(same[inside].min()) > 0.97
+    flat = 0.5 + 0.002 * jnp.asarray(rng.normal(size=(2, 20, 20)), jnp.float32)
+    assert float(jnp.abs(local_correlation_coefficient(*flat, 2)[inside]).max()) < 0.05
+
+
+@pytest.mark.parametrize("shape", [(11, 13), (7, 9, 8)], ids=str)
+def test_the_gradient_of_the_objective(shape):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(2)
+        fixed, moving = (
+            jnp.asarray(ndimage.gaussian_filter(rng.uniform(size=shape), 1.0))
+            for _ in range(2)
+        )
+        field = jnp.asarray(0.3 * rng.normal(size=(*shape, len(shape))))
+        counts = [(n - 1) // 3 + 4 for n in shape]
+        start = jnp.asarray(0.1 * rng.normal(size=(*counts, len(shape))))
+        weight = jnp.ones(shape)
+        function = functools.partial(
+            objective,
+            fixed=fixed,
+            moving=moving,
+            field=field,
+            weight=weight,
+            options=Refinement(),
+        )
+        check_grads(function, (start,), order=1, modes=["rev"], eps=1e-6, rtol=1e-4)
+
+
+def _pair(shape, seed=0):
+    """A smooth pair of images with texture, and the field between them."""
+    rng = np.random.default_rng(seed)
+    texture = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    moving = jnp.asarray(200.0 * texture / texture.std() - 350.0, jnp.float32)
+    grid = np.indices(shape) / np.reshape(shape, (-1,) + (1,) * len(shape))
+    bump = np.prod(np.sin(np.pi * grid), axis=0)
+    size = np.linspace(1.0, 2.0, len(shape))
+    truth = jnp.asarray(bump[..., None] * size, jnp.float32)
+    return warp(moving[..., None], truth)[..., 0], moving, truth
+
+
+@pytest.mark.parametrize("shape", [(47, 52), (33, 28, 31)], ids=str)
+def test_refinement_finds_a_smooth_field_without_folding(shape):
+    fixed, moving, truth = _pair(shape)
+    inside = (slice(3, -3),) * len(shape)
+
+    def error(field):
+        return float(jnp.linalg.norm(field - truth, axis=-1)[inside].mean())
+
+    zero = jnp.zeros_like(truth)
+    better = refine(fixed, moving, zero, (30, 15))
+    assert error(better) < 0.3 * error(zero)
+    assert float(jacobian_determinant(better).min()) > 0
+    # From near the truth it stays near.
+    near = 0.9 * truth
+    assert error(refine(fixed, moving, near, (20, 10))) < error(near) + 0.05
+
+
+def test_no_steps_change_nothing():
+    fixed, moving, truth = _pair((24, 27))
+    np.testing.assert_allclose(refine(fixed, moving, truth, (0, 0)), truth, atol=1e-6)
+
+
+def test_the_barrier_keeps_from_folding():
+    # A field that is steep enough to fold would match these images best.
+    fixed, moving, _ = _pair((40, 40))
+    fixed = fixed.at[:20].set(jnp.roll(fixed, 5, 1)[:20])
+    fixed = fixed.at[20:].set(jnp.roll(fixed, -5, 1)[20:])
+    zero = jnp.zeros((40, 40, 2))
+    free = Refinement(barrier=0.0, smoothness=0.0, rate=0.5)
+    folded = refine(fixed, moving, zero, (60, 60), options=free)
+    kept = refine(fixed, moving, zero, (60, 60), options=free._replace(barrier=100.0))
+    assert float(jacobian_determinant(folded).min()) < 0
+    part = float((jacobian_determinant(kept) <= 0).mean())
+    assert part < 0.1 * float((jacobian_determinant(folded) <= 0).mean())
+
+
+def test_on_the_body_the_grid_is_kept():
+    shape = (30, 37)
+    fixed, moving, truth = (np.array(a) for a in _pair(shape))
+    fixed[:5] = moving[:5] = -1000.0
+    field = refine_on_body(fixed, moving, np.zeros_like(truth), 30)
+    assert field.shape == truth.shape
+    assert np.isfinite(field).all()
+    inside = (slice(8, -3), slice(3, -3))
+    before, after = (
+        np.linalg.norm(f - truth, axis=-1)[inside].mean() for f in (0 * truth, field)
+    )
+    assert after < 0.5 * before
