@@ -7,6 +7,7 @@ Afterwards `--model lung` of the other binaries means these weights. They are pl
 arrays of half precision with a checksum; write the model card beside them.
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -24,6 +25,8 @@ def main():
     """Reads the run, writes the weights, and says where they are."""
     folder = Path(_WORKDIR.value)
     config, variables = read_config(folder), restore_variables(folder)
+    # The place of the scans is this machine's affair.
+    config = dataclasses.replace(config, scans=Path(config.scans).name)
     home = pretrained.write(_NAME.value, to_json(config), variables)
     print(f"wrote {home}; describe the network in {home / pretrained.CARD}")
 

@@ -1,10 +1,14 @@
 """Shipped weights: what is written is read, and nothing else."""
 
+import jax
 import numpy as np
 import pytest
 
 from regnet_jax import pretrained
 from regnet_jax.errors import InputError
+from regnet_jax.registration import load_network
+from regnet_jax.registration.prediction import predict
+from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
 
 VARIABLES = {
     "params": {
@@ -60,3 +64,18 @@ def test_every_shipped_network_loads_and_has_a_card(name):
 def _leaves(tree):
     for value in tree.values():
         yield from _leaves(value) if isinstance(value, dict) else [value]
+
+
+def test_the_lung_network_finds_a_deformation_it_never_saw():
+    volume_key, pair_key = jax.random.split(jax.random.key(77))
+    volume = chest(volume_key, (61, 64, 58), spacing=2.0)
+    family = FAMILIES["multiscale"].scaled(0.6)
+    pair = artificial_pair(pair_key, volume, family, spacing=2.0, noise=10.0)
+    found = predict(load_network("lung"), pair.fixed[..., 0], pair.moving[..., 0])
+    body = np.asarray(pair.fixed[..., 0]) > -950
+    error, zero = (
+        np.linalg.norm(field - pair.displacement, axis=-1)[body].mean()
+        for field in (found, 0.0 * found)
+    )
+    assert zero > 0.5
+    assert error < 0.5 * zero

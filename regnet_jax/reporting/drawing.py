@@ -74,6 +74,12 @@ def panel_sheet(
     return Sheet(figure, panels, _add(figure, size, box) if bar else None)
 
 
+def _readable(aspects: Sequence[float]) -> list[float]:
+    """Widths at one height. Planes of a very thin volume are stretched to be seen."""
+    widest = 5.0 * min(aspects)
+    return [min(aspect, widest) for aspect in aspects]
+
+
 def variant_sheet(
     planes: Sequence[Plane], variants: Sequence[str], **options
 ) -> tuple[Sheet, list[list[Axes]]]:
@@ -84,7 +90,7 @@ def variant_sheet(
     """
     if len(planes) > 1:
         sheet = panel_sheet(
-            [p.aspect for p in planes],
+            _readable([p.aspect for p in planes]),
             [1.0] * len(variants),
             row_labels=variants if any(variants) else (),
             column_labels=[p.label for p in planes],

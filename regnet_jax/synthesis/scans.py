@@ -67,7 +67,9 @@ def crop(key, scans: Scans, shape: Sequence[int]):
     lead = (1,) * dimensions + (-1,)
     points = identity_grid(shape) - half.reshape(lead)
     points = points @ _map(map_key, dimensions).T + centre.reshape(lead)
-    values = sample(scans.images[which].astype(jnp.float32), points)
-    end = size.reshape(lead) - 0.5
-    inside = jnp.all((points >= -0.5) & (points <= end), axis=-1, keepdims=True)
+    last = size.reshape(lead) - 1.0
+    # What is stored behind a smaller scan must not be blended in.
+    image = scans.images[which].astype(jnp.float32)
+    values = sample(image, jnp.clip(points, 0.0, last))
+    inside = jnp.all((points >= -0.5) & (points <= last + 0.5), -1, keepdims=True)
     return jnp.where(inside, values, AIR)

@@ -1,6 +1,7 @@
 """The description of a training run: a frozen dataclass, its JSON and overrides."""
 
 import dataclasses
+import itertools
 import json
 import math
 import operator
@@ -123,6 +124,11 @@ def check(config: ExperimentConfig, *, devices: int) -> None:
         raise InputError(
             f"plane_steps={config.plane_steps}: only 3D runs start in the plane; give 0"
         )
+    if config.plane_steps and config.model == "corrnet":
+        raise InputError(
+            f"plane_steps={config.plane_steps}: corrnet learns without a start in the"
+            " plane, which does not fit it; give 0"
+        )
     _check_fields(config.data)
     _check_window(config)
 
@@ -145,6 +151,10 @@ def _check_fields(data: GeneratorConfig) -> None:
     if not data.scales or any(not s > 0 or math.isinf(s) for s in data.scales):
         scales = ",".join(map(str, data.scales))
         raise InputError(f"data.scales={scales}: give positive factors")
+    steps = sorted(data.scales)
+    if any(b % a for a, b in itertools.pairwise(steps)):
+        scales = ",".join(map(str, data.scales))
+        raise InputError(f"data.scales={scales}: give multiples of one another")
     if list(data.limits) != sorted({*data.limits}) or data.limits[0] <= 0:
         limits = ",".join(map(str, data.limits))
         raise InputError(f"data.limits={limits}: give positive, increasing millimetres")

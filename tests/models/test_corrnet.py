@@ -80,13 +80,13 @@ def test_images_of_another_dimension_are_refused(dimensions, shape):
         CorrNet(dimensions).init(jax.random.key(0), image, image, train=False)
 
 
-@pytest.mark.parametrize(("d", "total"), [(2, 238_238), (3, 850_624)])
+@pytest.mark.parametrize(("d", "total"), [(2, 238_239), (3, 850_625)])
 def test_number_of_parameters(d, total):
     taps, block = 3**d, 2**d  # of a kernel, and of one with a stride of two
     # Each layer: (taps * channels in + 1) * channels out.
     half = (taps * 3 * block + 1) * 24 + (taps * 24 + 1) * 24
     quarter = (block * 24 + 1) * 32 + 2 * (taps * 32 + 1) * 32
-    match = (32 + 1) * 32 + 1  # the projection, and the sharpness of its products
+    match = (32 + 1) * 32 + 2  # the projection, its products' sharpness, the prior
     match += (taps * (5**d + 32 + d) + 1) * 48 + (taps * 48 + 1) * 48
     match += (block * 48 + 1) * 64 + 2 * (taps * 64 + 1) * 64
     match += (taps * (48 + 64) + 1) * 48 + (taps * 48 + 1) * d
@@ -155,6 +155,16 @@ def test_matching_needs_no_training(shift):
     # Corrections are zero before training.
     np.testing.assert_array_equal(heads["matched"][0], heads["coarse"][0])
     np.testing.assert_allclose(field[inner], want, atol=0.05)
+
+
+def test_a_strong_prior_keeps_matches_from_moving():
+    pair = textures((11, 6)), textures((11, 6), seed=2)
+    variables, predict = predictor(2, mutable=("heads",))
+    free = predict(variables, *pair)[1]["heads"]["matched"][0]
+    params = {**variables["params"], "prior": jnp.float32(9.0)}
+    held = predict({"params": params}, *pair)[1]["heads"]["matched"][0]
+    assert np.abs(free).max() > 0.05
+    np.testing.assert_allclose(held, 0, atol=1e-6)
 
 
 def shifted(voxels):
