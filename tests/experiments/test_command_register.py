@@ -7,6 +7,8 @@ import pytest
 import SimpleITK as sitk
 from networks import smooth_image
 
+from regnet_jax import pretrained
+
 FILES = {
     "warped.nii.gz",
     "displacement.nii.gz",
@@ -216,3 +218,11 @@ def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
     for point in np.random.default_rng(0).normal(scale=50, size=(5, 2)):
         expected = affine.TransformPoint(point.tolist())
         np.testing.assert_allclose(found[:2, :2] @ point + found[:2, 2], expected)
+
+
+def test_the_networks_that_ship_are_listed(command):
+    result = command("register", "--model=list")
+    assert result.status == 0, result.err
+    names = [line.split()[0] for line in result.out.splitlines()]
+    assert names == pretrained.names()
+    assert "lung" in names

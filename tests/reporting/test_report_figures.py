@@ -275,3 +275,13 @@ def test_no_global_state_of_pyplot():
         "sys.exit('matplotlib.pyplot' in sys.modules or 'SimpleITK' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 60, 64), (60, 1, 64), (60, 64, 1)], ids=str)
+def test_a_volume_one_voxel_thick_is_drawn_too(shape):
+    image = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
+    for make in (pair_figure, checkerboard_figure, difference_figure):
+        figure = make(image, image, image, spacing=(1.5, 1.0, 1.0))
+        for axes in figure.axes:
+            box = axes.get_position()
+            assert min(box.width, box.height) > 0
