@@ -1,5 +1,7 @@
 """Measures of a registration: landmarks, overlap, similarity, regularity."""
 
+from regnet_jax.evaluation.body import body_mask
+from regnet_jax.evaluation.displacements import endpoint_errors, endpoint_statistics
 from regnet_jax.evaluation.landmarks import (
     error_statistics,
     registration_errors,
@@ -11,8 +13,11 @@ from regnet_jax.evaluation.regularity import jacobian_statistics
 from regnet_jax.evaluation.similarity import correlation, dice
 
 __all__ = [
+    "body_mask",
     "correlation",
     "dice",
+    "endpoint_errors",
+    "endpoint_statistics",
     "error_statistics",
     "hd95",
     "is_chest_ct",
