@@ -24,6 +24,7 @@ from regnet_jax.io.mapping import (
     map_points,
     sample_transform,
 )
+from regnet_jax.io.pairs import Pair, read_pairs
 from regnet_jax.io.resampling import read_mask, resample, resample_field
 from regnet_jax.io.transforms import (
     affine_matrix,
@@ -48,6 +49,7 @@ __all__ = [
     "POINT_TOLERANCE",
     "Frame",
     "Image",
+    "Pair",
     "affine_matrix",
     "affine_transform",
     "canonical_axes",
@@ -69,6 +71,7 @@ __all__ = [
     "read_labels",
     "read_manifest",
     "read_mask",
+    "read_pairs",
     "read_points",
     "read_transform",
     "rebase",

@@ -1,0 +1,86 @@
+"""Lists of pairs: what is read, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import Pair, read_pairs
+
+CSV = """\
+name, fixed, moving, fixed_points, moving_points
+one, a.nii.gz, /else/b.nii.gz, ,
+two, sub/c.mha, d.mha, c.csv, d.csv
+"""
+
+
+def test_csv_and_json_say_the_same(tmp_path):
+    (tmp_path / "pairs.csv").write_text(CSV)
+    rows = [
+        {"name": "one", "fixed": "a.nii.gz", "moving": "/else/b.nii.gz"},
+        {
+            "name": "two",
+            "fixed": "sub/c.mha",
+            "moving": "d.mha",
+            "fixed_mask": None,
+            "fixed_points": "c.csv",
+            "moving_points": "d.csv",
+        },
+    ]
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    expected = [
+        Pair("one", tmp_path / "a.nii.gz", Path("/else/b.nii.gz")),
+        Pair(
+            "two",
+            tmp_path / "sub/c.mha",
+            tmp_path / "d.mha",
+            fixed_points=tmp_path / "c.csv",
+            moving_points=tmp_path / "d.csv",
+        ),
+    ]
+    assert read_pairs(tmp_path / "pairs.csv") == expected
+    assert read_pairs(tmp_path / "pairs.json") == expected
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    (tmp_path / "pairs.csv").write_text("\ufeffname,fixed,moving\na,b,c\n", "utf-8")
+    assert read_pairs(tmp_path / "pairs.csv")[0].name == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("p.csv", "", "lists no pair"),
+        ("p.csv", "name,fixed,moving\n", "lists no pair"),
+        ("p.csv", "name,fixed\na,b\n", "line 2: has no moving"),
+        ("p.csv", "name,fixed,moving\n,b,c\n", "line 2: has no name"),
+        ("p.csv", "name,fixed,moving\na,b\n", "line 2: has not as many cells"),
+        ("p.csv", "name,fixed,moving\na,b,c,d\n", "line 2: has not as many cells"),
+        ("p.csv", "name,fixed,moving,wrong\na,b,c,d\n", "'wrong' is unknown"),
+        ("p.csv", "name,fixed,moving\n../a,b,c\n", "no name of a folder"),
+        ("p.csv", "name,fixed,moving\na,b,c\na,d,e\n", "a is there twice"),
+        (
+            "p.csv",
+            "name,fixed,moving,fixed_labels\na,b,c,d\n",
+            "line 2: has no moving_labels",
+        ),
+        ("p.csv", b"\xff\xfe\x00", "is no text"),
+        ("p.json", "{", "is no JSON"),
+        ("p.json", "[]", "lists no pair"),
+        ("p.json", "{}", "no list of objects"),
+        ("p.json", '[{"name": 3}]', "pair 1: give text"),
+        ("p.json", '[{"name": "a", "fixed": "b"}]', "pair 1: has no moving"),
+    ],
+)
+def test_what_cannot_be_understood_is_said(tmp_path, name, content, fact):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=fact) as error:
+        read_pairs(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_pairs(tmp_path / "none.csv")
