@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "evaluation": {"geometry"},
     "io": {"geometry"},
     "pretrained": {"models"},
-    "training": {"geometry", "synthesis", "models", "evaluation", "io"},
+    "training": {
+        *("geometry", "synthesis", "models", "evaluation", "io", "pretrained"),
+    },
     "registration": {
         *("geometry", "synthesis", "models", "evaluation"),
         *("io", "pretrained", "training"),

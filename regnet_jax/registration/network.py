@@ -8,11 +8,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from regnet_jax import pretrained
-from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
-from regnet_jax.training.checkpoint import read_config, restore_variables
-from regnet_jax.training.config import ExperimentConfig, from_json
+from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.trained import read_trained
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,4 @@ def load_network(name: str | Path) -> Network:
         InputError: if no shipped network has the name and the folder holds no run or
             no checkpoint.
     """
-    if str(name) in pretrained.names():
-        config, variables = pretrained.read(str(name))
-        return make_network(from_json(config), variables)
-    folder = Path(name)
-    if not folder.exists():
-        known = ", ".join(pretrained.names()) or "none"
-        raise InputError(
-            f"{name}: neither a folder nor a shipped network; there are: {known}"
-        )
-    return make_network(read_config(folder), restore_variables(folder))
+    return make_network(*read_trained(name))

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import compose, warp
+from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.models.preprocessing import scale_hounsfield
-from regnet_jax.registration.multiscale import coarsen, refine_field
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.region import body_region
 from regnet_jax.synthesis.chest import AIR

@@ -18,7 +18,7 @@ import optax
 
 from regnet_jax.geometry import bspline_field, jacobian_determinant, warp
 from regnet_jax.geometry.bspline import control_points
-from regnet_jax.registration.multiscale import coarsen, refine_field
+from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.registration.region import body_region
 from regnet_jax.synthesis.chest import AIR
 

@@ -39,6 +39,11 @@ class ExperimentConfig:
         clip: largest norm of a step's gradient; 0 leaves it.
         scans: file that names the scans of which ``data.real`` of the pairs are
             made, a path a line.
+        init_from: network whose weights the run starts from: one that ships, or the
+            folder of a run; empty to start from random ones.
+        residuals: chance of a step on what the network's own answer leaves of its
+            pairs, as the later passes of a registration see them.
+        huber_delta: error in voxels from which the loss grows linearly.
     """
 
     name: str
@@ -56,14 +61,17 @@ class ExperimentConfig:
     plane_steps: int = 0
     clip: float = 0.0
     scans: str = ""
+    init_from: str = ""
+    residuals: float = 0.0
+    huber_delta: float = 1.0
 
 
 _COUNTS = ("pairs", "steps", "save_every", "evaluate_every", "evaluation_pairs")
 # Values from nothing to all.
-_PARTS = ("data.sponge", "data.unseen", "data.real")
+_PARTS = ("data.sponge", "data.unseen", "data.real", "residuals")
 # Values that must be positive and values that may be zero too.
 _POSITIVE = (
-    *(*_COUNTS, "learning_rate"),
+    *(*_COUNTS, "learning_rate", "huber_delta"),
     *("data.spacing", "data.windows", "data.stride", "data.amplitude"),
 )
 _NOT_NEGATIVE = (
@@ -128,6 +136,11 @@ def check(config: ExperimentConfig, *, devices: int) -> None:
         raise InputError(
             f"plane_steps={config.plane_steps}: corrnet learns without a start in the"
             " plane, which does not fit it; give 0"
+        )
+    if config.residuals and (config.data.margin or config.data.stride != 1):
+        raise InputError(
+            f"residuals={config.residuals}: needs a target at every voxel; give"
+            " data.margin=0 and data.stride=1, or residuals=0"
         )
     _check_fields(config.data)
     _check_window(config)

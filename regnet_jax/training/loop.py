@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from tqdm import tqdm
 
+from regnet_jax.errors import InputError
 from regnet_jax.models import inflate, make_model
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, parallel
@@ -15,6 +17,7 @@ from regnet_jax.training.heldout import make_evaluation
 from regnet_jax.training.scans import load_scans
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import make_train_step
+from regnet_jax.training.trained import read_trained
 
 METRICS = "metrics.jsonl"
 
@@ -48,14 +51,19 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
     state = init_state(weight_key, model, optimizer, config)
     step = make_train_step(
-        model, optimizer, make_generator(config.data), parallel.sum_over_devices
+        model,
+        optimizer,
+        make_generator(config.data),
+        parallel.sum_over_devices,
+        residuals=config.residuals,
+        huber_delta=config.huber_delta,
     )
     step = parallel.data_parallel(step, samples=config.pairs)
     evaluate = make_evaluation(model, config)
     scans = parallel.replicate(load_scans(config)) if config.data.real else ()
     with checkpoint.open_checkpoints(folder) as manager:
-        if config.plane_steps and manager.latest_step() is None:
-            state = _start_in_the_plane(config, folder, state)
+        if manager.latest_step() is None:
+            state = _begin(config, folder, state)
         state = parallel.replicate(checkpoint.restore_latest(manager, state))
         end = config.steps if until is None else min(until, config.steps)
         state, evaluation = _run(
@@ -69,6 +77,27 @@ def train(config: ExperimentConfig, folder: Path, *, until: int | None = None) -
         )
         checkpoint.save(manager, state)
     return evaluation
+
+
+def _begin(config, folder, state):
+    """The state of a run that has no checkpoint yet."""
+    if config.init_from:
+        return state._replace(variables=_given(config, state.variables))
+    if config.plane_steps:
+        return _start_in_the_plane(config, folder, state)
+    return state
+
+
+def _given(config, fresh):
+    """The weights to start from, which must be those of the same network."""
+    _, variables = read_trained(config.init_from)
+    shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (variables, fresh))
+    if shapes != wanted:
+        raise InputError(
+            f"init_from={config.init_from}: holds other layers than {config.model} of"
+            " this experiment; name a network of the same kind"
+        )
+    return jax.tree.map(jnp.asarray, variables)
 
 
 def _start_in_the_plane(config, folder, state):

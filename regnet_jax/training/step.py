@@ -9,10 +9,13 @@ import optax
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.synthesis.generator import Pairs
 from regnet_jax.training.losses import endpoint_error, huber
+from regnet_jax.training.residuals import leave_residuals
 from regnet_jax.training.state import TrainState
 
 # Weight in the loss of what a network says before its last word.
 _HEAD = 0.3
+# Folded into the stream before the step: no sample's key is made so.
+_COIN = 0xC014
 
 
 def draw_batch(generate: Callable, stream, step, indices) -> Pairs:
@@ -51,7 +54,15 @@ def predict(model, variables, batch: Pairs, **options):
     return model.apply(variables, fixed, moving, **options)
 
 
-def make_train_step(model, optimizer, generate: Callable, reduce: Callable) -> Callable:
+def make_train_step(
+    model,
+    optimizer,
+    generate: Callable,
+    reduce: Callable,
+    *,
+    residuals: float = 0.0,
+    huber_delta: float = 1.0,
+) -> Callable:
     """Builds the step that ``parallel.data_parallel`` spreads.
 
     Args:
@@ -59,6 +70,8 @@ def make_train_step(model, optimizer, generate: Callable, reduce: Callable) -> C
         optimizer: optax transformation.
         generate: ``generate(key, scans) -> Pairs`` of one sample.
         reduce: adds a pytree over devices; the identity on a single one.
+        residuals: chance of a step on what the network's own answer leaves.
+        huber_delta: see ``losses.huber``.
 
     Returns:
         ``step(state, stream, indices, scans=()) -> (state, metrics)``; metrics are
@@ -70,6 +83,18 @@ def make_train_step(model, optimizer, generate: Callable, reduce: Callable) -> C
         batch = draw_batch(
             lambda key: generate(key, scans), stream, state.step, indices
         )
+        if residuals:
+            batch = leave_residuals(
+                jax.random.fold_in(jax.random.fold_in(stream, _COIN), state.step),
+                lambda fixed, moving: predict(
+                    model,
+                    state.variables,
+                    batch._replace(fixed=fixed, moving=moving),
+                    train=False,
+                ),
+                batch,
+                residuals,
+            )
 
         def total(params):
             variables = {**state.variables, "params": params}
@@ -77,9 +102,10 @@ def make_train_step(model, optimizer, generate: Callable, reduce: Callable) -> C
                 model, variables, batch, train=True, mutable=["batch_stats", "heads"]
             )
             heads = jax.tree.leaves(updates.pop("heads", {}))
-            loss, weight = huber(prediction, batch.displacement, batch.weight)
+            targets = (batch.displacement, batch.weight)
+            loss, weight = huber(prediction, *targets, delta=huber_delta)
             for head in heads:
-                loss += _HEAD * huber(head, batch.displacement, batch.weight)[0]
+                loss += _HEAD * huber(head, *targets, delta=huber_delta)[0]
             return loss, (weight, prediction, updates)
 
         params = state.variables["params"]

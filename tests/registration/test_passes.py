@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from networks import dense, smooth_image
 from scipy.spatial.transform import Rotation
 
+from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.registration import register
-from regnet_jax.registration.multiscale import coarsen, refine_field
 from regnet_jax.registration.passes import passes, predict_in_passes
 from regnet_jax.registration.prediction import predict
 

@@ -69,6 +69,15 @@ def test_noise_has_the_moments_of_2019():
     np.testing.assert_allclose(residues.std(axis=(1, 2, 3)), 10.0, rtol=0.02)
 
 
+def test_grain_is_of_up_to_fifty_hounsfield_units():
+    flat = jnp.zeros((96, 96, 1))
+    residues = np.stack([_apply("grain", flat, seed) for seed in range(16)])
+    deviations = residues.std(axis=(1, 2, 3))
+    assert deviations.max() <= 50.5
+    assert 20 < deviations.max() > 3 * deviations.min()
+    assert np.abs(residues.mean()) < 1.0
+
+
 def test_occlusions_are_up_to_ten_ellipsoids():
     flat = jnp.full((64, 64, 1), 5000.0)
     count = []

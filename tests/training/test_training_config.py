@@ -154,6 +154,8 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
         ("data.sponge=2", "from 0 to 1"),
         ("data.unseen=-1", "zero or a positive"),
         ("data.unseen=1.01", "from 0 to 1"),
+        ("residuals=0.5", "a target at every voxel"),
+        ("huber_delta=0", "a positive"),
         ("clip=-1", "zero or a positive"),
         ("clip=inf", "zero or a positive"),
         ("data.scales=0", "positive factors"),

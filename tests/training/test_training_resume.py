@@ -122,6 +122,23 @@ def test_a_run_in_3d_starts_from_one_in_the_plane(changed, tiny, tmp_path):
     _equal(got, kept)
 
 
+def test_a_run_starts_from_the_weights_of_another(changed, tiny, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(tiny, first, until=2)
+    # Nothing is learned at this rate: the weights stay what they were given.
+    further = changed(init_from=str(first), learning_rate=1e-12, steps=2)
+    train(further, second)
+    weights = [checkpoint.restore_variables(f)["params"] for f in (first, second)]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), weights[1], weights[0]
+    )
+
+
+def test_weights_of_another_network_are_refused(changed, tmp_path):
+    with pytest.raises(InputError, match="init_from=lung: holds other layers"):
+        train(changed(init_from="lung"), tmp_path / "run")
+
+
 def test_a_restored_state_is_the_saved_one(tiny, tiny_model, tmp_path):
     state, other = (_state(tiny, tiny_model(), seed) for seed in (0, 1))
     state = state._replace(step=state.step + 7)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from regnet_jax.geometry import gaussian_smooth, upsample
+from regnet_jax.geometry.pyramids import upsample
+from regnet_jax.geometry.smoothing import gaussian_smooth
 
 
 def coarsen(image, factor: int):
