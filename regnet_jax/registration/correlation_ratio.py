@@ -20,9 +20,13 @@ _KNOTS = 64
 _OUTLYING = 0.25
 _REWEIGHTINGS = 3
 # Of the fixed points, at least this share has to fall into the moving image.
-_LEAST_OVERLAP = 0.2
+_LEAST_OVERLAP = 0.15
+# What is left unexplained counts as at least this much when overlaps differ.
+_UNEXPLAINED = 0.02
 # A step has to lower the cost by this share; after some refusals it is the least.
 _LEAST_GAIN = 1e-5
+# Starts that are followed to their end.
+_FOLLOWED = 3
 _MOST_REFUSALS = 3
 
 
@@ -50,13 +54,20 @@ class Fit:
 
     Attributes:
         cost: unexplained share of the moving image, infinite without overlap.
+        overlap: share of the fixed points that fall into the moving image.
         gradient: ``[d * (d + 1)]`` of the cost, but for a factor.
         hessian: its Gauss-Newton approximation, with the same factor.
     """
 
     cost: float
+    overlap: float
     gradient: np.ndarray
     hessian: np.ndarray
+
+    @property
+    def gain(self) -> float:
+        """What is explained in all, by which fits of unlike overlap compare."""
+        return -self.overlap * float(np.log(max(self.cost, _UNEXPLAINED)))
 
 
 def hats(values: np.ndarray) -> csr_array:
@@ -72,7 +83,7 @@ def evaluate(level: Level, matrix: np.ndarray) -> Fit:
     seen = np.isfinite(sampled).all(axis=1)
     values = sampled[seen, 0]
     if len(values) < _LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
-        return Fit(np.inf, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
+        return Fit(np.inf, 0.0, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
     slopes = sampled[seen, 1:] @ matrix[:d, :d]
     columns = slopes[:, :, None] * level.points[seen][:, None, :]
     columns = columns.reshape(len(values), -1)
@@ -85,7 +96,8 @@ def evaluate(level: Level, matrix: np.ndarray) -> Fit:
     # No BLAS: threads that wait for each other cost more than these products.
     hessian = np.einsum("ni,nj->ij", columns * _weights(left)[:, None], columns)
     cross = weighted.T @ columns
-    return Fit(cost, gradient, hessian - cross.T @ np.linalg.solve(normal, cross))
+    hessian -= cross.T @ np.linalg.solve(normal, cross)
+    return Fit(cost, len(values) / len(seen), gradient, hessian)
 
 
 def _unexplained(basis: csr_array, values: np.ndarray):
@@ -119,6 +131,8 @@ def _weights(residual: np.ndarray) -> np.ndarray:
 def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
     """Descend coarse to fine, from the start that ends best at the coarsest level.
 
+    Of many starts only the most promising are followed.
+
     Args:
         levels: coarse to fine.
         starts: homogeneous matrices ``[d + 1, d + 1]``.
@@ -128,8 +142,13 @@ def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
         The best matrix that was found.
     """
     coarsest, *finer = levels
-    ends = [_descend(coarsest, start, generators) for start in starts]
-    matrix = min(ends, key=lambda end: evaluate(coarsest, end).cost)
+
+    def gain(matrix):
+        return evaluate(coarsest, matrix).gain
+
+    followed = sorted(starts, key=gain, reverse=True)[:_FOLLOWED]
+    ends = [_descend(coarsest, start, generators) for start in followed]
+    matrix = max(ends, key=gain)
     for level in finer:
         matrix = _descend(level, matrix, generators)
     return matrix

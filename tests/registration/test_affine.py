@@ -159,6 +159,61 @@ def reordered(image):
     return Image(np.flip(image.array.transpose(2, 1, 0), 1), stored, image.name)
 
 
+def part(image, low, high, name):
+    """The slices of an image from one share of its first axis to another."""
+    frame = image.frame
+    first, last = (round(share * frame.shape[0]) for share in (low, high))
+    array = image.array[first:last]
+    start = to_world(frame, (first, *(0,) * (frame.ndim - 1)))
+    return Image(array, Frame(array.shape, frame.spacing, start, frame.direction), name)
+
+
+def moved(image, vector):
+    """The same voxels elsewhere in the world."""
+    frame = image.frame
+    origin = np.add(frame.origin, vector)
+    return Image(
+        image.array,
+        Frame(frame.shape, frame.spacing, origin, frame.direction),
+        image.name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixed_part", "moving_part"),
+    [((0, 1), (0, 0.5)), ((0.5, 1), (0, 1)), ((0, 0.67), (0.33, 1))],
+    ids=["whole-half", "half-whole", "two-thirds"],
+)
+@pytest.mark.parametrize("shift", [(60.0, 0.0, 0.0), (0.0, -30.0, 52.0)])
+def test_fields_of_view_that_overlap_by_half(fixed_part, moving_part, shift):
+    """Nothing tells where the parts belong but what they show."""
+    whole = image_of(FRAMES[3][0])
+    noise = np.random.default_rng(0).normal(0, 0.05, whole.array.shape)
+    other = Image((whole.array + noise).astype(np.float32), whole.frame, "other")
+    fixed, moving = part(whole, *fixed_part, "fixed"), part(other, *moving_part, "b")
+    found = align(fixed, moved(moving, shift), kind="rigid")
+    # A voxel, over all of the body, though half of it is not seen.
+    assert corner_error(found, motion_of(np.eye(3), shift)) < 3.0
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["center", "moments", "rigid", "affine"])
+def test_an_image_lies_on_itself(d, kind):
+    image = image_of(FRAMES[d][1])
+    assert corner_error(align(image, image, kind=kind), np.eye(d + 1)) < 0.01
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_moments_find_a_large_turn(d):
+    true = motion_of(turn(d, 70), SHIFT)
+    frame = frame_of(d, (2.0, 2.0, 2.0), size=130.0)
+    found = align(image_of(frame), image_of(frame, true), kind="moments")
+    # The moments of the body alone, which is nearly round, do not do better.
+    assert corner_error(found, true) < 8
+    assert corner_error(motion_of(np.eye(d), SHIFT), true) > 30
+    np.testing.assert_allclose(found[:d, :d] @ found[:d, :d].T, np.eye(d), atol=1e-9)
+
+
 def test_masks_hide_what_is_outside():
     frame = FRAMES[2][0]
     true = motion_of(turn(2, 5), SHIFT)
