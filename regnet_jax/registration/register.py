@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,9 +23,16 @@ from regnet_jax.io import (
     warp_image,
 )
 from regnet_jax.registration.affine import align
+from regnet_jax.registration.intensity import (
+    check_intensity,
+    intensity_map,
+    map_intensity,
+    resolve_intensity,
+)
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.prediction import predict
 from regnet_jax.registration.refinement import refine_on_body
+from regnet_jax.registration.symmetry import symmetric
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +47,8 @@ class Registration:
         residual: ``[*frame.shape, d]`` vectors, mm, x first.
         warped: the moving image on the fixed grid, in the moving image's type.
         seconds: of each phase.
+        parameters: what was asked for and, of ``auto`` and ``inverse_consistent``,
+            what came of it.
     """
 
     frame: Frame
@@ -47,6 +56,7 @@ class Registration:
     residual: np.ndarray
     warped: Image
     seconds: dict
+    parameters: dict = field(default_factory=dict)
 
     @property
     def transform(self):
@@ -67,6 +77,8 @@ def register(
     initial: str | np.ndarray = "affine",
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    intensity: str = "none",
+    inverse_consistent: bool = False,
     refine: int = 0,
     progress: bool = False,
 ) -> Registration:
@@ -77,13 +89,16 @@ def register(
     on how either file stores its voxels.
 
     Args:
-        fixed: Hounsfield units.
-        moving: Hounsfield units, any grid.
+        fixed: Hounsfield units, or what ``intensity`` makes such.
+        moving: the same, any grid.
         network: of the images' dimension.
         initial: kind of linear alignment (see ``affine.align``), or a homogeneous
             matrix from fixed to moving points.
         fixed_mask: restricts the linear alignment.
         moving_mask: the same for the moving image.
+        intensity: a preset, see ``intensity``.
+        inverse_consistent: go both ways and take the field half way between, so that
+            with the images swapped, on the same grid, the result is the inverse.
         refine: steps of descent from the network's field, see ``refinement``.
         progress: show bars.
 
@@ -99,21 +114,51 @@ def register(
             f"the network is {network.dimensions}D and {fixed.name} is"
             f" {fixed.frame.ndim}D; choose a model of the images' dimension"
         )
+    check_intensity(intensity)
+    presets = [resolve_intensity(intensity, image.array) for image in (fixed, moving)]
     seconds: dict = {}
+    parameters = {
+        "initial": initial if isinstance(initial, str) else "given",
+        "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
+        "refine": refine,
+        "inverse_consistent": inverse_consistent,
+    }
     with _timed(seconds, "alignment"):
         affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
     with _timed(seconds, "prediction"):
-        grid, images = _on_grid(fixed, moving, network.spacing, affine)
-        displacement = predict(network, *images, progress=progress)
+        grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
+        ways = (images, images[::-1]) if inverse_consistent else (images,)
+        fields = [predict(network, *way, progress=progress) for way in ways]
     if refine:
         with _timed(seconds, "refinement"):
-            displacement = refine_on_body(*images, displacement, refine)
+            pairs = zip(ways, fields, strict=True)
+            fields = [refine_on_body(*way, field, refine) for way, field in pairs]
     with _timed(seconds, "resampling"):
-        vectors = displacement_to_world(grid, displacement)
-        residual = resample_field(vectors, grid, fixed.frame)
-        transform = composite(fixed.frame, residual, affine)
-        warped = warp_image(moving, fixed.frame, transform)
-    return Registration(fixed.frame, affine, residual, warped, seconds)
+        displacement, cycle = _joined(fields)
+        residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
+    if inverse_consistent:
+        parameters["disagreement"] = _disagreement(cycle * network.spacing)
+    return Registration(fixed.frame, affine, residual, warped, seconds, parameters)
+
+
+def _joined(fields):
+    """The field, and how far there and back ends from where it began, voxels."""
+    if len(fields) == 1:
+        return fields[0], None
+    return map(np.asarray, symmetric(*fields))
+
+
+def _on_fixed(fixed, moving, grid, displacement, affine):
+    """The residual in mm, and the moving image, on the fixed image's own grid."""
+    vectors = displacement_to_world(grid, displacement)
+    residual = resample_field(vectors, grid, fixed.frame)
+    transform = composite(fixed.frame, residual, affine)
+    return residual, warp_image(moving, fixed.frame, transform)
+
+
+def _disagreement(cycle: np.ndarray) -> dict:
+    """Of the two directions, before they were joined."""
+    return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
 def _initial(fixed, moving, initial, fixed_mask, moving_mask):
@@ -123,12 +168,18 @@ def _initial(fixed, moving, initial, fixed_mask, moving_mask):
     return align(fixed, moving, kind=initial, **masks)
 
 
-def _on_grid(fixed, moving, spacing, affine):
+def _on_grid(fixed, moving, spacing, affine, presets):
     """The network's grid, and both images on it, the moving one aligned."""
     _, frame = canonicalise(fixed.array, fixed.frame)
     grid = isotropic_frame(frame, spacing)
-    transform = affine_transform(affine)
-    return grid, (resample(fixed, grid).array, resample(moving, grid, transform).array)
+    transforms = (None, affine_transform(affine))
+    images = []
+    for image, preset, transform in zip(
+        (fixed, moving), presets, transforms, strict=True
+    ):
+        parameters = intensity_map(preset, image.array)
+        images.append(map_intensity(resample(image, grid, transform).array, parameters))
+    return grid, tuple(images)
 
 
 @contextmanager

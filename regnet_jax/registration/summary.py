@@ -126,7 +126,8 @@ def summarise(
 
     Returns:
         ``seconds``, ``model``, ``similarity`` before and after, ``jacobian``,
-        ``affine`` (homogeneous, mm, x first), ``versions`` and ``warnings``.
+        ``affine`` (homogeneous, mm, x first), ``parameters``, ``versions`` and
+        ``warnings``.
     """
     seconds = dict(registration.seconds)
     seconds["total"] = sum(seconds.values())
@@ -138,6 +139,7 @@ def summarise(
             "after": _similarity(views.fixed, views.warped, lungs, "warped"),
         },
         "affine": registration.affine.tolist(),
+        "parameters": registration.parameters,
         "versions": _versions(),
         "warnings": _warnings(views),
     }

@@ -172,6 +172,39 @@ def test_warped_is_what_itk_makes_of_the_transform(dtype):
     )
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_directions_that_contradict_each_other_cancel(d):
+    """The network says the same shift both ways, so the field half way is zero."""
+    fixed, moving = image(np.eye(d)), image(np.eye(d), seed=1)
+    options = {"initial": "none", "inverse_consistent": True}
+    result = register(fixed, moving, constant(d), **options)
+    np.testing.assert_allclose(result.displacement, 0.0, atol=1e-3)
+    twice = 2 * 4.0 * np.linalg.norm(SHIFT[d])
+    apart = result.parameters["disagreement"]
+    assert apart["mean_mm"] == pytest.approx(twice, rel=1e-5)
+    assert apart["p95_mm"] == pytest.approx(twice, rel=1e-5)
+
+
+def test_the_network_sees_intensities_by_the_preset():
+    seen = []
+
+    def apply(variables, fixed, moving):
+        seen.append([np.asarray(i) * 4095.0 - 1000.0 for i in (fixed, moving)])
+        return np.zeros((1, 5, 5, 2), np.float32)
+
+    network = Network(config(2, 1.5), None, apply, {})
+    ct = image(np.eye(2))
+    mr = Image(np.abs(ct.array) / 4.0, ct.frame, "mr")
+    result = register(ct, mr, network, initial="none", intensity="auto")
+    assert result.parameters["intensity"] == {"fixed": "ct", "moving": "mr"}
+    fixed, moving = seen[0]
+    assert fixed.min() >= ct.array.min() - 1
+    assert moving.min() == pytest.approx(-1000.0, abs=1.0)
+    assert 300.0 < moving.max() < 401.0
+    with pytest.raises(InputError, match="pet: is no intensity preset"):
+        register(ct, mr, network, intensity="pet")
+
+
 def reorder(image, order, flips):
     """The same voxels at the same places of the world in another order, by ITK."""
     stored = sitk.PermuteAxes(to_sitk(image.array, image.frame), order)

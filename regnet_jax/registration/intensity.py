@@ -1,0 +1,82 @@
+"""Intensities as the networks know them: like Hounsfield units.
+
+What a preset does to an image depends on that image alone, so the two of a pair may
+come from different scanners.
+"""
+
+import re
+
+import numpy as np
+
+from regnet_jax.errors import InputError
+
+# What the scans of the training were clipped to, HU; scanners write less beside the
+# round field of view.
+_HOUNSFIELD = (-1024.0, 3071.0)
+# An image with darker places than this has air in it, in Hounsfield units.
+_AIR = -500.0
+# Percentiles that become air and bone, HU.
+_MR = (1.0, 99.0)
+_DARK, _BRIGHT = -1000.0, 400.0
+PRESETS = ("auto", "ct", "mr", "none")
+_PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
+
+
+def check_intensity(preset: str) -> None:
+    """Raise InputError unless ``preset`` is one of ``PRESETS`` or ``LOW,HIGH``."""
+    if preset not in PRESETS and _percentiles(preset) is None:
+        raise InputError(
+            f"{preset}: is no intensity preset; use one of {', '.join(PRESETS)}, or"
+            " two percentiles such as 1,99"
+        )
+
+
+def resolve_intensity(preset: str, image) -> str:
+    """The preset to use for an image: what ``auto`` stands for, or ``preset``.
+
+    Args:
+        preset: checked by ``check_intensity``.
+        image: ``[*spatial]``. Where it has air in Hounsfield units it is CT.
+    """
+    if preset != "auto":
+        return preset
+    return "ct" if np.min(image) < _AIR else "mr"
+
+
+def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
+    """How a preset maps the intensities of an image.
+
+    Args:
+        preset: from ``resolve_intensity``: ``ct`` clips to the range of Hounsfield
+            units; ``mr`` and percentiles ``LOW,HIGH`` take the image's own
+            percentiles to what air and bone have, and clip there; ``none`` changes
+            nothing.
+        image: ``[*spatial]``, all of it.
+
+    Returns:
+        ``(slope, offset, low, high)`` of ``clip(slope * value + offset, low, high)``.
+    """
+    if preset == "none":
+        return 1.0, 0.0, -np.inf, np.inf
+    if preset == "ct":
+        return 1.0, 0.0, *_HOUNSFIELD
+    dark, bright = np.percentile(image, _percentiles(preset) or _MR)
+    if dark == bright:
+        # Few voxels have anything in them, as in a mask.
+        dark, bright = np.min(image), np.max(image)
+    slope = float((_BRIGHT - _DARK) / (bright - dark))
+    return slope, float(_DARK - slope * dark), _DARK, _BRIGHT
+
+
+def map_intensity(image, parameters) -> np.ndarray:
+    """``[*spatial]`` float32: an image by what ``intensity_map`` gave."""
+    slope, offset, low, high = parameters
+    return np.clip(slope * np.asarray(image, np.float32) + offset, low, high)
+
+
+def _percentiles(preset: str) -> tuple[float, float] | None:
+    match = _PERCENTILES.fullmatch(preset)
+    if match is None:
+        return None
+    low, high = map(float, match.groups())
+    return (low, high) if low < high <= 100.0 else None
