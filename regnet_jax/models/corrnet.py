@@ -22,6 +22,7 @@ from regnet_jax.models.correlation import (
     normalise,
     offsets,
 )
+from regnet_jax.models.layers import check_dimensions, pad_to_multiple, resize
 from regnet_jax.models.phases import space_to_channel
 
 # From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale
@@ -32,12 +33,6 @@ _MULTIPLE = 8
 # Displacements that are compared: 8 voxels around at a quarter of the resolution, and
 # 2 around what was found there at half of it.
 _WIDE, _NARROW = 2, 1
-
-
-def _resize(x, factor: int):
-    """Linear interpolation to ``factor`` times the sizes, centres on centres."""
-    sizes = [factor * n for n in x.shape[1:-1]]
-    return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
 
 
 class CorrNet(nn.Module):
@@ -74,16 +69,15 @@ class CorrNet(nn.Module):
             ValueError: if the images are of another dimension than the network.
         """
         spatial = fixed.shape[1:-1]
-        if len(spatial) != self.dimensions:
-            raise ValueError(f"images of {spatial} for a {self.dimensions}D network")
-        both = jnp.concatenate([_padded(fixed), _padded(moving)])
+        check_dimensions(spatial, self.dimensions)
+        both = jnp.concatenate([pad_to_multiple(i, _MULTIPLE) for i in (fixed, moving)])
         half, quarter = (jnp.split(x, 2) for x in self._encode(both))
         first, coarse, context = self._match(*quarter)
-        fine = self._correct(*half, 2.0 * _resize(coarse, 2), _resize(context, 2))
+        fine = self._correct(*half, 2.0 * resize(coarse, 2), resize(context, 2))
         inside = (slice(None), *(slice(n) for n in spatial))
-        self.sow("heads", "matched", 4.0 * _resize(first, 4)[inside])
-        self.sow("heads", "coarse", 4.0 * _resize(coarse, 4)[inside])
-        return 2.0 * _resize(fine, 2)[inside]
+        self.sow("heads", "matched", 4.0 * resize(first, 4)[inside])
+        self.sow("heads", "coarse", 4.0 * resize(coarse, 4)[inside])
+        return 2.0 * resize(fine, 2)[inside]
 
     def _encode(self, images):
         """Features at a half and a quarter of the resolution."""
@@ -110,7 +104,7 @@ class CorrNet(nn.Module):
         _, quarter, eighth = self.decoder
         x = self._layers(x, (quarter, quarter))
         wide = self._layers(x, (eighth,), taps=2, stride=2)
-        wide = _resize(self._layers(wide, (eighth, eighth)), 2)
+        wide = resize(self._layers(wide, (eighth, eighth)), 2)
         x = self._layers(jnp.concatenate([x, wide], -1), (quarter,))
         return matched, matched + self._displacement(x), x
 
@@ -145,9 +139,3 @@ class CorrNet(nn.Module):
             x = Conv(count, kernel, stride=stride, padding="SAME")(x)
             x = nn.leaky_relu(x, 0.1)
         return x
-
-
-def _padded(image):
-    """Continued by the edge to whole voxels of the coarsest features."""
-    pads = [(0, -n % _MULTIPLE) for n in image.shape[1:-1]]
-    return jnp.pad(image, [(0, 0), *pads, (0, 0)], mode="edge")

@@ -5,8 +5,9 @@ import dataclasses
 from regnet_jax.errors import InputError
 from regnet_jax.models.corrnet import CorrNet
 from regnet_jax.models.regnet import RegNet
+from regnet_jax.models.unet import UNet
 
-MODELS = {"regnet": RegNet, "corrnet": CorrNet}
+MODELS = {"regnet": RegNet, "unet": UNet, "corrnet": CorrNet}
 
 
 def make_model(name: str, *, dimensions: int, **options):

@@ -6,14 +6,12 @@ patch and gives the displacement of its centre; here it is fully convolutional, 
 window gives the displacements of all centres it has room for.
 """
 
-import functools
-import itertools
-
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.convolution import Conv
+from regnet_jax.models.layers import LayeredNet, check_dimensions, inside, max_pool
 from regnet_jax.models.phases import batch_to_space, space_to_batch
+from regnet_jax.models.support import Support
 
 # Voxels that a displacement depends on along each axis, and the one it belongs to.
 RECEPTIVE_FIELD = 53
@@ -34,19 +32,13 @@ def window_size(points: int) -> int:
     return RECEPTIVE_FIELD + STRIDE * (points - 1)
 
 
-class RegNet(nn.Module):
+class RegNet(LayeredNet):
     """The network of 2017, in 3D or 2D.
 
-    Attributes:
-        dimensions: 3, or 2 for the same network with 2D kernels.
-        axis_name: of the mapped devices over which batch statistics are shared.
-        use_bias: adds the biases that batch normalisation makes redundant; with
-            them the 3D network has the 903,044 convolution weights of the paper.
+    With ``use_bias`` the 3D network has the 903,044 convolution weights of the paper.
     """
 
-    dimensions: int = 3
-    axis_name: str | None = None
-    use_bias: bool = False
+    support = Support(reach=CENTRE, period=STRIDE, margin=CENTRE, stride=STRIDE)
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool, dense: bool = False):
@@ -69,8 +61,7 @@ class RegNet(nn.Module):
                 another dimension than the network, or if both train and dense.
         """
         window = fixed.shape[1:-1]
-        if len(window) != self.dimensions:
-            raise ValueError(f"a window of {window} for a {self.dimensions}D network")
+        check_dimensions(window, self.dimensions)
         if train and dense:
             raise ValueError("train without dense: padding would enter the statistics")
         if min(window) < RECEPTIVE_FIELD:
@@ -83,26 +74,20 @@ class RegNet(nn.Module):
             full = space_to_batch(full, STRIDE)
         merged = self._layers(jnp.concatenate([full, low], -1), _MERGED, train)
         merged = self._layers(merged, (_LAST,), train, taps=1)
-        # From zero: a random answer would first have to be unlearned.
-        last = Conv(
-            self.dimensions,
-            (1,) * self.dimensions,
-            kernel_init=nn.initializers.zeros,
-        )
-        field = last(merged)
+        field = self.displacement(merged)
         return batch_to_space(field, STRIDE, points) if dense else field
 
     def _full(self, fixed, moving, points, step, train):
         """Full resolution: the middle of the window, pooled."""
         start = (RECEPTIVE_FIELD - _FULL_SUPPORT) // 2
         sizes = [_FULL_SUPPORT + step * (n - 1) for n in points]
-        middle = (slice(None), *(slice(start, start + n) for n in sizes))
+        middle = inside([start] * len(sizes), sizes)
         both = self._both(fixed[middle], moving[middle], train)
-        pooled = _max_pool(self._layers(both, _FULL, train), step)
+        pooled = max_pool(self._layers(both, _FULL, train), step)
         # Of 19 voxels in a row the last has no partner and the pool of 2017 drops
         # it. Pooling at every voxel has to drop it by hand.
         kept = [n if step == STRIDE else n - 1 for n in pooled.shape[1:-1]]
-        return pooled[(slice(None), *(slice(n) for n in kept))]
+        return pooled[inside([0] * len(kept), kept)]
 
     def _low(self, fixed, moving, points, dense, train):
         """Half resolution: every second voxel of the window, or each phase of it."""
@@ -121,31 +106,5 @@ class RegNet(nn.Module):
     def _layers(self, x, features, train, taps=3):
         """Convolution, batch normalisation and ReLU, several times."""
         for count in features:
-            x = Conv(count, (taps,) * self.dimensions, use_bias=self.use_bias)(x)
-            # The original's framework averages statistics with 0.99, which lags
-            # behind the weights in runs of a thousand steps.
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=0.95,
-                epsilon=1e-3,
-                axis_name=self.axis_name,
-            )(x)
-            x = nn.relu(x)
+            x = self.layer(x, count, train=train, taps=taps)
         return x
-
-
-def _max_pool(x, step):
-    """Maximum over two voxels on each axis, at every or every second voxel.
-
-    Elementwise maxima: the gradient of a windowed reduction is slow on CPUs.
-    """
-    sizes = [(n - 2) // step + 1 for n in x.shape[1:-1]]
-
-    def corner(offsets):
-        cut = zip(offsets, sizes, strict=True)
-        return x[
-            (slice(None), *(slice(o, o + step * (n - 1) + 1, step) for o, n in cut))
-        ]
-
-    offsets = itertools.product((0, 1), repeat=len(sizes))
-    return functools.reduce(jnp.maximum, map(corner, offsets))
