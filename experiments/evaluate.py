@@ -22,6 +22,7 @@ from experiments.measures import (
     measure_labels,
     measure_landmarks,
     print_measures,
+    read_landmarks,
     write_measures,
 )
 from regnet_jax.errors import InputError
@@ -31,7 +32,6 @@ from regnet_jax.io import (
     field_frame,
     read_image,
     read_labels,
-    read_points,
     read_transform,
 )
 
@@ -72,15 +72,7 @@ def _read_points(images) -> list:
     paths = (_FIXED_POINTS.value, _MOVING_POINTS.value)
     if not any(paths):
         return []
-    frames = [image.frame for image in images] or [None, None]
-    points = [read_points(*pair) for pair in zip(paths, frames, strict=True)]
-    if points[0].shape != points[1].shape:
-        sizes = " and ".join(f"{len(p)} in {p.shape[1]}D" for p in points)
-        raise InputError(
-            f"{paths[1]}: its points are not those of {paths[0]} ({sizes}); give"
-            " points that correspond"
-        )
-    return points
+    return read_landmarks(paths, [image.frame for image in images] or [None, None])
 
 
 def _read_transform(dimensions: dict[str, int]) -> sitk.Transform:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import SimpleITK as sitk
 
+from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     correlation,
     error_statistics,
@@ -28,6 +29,7 @@ from regnet_jax.io import (
     canonicalise,
     displacement_from_world,
     map_points,
+    read_points,
     resample,
     sample_transform,
     write_atomically,
@@ -40,6 +42,29 @@ _TITLES = {
     "similarity": "",
     "jacobian": "Jacobian",
 }
+
+
+def read_landmarks(paths, frames) -> list[np.ndarray]:
+    """The corresponding landmarks of two images.
+
+    Args:
+        paths: of the fixed and the moving points.
+        frames: of the images, where files hold voxel indices; or None.
+
+    Returns:
+        Fixed and moving points, ``[n, d]``, mm.
+
+    Raises:
+        InputError: if a file cannot be read, or the two do not correspond.
+    """
+    points = [read_points(*pair) for pair in zip(paths, frames, strict=True)]
+    if points[0].shape != points[1].shape:
+        sizes = " and ".join(f"{len(p)} in {p.shape[1]}D" for p in points)
+        raise InputError(
+            f"{paths[1]}: its points are not those of {paths[0]} ({sizes}); give"
+            " points that correspond"
+        )
+    return points
 
 
 def measure_landmarks(

@@ -6,101 +6,115 @@ Example:
 
 --model names a network that ships (--model list shows them) or the folder of a
 training run. --refine 50 goes on from the network's answer by descent on the pair.
+--pairs registers the pairs of a CSV or JSON file instead, each below --out, and goes
+on where it was stopped; --shard 2/8 takes the second of eight parts of them.
 
-Both images are 3D, or both are 2D, with intensities in Hounsfield units, and of any
-spacing and orientation. --out gets warped.nii.gz (the moving image on the fixed
-grid), displacement.nii.gz (mm, ITK vector image), transform.h5 (for
-sitk.ReadTransform; maps fixed points to moving points), report.json, report.html.
+Both images are 3D, or both are 2D, of any spacing and orientation. --out gets
+warped.nii.gz (the moving image on the fixed grid), displacement.nii.gz (mm, ITK vector
+image), transform.h5 (for sitk.ReadTransform; maps fixed points to moving points),
+report.json, report.html.
 """
 
 from absl import flags
 
 from experiments import cli
-from experiments.results import write_results
-from regnet_jax import pretrained
+from experiments.batch import run_batch
+from experiments.jobs import Options, register_files
+from experiments.outcomes import print_networks, print_outcome, print_profile
 from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    affine_matrix,
-    check_pair,
-    read_image,
-    read_mask,
-    read_transform,
-    staged_folder,
-)
-from regnet_jax.registration import load_network, register
+from regnet_jax.io import Pair
+from regnet_jax.registration import load_network
 from regnet_jax.registration.affine import KINDS
+from regnet_jax.registration.intensity import PRESETS, check_intensity
+from regnet_jax.registration.timing import timed
 
 _FIXED = flags.DEFINE_string("fixed", None, "Image that stays.")
 _MOVING = flags.DEFINE_string("moving", None, "Image that is warped.")
+_FIXED_MASK = flags.DEFINE_string("fixed_mask", None, "Where to align the fixed image.")
+_MOVING_MASK = flags.DEFINE_string("moving_mask", None, "The same for the moving one.")
+_FIXED_POINTS = flags.DEFINE_string("fixed_points", None, "Landmarks, for the report.")
+_MOVING_POINTS = flags.DEFINE_string("moving_points", None, "The same ones, moving.")
+_ONE = (_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK, _FIXED_POINTS, _MOVING_POINTS)
+_PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs.")
+_SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N parts of --pairs.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _MODEL = flags.DEFINE_string(
-    "model",
-    "lung",
-    "Network that ships, list to show them, or folder of a training run.",
-)
-_REFINE = flags.DEFINE_integer(
-    "refine", 0, "Steps of descent from the network's answer.", lower_bound=0
+    "model", "lung", "Network that ships, list to show them, or folder of a training."
 )
 _INITIAL = flags.DEFINE_string(
     "initial", "affine", f"Linear alignment: {', '.join(KINDS)}, or a transform file."
 )
-_FIXED_MASK = flags.DEFINE_string("fixed_mask", None, "Where to align the fixed image.")
-_MOVING_MASK = flags.DEFINE_string("moving_mask", None, "The same for the moving one.")
+_INTENSITY = flags.DEFINE_string(
+    "intensity",
+    "auto",
+    f"What intensities are: {', '.join(PRESETS)}, or LOW,HIGH, percentiles to take for"
+    " air and bone. auto: ct where there is air in Hounsfield units, elsewhere mr.",
+)
+_REFINE = flags.DEFINE_integer(
+    "refine", 0, "Steps of descent from the network's answer.", lower_bound=0
+)
+_BOTH = flags.DEFINE_bool("inverse_consistent", False, "Go both ways, and half way.")
+_FORMATS = flags.DEFINE_multi_enum(
+    "format", [], ["ants", "elastix"], "Also write the files that this tool looks for."
+)
+_PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 _LIST = "list"
 for _name in ("fixed", "moving", "out"):
     flags.register_multi_flags_validator(
-        [_name, "model"],
-        lambda given, name=_name: given["model"] == _LIST or given[name] is not None,
+        [_name, "model", "pairs"],
+        lambda given, name=_name: (
+            given[name] is not None
+            or given["model"] == _LIST
+            or (given["pairs"] is not None and name != "out")
+        ),
         f"Flag --{_name} must have a value other than None.",
     )
 
 
-def _initial(dimensions: int):
-    """The kind of alignment, or the matrix in a file."""
-    if _INITIAL.value in KINDS:
-        return _INITIAL.value
-    transform = read_transform(_INITIAL.value)
-    try:
-        return affine_matrix(transform, dimensions)
-    except InputError as error:
-        raise InputError(f"{_INITIAL.value}: {error}") from error
+def _check_flags():
+    """What the flags together must be, before anything is read."""
+    check_intensity(_INTENSITY.value)
+    given = [flag for flag in _ONE if flag.value]
+    if _PAIRS.value and given:
+        raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")
+    if not _PAIRS.value and _SHARD.present:
+        raise InputError("--shard: is for --pairs; leave it out or give those")
+    if bool(_FIXED_POINTS.value) != bool(_MOVING_POINTS.value):
+        missing = _MOVING_POINTS if _FIXED_POINTS.value else _FIXED_POINTS
+        raise InputError(f"--{missing.name}: is missing; give both of the pair")
+
+
+def _register_one(options: Options) -> dict:
+    """Registers the pair that the flags name; returns the seconds of the phases."""
+    pair = Pair("pair", **{flag.name: flag.value for flag in _ONE})
+    seconds: dict = {}
+    with timed(seconds, "network"):
+        network = load_network(options.model)
+    report, phases = register_files(pair, _OUT.value, network, options, progress=True)
+    print_outcome(report, _OUT.value)
+    return seconds | phases
 
 
 def main():
-    """Reads the flags and the images, registers, writes, and says what came out."""
+    """Reads the flags, registers a pair or many, and says what came out."""
     if _MODEL.value == _LIST:
-        for name in pretrained.names():
-            print(f"{name:12s}{pretrained.summary(name)}")
+        print_networks()
         return
-    fixed, moving = read_image(_FIXED.value), read_image(_MOVING.value)
-    check_pair(fixed, moving)
-    masks = {
-        name: None if path is None else read_mask(path, image.frame)
-        for name, path, image in (
-            ("fixed_mask", _FIXED_MASK.value, fixed),
-            ("moving_mask", _MOVING_MASK.value, moving),
-        )
-    }
-    initial = _initial(fixed.frame.ndim)
-    network = load_network(_MODEL.value)
-    with staged_folder(_OUT.value) as folder:
-        registration = register(
-            fixed,
-            moving,
-            network,
-            initial=initial,
-            **masks,
-            refine=_REFINE.value,
-            progress=True,
-        )
-        report = write_results(folder, registration, fixed, moving, model=_MODEL.value)
-    for measure, before in report["similarity"]["before"].items():
-        after = report["similarity"]["after"][measure]
-        print(f"{measure.replace('_', ' '):18s}{before:.3f} -> {after:.3f}")
-    print(f"{'seconds':18s}{report['seconds']['total']:.1f}")
-    print(
-        f"wrote {_OUT.value}/report.html, .json, transform.h5, warped and displacement"
+    _check_flags()
+    options = Options(
+        model=_MODEL.value,
+        initial=_INITIAL.value,
+        intensity=_INTENSITY.value,
+        inverse_consistent=_BOTH.value,
+        refine=_REFINE.value,
+        formats=tuple(sorted(_FORMATS.value)),
     )
+    if _PAIRS.value:
+        seconds = run_batch(_PAIRS.value, _OUT.value, options, shard=_SHARD.value)
+    else:
+        seconds = _register_one(options)
+    if _PROFILE.value:
+        print_profile(seconds)
 
 
 if __name__ == "__main__":

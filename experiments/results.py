@@ -1,13 +1,18 @@
 """The files that a registration or a synthesis leaves."""
 
-import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from experiments.measures import measure_landmarks, write_measures
+from regnet_jax.evaluation import registration_errors
 from regnet_jax.io import (
     Frame,
     Image,
     displacement_to_world,
+    map_points,
     write_displacement,
+    write_for_ants,
+    write_for_elastix,
     write_image,
     write_transform,
 )
@@ -18,9 +23,17 @@ from regnet_jax.synthesis import ArtificialPair
 
 
 def write_results(
-    folder: Path, registration: Registration, fixed: Image, moving: Image, *, model: str
+    folder: Path,
+    registration: Registration,
+    fixed: Image,
+    moving: Image,
+    *,
+    model: str,
+    landmarks=None,
+    formats: Collection[str] = (),
+    extra: Mapping | None = None,
 ) -> dict:
-    """Writes the five files of a registration.
+    """Writes the five files of a registration, and those of further formats.
 
     Args:
         folder: where to; it exists.
@@ -28,24 +41,38 @@ def write_results(
         fixed: image.
         moving: image.
         model: what to call the network.
+        landmarks: fixed and moving points ``[n, d]``, mm, that correspond; or None.
+        formats: ``ants`` and ``elastix``, for files that those tools look for.
+        extra: what else goes into the report.
 
     Returns:
         The content of ``report.json``.
     """
     frame = registration.frame
-    displacement = registration.displacement
     write_image(folder / "warped.nii.gz", registration.warped.array, frame)
-    write_displacement(folder / "displacement.nii.gz", displacement, frame)
+    write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
     write_transform(folder / "transform.h5", registration.transform)
+    if "ants" in formats:
+        write_for_ants(folder, frame, registration.residual, registration.affine)
+    if "elastix" in formats:
+        write_for_elastix(folder, frame)
     views = make_views(registration, fixed, moving)
     lungs = find_lungs(registration, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    errors = None
+    if landmarks is not None:
+        transform = registration.transform
+        report |= measure_landmarks(transform, *landmarks, moving.frame)
+        moments = (landmarks[0], map_points(transform, landmarks[0]))
+        errors = tuple(registration_errors(points, landmarks[1]) for points in moments)
+    report |= extra or {}
+    write_measures(folder / "report.json", report)
     registration_report(
         folder / "report.html",
         **views._asdict(),
         report=report,
         names={"fixed": fixed.name, "moving": moving.name},
+        landmark_errors=errors,
     )
     return report
 

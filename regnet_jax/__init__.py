@@ -30,3 +30,14 @@ Errors
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """``regnet_jax.register``; found when it is asked for, so that importing the
+    package loads neither JAX nor SimpleITK.
+    """
+    if name == "register":
+        from regnet_jax.registration.call import register
+
+        return register
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
+from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.folders import staged_folder
 from regnet_jax.io.frames import (
     Frame,
@@ -13,7 +14,14 @@ from regnet_jax.io.frames import (
     to_index,
     to_world,
 )
-from regnet_jax.io.images import Image, check_pair, from_sitk, read_image, to_sitk
+from regnet_jax.io.images import (
+    Image,
+    as_image,
+    check_pair,
+    from_sitk,
+    read_image,
+    to_sitk,
+)
 from regnet_jax.io.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
 from regnet_jax.io.labels import read_labels
 from regnet_jax.io.landmarks import POINT_SUFFIXES, read_points, write_points
@@ -25,7 +33,7 @@ from regnet_jax.io.mapping import (
     sample_transform,
 )
 from regnet_jax.io.pairs import Pair, read_pairs
-from regnet_jax.io.resampling import read_mask, resample, resample_field
+from regnet_jax.io.resampling import as_mask, read_mask, resample, resample_field
 from regnet_jax.io.transforms import (
     affine_matrix,
     affine_transform,
@@ -52,6 +60,8 @@ __all__ = [
     "Pair",
     "affine_matrix",
     "affine_transform",
+    "as_image",
+    "as_mask",
     "canonical_axes",
     "canonical_frame",
     "canonicalise",
@@ -87,6 +97,8 @@ __all__ = [
     "warp_image_back",
     "write_atomically",
     "write_displacement",
+    "write_for_ants",
+    "write_for_elastix",
     "write_image",
     "write_points",
     "write_transform",

@@ -63,6 +63,33 @@ def to_sitk(array, frame: Frame) -> sitk.Image:
     return image
 
 
+def as_image(given, name: str) -> Image:
+    """An image however it is given, checked as one from a file is.
+
+    Args:
+        given: a SimpleITK image, an ``Image``, or what ``read_image`` takes.
+        name: what messages call it, where it has none.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    if isinstance(given, str | Path):
+        return read_image(given)
+    image = given
+    if isinstance(given, sitk.Image):
+        components = given.GetNumberOfComponentsPerPixel()
+        _check_kind(name, given.GetDimension(), components)
+        image = from_sitk(given, name)
+    if not isinstance(image, Image):
+        raise InputError(
+            f"{name}: is a {type(given).__name__}; give a SimpleITK image, a path, or"
+            " a regnet_jax.io.Image"
+        )
+    _check_direction(image)
+    _check_values(image)
+    return image
+
+
 def read_image(path) -> Image:
     """Read a scalar 2D or 3D image, or a folder that holds one DICOM series.
 
@@ -141,7 +168,7 @@ def _read_series(folder: Path) -> sitk.Image:
     return image
 
 
-def _check_kind(path: Path, dimension: int, components: int) -> None:
+def _check_kind(path, dimension: int, components: int) -> None:
     if components != 1:
         raise InputError(
             f"{path}: has {components} components per voxel where one is needed;"

@@ -95,20 +95,25 @@ def read_mask(path, frame: Frame | None = None) -> Image:
         InputError: as ``read_image``; and if the mask is of another dimension
             than the frame, or nothing is inside.
     """
-    mask = read_image(path)
-    mask = Image((mask.array != 0).astype(np.uint8), mask.frame, mask.name)
+    return as_mask(read_image(path), frame)
+
+
+def as_mask(image: Image, frame: Frame | None = None) -> Image:
+    """An image as a mask; see ``read_mask``."""
+    mask = Image((image.array != 0).astype(np.uint8), image.frame, image.name)
     if frame is not None and frame.ndim != mask.frame.ndim:
         raise InputError(
-            f"{path}: is {mask.frame.ndim}D but its image is {frame.ndim}D; give a"
-            " mask of the image"
+            f"{mask.name}: is {mask.frame.ndim}D but its image is {frame.ndim}D; give"
+            " a mask of the image"
         )
     if not mask.array.any():
-        raise InputError(f"{path}: is empty; give a mask with something inside")
+        raise InputError(f"{mask.name}: is empty; give a mask with something inside")
     if frame is not None and frame != mask.frame:
         mask = resample(mask, frame, interpolation="nearest")
         if not mask.array.any():
             raise InputError(
-                f"{path}: lies outside of its image; check that the two belong together"
+                f"{mask.name}: lies outside of its image; check that the two belong"
+                " together"
             )
     return mask
 

@@ -1,8 +1,5 @@
 """Registration of two images in the world: align, predict, compose."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +16,7 @@ from regnet_jax.io import (
     isotropic_frame,
     resample,
     resample_field,
+    to_sitk,
     total_displacement,
     warp_image,
 )
@@ -33,6 +31,7 @@ from regnet_jax.registration.network import Network
 from regnet_jax.registration.prediction import predict
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.symmetry import symmetric
+from regnet_jax.registration.timing import timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +61,11 @@ class Registration:
     def transform(self):
         """The SimpleITK transform from fixed points to moving points."""
         return composite(self.frame, self.residual, self.affine)
+
+    @property
+    def warped_sitk(self):
+        """The moving image on the fixed grid, as a SimpleITK image."""
+        return to_sitk(self.warped.array, self.warped.frame)
 
     @property
     def displacement(self) -> np.ndarray:
@@ -123,17 +127,17 @@ def register(
         "refine": refine,
         "inverse_consistent": inverse_consistent,
     }
-    with _timed(seconds, "alignment"):
+    with timed(seconds, "alignment"):
         affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
-    with _timed(seconds, "prediction"):
+    with timed(seconds, "prediction"):
         grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
         ways = (images, images[::-1]) if inverse_consistent else (images,)
         fields = [predict(network, *way, progress=progress) for way in ways]
     if refine:
-        with _timed(seconds, "refinement"):
+        with timed(seconds, "refinement"):
             pairs = zip(ways, fields, strict=True)
             fields = [refine_on_body(*way, field, refine) for way, field in pairs]
-    with _timed(seconds, "resampling"):
+    with timed(seconds, "resampling"):
         displacement, cycle = _joined(fields)
         residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
     if inverse_consistent:
@@ -180,10 +184,3 @@ def _on_grid(fixed, moving, spacing, affine, presets):
         parameters = intensity_map(preset, image.array)
         images.append(map_intensity(resample(image, grid, transform).array, parameters))
     return grid, tuple(images)
-
-
-@contextmanager
-def _timed(seconds: dict, phase: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - began

@@ -15,6 +15,7 @@ from regnet_jax.reporting.figures import (
 )
 from regnet_jax.reporting.html import encode_figure, write_report
 from regnet_jax.reporting.jacobians import jacobian_figure
+from regnet_jax.reporting.landmarks import landmark_figure
 from regnet_jax.reporting.registration import registration_report
 from regnet_jax.reporting.slices import (
     Plane,
@@ -39,6 +40,7 @@ __all__ = [
     "family_figure",
     "grid_figure",
     "jacobian_figure",
+    "landmark_figure",
     "pair_figure",
     "registration_report",
     "training_figure",

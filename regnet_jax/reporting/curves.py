@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from regnet_jax.reporting.drawing import INK
+from regnet_jax.reporting.drawing import INK, plot_axes
 
 LINE = "#2f81c7"
 _COLUMNS = 3
@@ -74,13 +74,9 @@ def _curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) -> None
     if name == "loss" and (values > 0).all() and values.max() > 3 * values.min():
         axes.set_yscale("log")
     axes.set_title(name.replace("_", " "), color=INK, fontsize=9.5, loc="left")
-    axes.set_xlabel("step", color=INK, fontsize=8.5)
+    axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.tick_params(colors=INK, labelsize=8, which="both")
-    axes.set_facecolor("none")
-    axes.grid(color=INK, alpha=0.2, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
+    plot_axes(axes)
 
 
 def _is_number(value: object) -> bool:

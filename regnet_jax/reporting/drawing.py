@@ -194,3 +194,14 @@ def _round_length(length: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is at most ``length``."""
     power = 10.0 ** np.floor(np.log10(max(length, 1e-9)))
     return max(m * power for m in (1, 2, 5) if m * power <= length * (1 + 1e-9))
+
+
+def plot_axes(axes: Axes) -> None:
+    """Styles the axes of a plot: ink on no paper, a faint grid, two spines."""
+    axes.tick_params(colors=INK, labelsize=8, which="both")
+    axes.xaxis.label.set(color=INK, fontsize=8.5)
+    axes.yaxis.label.set(color=INK, fontsize=8.5)
+    axes.set_facecolor("none")
+    axes.grid(color=INK, alpha=0.2, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)

@@ -15,6 +15,7 @@ from regnet_jax.reporting.figures import (
 )
 from regnet_jax.reporting.html import write_report
 from regnet_jax.reporting.jacobians import jacobian_figure
+from regnet_jax.reporting.landmarks import landmark_figure
 from regnet_jax.reporting.slices import (
     Window,
     as_image,
@@ -37,6 +38,7 @@ def registration_report(
     report: Mapping,
     names: Mapping[str, str] | None = None,
     window: Window | None = None,
+    landmark_errors: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Path:
     """Writes the HTML report of one registration and returns its path.
 
@@ -48,7 +50,8 @@ def registration_report(
     ``report`` is what ``report.json`` holds: ``seconds``, ``model``,
     ``similarity`` (before, after), ``jacobian``, ``versions``, ``warnings``,
     all optional; anything else is listed under the parameters. ``names`` may
-    say what the images are called (keys fixed and moving).
+    say what the images are called (keys fixed and moving). ``landmark_errors``
+    in mm, before and after, get a figure.
     """
     names = dict(names or {})
     ndim = len(spacing)
@@ -62,6 +65,8 @@ def registration_report(
     images = (fixed, moving, warped)
     figures = _image_figures(images, view)
     figures += _field_figures(images, displacement, determinant, view)
+    if landmark_errors is not None:
+        figures.append(_landmark_entry(*landmark_errors))
     return write_report(
         path,
         title=_title(names),
@@ -133,6 +138,15 @@ def _jacobian_entry(determinant: np.ndarray, view: dict) -> tuple[str, str, Figu
     index = None if folds else view["index"]
     figure = jacobian_figure(determinant, spacing=view["spacing"], index=index)
     return "Jacobian determinant", caption, figure
+
+
+def _landmark_entry(before, after) -> tuple[str, str, Figure]:
+    caption = (
+        "Distance of each landmark to where it should be, before and after: how "
+        "many are within a distance, and each on its own (below the line it came "
+        "closer)."
+    )
+    return "Landmark errors", caption, landmark_figure(before, after)
 
 
 def _magnitude(displacement: np.ndarray | None) -> np.ndarray | None:

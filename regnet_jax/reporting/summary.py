@@ -17,7 +17,12 @@ _METRICS = {
     "rmse": "root mean squared difference",
     "psnr": "peak signal to noise ratio (PSNR)",
 }
-_OWN_PLACE = ("seconds", "model", "similarity", "jacobian", "versions", "warnings")
+_OWN_PLACE = (
+    *("seconds", "model", "similarity", "jacobian", "versions", "warnings"),
+    *("tre", "tre_snapped", "overlap", "parameters", "request"),
+)
+
+_MOMENTS = ("before", "after")
 
 Row = tuple[str, ...]
 Table = tuple[str, Sequence[str], list[Row]]
@@ -79,7 +84,7 @@ def headline(report: Mapping, magnitude: np.ndarray | None = None) -> list[Row]:
 
 def report_tables(report: Mapping) -> list[Table]:
     """The tables (title, header, rows) of a registration report."""
-    tables = [_similarity_table(report)]
+    tables = [_similarity_table(report), _landmark_table(report), _label_table(report)]
     jacobian = [
         (_words(k), format_fraction(v) if k.endswith("fraction") else format_number(v))
         for k, v in flatten(_mapping(report, "jacobian"))
@@ -91,7 +96,8 @@ def report_tables(report: Mapping) -> list[Table]:
     model = report.get("model")
     model = model if isinstance(model, Mapping) else {}
     tables.append(("Model", (), _text_rows(model)))
-    rest = {k: v for k, v in report.items() if k not in _OWN_PLACE}
+    asked = {**_mapping(report, "request"), **_mapping(report, "parameters")}
+    rest = asked | {k: v for k, v in report.items() if k not in _OWN_PLACE}
     tables.append(("Parameters", (), _text_rows(rest)))
     versions = flatten(_mapping(report, "versions"))
     tables.append(("Versions", (), [(k, format_number(v)) for k, v in versions]))
@@ -140,6 +146,28 @@ def _similarity_table(report: Mapping) -> Table:
         for name in dict.fromkeys((*before, *after))
     ]
     return ("Similarity", ("measure", "before", "after"), rows)
+
+
+def _landmark_table(report: Mapping) -> Table:
+    rows = []
+    for key, title in (("tre", "error"), ("tre_snapped", "error, snapped to voxels")):
+        before, after = (_mapping(_mapping(report, key), m) for m in _MOMENTS)
+        rows += [
+            (f"{title}: {_words(name)}", *map(format_number, (value, after.get(name))))
+            for name, value in before.items()
+        ]
+    return ("Landmarks, mm", ("measure", "before", "after"), rows)
+
+
+def _label_table(report: Mapping) -> Table:
+    before, after = (_mapping(_mapping(report, "overlap"), m) for m in _MOMENTS)
+    rows = []
+    for label, values in before.items():
+        sides = (values, _mapping(after, label))
+        numbers = [side.get(name) for name in ("dice", "hd95") for side in sides]
+        rows.append((label, *map(format_number, numbers)))
+    head = ("label", "Dice before", "Dice after", "HD95 before, mm", "HD95 after, mm")
+    return ("Labels", head, rows)
 
 
 def _before_after(report: Mapping) -> tuple[Mapping, Mapping]:
