@@ -84,7 +84,8 @@ def test_the_files_and_what_is_printed(results, d):
     }
     assert str(out) in printed.out
     assert "Traceback" not in printed.err
-    assert not printed.errors
+    # The two images have nothing in common, which the alignment may say.
+    assert not [e for e in printed.errors if "a simpler alignment is kept" not in e]
 
 
 @dimensions
