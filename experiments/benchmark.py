@@ -4,7 +4,8 @@ Example:
     python -m experiments.benchmark --suite conv --out conv.json
 
 Suites: conv (convolutions against XLA's, and PyTorch's where it is installed),
-synthesis (artificial pairs against scipy and SimpleITK), register (prediction of a
+synthesis (artificial pairs against scipy and SimpleITK), loop (a training step alone
+and in the whole loop; --scans FILE also with real CTs), register (prediction of a
 pair of 160^3 voxels by every network). Nothing else should run on the machine.
 """
 
@@ -17,15 +18,17 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import conv, register, synthesis
+from experiments.benchmarks import conv, loop, register, synthesis
 from regnet_jax.io import write_atomically
 
 _SUITES = {
     "conv": conv.run,
+    "loop": lambda: loop.run(_SCANS.value),
     "register": register.run,
     "synthesis": synthesis.run,
 }
 _SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "What to time.", required=True)
+_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, a path a line.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
 
 

@@ -30,6 +30,12 @@ def run(main: Callable[[], None]) -> None:
     app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
 
 
+def cache_folder() -> Path:
+    """What is kept of one run for the next: compiled programs, resampled scans."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "regnet_jax"
+
+
 def _parse_flags(arguments):
     try:
         rest = flags.FLAGS(arguments)
@@ -43,8 +49,7 @@ def _parse_flags(arguments):
 def _guarded(main):
     # Orbax tells every step of every save otherwise.
     logging.set_verbosity(logging.WARNING)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    jax.config.update("jax_compilation_cache_dir", str(cache / "regnet_jax" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     try:
         main()
     except InputError as error:

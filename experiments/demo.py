@@ -27,7 +27,8 @@ from regnet_jax.io import (
 )
 from regnet_jax.registration import load_network, register
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
-from regnet_jax.training.loop import describe, train
+from regnet_jax.training.journal import describe
+from regnet_jax.training.loop import train
 
 _OUT = flags.DEFINE_string("out", "out/demo", "Folder for everything.")
 

@@ -2,6 +2,11 @@
 
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
+
+SIGTERM saves and ends a run early. Under Slurm, Open MPI and on TPU pods, processes
+that are started together train together; elsewhere --coordinator, --processes and
+--process_id say so. --workdir is then a folder that all of them see. Curves and
+pictures: tensorboard --logdir DIR.
 """
 
 from pathlib import Path
@@ -9,8 +14,12 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli, configs
+from experiments.real_pairs import make_measure
+from regnet_jax.errors import InputError
 from regnet_jax.training import config as settings
-from regnet_jax.training.loop import METRICS, describe, train
+from regnet_jax.training import parallel
+from regnet_jax.training.journal import METRICS, describe
+from regnet_jax.training.loop import train
 
 _CONFIG = flags.DEFINE_string("config", None, "Experiment to run.", required=True)
 _WORKDIR = flags.DEFINE_string(
@@ -25,13 +34,52 @@ _STEPS = flags.DEFINE_integer(
 _OVERRIDE = flags.DEFINE_multi_string(
     "override", [], "KEY=VALUE, for example data.spacing=2.0; may be repeated."
 )
+_REAL_PAIRS = flags.DEFINE_string(
+    "real_pairs", None, "CSV or JSON of pairs with landmarks or labels to evaluate on."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where no launcher tells it."
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "How many train together.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this one, from 0.", lower_bound=0
+)
+
+
+def _join():
+    """Joins other processes, if there are any."""
+    given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
+    if all(value is None for value in given):
+        if parallel.launched_in_parts():
+            parallel.join()
+        return
+    if any(value is None for value in given) or given[2] >= given[1]:
+        raise InputError(
+            "--coordinator, --processes and --process_id: give all three, the last"
+            " below the number of processes, or none"
+        )
+    parallel.join(given[0], count=given[1], number=given[2])
 
 
 def main():
     """Reads the flags, trains, and says what was written."""
+    _join()
     config = settings.override(configs.load(_CONFIG.value), _OVERRIDE.value)
     folder = Path(_WORKDIR.value)
-    evaluation = train(config, folder, until=_STEPS.value)
+    measure = make_measure(config, _REAL_PAIRS.value) if _REAL_PAIRS.value else None
+    evaluation = train(
+        config,
+        folder,
+        until=_STEPS.value,
+        measure=measure,
+        cache=cli.cache_folder() / "volumes",
+    )
+    if not parallel.is_main():
+        return
+    if not evaluation:
+        print("stopped by SIGTERM; the same command again goes on")
     for family, result in evaluation.items():
         print(f"{family:12s} {describe(result)}")
     print(f"wrote checkpoints, config.json and {METRICS} to {folder}")

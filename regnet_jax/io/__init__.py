@@ -19,6 +19,7 @@ from regnet_jax.io.images import (
     as_image,
     check_pair,
     from_sitk,
+    read_frame,
     read_image,
     to_sitk,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "invert_points",
     "isotropic_frame",
     "map_points",
+    "read_frame",
     "read_image",
     "read_labels",
     "read_manifest",

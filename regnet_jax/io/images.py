@@ -129,7 +129,39 @@ def check_pair(fixed: Image, moving: Image) -> None:
             )
 
 
+def read_frame(path) -> Frame:
+    """Where the voxels of an image lie, from its header alone where that is enough.
+
+    Args:
+        path: as in ``read_image``.
+
+    Returns:
+        The frame.
+
+    Raises:
+        InputError: as ``read_image`` raises, but for what only the values tell.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_image(path).frame
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; check the path")
+    reader = _open(path)
+    frame = Frame(
+        shape=reader.GetSize()[::-1],
+        spacing=reader.GetSpacing(),
+        origin=reader.GetOrigin(),
+        direction=reader.GetDirection(),
+    )
+    _check_direction(Image(np.empty(0), frame, str(path)))
+    return frame
+
+
 def _read_file(path: Path) -> sitk.Image:
+    return quietly(_open(path).Execute, path, _UNREADABLE)
+
+
+def _open(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
 
@@ -141,7 +173,7 @@ def _read_file(path: Path) -> sitk.Image:
     check_header(path, quietly(find_reader, path, _UNREADABLE))
     quietly(reader.ReadImageInformation, path, _UNREADABLE)
     _check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
-    return quietly(reader.Execute, path, _UNREADABLE)
+    return reader
 
 
 def _read_series(folder: Path) -> sitk.Image:

@@ -43,12 +43,14 @@ class CorrNet(nn.Module):
         axis_name: not used, as nothing is normalised over a batch.
         features: channels of the encoder at a half and a quarter of the resolution.
         decoder: channels of the decoder at a half, a quarter and an eighth.
+        dtype: of the layers; matches and displacements are computed in float32.
     """
 
     dimensions: int = 3
     axis_name: str | None = None
     features: Sequence[int] = (24, 32)
     decoder: Sequence[int] = (32, 48, 64)
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
@@ -136,6 +138,7 @@ class CorrNet(nn.Module):
         """Convolution and leaky ReLU, several times."""
         for count in features:
             kernel = (taps,) * self.dimensions
-            x = Conv(count, kernel, stride=stride, padding="SAME")(x)
+            options = {"stride": stride, "padding": "SAME", "dtype": self.dtype}
+            x = Conv(count, kernel, **options)(x)
             x = nn.leaky_relu(x, 0.1)
         return x

@@ -1,15 +1,28 @@
 """Checkpoints on disk, with the config of the run beside them."""
 
 import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint import checkpoint_managers as policies
 
 from regnet_jax.errors import InputError
 from regnet_jax.training.config import ExperimentConfig, from_json, to_json
-from regnet_jax.training.parallel import first_device
+from regnet_jax.training.parallel import agree, first_device, is_main, local
 
 _CONFIG = "config.json"
+_CHECKPOINTS = "checkpoints"
+# What cannot be read is moved here, out of the way of the next checkpoints.
+DAMAGED = "damaged"
+# Of an evaluation, by which the best checkpoint is told; the smaller the better.
+RATIO = "ratio"
+_SUM = "sha256"
 
 
 def open_checkpoints(folder: Path, *, keep: int = 3) -> ocp.CheckpointManager:
@@ -17,58 +30,140 @@ def open_checkpoints(folder: Path, *, keep: int = 3) -> ocp.CheckpointManager:
 
     Args:
         folder: of the run; made if need be.
-        keep: how many of the newest stay.
+        keep: how many of the newest stay; the best one does too.
 
     Returns:
         A manager to be closed after use; saving is asynchronous and a checkpoint
         appears under its name only once it is complete.
     """
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    return ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options)
+    best = policies.BestN(get_metric_fn=_ratio, reverse=True, n=1)
+    options = ocp.CheckpointManagerOptions(
+        # Without it metrics are not stored, and forgotten when the run goes on.
+        best_fn=_ratio,
+        best_mode="min",
+        preservation_policy=policies.AnyPreservationPolicy(
+            [policies.LatestN(keep), best]
+        ),
+        create=True,
+    )
+    return ocp.CheckpointManager((folder / _CHECKPOINTS).resolve(), options=options)
 
 
-def save(manager: ocp.CheckpointManager, state) -> None:
+def _ratio(metrics: Mapping) -> float:
+    return metrics[RATIO]
+
+
+def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) -> None:
     """Saves a state under its step, unless it is there already.
 
     Args:
         manager: from ``open_checkpoints``.
         state: a ``TrainState``.
+        metrics: with ``RATIO``, if it was evaluated; otherwise it is no best one.
     """
     step = int(state.step)
-    if step not in manager.all_steps():
-        manager.save(step, args=ocp.args.StandardSave(state._asdict()))
+    if step in manager.all_steps():
+        return
+    # While one checkpoint is being written, orbax would leave out the next.
+    manager.wait_until_finished()
+    content = _content(state)
+    manager.save(
+        step,
+        args=ocp.args.StandardSave(content),
+        metrics=metrics or {RATIO: math.inf},
+        custom_metadata={_SUM: _checksum(content)},
+    )
+
+
+def _content(state) -> dict:
+    """What is stored: runs without an average have none."""
+    content = state._asdict()
+    if not state.average:
+        del content["average"]
+    return content
+
+
+def _checksum(content) -> str:
+    """Of all values: a byte that changes within an array, orbax does not see."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(local(content)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def restore_latest(manager: ocp.CheckpointManager, template):
-    """The newest state, or the template where there is none.
+    """The newest state that can be read, or the template where there is none.
+
+    Damaged checkpoints that are newer are named in a warning and set aside.
 
     Args:
         manager: from ``open_checkpoints``.
-        template: a ``TrainState`` of the right structure.
+        template: a ``TrainState`` of the right structure, on the right devices.
 
     Returns:
         A ``TrainState``.
+
+    Raises:
+        InputError: if there are checkpoints and none can be read.
     """
-    step = manager.latest_step()
-    if step is None:
-        return template
-    restored = manager.restore(step, args=ocp.args.StandardRestore(template._asdict()))
-    return type(template)(**restored)
+    steps = sorted(manager.all_steps(), reverse=True)
+    for tried, step in enumerate(steps):
+        try:
+            state = type(template)(**_restore(manager, step, _content(template)))
+        # Whatever is wrong with a file comes up as an exception of some kind.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            logging.warning("checkpoint %d cannot be read: %s", step, reason)
+            continue
+        if tried:
+            _set_aside(manager, steps[:tried])
+        return state
+    if steps:
+        raise InputError(
+            f"{manager.directory}: none of its checkpoints fits this run or can be"
+            " read; remove the folder to begin again"
+        )
+    return template
+
+
+def _restore(manager, step: int, template) -> dict:
+    content = manager.restore(step, args=ocp.args.StandardRestore(template))
+    written = (manager.metadata(step).custom_metadata or {}).get(_SUM)
+    # Those of earlier versions have no sum.
+    if written is not None and written != _checksum(content):
+        raise ValueError("its values are not those that were written (checksum)")
+    return content
+
+
+def _set_aside(manager, steps) -> None:
+    folder = Path(manager.directory)
+    if is_main():
+        for step in steps:
+            place = folder.parent / DAMAGED / str(step)
+            place.parent.mkdir(exist_ok=True)
+            while place.exists():
+                place = place.with_name(f"{place.name}+")
+            (folder / str(step)).rename(place)
+            logging.warning("checkpoint %d was moved to %s", step, place)
+    # All processes look again once that is done.
+    agree(0.0)
+    manager.reload()
 
 
 def restore_variables(folder: Path):
-    """The variables of the model in the newest checkpoint of a run.
+    """The variables to use of the newest checkpoint of a run.
 
     Args:
         folder: of the run.
 
     Returns:
-        The pytree of arrays that the model's ``apply`` takes.
+        The pytree of arrays that the model's ``apply`` takes, with the average of
+        the weights where the run keeps one.
 
     Raises:
         InputError: if the folder holds no checkpoint.
     """
-    if not (folder / "checkpoints").is_dir():
+    if not (folder / _CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
     with open_checkpoints(folder) as manager:
         step = manager.latest_step()
@@ -77,7 +172,8 @@ def restore_variables(folder: Path):
         # A run on other devices than there are here ends up on the first of these.
         args = ocp.args.StandardRestore(fallback_sharding=first_device())
         state = manager.restore(step, args=args)
-    return state["variables"]
+    average = {"params": state["average"]} if "average" in state else {}
+    return state["variables"] | average
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
@@ -97,6 +193,8 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
                 f"{folder}: holds a run of another config "
                 f"({_difference(present, config)}); take another --workdir"
             )
+        return
+    if not is_main():
         return
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

@@ -10,6 +10,7 @@ from regnet_jax.synthesis.families import pick_family
 from regnet_jax.synthesis.generator import GeneratorConfig, draw_windows
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
+from regnet_jax.training.panels import panel
 from regnet_jax.training.step import draw_batch, predict
 
 # Folded into the seed's key: the stream of held-out pairs never meets training's.
@@ -29,32 +30,37 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
             scale.
 
     Returns:
-        ``evaluate(variables) -> {name: statistics}``, named after the family and,
-        where there are several scales, the voxel size; the statistics are ``n``
-        pairs, mean and standard deviation over pairs of the endpoint error and of
-        the zero field's, mm, and the ``ratio`` of the means.
+        ``evaluate(variables, show=None) -> {name: statistics}``, named after the
+        family and, where there are several scales, the voxel size; the statistics
+        are ``n`` pairs, mean and standard deviation over pairs of the endpoint error
+        and of the zero field's, mm, and the ``ratio`` of the means. ``show(name,
+        picture)`` is called with a panel of the first pair of each.
     """
     stream = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
     errors = [_make_errors(model, stage, stream) for stage in config.data.stages]
 
-    def evaluate(variables):
+    def evaluate(variables, show: Callable | None = None):
         results = {}
         for stage, error in zip(config.data.stages, errors, strict=True):
             for number, family in enumerate(stage.families):
                 scaled = f" {stage.spacing:g} mm" if len(errors) > 1 else ""
-                results[family + scaled] = _statistics(
-                    [
-                        error(variables, jnp.int32(number), jnp.int32(index))
-                        for index in range(config.evaluation_pairs)
-                    ]
-                )
+                name = family + scaled
+                pairs = [
+                    error(variables, jnp.int32(number), jnp.int32(index))
+                    for index in range(config.evaluation_pairs)
+                ]
+                results[name] = _statistics([found for found, _ in pairs])
+                if show:
+                    show(name, panel(*pairs[0][1], stage))
         return results
 
     return evaluate
 
 
 def _make_errors(model, data: GeneratorConfig, stream):
-    """``errors(variables, family, index)``: of the network and of the zero field."""
+    """``errors(variables, family, index)``: of the network and of the zero field, and
+    the first window with what the network says of it.
+    """
     families = list(data.amplified.values())
 
     @jax.jit
@@ -69,9 +75,22 @@ def _make_errors(model, data: GeneratorConfig, stream):
         target = jnp.broadcast_to(batch.displacement[None], fields.shape)
         error = endpoint_error(fields, target) * batch.weight[None]
         weight = jnp.maximum(jnp.sum(batch.weight), 1.0)
-        return data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
+        sums = data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
+        return sums, jax.tree.map(lambda a: a[0], (batch, prediction))
 
     return errors
+
+
+def overall(results: dict) -> float:
+    """One number for all families, by which the best checkpoint is told.
+
+    Args:
+        results: from an evaluation.
+
+    Returns:
+        The mean of their ratios.
+    """
+    return float(np.mean([result["ratio"] for result in results.values()]))
 
 
 def _statistics(errors) -> dict:

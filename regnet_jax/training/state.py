@@ -16,15 +16,43 @@ class TrainState(NamedTuple):
         step: number of finished steps.
         variables: of the model: ``params`` and ``batch_stats``.
         optimizer: state of the optimizer.
+        average: of the weights over the steps, like ``params``; empty without one.
     """
 
     step: jax.Array
     variables: Any
     optimizer: Any
+    average: Any = ()
+
+    @property
+    def best(self):
+        """The variables to use: with the average of the weights, where one is kept."""
+        return {**self.variables, "params": self.average or self.variables["params"]}
+
+
+def follow(average, params, step, *, decay: float):
+    """Moves an average of weights towards the newest ones.
+
+    Args:
+        average: like ``params``, or empty to keep none.
+        params: the newest weights.
+        step: number of steps before this one.
+        decay: part of the average that stays. In the first steps less stays, so that
+            weights from the beginning are soon forgotten.
+
+    Returns:
+        The average after the step.
+    """
+    if not decay:
+        return average
+    stays = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, p: stays * a + (1.0 - stays) * p, average, params)
 
 
 def make_optimizer(config: ExperimentConfig) -> optax.GradientTransformation:
-    """Adam with linear warm-up and cosine decay, of clipped gradients if so wished.
+    """Adam with linear warm-up and cosine decay.
+
+    Gradients are clipped and kernels decay if the config says so.
 
     Args:
         config: gives the rates and the length.
@@ -39,9 +67,18 @@ def make_optimizer(config: ExperimentConfig) -> optax.GradientTransformation:
         decay_steps=max(config.steps, config.warmup + 1),
         end_value=config.final_rate * config.learning_rate,
     )
+    if config.weight_decay:
+        adam = optax.adamw(schedule, weight_decay=config.weight_decay, mask=_kernels)
+    else:
+        adam = optax.adam(schedule)
     if not config.clip:
-        return optax.adam(schedule)
-    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule))
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.clip), adam)
+
+
+def _kernels(params):
+    """What decays: no biases, scales or numbers that stand alone."""
+    return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
 def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
@@ -63,4 +100,7 @@ def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
     )
     # What a network says on the way is not part of its state.
     variables.pop("heads", None)
-    return TrainState(jnp.int32(0), variables, optimizer.init(variables["params"]))
+    params = variables["params"]
+    # A copy: the state's memory is given away, and no array can be given twice.
+    average = jax.tree.map(jnp.copy, params) if config.average else ()
+    return TrainState(jnp.int32(0), variables, optimizer.init(params), average)

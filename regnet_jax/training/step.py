@@ -1,6 +1,6 @@
-"""The pure training step: generate, predict, compare, update."""
+"""The pure training steps: generate, predict, compare, update, several at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,14 @@ import optax
 
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.synthesis.generator import Pairs
-from regnet_jax.training.losses import endpoint_error, huber
+from regnet_jax.training.losses import Loss, balance, endpoint_error
 from regnet_jax.training.residuals import leave_residuals
-from regnet_jax.training.state import TrainState
+from regnet_jax.training.state import TrainState, follow
 
-# Weight in the loss of what a network says before its last word.
-_HEAD = 0.3
 # Folded into the stream before the step: no sample's key is made so.
 _COIN = 0xC014
+_HUBER = Loss()
+_SUMS = ("loss", "error", "zero_error", "weight")
 
 
 def draw_batch(generate: Callable, stream, step, indices) -> Pairs:
@@ -54,77 +54,153 @@ def predict(model, variables, batch: Pairs, **options):
     return model.apply(variables, fixed, moving, **options)
 
 
-def make_train_step(
-    model,
-    optimizer,
-    generate: Callable,
-    reduce: Callable,
-    *,
-    residuals: float = 0.0,
-    huber_delta: float = 1.0,
-) -> Callable:
-    """Builds the step that ``parallel.data_parallel`` spreads.
+def make_draw(model, generate: Callable, *, residuals: float = 0.0) -> Callable:
+    """Builds the first half of a step.
 
     Args:
-        model: Flax module with ``params`` and ``batch_stats``.
-        optimizer: optax transformation.
+        model: Flax module called with (fixed, moving).
         generate: ``generate(key, scans) -> Pairs`` of one sample.
-        reduce: adds a pytree over devices; the identity on a single one.
         residuals: chance of a step on what the network's own answer leaves.
-        huber_delta: see ``losses.huber``.
 
     Returns:
-        ``step(state, stream, indices, scans=()) -> (state, metrics)``; metrics are
-        sums over the batch (``loss``, ``error`` and ``zero_error`` in voxels,
-        ``weight``).
+        ``draw(state, stream, indices, scans=()) -> Pairs``.
     """
 
-    def step(state: TrainState, stream, indices, scans=()):
+    def draw(state: TrainState, stream, indices, scans=()) -> Pairs:
         batch = draw_batch(
             lambda key: generate(key, scans), stream, state.step, indices
         )
-        if residuals:
-            batch = leave_residuals(
-                jax.random.fold_in(jax.random.fold_in(stream, _COIN), state.step),
-                lambda fixed, moving: predict(
-                    model,
-                    state.variables,
-                    batch._replace(fixed=fixed, moving=moving),
-                    train=False,
-                ),
-                batch,
-                residuals,
-            )
+        if not residuals:
+            return batch
 
-        def total(params):
-            variables = {**state.variables, "params": params}
-            prediction, updates = predict(
-                model, variables, batch, train=True, mutable=["batch_stats", "heads"]
-            )
-            heads = jax.tree.leaves(updates.pop("heads", {}))
-            targets = (batch.displacement, batch.weight)
-            loss, weight = huber(prediction, *targets, delta=huber_delta)
-            for head in heads:
-                loss += _HEAD * huber(head, *targets, delta=huber_delta)[0]
-            return loss, (weight, prediction, updates)
+        def answer(fixed, moving):
+            pair = batch._replace(fixed=fixed, moving=moving)
+            return predict(model, state.variables, pair, train=False)
 
-        params = state.variables["params"]
-        gradient = jax.value_and_grad(total, has_aux=True)
-        (loss, (weight, prediction, updates)), gradients = gradient(params)
-        error = endpoint_error(prediction, batch.displacement)
-        zero_error = endpoint_error(0.0 * prediction, batch.displacement)
-        metrics = {
-            "loss": loss,
-            "error": jnp.sum(batch.weight * error),
-            "zero_error": jnp.sum(batch.weight * zero_error),
-            "weight": weight,
-        }
-        gradients, metrics = reduce((gradients, metrics))
+        coin = jax.random.fold_in(jax.random.fold_in(stream, _COIN), state.step)
+        return leave_residuals(coin, answer, batch, residuals)
+
+    return draw
+
+
+def make_update(
+    model,
+    optimizer,
+    reduce: Callable,
+    *,
+    loss: Callable = _HUBER,
+    edges: Sequence[float] = (),
+    parts: int = 1,
+    average: float = 0.0,
+) -> Callable:
+    """Builds the second half of a step.
+
+    Args:
+        model: Flax module with ``params`` and perhaps ``batch_stats``.
+        optimizer: optax transformation.
+        reduce: adds a pytree over devices; the identity on a single one.
+        loss: see ``losses.Loss``.
+        edges: of the classes of displacement that count alike, see
+            ``losses.balance``; none to take the weights as they are.
+        parts: of the batch that pass through the network one after the other, to
+            save memory; their gradients are added.
+        average: decay of the average of the weights; 0 keeps none.
+
+    Returns:
+        ``update(state, batch) -> (state, metrics)``; metrics are sums over the batch
+        of all devices (``loss``, ``error`` and ``zero_error`` in voxels, ``weight``).
+    """
+    gradient = jax.value_and_grad(_make_total(model, loss), has_aux=True)
+
+    def add_part(others_and_sums, batch):
+        others, params, sums = others_and_sums
+        (_, (others, metrics)), gradients = gradient(params, others, batch)
+        return (others, params, jax.tree.map(jnp.add, sums, (gradients, metrics))), None
+
+    def update(state: TrainState, batch: Pairs):
+        if edges:
+            weigh = jax.vmap(lambda w, u: balance(w, u, edges=edges))
+            batch = batch._replace(weight=weigh(batch.weight, batch.displacement))
+        others = dict(state.variables)
+        params = others.pop("params")
+        zeros = (
+            jax.tree.map(jnp.zeros_like, params),
+            dict.fromkeys(_SUMS, jnp.zeros(())),
+        )
+        split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
+        (others, _, sums), _ = jax.lax.scan(add_part, (others, params, zeros), split)
+        gradients, metrics = reduce(sums)
         # A batch without a single target must not poison the weights.
         mean = 1.0 / jnp.maximum(metrics["weight"], 1.0)
         gradients = jax.tree.map(lambda g: g * mean, gradients)
         changes, optimizer_state = optimizer.update(gradients, state.optimizer, params)
-        variables = {**updates, "params": optax.apply_updates(params, changes)}
-        return TrainState(state.step + 1, variables, optimizer_state), metrics
+        params = optax.apply_updates(params, changes)
+        return TrainState(
+            state.step + 1,
+            {**others, "params": params},
+            optimizer_state,
+            follow(state.average, params, state.step, decay=average),
+        ), metrics
 
-    return step
+    return update
+
+
+def _make_total(model, loss: Callable) -> Callable:
+    """The loss of a part of a batch as a function of the parameters."""
+
+    def total(params, others, batch: Pairs):
+        prediction, others = predict(
+            model,
+            {**others, "params": params},
+            batch,
+            train=True,
+            mutable=["batch_stats", "heads"],
+        )
+        heads = jax.tree.leaves(others.pop("heads", {}))
+        value, weight = loss(prediction, heads, batch.displacement, batch.weight)
+        error = endpoint_error(prediction, batch.displacement)
+        zero_error = endpoint_error(0.0 * prediction, batch.displacement)
+        metrics = {
+            "loss": value,
+            "error": jnp.sum(batch.weight * error),
+            "zero_error": jnp.sum(batch.weight * zero_error),
+            "weight": weight,
+        }
+        return value, (others, metrics)
+
+    return total
+
+
+def make_train_steps(
+    draw: Callable, update: Callable, reduce: Callable, *, count: int
+) -> Callable:
+    """Builds what is compiled: several steps in one go.
+
+    Args:
+        draw: from ``make_draw``.
+        update: from ``make_update``.
+        reduce: adds a pytree over devices; the identity on a single one.
+        count: most steps in one go.
+
+    Returns:
+        ``steps(state, indices, stream, scans, end) -> (state, metrics)``. From step
+        ``end`` on, pairs are drawn but nothing is learned from them: the state stays
+        as it is and metrics are zero. So one program serves any number of steps, and
+        none at all, which tells what drawing costs. Metrics have a leading axis of
+        ``count``.
+    """
+
+    def steps(state: TrainState, indices, stream, scans, end):
+        def step(state, _):
+            batch = draw(state, stream, indices, scans)
+            state, metrics = jax.lax.cond(
+                state.step < end,
+                lambda: update(state, batch),
+                lambda: (state, dict.fromkeys(_SUMS, jnp.zeros(()))),
+            )
+            # Drawing without learning must have a result, or it is left out.
+            return state, {**metrics, "drawn": reduce(jnp.sum(batch.weight))}
+
+        return jax.lax.scan(step, state, length=count)
+
+    return steps

@@ -47,6 +47,7 @@ def test_what_a_run_leaves(trained):
     assert {p.name for p in run.iterdir()} == {
         "config.json",
         "checkpoints",
+        "tensorboard",
         "metrics.jsonl",
     }
     config = json.loads((run / "config.json").read_text())

@@ -44,16 +44,20 @@ class Tiny(nn.Module):
 
     dimensions: int = 2
     axis_name: str | None = None
+    normalised: bool = True
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
         data = TINY.data
         both = jnp.concatenate([fixed, moving], -1)
         # A bias ahead of a normalisation has no gradient: Adam would blow up noise.
-        x = nn.Conv(4, (3,) * self.dimensions, use_bias=False)(both)
-        x = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, axis_name=self.axis_name
-        )(x)
+        kernel = (3,) * self.dimensions
+        x = nn.Conv(4, kernel, use_bias=False, dtype=self.dtype)(both)
+        if self.normalised:
+            x = nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, axis_name=self.axis_name
+            )(x)
         targets = slice(data.margin, data.window - data.margin, data.stride)
         x = nn.relu(x)[(slice(None), *(targets,) * self.dimensions)]
         return nn.Conv(self.dimensions, (1,) * self.dimensions)(x)
@@ -64,7 +68,7 @@ def _smooth_volume(key, shape, *, spacing):
     return 300.0 * smooth_noise(key, shape, {"volume": (5.0, 1)})["volume"]
 
 
-def _noise_windows(key, family, config, scans=None) -> Pairs:
+def noise_windows(key, family, config, scans=None) -> Pairs:
     """Stands for artificial pairs where only their number and shape matter."""
     dimensions = len(config.shape)
     shape = (config.windows, *(config.window,) * dimensions, 3)
@@ -89,7 +93,7 @@ def tiny_pairs(monkeypatch) -> ExperimentConfig:
 def tiny(tiny_pairs, monkeypatch) -> ExperimentConfig:
     """The config of ``Tiny``, on noise, which compiles fastest."""
     for module in (generator, heldout):
-        monkeypatch.setattr(module, "draw_windows", _noise_windows)
+        monkeypatch.setattr(module, "draw_windows", noise_windows)
     return tiny_pairs
 
 

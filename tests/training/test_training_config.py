@@ -7,8 +7,8 @@ import pytest
 
 from experiments.configs import load, names
 from regnet_jax.errors import InputError
+from regnet_jax.training.checks import check
 from regnet_jax.training.config import (
-    check,
     from_json,
     in_the_plane,
     override,
@@ -72,6 +72,8 @@ def test_other_text_is_refused(text, said):
         ("data.families=low,high", "data.families", ("low", "high")),
         ("data.spacing=2", "data.spacing", 2.0),
         ("data.window=61", "data.window", 61),
+        ("skip_unreadable=true", "skip_unreadable", True),
+        ("balance=1,2.5", "balance", (1.0, 2.5)),
     ],
 )
 def test_override_takes_the_type_of_the_key(tiny, assignment, path, want):
@@ -110,6 +112,7 @@ def test_later_overrides_win(tiny):
         ("steps=1.5", "steps=1.5: .*int"),
         ("steps=many", "steps=many: .*int"),
         ("learning_rate=fast", "learning_rate=fast: .*float"),
+        ("skip_unreadable=1", "skip_unreadable=1: '1' is neither true nor false"),
         ("learning_rate=nan", "learning_rate=nan: not a number"),
         ("data.shape=48,x", "data.shape=48,x: .*int"),
         ("=3", "no key ''"),
@@ -138,6 +141,7 @@ def test_configs_of_before_mean_what_they_meant(tiny):
         (),
         ("data.scales=1,2,4", "clip=1", "data.sponge=0.5", "data.unseen=0"),
         ("data.real=0.5", "scans=list.txt"),
+        ("average=0.99", "balance=1,3", "precision=bfloat16", "parts=2", "dispatch=9"),
         ("data.sponge=1", "data.unseen=1", "scans=list.txt"),
     ],
 )
@@ -158,6 +162,15 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
         ("huber_delta=0", "a positive"),
         ("clip=-1", "zero or a positive"),
         ("clip=inf", "zero or a positive"),
+        ("average=1", "an average below 1"),
+        ("average=-1", "zero or a positive"),
+        ("balance=3,1", "increasing edges"),
+        ("precision=float16", "give float32 or bfloat16"),
+        ("parts=3", "a divisor of the 8 windows"),
+        ("dispatch=0", "a positive"),
+        ("rotate_every=0", "a positive"),
+        ("resident=-1", "zero or a positive"),
+        ("bending=-0.1", "zero or a positive"),
         ("data.scales=0", "positive factors"),
         ("data.scales=1.0,-2.0", "positive factors"),
         ("data.scales=inf", "positive factors"),

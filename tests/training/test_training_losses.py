@@ -1,12 +1,21 @@
 """Losses against optax and numbers worked out by hand."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from regnet_jax.training.losses import endpoint_error, huber
+from regnet_jax.training.losses import (
+    Loss,
+    balance,
+    bending,
+    endpoint_error,
+    folding,
+    huber,
+)
 
 
 @pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
@@ -47,3 +56,67 @@ def test_endpoint_error_has_a_gradient_at_zero():
     field = jnp.array([[0.0, 0.0], [3.0, 4.0]])
     gradient = jax.grad(lambda u: jnp.sum(endpoint_error(u, jnp.zeros((2, 2)))))(field)
     np.testing.assert_allclose(gradient, [[0.0, 0.0], [0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (6, 8, 5)])
+def test_bending_of_a_parabola(shape):
+    """Constant second derivatives, on any lattice; an affine field has none."""
+    d = len(shape)
+    rng = np.random.default_rng(1)
+    curvature = rng.normal(size=(d, d, d))
+    curvature += curvature.swapaxes(1, 2)
+    affine = rng.normal(size=(d, d))
+    for spacing in (1.0, 2.0):
+        x = spacing * np.moveaxis(np.indices(shape), 0, -1)
+        field = 0.5 * np.einsum("kij,...i,...j->...k", curvature, x, x) + x @ affine
+        energy = bending(jnp.asarray(field, jnp.float32), spacing=spacing)
+        assert energy.shape == (*shape, 1)
+        np.testing.assert_allclose(energy, (curvature**2).sum(), rtol=1e-3)
+    flat = bending(jnp.asarray(x @ affine, jnp.float32), spacing=spacing)
+    np.testing.assert_allclose(flat, 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_folding_is_paid_for_where_the_map_shrinks(d):
+    """``x -> s x`` has the determinant ``s**d``."""
+    x = np.moveaxis(np.indices((5, 6, 7)[:d]), 0, -1).astype(np.float32)
+    for scale in (1.0, 0.9, 0.5, -0.5):
+        got = folding(jnp.asarray(2.0 * (scale - 1.0) * x), spacing=2.0)
+        want = max(0.2 - scale**d, 0.0) ** 2
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_classes_of_displacement_count_alike():
+    rng = np.random.default_rng(2)
+    u = rng.normal(scale=2.0, size=(8, 9, 2)).astype(np.float32)
+    weight = rng.uniform(size=(8, 9, 1)).astype(np.float32)
+    weight[:3] = 0.0
+    edges = (1.0, 2.5, 100.0)
+    got = np.asarray(balance(jnp.asarray(weight), jnp.asarray(u), edges=edges))
+    length = np.linalg.norm(u, axis=-1, keepdims=True)
+    ends = [0.0, 1.0, 2.5, 100.0]
+    sums = [
+        got[(a <= length) & (length < b)].sum() for a, b in itertools.pairwise(ends)
+    ]
+    np.testing.assert_allclose(sums, weight.sum() / 3, rtol=1e-4)
+    assert (got[:3] == 0).all()
+    # Within a class, weights keep their proportion.
+    first = (length < 1.0) & (weight > 0)
+    np.testing.assert_allclose(np.ptp(got[first] / weight[first]), 0.0, atol=1e-4)
+    assert not np.asarray(balance(jnp.zeros((3, 3, 1)), u[:3, :3], edges=(1.0,))).any()
+
+
+def test_a_loss_is_the_sum_of_its_parts():
+    rng = np.random.default_rng(3)
+    prediction, target = jnp.asarray(rng.normal(size=(2, 2, 6, 5, 2)), jnp.float32)
+    weight = jnp.asarray(rng.uniform(size=(2, 6, 5, 1)), jnp.float32)
+    loss = Loss(0.5, endpoint=0.3, bending=0.2, folding=0.7, stride=2)
+    got, count = loss(prediction, [0.5 * prediction], target, weight)
+    want = huber(prediction, target, weight, delta=0.5)[0]
+    want += 0.3 * huber(0.5 * prediction, target, weight, delta=0.5)[0]
+    want += 0.3 * jnp.sum(weight * endpoint_error(prediction, target))
+    for one, w in zip(prediction, weight, strict=True):
+        want += 0.2 * jnp.sum(w * bending(one, spacing=2))
+        want += 0.7 * jnp.sum(w * folding(one, spacing=2))
+    assert float(got) == pytest.approx(float(want), rel=1e-5)
+    assert float(count) == pytest.approx(float(weight.sum()))

@@ -11,7 +11,14 @@ from regnet_jax.io import Frame, Image, to_sitk, to_world
 from regnet_jax.synthesis import generator
 from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training.loop import train
-from regnet_jax.training.scans import load_scans
+from regnet_jax.training.volumes import Volumes
+
+
+def load_scans(config):
+    """All scans of an experiment at once."""
+    with Volumes(config) as volumes:
+        return volumes.at(0)
+
 
 SLOPE = np.array([3.0, -2.0, 5.0])  # HU a mm, along x, y and z
 

@@ -1,0 +1,89 @@
+"""What the training loop costs beside its step: logs, checkpoints, reading of scans."""
+
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import configs
+from experiments.benchmarks.timing import peak_gib
+from regnet_jax.models.registry import MODELS
+from regnet_jax.training import parallel
+from regnet_jax.training.journal import METRICS
+from regnet_jax.training.loop import prepare, train
+from regnet_jax.training.state import init_state, make_optimizer
+from regnet_jax.training.volumes import Volumes
+
+# Steps before the clock starts, and steps that are timed.
+_FIRST, _TIMED = 4, 16
+
+
+def run(scans: str | None) -> list[dict]:
+    """Times steps at 64^3 alone and in the whole loop.
+
+    Args:
+        scans: file that lists CTs, or None for procedural volumes alone.
+
+    Returns:
+        A row for each kind of volumes: seconds of a step alone and in the loop, and
+        the rate of the loop as a part of the rate of the step.
+    """
+    cases = {"procedural": {}}
+    if scans:
+        cases["scans"] = {"scans": scans, "resident": 2, "rotate_every": 5}
+    rows = []
+    for name, changes in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(_case(name, _config(changes), Path(folder)))
+    return rows
+
+
+def _config(changes: dict):
+    base = configs.load("lung3d")
+    fields = {"families": ("multiscale",), "weights": ()}
+    data = dataclasses.replace(base.data, real=0.6 if changes else 0.0, **fields)
+    return dataclasses.replace(
+        base,
+        model="unet" if "unet" in MODELS else base.model,
+        data=data,
+        pairs=jax.device_count(),
+        steps=_FIRST + _TIMED,
+        save_every=8,
+        evaluate_every=_FIRST + _TIMED,
+        evaluation_pairs=1,
+        dispatch=4,
+        **changes,
+    )
+
+
+def _case(name: str, config, folder: Path) -> dict:
+    cache = folder / "volumes"
+    step = _bare(config, cache)
+    train(config, folder / "run", cache=cache)
+    lines = map(json.loads, (folder / "run" / METRICS).read_text().splitlines())
+    elapsed = {r["step"]: r["elapsed"] for r in lines if "elapsed" in r}
+    loop = (elapsed[_FIRST + _TIMED] - elapsed[_FIRST]) / _TIMED
+    row = {"case": f"{config.model}, {name}", "step_seconds": step}
+    return row | {"loop_seconds": loop, "rate": step / loop, "peak_gib": peak_gib()}
+
+
+def _bare(config, cache: Path) -> float:
+    """Seconds of a step when nothing else is done, with scans that stay."""
+    key, stream = jax.random.split(jax.random.key(config.seed))
+    run = prepare(config)
+    state = init_state(key, run.model, make_optimizer(config), config)
+    state, scans = parallel.replicate(state), ()
+    if config.data.real:
+        with Volumes(config, parallel.replicate, cache=cache) as volumes:
+            scans = volumes.at(0)
+    state, _ = run.steps(state, stream, scans, np.int32(_FIRST))
+    jax.block_until_ready(state)
+    began = time.perf_counter()
+    for end in range(_FIRST, _FIRST + _TIMED, config.dispatch):
+        state, _ = run.steps(state, stream, scans, np.int32(end + config.dispatch))
+    jax.block_until_ready(state)
+    return (time.perf_counter() - began) / _TIMED

@@ -1,0 +1,172 @@
+"""What a run writes down: JSON lines, TensorBoard, and a bar for people."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+METRICS = "metrics.jsonl"
+_BOARD = "tensorboard"
+
+
+def trim(path: Path, step: int) -> None:
+    """Takes out of a log what an interrupted run wrote after its last checkpoint.
+
+    Args:
+        path: of the JSON lines; may be missing.
+        step: of the checkpoint.
+    """
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        with contextlib.suppress(json.JSONDecodeError):
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), "utf-8")
+    os.replace(temporary, path)
+
+
+def describe(result: Mapping) -> str:
+    """One line of an evaluation for people.
+
+    Args:
+        result: statistics of a family, from ``heldout.make_evaluation``.
+
+    Returns:
+        Endpoint error and zero field's, mean and standard deviation.
+    """
+    return (
+        f"endpoint error {result['error_mm']:.2f} ± {result['error_sd_mm']:.2f} mm, "
+        f"zero field {result['zero_mm']:.2f} ± {result['zero_sd_mm']:.2f} mm, "
+        f"ratio {result['ratio']:.2f} (n = {result['n']})"
+    )
+
+
+class Journal:
+    """The log of a run from one step to another; a context to be left after use.
+
+    Several processes have one journal, that of the first of them.
+    """
+
+    def __init__(self, folder: Path, name: str, first: int, end: int, *, pairs: int):
+        """Opens the files, cut back to the step that the run goes on from.
+
+        Args:
+            folder: of the run.
+            name: of the experiment.
+            first: steps that are finished.
+            end: step to be reached.
+            pairs: in a step.
+        """
+        self._pairs, self._drawing = pairs, []
+        self._began = time.perf_counter()
+        self._files = contextlib.ExitStack()
+        trim(folder / METRICS, first)
+        self._log = self._files.enter_context((folder / METRICS).open("a", buffering=1))
+        self._board = self._files.enter_context(
+            contextlib.closing(
+                SummaryWriter(str(folder / _BOARD), purge_step=first + 1, flush_secs=20)
+            )
+        )
+        terminal = self._files.enter_context(_terminal())
+        bar = tqdm(total=end, initial=first, unit="step", desc=name, file=terminal)
+        self._bar = self._files.enter_context(bar)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._files.close()
+
+    def drawing(self, seconds: float) -> None:
+        """Notes what drawing the pairs of a step took."""
+        self._drawing.append(seconds)
+
+    def step(self, number: int, record: Mapping, seconds: float) -> None:
+        """Writes the numbers of a step.
+
+        Args:
+            number: of the step, from 1.
+            record: ``loss``, ``error_mm``, ``zero_mm`` and ``ratio``.
+            seconds: it took.
+        """
+        speed = {"seconds": seconds, "pairs_per_second": self._pairs / seconds}
+        elapsed = {"elapsed": time.perf_counter() - self._began}
+        if self._drawing:
+            share = float(np.mean(self._drawing)) / seconds
+            speed["generating"] = min(share, 1.0)
+        self._write({"step": number, **record, **speed, **elapsed})
+        for key, value in {**record, **speed}.items():
+            self._board.add_scalar(f"training/{key}", value, number)
+        texts = {
+            "loss": f"{record['loss']:.3f}",
+            "error": f"{record['ratio']:.2f} of zero's",
+            "pairs/s": f"{speed['pairs_per_second']:.3g}",
+        }
+        if self._drawing:
+            texts["generating"] = f"{100 * speed['generating']:.0f}%"
+        self._bar.set_postfix(texts, refresh=False)
+        self._bar.update()
+
+    def evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
+        """Writes an evaluation on held-out pairs.
+
+        Args:
+            number: of the step.
+            results: statistics by family.
+            panels: pictures ``[height, width, 3]`` uint8 by family.
+        """
+        self._write({"step": number, "evaluation": results})
+        for family, result in results.items():
+            self._bar.write(f"step {number}  {family:12s} {describe(result)}")
+            for key in ("error_mm", "zero_mm", "ratio"):
+                self._board.add_scalar(f"{key}/{family}", result[key], number)
+        for family, picture in panels.items():
+            self._board.add_image(f"pairs/{family}", picture, number, dataformats="HWC")
+        self._board.flush()
+
+    def real_pairs(self, number: int, results: Mapping) -> None:
+        """Writes an evaluation on real pairs: numbers by pair and measure."""
+        self._write({"step": number, "real_pairs": results})
+        for pair, measures in results.items():
+            line = ", ".join(f"{key} {value:.3g}" for key, value in measures.items())
+            self._bar.write(f"step {number}  {pair:12s} {line}")
+            for key, value in measures.items():
+                self._board.add_scalar(f"real_{key}/{pair}", value, number)
+
+    def _write(self, record: dict) -> None:
+        self._log.write(json.dumps(record) + "\n")
+
+
+@contextlib.contextmanager
+def _terminal():
+    """Standard error, also while a reader keeps what ITK prints there from it."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):
+        yield sys.stderr
+        return
+    with os.fdopen(copy, "w", encoding="utf-8") as file:
+        yield file
+
+
+class NoJournal:
+    """Stands for the journal in the other ones of several processes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *_: None
