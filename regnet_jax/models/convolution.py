@@ -18,7 +18,8 @@ from regnet_jax.models.lowerings import convolve_by_xla, convolve_on_cpu
 def convolve(x, kernel, *, stride: int = 1, dilation: int = 1, padding: str = "VALID"):
     """Convolves in 2D or 3D, as networks do: the kernel is not flipped.
 
-    Reverse-mode differentiable any number of times, by both arguments.
+    Reverse-mode differentiable any number of times, by both arguments. Of bfloat16
+    arguments, the sums over taps and channels are float32, and are rounded at the end.
 
     Args:
         x: ``[batch, *spatial, c_in]``, two or three spatial axes.

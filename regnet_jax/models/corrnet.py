@@ -24,6 +24,7 @@ from regnet_jax.models.correlation import (
 )
 from regnet_jax.models.layers import check_dimensions, pad_to_multiple, resize
 from regnet_jax.models.phases import space_to_channel
+from regnet_jax.models.support import Support, between_centres, blocks, reach, taps
 
 # From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale
 # alone, lung would be nearly black.
@@ -33,6 +34,15 @@ _MULTIPLE = 8
 # Displacements that are compared: 8 voxels around at a quarter of the resolution, and
 # 2 around what was found there at half of it.
 _WIDE, _NARROW = 2, 1
+# The way that looks furthest: through the coarsest features, and through a coarse
+# displacement and what it warps to the finest. How far a match is away adds nothing, as
+# long as it is nearer than what that way sees.
+_PATH = (
+    *(blocks(2), taps(1), taps(1), blocks(2), taps(1), taps(1)),
+    *(taps(_WIDE), taps(1), taps(1), blocks(2), taps(1), taps(1), between_centres(2)),
+    *(taps(1), taps(1), between_centres(2), taps(_NARROW), taps(1), taps(1), taps(1)),
+    between_centres(2),
+)
 
 
 class CorrNet(nn.Module):
@@ -45,6 +55,8 @@ class CorrNet(nn.Module):
         decoder: channels of the decoder at a half, a quarter and an eighth.
         dtype: of the layers; matches and displacements are computed in float32.
     """
+
+    support = Support(reach=reach(_PATH, _MULTIPLE), period=_MULTIPLE)
 
     dimensions: int = 3
     axis_name: str | None = None
@@ -123,7 +135,8 @@ class CorrNet(nn.Module):
         """Likeness of features around each voxel, sharpened as training finds best."""
         # Without an activation, that two features may be opposite.
         project = Conv(fixed.shape[-1], (1,) * self.dimensions)
-        fixed, moving = (normalise(project(x)) for x in (fixed, moving))
+        images = (x.astype(jnp.float32) for x in (fixed, moving))
+        fixed, moving = (normalise(project(x)) for x in images)
         likeness = local_correlation(fixed, moving, radius)
         sharpness = self.param(f"sharpness_{radius}", nn.initializers.constant(2.0), ())
         return jnp.exp(sharpness) * likeness
@@ -132,7 +145,8 @@ class CorrNet(nn.Module):
         """A displacement that is zero before training."""
         kernel = (3,) * self.dimensions
         zeros = nn.initializers.zeros
-        return Conv(self.dimensions, kernel, padding="SAME", kernel_init=zeros)(x)
+        last = Conv(self.dimensions, kernel, padding="SAME", kernel_init=zeros)
+        return last(x.astype(jnp.float32))
 
     def _layers(self, x, features, taps=3, stride=1):
         """Convolution and leaky ReLU, several times."""

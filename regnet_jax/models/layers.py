@@ -69,6 +69,26 @@ class LayeredNet(nn.Module):
         )(x)
         return activation(x)
 
+    def answers(self, image) -> list[int]:
+        """How many displacements a window has room for, on each axis.
+
+        Args:
+            image: ``[batch, *window, c]``.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            ValueError: if there is none, or if the window is of another dimension
+                than the network.
+        """
+        window, support = image.shape[1:-1], self.support
+        check_dimensions(window, self.dimensions)
+        needed = 2 * support.margin + 1
+        if min(window) < needed:
+            raise ValueError(f"a window of {window} has no room for {needed}")
+        return [(n - needed) // support.stride + 1 for n in window]
+
     def displacement(self, x):
         """The last layer, linear, with one tap.
 
@@ -148,6 +168,56 @@ def resize(x, factor: int):
     """
     sizes = [factor * n for n in x.shape[1:-1]]
     return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
+
+
+def refine_nodes(x):
+    """Linear interpolation halfway between voxels, which stay as they are.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+
+    Returns:
+        ``[batch, *(2 * spatial - 1), c]``.
+    """
+    for axis in range(1, x.ndim - 1):
+        x = jnp.moveaxis(x, axis, 0)
+        between = jnp.stack([x[:-1], (x[:-1] + x[1:]) / 2], axis=1)
+        x = jnp.concatenate([between.reshape(-1, *x.shape[1:]), x[-1:]])
+        x = jnp.moveaxis(x, 0, axis)
+    return x
+
+
+def refine_centres(x):
+    """Linear interpolation by ``resize`` to twice the sizes, without the outermost
+    voxels, which would continue the edge.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+
+    Returns:
+        ``[batch, *(2 * spatial - 2), c]``.
+    """
+    sizes = [2 * n - 2 for n in x.shape[1:-1]]
+    return central(resize(x, 2), sizes)
+
+
+def central(x, sizes):
+    """The middle of a map.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+        sizes: smaller than those of ``x`` by even numbers.
+
+    Returns:
+        ``[batch, *sizes, c]``.
+
+    Raises:
+        ValueError: if there is no middle of that size.
+    """
+    rests = [n - size for n, size in zip(x.shape[1:-1], sizes, strict=True)]
+    if any(rest < 0 or rest % 2 for rest in rests):
+        raise ValueError(f"{x.shape[1:-1]} voxels have no middle of {sizes}")
+    return x[inside([rest // 2 for rest in rests], sizes)]
 
 
 def pad_to_multiple(image, multiple: int):

@@ -25,24 +25,39 @@ _BLOCK = 4096
 
 
 def convolve_by_xla(x, kernel, *, stride=1, dilation=1):
-    """What XLA offers; arguments as in ``convolution.convolve``, without padding."""
+    """What XLA offers; arguments as in ``convolution.convolve``, without padding.
+
+    Sums of numbers of half the precision are kept in float32, and rounded once.
+    """
     rank = x.ndim - 2
     spatial = "DHW"[-rank:]
-    return lax.conv_general_dilated(
+    y = lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(stride,) * rank,
         padding="VALID",
         rhs_dilation=(dilation,) * rank,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        preferred_element_type=_exact(x),
     )
+    return y.astype(x.dtype)
+
+
+def _exact(x):
+    """The type in which to add: CPUs and tensor cores have none below float32."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def convolve_on_cpu(x, kernel, *, stride, dilation):
     """Rearranges every case into one without steps, which costs little.
 
-    Arguments as in ``convolution.convolve``, without padding.
+    Arguments as in ``convolution.convolve``, without padding. Numbers of half the
+    precision are computed with in float32, for which CPUs are made.
     """
+    if x.dtype != _exact(x):
+        exact = (a.astype(_exact(x)) for a in (x, kernel))
+        y = convolve_on_cpu(*exact, stride=stride, dilation=dilation)
+        return y.astype(x.dtype)
     taps = kernel.shape[:-2]
     every = (slice(None), *(slice(None, None, stride) for _ in taps))
     if math.prod(taps) == 1:

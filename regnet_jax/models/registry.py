@@ -4,10 +4,19 @@ import dataclasses
 
 from regnet_jax.errors import InputError
 from regnet_jax.models.corrnet import CorrNet
-from regnet_jax.models.regnet import RegNet
+from regnet_jax.models.cropped_unet import CroppedUNet
+from regnet_jax.models.multiview import MultiView
+from regnet_jax.models.regnet import RegNet, SingleScaleRegNet
 from regnet_jax.models.unet import UNet
 
-MODELS = {"regnet": RegNet, "unet": UNet, "corrnet": CorrNet}
+MODELS = {
+    "regnet": RegNet,
+    "regnet_single": SingleScaleRegNet,
+    "unet": UNet,
+    "multiview": MultiView,
+    "cropped_unet": CroppedUNet,
+    "corrnet": CorrNet,
+}
 
 
 def make_model(name: str, *, dimensions: int, **options):

@@ -6,10 +6,12 @@ patch and gives the displacement of its centre; here it is fully convolutional, 
 window gives the displacements of all centres it has room for.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.layers import LayeredNet, check_dimensions, inside, max_pool
+from regnet_jax.models.layers import LayeredNet, inside, max_pool
 from regnet_jax.models.phases import batch_to_space, space_to_batch
 from regnet_jax.models.support import Support
 
@@ -39,6 +41,8 @@ class RegNet(LayeredNet):
     """
 
     support = Support(reach=CENTRE, period=STRIDE, margin=CENTRE, stride=STRIDE)
+    # Whether every second voxel of a wider window is seen too; not an attribute.
+    multiscale: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool, dense: bool = False):
@@ -60,26 +64,23 @@ class RegNet(LayeredNet):
             ValueError: if the window is smaller than the receptive field, or of
                 another dimension than the network, or if both train and dense.
         """
-        window = fixed.shape[1:-1]
-        check_dimensions(window, self.dimensions)
         if train and dense:
             raise ValueError("train without dense: padding would enter the statistics")
-        if min(window) < RECEPTIVE_FIELD:
-            raise ValueError(f"a window of {window} has no room for {RECEPTIVE_FIELD}")
-        step = 1 if dense else STRIDE
-        points = [(n - RECEPTIVE_FIELD) // step + 1 for n in window]
-        full = self._full(fixed, moving, points, step, train)
-        low = self._low(fixed, moving, points, dense, train)
+        points = self.answers(fixed)
         if dense:
-            full = space_to_batch(full, STRIDE)
-        merged = self._layers(jnp.concatenate([full, low], -1), _MERGED, train)
+            points = [n - 2 * self.support.margin for n in fixed.shape[1:-1]]
+        full = self._full(fixed, moving, points, 1 if dense else STRIDE, train)
+        views = [space_to_batch(full, STRIDE) if dense else full]
+        if self.multiscale:
+            views.append(self._low(fixed, moving, points, dense, train))
+        merged = self._layers(jnp.concatenate(views, -1), _MERGED, train)
         merged = self._layers(merged, (_LAST,), train, taps=1)
         field = self.displacement(merged)
         return batch_to_space(field, STRIDE, points) if dense else field
 
     def _full(self, fixed, moving, points, step, train):
         """Full resolution: the middle of the window, pooled."""
-        start = (RECEPTIVE_FIELD - _FULL_SUPPORT) // 2
+        start = self.support.margin - _FULL_SUPPORT // 2
         sizes = [_FULL_SUPPORT + step * (n - 1) for n in points]
         middle = inside([start] * len(sizes), sizes)
         both = self._both(fixed[middle], moving[middle], train)
@@ -108,3 +109,15 @@ class RegNet(LayeredNet):
         for count in features:
             x = self.layer(x, count, train=train, taps=taps)
         return x
+
+
+class SingleScaleRegNet(RegNet):
+    """The network of 2017 without its low resolution: what the paper compares with."""
+
+    support = Support(
+        reach=_FULL_SUPPORT // 2,
+        period=STRIDE,
+        margin=_FULL_SUPPORT // 2,
+        stride=STRIDE,
+    )
+    multiscale: ClassVar[bool] = False

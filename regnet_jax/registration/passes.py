@@ -51,6 +51,12 @@ def _predict(variables, fixed, moving, *, model, factors):
     return passes(step, fixed, moving, factors)
 
 
+def pass_factors(network: Network) -> tuple[int, ...]:
+    """The voxel sizes of the passes of a network, in its finest, coarse to fine."""
+    scales = sorted(network.config.data.scales, reverse=True)
+    return tuple(round(scale / scales[-1]) for scale in scales)
+
+
 def predict_in_passes(network: Network, fixed, moving):
     """Predicts the displacement field with a network that answers at every voxel.
 
@@ -62,8 +68,7 @@ def predict_in_passes(network: Network, fixed, moving):
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
-    scales = sorted(network.config.data.scales, reverse=True)
-    factors = tuple(round(scale / scales[-1]) for scale in scales)
+    factors = pass_factors(network)
     region = body_region(fixed)
     images = (region.cut(image, AIR) for image in (fixed, moving))
     field = _predict(network.variables, *images, model=network.model, factors=factors)

@@ -1,6 +1,6 @@
 """The displacement field of two images of any size, by any network."""
 
-import itertools
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,73 +9,142 @@ from tqdm import tqdm
 from regnet_jax.geometry import upsample
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.passes import predict_in_passes
+from regnet_jax.registration.passes import pass_factors, predict_in_passes
+from regnet_jax.registration.planning import plan_equal, plan_tiles
+from regnet_jax.registration.region import body_region
+from regnet_jax.registration.tiling import (
+    bytes_per_voxel,
+    memory_of_a_tile,
+    tiled_passes,
+)
+from regnet_jax.synthesis.chest import AIR
 
-# Lattice points of a tile on each axis, for 2D and 3D: one compiled program then
-# serves every image, the halo costs little, and a tile fits in 2 GiB.
-_TILE = {2: 129, 3: 33}
+# Without a cap, answers of a tile on each axis, for 2D and 3D: one compiled program
+# then serves every image, the halo costs little, and a tile fits in 2 GiB.
+_TILE = {2: 128, 3: 32}
 
 
-def _tiles(points: int, tile: int) -> range:
-    """Starts of tiles that cover a number of lattice points."""
-    return range(0, points, tile)
-
-
-def predict(network: Network, fixed, moving, *, progress: bool = False):
+def predict(
+    network: Network,
+    fixed,
+    moving,
+    *,
+    memory: float | None = None,
+    progress: bool = False,
+):
     """Predicts the displacement field of two images.
 
     Args:
         network: from ``load_network``.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
+        memory: the most that the process should hold, GiB, images and interpreter
+            included; what does not fit at once is computed tile by tile, with the
+            same result. None takes what it takes.
         progress: show a bar where there is something to wait for.
 
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
+
+    Raises:
+        InputError: if not even the smallest tiles fit.
     """
-    if network.dense:
+    if not network.dense:
+        return predict_displacement(
+            network, fixed, moving, memory=memory, progress=progress
+        )
+    if memory is None:
         return predict_in_passes(network, fixed, moving)
-    return predict_displacement(network, fixed, moving, progress=progress)
+    return predict_by_tiles(network, fixed, moving, memory=memory, progress=progress)
 
 
-def predict_displacement(network: Network, fixed, moving, *, progress: bool = False):
-    """Predicts the field in one shot, tile by tile.
-
-    The network gives a vector at every second voxel, which is interpolated
-    linearly. Tiles overlap by the whole receptive field, so there are no seams.
+def predict_by_tiles(network: Network, fixed, moving, *, memory: float, progress: bool):
+    """Predicts with a network that answers at every voxel, coarse to fine, by tiles.
 
     Args:
         network: from ``load_network``.
-        fixed: ``[*spatial]``, HU, at the voxel size of the network.
+        fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
+        memory: cap for the process, GiB.
         progress: show a bar.
 
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
-    data, shape = network.config.data, fixed.shape
-    tile = _TILE[len(shape)]
-    window = 2 * data.margin + data.stride * (tile - 1) + 1
-    # One point beyond the last voxel, so that none is extrapolated.
-    points = [n // data.stride + 1 for n in shape]
+    region = body_region(fixed)
+    images = [_scaled(region.cut(image, AIR)) for image in (fixed, moving)]
+    # Two images as given, two as seen, and the fields of two passes.
+    fields = fixed.ndim * (1 + 2.0**-fixed.ndim)
+    held = 4 * (2 * fixed.size + (2 + fields) * images[0].size)
+    field = tiled_passes(
+        network,
+        *images,
+        pass_factors(network),
+        memory=memory_of_a_tile(memory, held=held),
+        progress=progress,
+    )
+    return region.restore(field)
+
+
+def predict_displacement(
+    network: Network,
+    fixed,
+    moving,
+    *,
+    memory: float | None = None,
+    progress: bool = False,
+):
+    """Predicts the field in one shot, tile by tile, by a network without padding.
+
+    The network gives a vector at every voxel, or at every second one, between which
+    it is interpolated linearly. Tiles overlap by the whole receptive field and start
+    at whole periods of the network, so there are no seams.
+
+    Args:
+        network: from ``load_network``.
+        fixed: ``[*spatial]``, HU, at the voxel size of the network.
+        moving: ``[*spatial]``, on the same grid.
+        memory: cap for the process, GiB; None for tiles of a common size.
+        progress: show a bar.
+
+    Returns:
+        ``[*spatial, d]`` float32, voxels, fixed to moving.
+    """
+    support, shape = network.model.support, fixed.shape
+    # One point beyond the last voxel where none lies on it: nothing is extrapolated.
+    points = [-(-(n - 1) // support.stride) + 1 for n in shape]
+    plan = _plan(network.model, shape, points, memory)
     pads = [
-        (data.margin, data.stride * _tiles(n, tile)[-1] + window - size - data.margin)
-        for n, size in zip(points, shape, strict=True)
+        (support.margin, max(end - n - support.margin, 0))
+        for n, end in zip(shape, plan.extent, strict=True)
     ]
     images = [_padded(image, pads) for image in (fixed, moving)]
-    lattice = np.zeros((*points, len(shape)), np.float32)
-    starts = list(itertools.product(*(_tiles(n, tile) for n in points)))
-    for start in tqdm(starts, "predicting", unit="tile", disable=not progress):
-        cut = tuple(slice(data.stride * s, data.stride * s + window) for s in start)
-        field = network.apply(
-            network.variables, *(image[cut][None, ..., None] for image in images)
-        )
-        target = lattice[tuple(slice(s, s + tile) for s in start)]
-        target[...] = np.asarray(field)[0][tuple(slice(n) for n in target.shape[:-1])]
-    return np.asarray(upsample(jnp.asarray(lattice), data.stride, shape))
+    lattice = np.empty((*points, len(shape)), np.float32)
+    for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
+        starts = zip(tile, plan.window, strict=True)
+        cut = tuple(slice(axis.start, axis.start + size) for axis, size in starts)
+        windows = (image[cut][None, ..., None] for image in images)
+        field = np.asarray(network.apply(network.variables, *windows))[0]
+        taken = tuple(slice(t.skip, t.skip + t.count) for t in tile)
+        lattice[tuple(slice(t.first, t.first + t.count) for t in tile)] = field[taken]
+    return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape))
+
+
+def _plan(model, shape, points, memory):
+    if memory is None:
+        return plan_equal(model.support, points, _TILE[len(shape)])
+    # Two images as given, two as seen, and the answers twice.
+    held = 4 * (4 * math.prod(shape) + 2 * len(shape) * math.prod(points))
+    room = memory_of_a_tile(memory, held=held)
+    size = bytes_per_voxel(model)
+    return plan_tiles(model.support, points, bytes_per_voxel=size, memory=room)
+
+
+def _scaled(image):
+    """Intensities as the networks take them, on the host."""
+    return np.asarray(scale_hounsfield(np.asarray(image, np.float32)))
 
 
 def _padded(image, pads):
     """Scaled intensities, continued by the edge to whole tiles."""
-    image = np.asarray(scale_hounsfield(np.asarray(image, np.float32)))
-    return np.pad(image, pads, mode="edge")
+    return np.pad(_scaled(image), pads, mode="edge")

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from regnet_jax.models import regnet
+from regnet_jax.models.layers import max_pool
 from regnet_jax.models.regnet import CENTRE, RECEPTIVE_FIELD, RegNet
 
 # Odd and even, none equal, as small as tells the phases apart.
@@ -230,7 +231,7 @@ def test_max_pool_is_that_of_flax(step):
     def squares(pool):
         return jax.value_and_grad(lambda x: jnp.sum(pool(x) ** 2))(x)
 
-    ours = squares(lambda x: regnet._max_pool(x, step))
+    ours = squares(lambda x: max_pool(x, step))
     theirs = squares(lambda x: nn.max_pool(x, (2, 2, 2), (step,) * 3))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), ours, theirs)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from networks import config, smooth_image
 
+from regnet_jax.models.regnet import RegNet
 from regnet_jax.registration import Network, predict_displacement, prediction
 
 MARGIN, STRIDE = 26, 2
@@ -11,7 +12,7 @@ MARGIN, STRIDE = 26, 2
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(prediction, "_TILE", {2: 5, 3: 3})
+    monkeypatch.setattr(prediction, "_TILE", {2: 6, 3: 4})
 
 
 def reader(d):
@@ -25,7 +26,7 @@ def reader(d):
         values = [fixed[cut]] * (d - 1) + [moving[cut]]
         return np.concatenate(values, axis=-1)
 
-    return Network(config(d, 1.0), None, apply, {})
+    return Network(config(d, 1.0), RegNet(d), apply, {})
 
 
 def ramp(shape, slope):
@@ -54,7 +55,7 @@ def test_each_vector_lies_at_its_voxel(small_tiles, shape):
 def test_tiles_agree_with_the_network_seen_whole(small_tiles, network2d, shape):
     images = [smooth_image(shape, seed) for seed in (0, 1)]
     field = predict_displacement(network2d, *images)
-    points = [n // STRIDE + 1 for n in shape]
+    points = [-(-(n - 1) // STRIDE) + 1 for n in shape]
     # One window for all shapes, so that it is compiled once.
     window = 2 * MARGIN + 1 + STRIDE * 21
     pads = [(MARGIN, window - MARGIN - n) for n in shape]

@@ -1,0 +1,143 @@
+"""Coarse-to-fine prediction tile by tile, of what does not fit in memory at once."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.geometry.multiscale import coarsen, refine_field
+from regnet_jax.models.arithmetic import cost, window_of
+from regnet_jax.registration.network import Network
+from regnet_jax.registration.planning import Plan, plan_tiles
+
+# What a voxel of a window takes beside the network: points, the warped image, fields.
+_AROUND = 100.0
+# Compilers do not free as early as the count has it, and fast convolutions copy.
+_LOOSE = 1.6
+# GiB that the process has before it does anything.
+_RUNTIME = 0.7
+_GIB = 2**30
+
+
+def bytes_per_voxel(model) -> float:
+    """What a voxel of a window takes while a network looks at it.
+
+    Args:
+        model: a network of ``models.registry``.
+
+    Returns:
+        Bytes, counted on a window of a common size.
+    """
+    size = window_of(model.support, 48 // model.support.stride)
+    window = (size,) * model.dimensions
+    return _LOOSE * cost(model, window).live / size**model.dimensions + _AROUND
+
+
+def memory_of_a_tile(memory: float, *, held: float) -> float:
+    """What a cap leaves to a tile.
+
+    Args:
+        memory: cap for the process, GiB.
+        held: bytes of the images and fields that are held all the time.
+
+    Returns:
+        GiB, less than zero if those alone take more.
+    """
+    return memory - _RUNTIME - held / _GIB
+
+
+def tiled_passes(
+    network: Network,
+    fixed,
+    moving,
+    factors: Sequence[int],
+    *,
+    memory: float,
+    progress: bool = False,
+) -> np.ndarray:
+    """Does what ``passes.passes`` does, a tile at a time.
+
+    A tile sees all that its answers depend on, and is warped by the whole field of
+    the pass before. So the fields are the same.
+
+    Args:
+        network: that answers at every voxel.
+        fixed: ``[*spatial]``, scaled as in training.
+        moving: ``[*spatial]``, on the same grid.
+        factors: voxel sizes of the passes, in voxels of the images; each a multiple
+            of the next.
+        memory: for a tile, GiB.
+        progress: show a bar.
+
+    Returns:
+        ``[*spatial, d]`` float32, voxels.
+
+    Raises:
+        InputError: if the cap is too small.
+    """
+    model, shape = network.model, fixed.shape
+    room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
+    field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), factors[0]
+    for factor in factors:
+        images = [_coarsened(image, factor) for image in (fixed, moving)]
+        plan = plan_tiles(model.support, images[0].shape, **room)
+        step = functools.partial(_tile, network.variables, model=model)
+        label = f"predicting, voxel {factor}"
+        field = _by_tiles(step, *images, field, last // factor, plan, label, progress)
+        last = factor
+    if last == 1:
+        return field
+    return np.asarray(refine_field(jnp.asarray(field), last, shape))
+
+
+@functools.partial(jax.jit, static_argnames="factor")
+def _coarsened(image, factor):
+    return coarsen(image[..., None], factor)[..., 0]
+
+
+def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):
+    """The field of a pass after that of the passes before."""
+    shape = fixed.shape
+    fixed, coarse = np.asarray(fixed), jnp.asarray(coarse)
+    field = np.empty((*shape, len(shape)), np.float32)
+    for tile in tqdm(plan.tiles, label, unit="tile", disable=not progress):
+        starts = [axis.start for axis in tile]
+        window = _cut(fixed, starts, plan.window)
+        answer = np.asarray(
+            step(
+                window, moving, coarse, np.asarray(starts, np.int32), np.float32(ratio)
+            )
+        )
+        taken = tuple(slice(t.skip, t.skip + t.count) for t in tile)
+        field[tuple(slice(t.first, t.first + t.count) for t in tile)] = answer[taken]
+    return field
+
+
+def _cut(image, starts, window):
+    """A window, continued by the edge of the image."""
+    part = image[tuple(slice(s, s + n) for s, n in zip(starts, window, strict=True))]
+    pads = [(0, n - m) for n, m in zip(window, part.shape, strict=True)]
+    return np.pad(part, pads, mode="edge")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _tile(variables, window, moving, coarse, start, ratio, *, model):
+    """A pass over a window: ``u(x) + v(x + u(x))``, with the field ``v`` so far.
+
+    ``v`` stays on the grid of its own pass: between its voxels it is as linear as it
+    is between voxels of a finer grid.
+    """
+    axes = (1,) * start.size + (-1,)
+    last = jnp.asarray(moving.shape, jnp.float32).reshape(axes) - 1.0
+    points = jnp.clip(identity_grid(window.shape) + start.reshape(axes), 0.0, last)
+
+    def before(points):
+        return ratio * sample(coarse, jnp.clip(points, 0.0, last) / ratio)
+
+    warped = sample(moving[..., None], points + before(points))
+    found = model.apply(variables, window[None, ..., None], warped[None], train=False)
+    return found[0] + before(points + found[0])
