@@ -5,8 +5,10 @@ Example:
 
 Suites: conv (convolutions against XLA's, and PyTorch's where it is installed),
 synthesis (artificial pairs against scipy and SimpleITK), loop (a training step alone
-and in the whole loop; --scans FILE also with real CTs), register (prediction of a
-pair of 160^3 voxels by every network). Nothing else should run on the machine.
+and in the whole loop; --scans FILE also with real CTs), step (training steps against
+the same networks in PyTorch), register (prediction of a pair of 160^3 voxels by every
+network), tiles (a pair of 400 x 512 x 512 voxels within 6 GiB). Nothing else should
+run on the machine.
 """
 
 import json
@@ -18,14 +20,16 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import conv, loop, register, synthesis
+from experiments.benchmarks import conv, loop, register, step, synthesis, tiles
 from regnet_jax.io import write_atomically
 
 _SUITES = {
     "conv": conv.run,
     "loop": lambda: loop.run(_SCANS.value),
     "register": register.run,
+    "step": step.run,
     "synthesis": synthesis.run,
+    "tiles": tiles.run,
 }
 _SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "What to time.", required=True)
 _SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, a path a line.")

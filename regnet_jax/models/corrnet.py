@@ -28,7 +28,7 @@ from regnet_jax.models.support import Support, between_centres, blocks, reach, t
 
 # From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale
 # alone, lung would be nearly black.
-_WINDOWS = ((0.0, 0.2), (0.2, 0.32), (0.3, 0.6))
+WINDOWS = ((0.0, 0.2), (0.2, 0.32), (0.3, 0.6))
 # Sizes are padded to whole voxels of the coarsest features.
 _MULTIPLE = 8
 # Displacements that are compared: 8 voxels around at a quarter of the resolution, and
@@ -96,7 +96,7 @@ class CorrNet(nn.Module):
     def _encode(self, images):
         """Features at a half and a quarter of the resolution."""
         windows = [
-            jnp.clip((images - low) / (high - low), 0.0, 1.0) for low, high in _WINDOWS
+            jnp.clip((images - low) / (high - low), 0.0, 1.0) for low, high in WINDOWS
         ]
         x = space_to_channel(jnp.concatenate(windows, -1), 2)
         half = self._layers(x, self.features[:1] * 2)

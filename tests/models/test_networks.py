@@ -32,7 +32,9 @@ NETWORKS = [*ORIGINAL, "regnet_single", "corrnet"]
 def shapes_of(model, size):
     window = jax.ShapeDtypeStruct((1, *(size,) * model.dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), window, window)
+    variables = jax.eval_shape(init, jax.random.key(0), window, window)
+    variables.pop("heads", None)
+    return variables
 
 
 def smallest(model):

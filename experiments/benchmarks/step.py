@@ -1,0 +1,117 @@
+"""Whole training steps against the same networks in PyTorch.
+
+Loss, gradients and Adam on given images; making the images is not part of it.
+"""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.benchmarks.timing import geometric_mean, seconds
+from regnet_jax.errors import InputError
+from regnet_jax.models import make_model
+
+# Network, voxels of the windows, and pairs: RegNet answers for 9^3 positions.
+_CASES = (("regnet", 69, 2), ("unet", 64, 2), ("corrnet", 64, 2))
+_RATE = 1e-4
+
+
+def _ours(name, fixed, moving, target):
+    """A step in JAX, state and all."""
+    model, optimizer = make_model(name, dimensions=3), optax.adam(_RATE)
+    init = jax.jit(model.init, static_argnames="train")
+    variables = init(jax.random.key(0), fixed[:1], moving[:1], train=False)
+    variables.pop("heads", None)
+    state = [variables, optimizer.init(variables["params"])]
+
+    def error(params, variables):
+        field, said = model.apply(
+            {**variables, "params": params},
+            *(fixed, moving),
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return optax.huber_loss(field, target).mean(), said
+
+    @jax.jit
+    def step(variables, moments):
+        value = jax.value_and_grad(error, has_aux=True)
+        (loss, said), gradients = value(variables["params"], variables)
+        changes, moments = optimizer.update(gradients, moments)
+        params = optax.apply_updates(variables["params"], changes)
+        return {**variables, **said, "params": params}, moments, loss
+
+    def run():
+        *state[:], loss = step(*state)
+        return loss
+
+    return run, sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _theirs(name, fixed, moving, target, *, channels_last: bool):
+    """The same in PyTorch."""
+    import torch
+
+    from experiments.benchmarks import torch_networks
+
+    networks = {
+        "regnet": torch_networks.RegNet,
+        "unet": torch_networks.UNet,
+        "corrnet": torch_networks.CorrNet,
+    }
+    order = torch.channels_last_3d if channels_last else torch.contiguous_format
+    network = networks[name]().to(memory_format=order)
+    arrays = (np.moveaxis(np.asarray(a), -1, 1).copy() for a in (fixed, moving, target))
+    fixed, moving, target = (
+        torch.from_numpy(a).to(memory_format=order) for a in arrays
+    )
+    optimizer = torch.optim.Adam(network.parameters(), _RATE)
+
+    def run():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.huber_loss(network(fixed, moving), target)
+        loss.backward()
+        optimizer.step()
+
+    return run, sum(p.numel() for p in network.parameters())
+
+
+def run() -> list[dict]:
+    """Times a step of every network.
+
+    Returns:
+        A row for each, seconds of both, and how many times faster ours is than the
+        better of PyTorch's layouts.
+
+    Raises:
+        InputError: if PyTorch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("--suite step: needs PyTorch; pip install '.[benchmark]'")
+    rows = []
+    for name, window, pairs in _CASES:
+        keys = jax.random.split(jax.random.key(1), 3)
+        shape = (pairs, *(window,) * 3, 1)
+        fixed, moving = (jax.random.uniform(key, shape) for key in keys[:2])
+        answers = 9 if name == "regnet" else window
+        target = jax.random.normal(keys[2], (pairs, *(answers,) * 3, 3))
+        images = (fixed, moving, jnp.asarray(target))
+        ours, count = _ours(name, *images)
+        both = [_theirs(name, *images, channels_last=c) for c in (False, True)]
+        if any(other != count for _, other in both):
+            raise AssertionError(f"{name}: {count} and {both[0][1]} parameters differ")
+        times = seconds([ours, *(function for function, _ in both)], repeats=3)
+        rows.append(
+            {
+                "case": f"{name}, {pairs} pairs of {window}^3",
+                "seconds": times[0],
+                "seconds_torch": times[1],
+                "seconds_torch_channels_last": times[2],
+                "times_faster_than_torch": min(times[1:]) / times[0],
+            }
+        )
+    mean = geometric_mean([row["times_faster_than_torch"] for row in rows])
+    return [*rows, {"case": "geometric mean", "times_faster_than_torch": mean}]
