@@ -15,9 +15,9 @@ from regnet_jax.registration.network import Network
 from regnet_jax.registration.planning import Plan, plan_tiles
 
 # What a voxel of a window takes beside the network: points, the warped image, fields.
-_AROUND = 100.0
+_AROUND = 60.0
 # Compilers do not free as early as the count has it, and fast convolutions copy.
-_LOOSE = 1.6
+_LOOSE = 1.15
 # GiB that the process has before it does anything.
 _RUNTIME = 0.7
 _GIB = 2**30
