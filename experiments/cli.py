@@ -1,7 +1,9 @@
 """What every binary shares: flags, one-line errors, exit status, compile cache."""
 
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,14 +17,15 @@ from regnet_jax.errors import InputError
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a binary: ``main`` after the flags are parsed.
 
     Bad flags, ``InputError`` and what the file system refuses give one line on
-    standard error and exit status 2, an interrupt 130. Compiled programs are kept
-    in the user's cache folder, so that only the first run waits for them.
+    standard error and exit status 2, an interrupt 130, SIGTERM 143. Compiled programs
+    are kept in the user's cache folder, so that only the first run waits for them.
 
     Args:
         main: the work of the binary, which reads its own flags.
@@ -50,6 +53,10 @@ def _guarded(main):
     # Orbax tells every step of every save otherwise.
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    # Without a cache, or with a damaged one, programs are compiled anew: no harm.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
+    # A batch system says so when time is over; what is half written goes.
+    signal.signal(signal.SIGTERM, lambda *_: _fail("interrupted", _TERMINATED))
     try:
         main()
     except InputError as error:

@@ -3,8 +3,8 @@
 ITK repairs a NIfTI spacing of 0 or NaN to 1 and NaN voxels to 0, fills a
 truncated NIfTI with zeros, reads ``a.nii`` when asked for ``a.nii.gz``, takes a
 NaN origin of a MetaImage for 0 and turns a negative spacing into a flipped
-direction, all without a word. Formats whose reader cannot tell a truncated file
-are refused.
+direction, all without a word; of a MetaImage of -665 dimensions it dies. Formats
+whose reader cannot tell a truncated file are refused.
 """
 
 import gzip
@@ -17,6 +17,10 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 
+# Before the values there may be extensions, but no megabytes of them.
+_LAST_START = 1 << 24
+# What MetaImage can have; whether it can be used here is asked later.
+_DIMENSIONS = tuple(map(str, range(1, 11)))
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -64,7 +68,7 @@ def _check_nifti(path: Path) -> None:
     try:
         with _open(path) as file:
             header = file.read(348)
-            spacing, offset, needed, values = _parse_nifti(header)
+            spacing, offset, needed, values = _parse_nifti(path, header)
             available = len(header) + len(file.read(max(0, offset - 348)))
             read, bad = _scan(file, values)
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -101,13 +105,20 @@ def _scan(file, values: np.dtype | None) -> tuple[int, int]:
     return count, bad
 
 
-def _parse_nifti(header: bytes) -> tuple[tuple[float, ...], int, int, np.dtype | None]:
+def _parse_nifti(
+    path: Path, header: bytes
+) -> tuple[tuple[float, ...], int, int, np.dtype | None]:
     """Spacing, start of the data, bytes needed and type, if a float, of NIfTI-1."""
     order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
     dim = struct.unpack_from(order + "8h", header, 40)
     kind, bits = struct.unpack_from(order + "2h", header, 70)
     pixdim = struct.unpack_from(order + "8f", header, 76)
-    offset = int(struct.unpack_from(order + "f", header, 108)[0])
+    (start,) = struct.unpack_from(order + "f", header, 108)
+    if not 0 <= start <= _LAST_START:
+        raise InputError(
+            f"{path}: says that its values begin at byte {start:g}; correct its header"
+        )
+    offset = int(start)
     used = slice(1, dim[0] + 1)
     values = {16: np.dtype(order + "f4"), 64: np.dtype(order + "f8")}.get(kind)
     needed = offset + math.prod(dim[used]) * bits // 8
@@ -119,6 +130,11 @@ def _check_meta(path: Path) -> None:
         for raw in file:
             key, _, value = raw.decode("latin-1").partition("=")
             key = key.strip()
+            if key == "NDims" and value.strip() not in _DIMENSIONS:
+                raise InputError(
+                    f"{path}: says that it has {value.strip()[:20]!r} dimensions;"
+                    " correct its header"
+                )
             if key == "ElementSpacing":
                 check_spacing(path, _numbers(path, key, value))
             if key in ("Offset", "Position", "Origin", "TransformMatrix") and not all(

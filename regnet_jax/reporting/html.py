@@ -5,6 +5,7 @@ a content security policy forbids the page to load anything else.
 """
 
 import base64
+import errno
 import functools
 import io
 import os
@@ -114,9 +115,14 @@ def _write_whole(path: Path, text: str) -> Path:
         os.replace(part, path)
     except OSError as error:
         reason = error.strerror or error
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        remedy = (
+            "free some space"
+            if full
+            else "choose a folder that exists and can be written"
+        )
         raise InputError(
-            f"cannot write the report {path}: {reason}; choose a folder that "
-            "exists and can be written"
+            f"cannot write the report {path}: {reason}; {remedy}"
         ) from error
     finally:
         part.unlink(missing_ok=True)

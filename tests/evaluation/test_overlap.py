@@ -31,6 +31,21 @@ def test_two_shifted_boxes(spacing, axis):
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_hausdorff_distance_of_simpleitk(spacing, axis):
+    """Of shifted boxes it is the same, as so much of them is the whole shift away."""
+    low = np.array([2, 3, 1])
+    second = low + 4 * np.eye(3, dtype=int)[axis]
+    masks = [box((20, 20, 20), place, (9, 8, 10)) for place in (low, second)]
+    images = [sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks]
+    for image in images:
+        image.SetSpacing(spacing[::-1])
+    distance = sitk.HausdorffDistanceImageFilter()
+    distance.Execute(*images)
+    assert hd95(*masks, spacing) == pytest.approx(distance.GetHausdorffDistance())
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
 def test_two_concentric_balls(spacing):
     """Every point of one surface is the difference of the radii away."""
     small, large = 7.0, 12.0

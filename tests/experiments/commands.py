@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import runpy
 import signal
 import subprocess
@@ -48,23 +49,31 @@ class Server:
             env=self._environment,
         )
 
-    def __call__(self, module, *arguments, tile=None):
-        """Run ``python -m experiments.MODULE`` in a fork; ``tile`` saves time."""
-        line = json.dumps([tile, f"experiments.{module}", *map(str, arguments)])
+    def __call__(self, module, *arguments, tile=None, largest=None):
+        """Run ``python -m experiments.MODULE`` in a fork.
+
+        ``tile`` saves time, and no file gets ``largest`` bytes.
+        """
+        command = [tile, largest, f"experiments.{module}", *map(str, arguments)]
+        line = json.dumps(command)
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return Result(*json.loads(self._process.stdout.readline()))
 
-    def start(self, module, *arguments):
-        """Run the same as a user does."""
-        done = subprocess.run(
+    def start(self, module, *arguments, meanwhile=None):
+        """Run the same as a user does, who may do something to the process."""
+        process = subprocess.Popen(
             [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             env=self._environment,
         )
-        return Result(done.returncode, done.stdout, done.stderr)
+        if meanwhile:
+            meanwhile(process)
+        out, err = process.communicate()
+        return Result(process.returncode, out, err)
 
     def close(self):
         self._process.stdin.close()
@@ -89,9 +98,11 @@ def environment(cache):
     }
 
 
-def _run(tile, module, *arguments):
+def _run(tile, largest, module, *arguments):
     """Run a binary and end this process as the binary ends."""
     status = 0
+    if largest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     if tile:
         prediction = importlib.import_module("regnet_jax.registration.prediction")
         prediction._TILE = {2: tile, 3: tile}
