@@ -57,7 +57,7 @@ def write_results(
     if "elastix" in formats:
         write_for_elastix(folder, frame)
     views = make_views(registration, fixed, moving)
-    lungs = find_lungs(registration, fixed, moving)
+    lungs = find_lungs(registration.transform, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
     errors = None
     if landmarks is not None:

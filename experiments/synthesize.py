@@ -6,8 +6,9 @@ Example:
 
 --out gets NAME_NNN_fixed.nii.gz, NAME_NNN_moving.nii.gz and
 NAME_NNN_displacement.nii.gz (mm, ITK vector image, fixed to moving) for each family
-and number, and families.png, heat maps of the first field of each. The volumes are
-procedural chests, or the middle of --volume.
+and number, pairs.csv, which lists them for experiments.compare, and families.png,
+heat maps of the first field of each. The volumes are procedural chests, or the middle
+of --volume.
 """
 
 import math
@@ -94,6 +95,7 @@ def main():
     stream = jax.random.key(_SEED.value)
     fields, images = {}, {}
     numbers = [(f, i) for f in _FAMILY.value for i in range(_COUNT.value)]
+    lines = ["name,fixed,moving,displacement"]
     with staged_folder(_OUT.value) as folder:
         for family, number in tqdm(numbers, "making pairs"):
             # Families of one number share volume and peaks, to be compared.
@@ -107,12 +109,16 @@ def main():
                     f"--family {family}: finds nothing to move in --shape"
                     f" {','.join(_SHAPE.value)}; give a larger shape or spacing"
                 )
-            write_pair(folder, f"{family}_{number:03d}", frame, pair)
+            name = f"{family}_{number:03d}"
+            write_pair(folder, name, frame, pair)
+            files = (f"{name}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
+            lines.append(",".join([name, *files]))
             if number == 0:
                 fields[family] = _middle(pair.displacement, shape) * spacing
                 images[family] = _middle(pair.fixed, shape)[..., 0]
+        (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
         family_figure(fields, images).savefig(folder / "families.png", dpi=150)
-    print(f"wrote {len(numbers)} pairs and families.png to {_OUT.value}")
+    print(f"wrote {len(numbers)} pairs, pairs.csv and families.png to {_OUT.value}")
 
 
 if __name__ == "__main__":

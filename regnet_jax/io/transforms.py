@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.io.frames import Frame, to_world
-from regnet_jax.io.images import to_sitk
+from regnet_jax.io.images import from_sitk, to_sitk
 from regnet_jax.io.native import quietly
 from regnet_jax.io.writing import check_suffix, write_atomically, write_image
 
@@ -27,6 +27,36 @@ def write_displacement(path, displacement, frame: Frame) -> None:
     Raises InputError as ``write_image`` does.
     """
     write_image(path, np.asarray(displacement, np.float32), frame)
+
+
+def read_displacement(path) -> tuple[np.ndarray, Frame]:
+    """Read a vector image of displacements.
+
+    Args:
+        path: what ``write_displacement`` or another tool of ITK wrote.
+
+    Returns:
+        ``[*frame.shape, d]`` vectors (mm, x first) and the grid.
+
+    Raises:
+        InputError: missing or unreadable file, not a vector of ``d`` components, or
+            a vector that is not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; check the path")
+    otherwise = "cannot be read; check that it is whole"
+    image = quietly(lambda: sitk.ReadImage(str(path)), path, otherwise)
+    d = image.GetDimension()
+    if image.GetNumberOfComponentsPerPixel() != d:
+        raise InputError(
+            f"{path}: has {image.GetNumberOfComponentsPerPixel()} components in {d}D;"
+            " give a displacement image, a vector for each voxel"
+        )
+    vectors = from_sitk(image, str(path))
+    if not np.isfinite(vectors.array).all():
+        raise InputError(f"{path}: holds NaN or infinite values; make it again")
+    return vectors.array, vectors.frame
 
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:

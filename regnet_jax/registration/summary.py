@@ -84,16 +84,16 @@ class Lungs(NamedTuple):
     warped: np.ndarray
 
 
-def find_lungs(registration: Registration, fixed: Image, moving: Image) -> Lungs | None:
+def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
     """Lungs in both images, where both are chest CTs.
 
     The moving lungs are looked for in the moving image and carried over, as in a
     warped image they may hang together with the air outside.
 
     Args:
-        registration: from ``register``.
-        fixed: its fixed image.
-        moving: its moving image.
+        transform: SimpleITK's, from fixed points to moving points.
+        fixed: image.
+        moving: image.
 
     Returns:
         Masks in the canonical orientation of the fixed image, or None.
@@ -107,8 +107,8 @@ def find_lungs(registration: Registration, fixed: Image, moving: Image) -> Lungs
         masks.append(Image(mask, frame, image.name))
     grid = masks[0].frame
     carried = [
-        resample(masks[1], grid, transform, interpolation="nearest").array > 0
-        for transform in (None, registration.transform)
+        resample(masks[1], grid, how, interpolation="nearest").array > 0
+        for how in (None, transform)
     ]
     return Lungs(masks[0].array > 0, *carried)
 

@@ -5,6 +5,7 @@ are still in array-axis order, (z, y, x) or (y, x). Figures are matplotlib
 ``Figure`` objects that no global state knows of.
 """
 
+from regnet_jax.reporting.comparison import box_figure, differences_figure
 from regnet_jax.reporting.curves import training_figure
 from regnet_jax.reporting.families import family_figure
 from regnet_jax.reporting.fields import displacement_figure, grid_figure
@@ -30,10 +31,12 @@ __all__ = [
     "Plane",
     "ViewerData",
     "auto_window",
+    "box_figure",
     "checkerboard_figure",
     "choose_index",
     "choose_planes",
     "difference_figure",
+    "differences_figure",
     "differing_index",
     "displacement_figure",
     "encode_figure",

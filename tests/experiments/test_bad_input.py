@@ -12,7 +12,7 @@ from networks import smooth_image
 PLANE = smooth_image((20, 24))
 VOLUME = smooth_image((10, 12, 14))
 MODULES = [
-    *("benchmark", "demo", "evaluate", "export"),
+    *("assess", "benchmark", "compare", "demo", "evaluate", "export"),
     *("register", "synthesize", "train", "warp"),
 ]
 

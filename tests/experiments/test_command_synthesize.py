@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 from networks import smooth_image
 
+from regnet_jax.io import read_pairs
 from regnet_jax.synthesis import FAMILIES
 
 NOISE = 5.0
@@ -50,7 +51,14 @@ def test_pairs_in_the_plane(command, tmp_path):
     names = [f"{family}_{i:03d}" for family in ("low", "medium") for i in (0, 1)]
     parts = ("fixed", "moving", "displacement")
     expected = {f"{name}_{part}.nii.gz" for name in names for part in parts}
-    assert {path.name for path in out.iterdir()} == expected | {"families.png"}
+    assert {path.name for path in out.iterdir()} == expected | {
+        "families.png",
+        "pairs.csv",
+    }
+    pairs = read_pairs(out / "pairs.csv")
+    assert {
+        path.name for p in pairs for path in (p.fixed, p.moving, p.displacement)
+    } == expected
     assert str(out) in result.out
     for name in names:
         check_pair(out, name, (1.5, 1.5))

@@ -1,0 +1,133 @@
+r"""Registers the same pairs with this project and with other tools, in one run.
+
+Example:
+    python -m experiments.compare --pairs pairs.csv \
+        --methods regnet,regnet+refine,elastix,greedy --setting lung --out comparison
+
+--pairs is a CSV file with columns name, fixed, moving and where known fixed_mask,
+moving_mask, fixed_points, moving_points, fixed_labels, moving_labels, displacement
+(mm, of fixed voxels), or a JSON list of such objects; paths start from its folder.
+Each method runs in a process of its own, one after another. --out gets report.html,
+table.md and results.json: similarity, overlap of lungs, folding, errors at landmarks
+and against the displacement, Dice, seconds of the whole process, and peak memory.
+A method that fails on a pair is listed and the others go on. Methods: affine, regnet,
+regnet+refine, demons, bspline (SimpleITK), elastix and greedy
+(pip install "regnet_jax[compare]").
+"""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from experiments import cli
+from experiments.comparison import methods, runs, tables
+from experiments.measures import write_measures
+from regnet_jax.errors import InputError
+from regnet_jax.io import canonicalise, composite, read_pairs, staged_folder, warp_image
+from regnet_jax.reporting import differences_figure
+
+_PAIRS = flags.DEFINE_string("pairs", None, "File that lists pairs.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
+_METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "What to compare.")
+_SETTING = flags.DEFINE_enum(
+    "setting", "default", ["default", "lung"], "What the images show."
+)
+_MODEL = flags.DEFINE_string("model", "lung", "Of regnet: as for register.")
+_REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
+_PATIENCE = flags.DEFINE_float(
+    "patience", 3600.0, "Seconds that a method gets for a pair.", lower_bound=1.0
+)
+
+
+def _installed() -> dict[str, str]:
+    """The wanted methods that are there, with versions; says which are not."""
+    found = {}
+    for name in _METHODS.value:
+        if name not in methods.METHODS:
+            known = ", ".join(methods.METHODS)
+            raise InputError(f"--methods {name}: unknown; there are {known}")
+        version = methods.version(name)
+        if version is None:
+            package = methods.METHODS[name].package
+            print(f"{name}: left out, {package} is not installed (pip install it)")
+        else:
+            found[name] = version
+    if not found:
+        raise InputError("--methods: none of them is installed; name others")
+    return found
+
+
+def _compare(pair, names, options, rows, failures):
+    """All methods on one pair; returns what it looks like afterwards."""
+    known = runs.read_known(pair)
+    frame = known.fixed.frame
+    zero = np.zeros((*frame.shape, frame.ndim))
+    values = tables.flat(runs.measure(known, zero), None)
+    rows.append({"pair": pair.name, "method": tables.BEFORE, "values": values})
+    images = {tables.BEFORE: _warped(known, zero)}
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                ran = runs.run_method(name, pair, Path(folder), options)
+                field = runs.read_field(Path(folder))
+            except InputError as error:
+                failure = {"pair": pair.name, "method": name, "reason": str(error)}
+                failures.append(failure)
+                continue
+        measured = runs.measure(known, field)
+        values = tables.flat(measured, ran)
+        row = {"pair": pair.name, "method": name, "values": values}
+        rows.append(row | {"measures": measured})
+        tqdm.write(f"{pair.name}, {name}: {values['seconds']:.1f} s")
+        images[name] = _warped(known, field)
+    fixed, canonical = canonicalise(known.fixed.array, frame)
+    return differences_figure(fixed, images, spacing=canonical.spacing[::-1])
+
+
+def _warped(known, field):
+    frame = known.fixed.frame
+    transform = composite(frame, field, np.eye(frame.ndim + 1))
+    return canonicalise(warp_image(known.moving, frame, transform).array, frame)[0]
+
+
+def main():
+    """Reads the flags and the list, runs everything, and writes the tables."""
+    pairs, installed = read_pairs(_PAIRS.value), _installed()
+    cache = str(cli.cache_folder() / "xla")
+    values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
+    options = runs.Options(*values)
+    rows, failures, figures = [], [], []
+    for pair in tqdm(pairs, "comparing"):
+        try:
+            figure = _compare(pair, installed, options, rows, failures)
+        except InputError as error:
+            failures.append({"pair": pair.name, "method": "all", "reason": str(error)})
+            continue
+        if not figures:
+            caption = f"Fixed minus warped image of {pair.name}; white is none."
+            figures.append(("Difference", caption, figure))
+    for failure in failures:
+        print("failed: {method} on {pair}: {reason}".format(**failure))
+    if not rows:
+        raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    parameters = options._asdict() | machine | installed
+    with staged_folder(_OUT.value) as folder:
+        report = {"parameters": parameters, "summary": tables.summarise(rows)}
+        report |= {"failures": failures, "rows": rows}
+        write_measures(folder / "results.json", report)
+        (folder / "table.md").write_text(tables.markdown(rows))
+        tables.write_page(folder / "report.html", rows, figures, failures, parameters)
+    head, body = tables.table(rows)
+    for line in zip(head, *body, strict=True):
+        print(f"{line[0]:36s}" + "".join(f"{cell:>18s}" for cell in line[1:]))
+    print(f"wrote {_OUT.value}/report.html, results.json and table.md")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,67 @@
+"""The tools that can be compared, by name.
+
+A method is called as ``register(fixed, moving, *, setting, masks)``, with images,
+``lung`` or ``default``, and two masks or Nones, and returns the displacement
+``[*fixed.frame.shape, d]``, mm, x first.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from importlib import metadata
+from typing import NamedTuple
+
+
+class Method(NamedTuple):
+    """Where a method is, and what it needs.
+
+    Attributes:
+        module: below ``experiments.comparison``.
+        function: its name there.
+        package: the distribution that is asked for its version.
+        words: what it is, for a person.
+    """
+
+    module: str
+    function: str
+    package: str
+    words: str
+
+
+METHODS = {
+    "affine": Method("simple", "affine", "SimpleITK", "linear alignment alone"),
+    "regnet": Method("network", "register", "jax", "this project's network"),
+    "regnet+refine": Method("network", "register", "jax", "the same, refined"),
+    "demons": Method("simple", "demons", "SimpleITK", "SimpleITK's demons"),
+    "bspline": Method("simple", "bspline", "SimpleITK", "SimpleITK's B-spline"),
+    "elastix": Method("elastix", "register", "itk-elastix", "elastix, B-spline"),
+    "greedy": Method("greedy", "register", "picsl_greedy", "greedy, diffeomorphic"),
+}
+
+
+def version(name: str) -> str | None:
+    """The version of what a method is made of, or None if it is not installed."""
+    try:
+        return metadata.version(METHODS[name].package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def load(name: str, *, model: str, refine: int) -> Callable:
+    """Imports a method.
+
+    Args:
+        name: one of ``METHODS``.
+        model: of this project's methods.
+        refine: steps of ``regnet+refine``.
+
+    Returns:
+        ``register(fixed, moving, *, setting, masks)``.
+    """
+    method = METHODS[name]
+    module = importlib.import_module(f"experiments.comparison.{method.module}")
+    function = getattr(module, method.function)
+    if method.module != "network":
+        return function
+    steps = refine if name == "regnet+refine" else 0
+    return functools.partial(function, model=model, refine=steps)

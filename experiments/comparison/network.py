@@ -1,0 +1,43 @@
+"""This project: a network, and refinement of what it says."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from experiments.comparison.tools import Setting
+from regnet_jax.io import Frame, Image
+from regnet_jax.registration import load_network
+from regnet_jax.registration import register as register_pair
+
+
+def register(
+    fixed: Image, moving: Image, *, setting: Setting, masks, model: str, refine: int
+) -> np.ndarray:
+    """Registers a pair; see ``experiments.comparison.methods``.
+
+    Where it is not about lungs, images may have any intensities, and the voxels of
+    the fixed image are taken for as large as the network's, whatever they are: a
+    small organ is then as many voxels wide as a large one.
+    """
+    network = load_network(model)
+    factor = 1.0
+    if setting == "default":
+        factor = network.spacing / float(np.mean(fixed.frame.spacing))
+    images = [_scaled(image, factor) for image in (fixed, moving)]
+    names = ("fixed_mask", "moving_mask")
+    masks = [mask and _scaled(mask, factor) for mask in masks]
+    registration = register_pair(
+        *images,
+        network,
+        **dict(zip(names, masks, strict=True)),
+        intensity="ct" if setting == "lung" else "auto",
+        refine=refine,
+    )
+    return registration.displacement / factor
+
+
+def _scaled(image: Image, factor: float) -> Image:
+    """The same image in a world that is so many times as large."""
+    frame = image.frame
+    spacing, origin = (factor * np.asarray(x) for x in (frame.spacing, frame.origin))
+    return replace(image, frame=Frame(frame.shape, spacing, origin, frame.direction))

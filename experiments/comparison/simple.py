@@ -1,0 +1,114 @@
+"""SimpleITK's own nonrigid registration: demons and B-splines.
+
+Both start from the linear alignment of this project.
+"""
+
+import numpy as np
+import SimpleITK as sitk
+
+from experiments.comparison.tools import Setting
+from regnet_jax.io import Image, affine_transform, sample_transform, to_sitk
+from regnet_jax.registration.affine import align
+
+# HU between which tissue differs; what is beyond pulls no demon.
+_RANGE = (-1000.0, 300.0)
+# Voxel sizes of the resolutions, in voxels, and what is done at each.
+_SHRINK = (4, 2, 1)
+_DEMONS_ITERATIONS = (100, 50, 25)
+_DEMONS_SIGMA = 1.5
+_SPLINE_ITERATIONS = (40, 30, 20)
+_SPLINE_SPACING = 10.0
+_SAMPLED = 0.05
+_BINS = 32
+
+
+def affine(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
+    """Linear alignment alone; see ``experiments.comparison.methods``."""
+    del setting
+    return sample_transform(_aligned(fixed, moving, masks), fixed.frame)
+
+
+def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
+    """Demons with symmetric forces; see ``experiments.comparison.methods``.
+
+    T. Vercauteren et al., "Diffeomorphic demons: efficient non-parametric image
+    registration", NeuroImage 45(1), 2009; coarse to fine, and as demons compare
+    intensities, those of unknown images are matched by their histograms first.
+    """
+    linear = _aligned(fixed, moving, masks)
+    target, source = (_float(image) for image in (fixed, moving))
+    lowest = float(moving.array.min())
+    source = sitk.Resample(source, target, linear, sitk.sitkLinear, lowest)
+    if setting == "lung":
+        target, source = (
+            sitk.Clamp(i, sitk.sitkFloat32, *_RANGE) for i in (target, source)
+        )
+    else:
+        source = sitk.HistogramMatching(source, target, 256, 15)
+    tool = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+    tool.SetSmoothDisplacementField(True)
+    tool.SetStandardDeviations(_DEMONS_SIGMA)
+    field = None
+    for factor, iterations in zip(_SHRINK, _DEMONS_ITERATIONS, strict=True):
+        one, other = (_shrunk(image, factor) for image in (target, source))
+        tool.SetNumberOfIterations(iterations)
+        if field is None:
+            field = tool.Execute(one, other)
+        else:
+            field = tool.Execute(one, other, sitk.Resample(field, one))
+    first = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    return sample_transform(sitk.CompositeTransform([linear, first]), fixed.frame)
+
+
+def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
+    """A cubic B-spline; see ``experiments.comparison.methods``.
+
+    Correlation for lungs and mutual information for unknown images, both of a part
+    of the voxels; descent by L-BFGS, coarse to fine in images and control points.
+    """
+    target, source = (_float(image) for image in (fixed, moving))
+    tool = sitk.ImageRegistrationMethod()
+    if setting == "lung":
+        tool.SetMetricAsCorrelation()
+    else:
+        tool.SetMetricAsMattesMutualInformation(_BINS)
+    tool.SetMetricSamplingStrategy(tool.RANDOM)
+    tool.SetMetricSamplingPercentage(_SAMPLED, 2017)
+    for mask, use in zip(
+        masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
+    ):
+        if mask is not None:
+            use(to_sitk(mask.array, mask.frame))
+    tool.SetShrinkFactorsPerLevel(_SHRINK)
+    tool.SetSmoothingSigmasPerLevel([0.5 * factor for factor in _SHRINK])
+    tool.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
+    tool.SetInterpolator(sitk.sitkLinear)
+    tool.SetOptimizerAsLBFGS2(numberOfIterations=_SPLINE_ITERATIONS[0])
+    linear = _aligned(fixed, moving, masks)
+    tool.SetMovingInitialTransform(linear)
+    extent = np.multiply(fixed.frame.shape[::-1], fixed.frame.spacing)
+    mesh = np.maximum(np.rint(extent / (_SPLINE_SPACING * _SHRINK[0])), 1)
+    spline = sitk.BSplineTransformInitializer(target, mesh.astype(int).tolist(), 3)
+    tool.SetInitialTransformAsBSpline(spline, inPlace=True, scaleFactors=_SHRINK[::-1])
+    tool.Execute(target, source)
+    return sample_transform(sitk.CompositeTransform([linear, spline]), fixed.frame)
+
+
+def _aligned(fixed, moving, masks) -> sitk.Transform:
+    fixed_mask, moving_mask = masks
+    matrix = align(fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask)
+    return affine_transform(matrix)
+
+
+def _float(image: Image) -> sitk.Image:
+    return sitk.Cast(to_sitk(image.array, image.frame), sitk.sitkFloat32)
+
+
+def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
+    """Every so many voxels of the smoothed image."""
+    if factor == 1:
+        return image
+    variances = [(0.5 * factor * s) ** 2 for s in image.GetSpacing()]
+    return sitk.Shrink(
+        sitk.DiscreteGaussian(image, variances), [factor] * image.GetDimension()
+    )

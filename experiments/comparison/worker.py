@@ -1,0 +1,64 @@
+"""One method on one pair, in a process of its own: time and memory are its alone.
+
+    python -m experiments.comparison.worker REQUEST.json
+
+Called by ``experiments.compare``, which writes the request and reads the answer.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+# From the compile cache, programs complain on every start otherwise.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from experiments.comparison import methods
+from regnet_jax.errors import InputError
+from regnet_jax.io import (
+    check_pair,
+    read_image,
+    read_mask,
+    write_displacement,
+)
+
+FIELD, ANSWER = "displacement.nii", "answer.json"
+
+
+def peak_memory() -> int:
+    """The most bytes that this process held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike what getrusage says, this knows nothing of the process that
+        # started this one.
+        lines = dict(x.split(":", 1) for x in status.read_text().splitlines())
+        return 1024 * int(lines["VmHWM"].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _answer(request: dict) -> None:
+    images = [read_image(request[side]) for side in ("fixed", "moving")]
+    check_pair(*images)
+    masks = [
+        path and read_mask(path, image.frame)
+        for path, image in zip(request["masks"], images, strict=True)
+    ]
+    method = methods.load(
+        request["method"], model=request["model"], refine=request["refine"]
+    )
+    began = time.perf_counter()
+    field = method(*images, setting=request["setting"], masks=masks)
+    seconds = time.perf_counter() - began
+    folder = Path(request["folder"])
+    write_displacement(folder / FIELD, field, images[0].frame)
+    answer = {"registration_seconds": seconds, "peak_bytes": peak_memory()}
+    (folder / ANSWER).write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    try:
+        _answer(json.loads(Path(sys.argv[1]).read_text()))
+    except InputError as error:
+        sys.exit(f"error: {error}")
