@@ -56,7 +56,7 @@ def _guarded(main):
     # Without a cache, or with a damaged one, programs are compiled anew: no harm.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
     # A batch system says so when time is over; what is half written goes.
-    signal.signal(signal.SIGTERM, lambda *_: _fail("interrupted", _TERMINATED))
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except InputError as error:
@@ -65,7 +65,29 @@ def _guarded(main):
         fact = f"{error.filename}: {error.strerror}" if error.filename else error
         _fail(f"{fact}; check the path and whether it may be written", _BAD_INPUT)
     except KeyboardInterrupt:
-        _fail("interrupted", _INTERRUPTED)
+        _leave(_INTERRUPTED)
+    except _Terminated:
+        _leave(_TERMINATED)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def _terminate(*_):
+    raise _Terminated
+
+
+def _leave(status: int):
+    """Ends the process at once, after all that was half written is gone.
+
+    What XLA still computes in its threads would be waited for otherwise, or meet an
+    interpreter that is no more.
+    """
+    print("error: interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _fail(message: str, status: int):

@@ -31,6 +31,7 @@ class Options:
         intensity: a preset.
         inverse_consistent: go both ways.
         refine: steps of descent.
+        memory: cap while predicting, GiB.
         formats: of further files, ``ants`` and ``elastix``.
     """
 
@@ -39,6 +40,7 @@ class Options:
     intensity: str = "auto"
     inverse_consistent: bool = False
     refine: int = 0
+    memory: float | None = None
     formats: tuple[str, ...] = ()
 
 
@@ -91,6 +93,7 @@ def register_files(
             intensity=options.intensity,
             inverse_consistent=options.inverse_consistent,
             refine=options.refine,
+            memory=options.memory,
             progress=progress,
         )
         seconds |= registration.seconds

@@ -57,6 +57,9 @@ _BOTH = flags.DEFINE_bool("inverse_consistent", False, "Go both ways, and half w
 _FORMATS = flags.DEFINE_multi_enum(
     "format", [], ["ants", "elastix"], "Also write the files that this tool looks for."
 )
+_MEMORY = flags.DEFINE_float(
+    "memory", None, "GiB to hold while predicting; larger images go by tiles.", 1e-3
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 _LIST = "list"
 for _name in ("fixed", "moving", "out"):
@@ -107,6 +110,7 @@ def main():
         intensity=_INTENSITY.value,
         inverse_consistent=_BOTH.value,
         refine=_REFINE.value,
+        memory=_MEMORY.value,
         formats=tuple(sorted(_FORMATS.value)),
     )
     if _PAIRS.value:

@@ -19,6 +19,7 @@ def register(
     intensity: str = "auto",
     inverse_consistent: bool = False,
     refine: int = 0,
+    memory: float | None = None,
     progress: bool = False,
 ) -> Registration:
     """Registers a moving to a fixed image.
@@ -39,6 +40,7 @@ def register(
         intensity: ``auto``, ``ct``, ``mr``, ``none`` or percentiles ``LOW,HIGH``.
         inverse_consistent: go both ways and take the field half way between.
         refine: steps of descent from the network's answer.
+        memory: the most that the process should hold while it predicts, GiB.
         progress: show bars.
 
     Returns:
@@ -68,5 +70,6 @@ def register(
         intensity=intensity,
         inverse_consistent=inverse_consistent,
         refine=refine,
+        memory=memory,
         progress=progress,
     )

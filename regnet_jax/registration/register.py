@@ -84,6 +84,7 @@ def register(
     intensity: str = "none",
     inverse_consistent: bool = False,
     refine: int = 0,
+    memory: float | None = None,
     progress: bool = False,
 ) -> Registration:
     """Registers a pair of images of any spacing and orientation.
@@ -104,6 +105,8 @@ def register(
         inverse_consistent: go both ways and take the field half way between, so that
             with the images swapped, on the same grid, the result is the inverse.
         refine: steps of descent from the network's field, see ``refinement``.
+        memory: the most that the process should hold while it predicts, GiB; larger
+            images are then predicted by tiles.
         progress: show bars.
 
     Returns:
@@ -131,8 +134,9 @@ def register(
         affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
     with timed(seconds, "prediction"):
         grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
+        options = {"memory": memory, "progress": progress}
         ways = (images, images[::-1]) if inverse_consistent else (images,)
-        fields = [predict(network, *way, progress=progress) for way in ways]
+        fields = [predict(network, *way, **options) for way in ways]
     if refine:
         with timed(seconds, "refinement"):
             pairs = zip(ways, fields, strict=True)

@@ -97,7 +97,7 @@ class Scene:
     def predicted(self, extra):
         """``predict`` that says the truth and ``extra(points)`` (mm)."""
 
-        def predict(network, fixed, moving, *, progress=False):
+        def predict(network, fixed, moving, **options):
             assert fixed.shape == moving.shape == self.grid_frame.shape
             points = self._grid(self.grid_frame)
             vectors = self.residual(points) + extra(points)

@@ -22,10 +22,43 @@
     return cache[role];
   }
 
+  const SQUARES = 8; // of a checkerboard along the longer side
+  const pairs = () => state.mode === "difference" || state.mode === "checkerboard";
+  const blinks = () => state.mode === "moving" || state.mode === "warped";
+
   // Which image a panel shows: its own, or in turn the two that blink.
   function shown(panel) {
-    if (state.mode === "side") return panel.dataset.role;
+    if (!blinks()) return panel.dataset.role;
     return state.other ? state.mode : "fixed";
+  }
+
+  // Draws the tile of an image over what is there.
+  function paint(context, role, width, height) {
+    const plane = data.planes[state.plane];
+    const image = sheet(role);
+    const x = (at[state.plane] % plane.columns) * width;
+    const y = Math.floor(at[state.plane] / plane.columns) * height;
+    if (!image.complete || !image.naturalWidth) return;
+    context.drawImage(image, x, y, width, height, 0, 0, width, height);
+  }
+
+  // Draws the fixed image into or over another, so that the two compare.
+  function combine(context, width, height) {
+    context.save();
+    if (state.mode === "difference") {
+      context.globalCompositeOperation = "difference";
+    } else {
+      const size = Math.ceil(Math.max(width, height) / SQUARES);
+      context.beginPath();
+      for (let row = 0; row * size < height; row += 1) {
+        for (let column = row % 2; column * size < width; column += 2) {
+          context.rect(column * size, row * size, size, size);
+        }
+      }
+      context.clip();
+    }
+    paint(context, "fixed", width, height);
+    context.restore();
   }
 
   function drawPanel(panel) {
@@ -33,17 +66,15 @@
     const role = shown(panel);
     const canvas = panel.querySelector("canvas");
     const [width, height] = plane.tile;
-    const x = (at[state.plane] % plane.columns) * width;
-    const y = Math.floor(at[state.plane] / plane.columns) * height;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     panel.style.setProperty("--ratio", plane.ratio);
-    const image = sheet(role);
-    if (image.complete && image.naturalWidth) {
-      canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
-    }
-    canvas.setAttribute("aria-label", data.names[role] + ", " + position());
-    panel.querySelector("figcaption").textContent = data.names[role];
+    const context = canvas.getContext("2d");
+    paint(context, role, width, height);
+    if (pairs()) combine(context, width, height);
+    const label = pairs() ? "Fixed and " + role + ", " + state.mode : data.names[role];
+    canvas.setAttribute("aria-label", label + ", " + position());
+    panel.querySelector("figcaption").textContent = label;
     panel.dataset.shown = role;
     panel.querySelectorAll("[data-edge]").forEach((span) => {
       span.textContent = plane.edges[Number(span.dataset.edge)] || "";
@@ -59,20 +90,20 @@
   function draw() {
     const plane = data.planes[state.plane];
     const single = plane.slices.length < 2;
-    stage.dataset.mode = state.mode === "side" ? "side" : "blink";
+    stage.dataset.mode = blinks() ? "blink" : pairs() ? "pairs" : "side";
     slider.parentElement.hidden = single;
     slider.max = plane.slices.length - 1;
     slider.value = at[state.plane];
     slider.setAttribute("aria-valuetext", position());
     place.textContent = single ? "" :
       plane.axis + " = " + plane.slices[at[state.plane]] + " of " + plane.total;
-    play.hidden = state.mode === "side";
+    play.hidden = !blinks();
     play.textContent = state.playing ? "Pause" : "Play";
     panels.forEach((panel, i) => {
-      panel.hidden = state.mode !== "side" && i > 0;
+      panel.hidden = (blinks() && i > 0) || (pairs() && panel.dataset.role === "fixed");
       if (!panel.hidden) drawPanel(panel);
     });
-    if (state.mode !== "side") sheet(state.mode);
+    if (blinks()) sheet(state.mode);
   }
 
   function move(by) {
@@ -98,7 +129,7 @@
     draw();
   });
   stage.addEventListener("click", () => {
-    if (state.mode === "side") return;
+    if (!blinks()) return;
     state.playing = false;
     state.other = !state.other;
     draw();
@@ -112,7 +143,7 @@
     }
   });
   setInterval(() => {
-    if (state.mode === "side" || !state.playing || document.hidden) return;
+    if (!blinks() || !state.playing || document.hidden) return;
     state.other = !state.other;
     draw();
   }, 700);
