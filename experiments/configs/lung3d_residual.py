@@ -40,7 +40,7 @@ CONFIG = dataclasses.replace(
     lung3d.CONFIG,
     name="lung3d_residual",
     data=_DATA,
-    steps=2600,
+    steps=1400,
     seed=1,
     learning_rate=4e-4,
     warmup=50,
@@ -48,5 +48,5 @@ CONFIG = dataclasses.replace(
     huber_delta=0.25,
     init_from="runs/lung3d",
     save_every=100,
-    evaluate_every=2600,
+    evaluate_every=1400,
 )
