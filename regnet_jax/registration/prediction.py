@@ -39,8 +39,8 @@ def predict(
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
         memory: the most that the process should hold, GiB, images and interpreter
-            included; what does not fit at once is computed tile by tile, with the
-            same result. None takes what it takes.
+            included; what does not fit at once is computed tile by tile, and all of
+            the body with the finest voxels. None takes what it takes.
         progress: show a bar where there is something to wait for.
 
     Returns:

@@ -16,10 +16,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regnet_jax.geometry import bspline_field, jacobian_determinant, warp
+from regnet_jax.geometry import bspline_field, jacobian_determinant
 from regnet_jax.geometry.bspline import control_points
 from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.registration.region import body_region
+from regnet_jax.registration.window import (
+    Window,
+    cut,
+    look,
+    lung_window,
+    paste,
+    whole,
+)
 from regnet_jax.synthesis.chest import AIR
 
 
@@ -37,13 +45,15 @@ class Refinement(NamedTuple):
 
     radius: int = 2
     knots: float = 3.0
-    smoothness: float = 0.02
+    smoothness: float = 0.2
     barrier: float = 10.0
     least_jacobian: float = 0.3
     rate: float = 0.15
 
 
 DEFAULT = Refinement()
+# Voxel size of the first resolution, in voxels of the images.
+_COARSEST = 2
 
 # Intensities between which tissue differs, HU, and the noise that correlation is not
 # to take for structure, as a part of that range.
@@ -97,22 +107,25 @@ def _change(coefficients, shape: Sequence[int], knots: float):
     return bspline_field(coefficients, shape, [knots] * len(shape))
 
 
-def objective(coefficients, fixed, moving, field, weight, options: Refinement):
+def objective(
+    coefficients, fixed, moving, field, weight, window: Window, options: Refinement
+):
     """What the refinement makes small.
 
     Args:
         coefficients: ``[*control points, d]`` of the change, voxels.
-        fixed: ``[*spatial]``, in [0, 1].
-        moving: ``[*spatial]``.
-        field: ``[*spatial, d]``, voxels, where the refinement started.
-        weight: ``[*spatial]``, of the correlation at each voxel.
+        fixed: ``[*window]``, in [0, 1].
+        moving: ``[*spatial]``, the whole image that the window is in.
+        field: ``[*window, d]``, voxels, where the refinement started.
+        weight: ``[*window]``, of the correlation at each voxel.
+        window: where the fixed voxels lie in the moving image's grid.
         options: the trade.
 
     Returns:
         A number.
     """
     total = field + _change(coefficients, fixed.shape, options.knots)
-    warped = warp(moving[..., None], total)[..., 0]
+    warped = look(moving[..., None], window, total)[..., 0]
     likeness = local_correlation_coefficient(fixed, warped, options.radius)
     similarity = jnp.sum(weight * likeness) / jnp.maximum(jnp.sum(weight), 1.0)
     shortfall = jnp.maximum(options.least_jacobian - jacobian_determinant(total), 0.0)
@@ -124,8 +137,9 @@ def objective(coefficients, fixed, moving, field, weight, options: Refinement):
     )
 
 
-def _descend(fixed, moving, field, iterations, options: Refinement):
+def _descend(fixed, moving, field, window, iterations, options: Refinement):
     """Some steps of Adam at one resolution; returns the change of the field."""
+    fixed, field = cut(fixed[..., None], window)[..., 0], cut(field, window)
     shape = fixed.shape
     counts = [control_points(n, options.knots) for n in shape]
     start = jnp.zeros((*counts, len(shape)))
@@ -139,7 +153,7 @@ def _descend(fixed, moving, field, iterations, options: Refinement):
         coefficients, memory = state
         part = i / jnp.maximum(iterations, 1)
         memory.hyperparams["learning_rate"] = rate(part)
-        slope = gradient(coefficients, fixed, moving, field, weight, options)
+        slope = gradient(coefficients, fixed, moving, field, weight, window, options)
         change, memory = optimizer.update(slope, memory)
         return optax.apply_updates(coefficients, change), memory
 
@@ -148,14 +162,14 @@ def _descend(fixed, moving, field, iterations, options: Refinement):
     return _change(coefficients, shape, options.knots)
 
 
-@functools.partial(jax.jit, static_argnames=("factors", "options"))
 def refine(
     fixed,
     moving,
     displacement,
     iterations: Sequence[int],
     *,
-    factors: Sequence[int] = (2, 1),
+    window: Window | None = None,
+    factors: Sequence[int] = (_COARSEST, 1),
     options: Refinement = DEFAULT,
 ):
     """Improves a displacement field on its pair of images.
@@ -165,6 +179,7 @@ def refine(
         moving: ``[*spatial]``, on the same grid.
         displacement: ``[*spatial, d]``, voxels, fixed to moving.
         iterations: steps at each resolution; may be traced.
+        window: where the field may change; None for everywhere.
         factors: voxel sizes of the resolutions, in voxels of the images.
         options: the trade between likeness and smoothness.
 
@@ -175,28 +190,38 @@ def refine(
         jnp.clip((image[..., None] - _DARK) / (_BRIGHT - _DARK), 0.0, 1.0)
         for image in (fixed, moving)
     ]
+    window = window or whole(fixed.shape)
     for factor, count in zip(factors, iterations, strict=True):
         one, other = (coarsen(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
         field = displacement[every] / factor
-        change = _descend(one, other, field, count, options)
-        displacement = displacement + refine_field(change, factor, fixed.shape)
+        change = _descend(one, other, field, window.coarser(factor), count, options)
+        change = refine_field(change, factor, window.shape)
+        displacement = paste(displacement, cut(displacement, window) + change, window)
     return displacement
 
 
-def refine_on_body(fixed, moving, displacement, steps: int):
-    """Improves a field where the body is; ``refine`` on the host.
+def refine_on_body(fixed, moving, displacement, steps: int, *, spacing: float):
+    """Improves a field where the lungs are, or else the body; ``refine`` on the host.
 
     Args:
         fixed: ``[*spatial]``, HU.
         moving: ``[*spatial]``, on the same grid.
         displacement: ``[*spatial, d]``, voxels.
         steps: in all; two thirds at half the resolution.
+        spacing: isotropic voxel size, mm.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.
     """
     region = body_region(fixed)
-    images = (region.cut(image, AIR) for image in (fixed, moving))
+    images = [region.cut(image, AIR) for image in (fixed, moving)]
+    window = lung_window(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
-    return region.restore(refine(*images, region.cut(displacement, 0.0), counts))
+    field = region.cut(displacement, 0.0)
+    return region.restore(_refine(*images, field, counts, window.start, window.shape))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _refine(fixed, moving, field, counts, start, shape):
+    return refine(fixed, moving, field, counts, window=Window(start, shape))

@@ -140,7 +140,10 @@ def register(
     if refine:
         with timed(seconds, "refinement"):
             pairs = zip(ways, fields, strict=True)
-            fields = [refine_on_body(*way, field, refine) for way, field in pairs]
+            fields = [
+                refine_on_body(*way, field, refine, spacing=network.spacing)
+                for way, field in pairs
+            ]
     with timed(seconds, "resampling"):
         displacement, cycle = _joined(fields)
         residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)

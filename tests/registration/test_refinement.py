@@ -17,6 +17,7 @@ from regnet_jax.registration.refinement import (
     refine,
     refine_on_body,
 )
+from regnet_jax.registration.window import Window, whole
 
 SHAPES = [(23, 31), (13, 17, 11)]
 
@@ -71,6 +72,7 @@ def test_the_gradient_of_the_objective(shape):
             moving=moving,
             field=field,
             weight=weight,
+            window=whole(shape),
             options=Refinement(),
         )
         check_grads(function, (start,), order=1, modes=["rev"], eps=1e-6, rtol=1e-4)
@@ -105,6 +107,24 @@ def test_refinement_finds_a_smooth_field_without_folding(shape):
     assert error(refine(fixed, moving, near, (20, 10))) < error(near) + 0.05
 
 
+def test_only_a_window_changes_and_it_sees_what_lies_beyond():
+    """All of the motion is a shift out of the window, which only a look beyond
+    its faces can find.
+    """
+    shape, window = (47, 64), Window(jnp.array([0, 16], jnp.int32), (47, 32))
+    rng = np.random.default_rng(5)
+    texture = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    moving = jnp.asarray(200.0 * texture / texture.std() - 350.0, jnp.float32)
+    shift = jnp.broadcast_to(jnp.array([0.0, 12.0]), (*shape, 2))
+    fixed = warp(moving[..., None], shift)[..., 0]
+    got = refine(fixed, moving, 0.9 * shift, (30, 15), window=window)
+    outside = np.ones(shape, bool)
+    outside[:, 16:48] = False
+    np.testing.assert_allclose(got[outside], 0.9 * shift[outside], rtol=1e-6)
+    error = np.abs(np.asarray(got - shift))[4:-4, 24:36].mean()
+    assert error < 0.3 * float(np.abs(0.1 * shift).mean())
+
+
 def test_no_steps_change_nothing():
     fixed, moving, truth = _pair((24, 27))
     np.testing.assert_allclose(refine(fixed, moving, truth, (0, 0)), truth, atol=1e-6)
@@ -128,7 +148,7 @@ def test_on_the_body_the_grid_is_kept():
     shape = (30, 37)
     fixed, moving, truth = (np.array(a) for a in _pair(shape))
     fixed[:5] = moving[:5] = -1000.0
-    field = refine_on_body(fixed, moving, np.zeros_like(truth), 30)
+    field = refine_on_body(fixed, moving, np.zeros_like(truth), 30, spacing=2.0)
     assert field.shape == truth.shape
     assert np.isfinite(field).all()
     inside = (slice(8, -3), slice(3, -3))
