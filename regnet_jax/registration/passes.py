@@ -63,13 +63,13 @@ def _pass_in(window: Window, step, fixed, moving, field):
     return paste(field, answer + look(field, window, answer), window)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "factors", "shape"))
-def _predict(variables, fixed, moving, start, *, shape, model, factors):
+@functools.partial(jax.jit, static_argnames=("model", "factors"))
+def _predict(variables, fixed, moving, window, *, model, factors):
     def step(fixed, moving):
         return model.apply(variables, fixed[None], moving[None], train=False)[0]
 
     fixed, moving = (scale_hounsfield(i[..., None]) for i in (fixed, moving))
-    return passes(step, fixed, moving, factors, Window(start, shape))
+    return passes(step, fixed, moving, factors, window)
 
 
 def pass_factors(network: Network) -> tuple[int, ...]:
@@ -98,8 +98,7 @@ def predict_in_passes(network: Network, fixed, moving):
     field = _predict(
         network.variables,
         *images,
-        window.start,
-        shape=window.shape,
+        window,
         model=network.model,
         factors=factors,
     )

@@ -162,6 +162,7 @@ def _descend(fixed, moving, field, window, iterations, options: Refinement):
     return _change(coefficients, shape, options.knots)
 
 
+@functools.partial(jax.jit, static_argnames=("factors", "options"))
 def refine(
     fixed,
     moving,
@@ -219,9 +220,4 @@ def refine_on_body(fixed, moving, displacement, steps: int, *, spacing: float):
     window = lung_window(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
     field = region.cut(displacement, 0.0)
-    return region.restore(_refine(*images, field, counts, window.start, window.shape))
-
-
-@functools.partial(jax.jit, static_argnames="shape")
-def _refine(fixed, moving, field, counts, start, shape):
-    return refine(fixed, moving, field, counts, window=Window(start, shape))
+    return region.restore(refine(*images, field, counts, window=window))

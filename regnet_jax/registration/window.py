@@ -5,7 +5,7 @@ faces. Windows have few shapes and a traced place: a program that was compiled f
 pair serves others.
 """
 
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ _TAPER = 6
 _STEP = 64
 
 
-class Window(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Window:
     """A box in a grid.
 
     Attributes:
@@ -30,7 +32,7 @@ class Window(NamedTuple):
     """
 
     start: jax.Array
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def coarser(self, factor: int) -> "Window":
         """The window on a grid with voxels ``factor`` times as wide."""

@@ -179,7 +179,7 @@ def test_networks_see_intensities_as_in_training():
 
 def test_one_pass_is_the_network_seen_whole():
     network = dense(2, 2.0)
-    images = [smooth_image((32, 64), seed) for seed in (0, 1)]
+    images = [smooth_image((64, 64), seed) for seed in (0, 1)]
     scaled = [np.clip((i[None, ..., None] + 1000) / 4095, 0, 1) for i in images]
     predict_whole = jax.jit(functools.partial(network.model.apply, train=False))
     whole = predict_whole(network.variables, *scaled)[0]
