@@ -16,9 +16,10 @@ _RANGE = (-1000.0, 300.0)
 _SHRINK = (4, 2, 1)
 _DEMONS_ITERATIONS = (100, 50, 25)
 _DEMONS_SIGMA = 1.5
-_SPLINE_ITERATIONS = (40, 30, 20)
+_SPLINE_ITERATIONS = 40
 _SPLINE_SPACING = 10.0
-_SAMPLED = 0.05
+# Part of the voxels of each resolution that is compared.
+_SAMPLED = (0.2, 0.05, 0.01)
 _BINS = 32
 
 
@@ -73,7 +74,7 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     else:
         tool.SetMetricAsMattesMutualInformation(_BINS)
     tool.SetMetricSamplingStrategy(tool.RANDOM)
-    tool.SetMetricSamplingPercentage(_SAMPLED, 2017)
+    tool.SetMetricSamplingPercentagePerLevel(_SAMPLED, 2017)
     for mask, use in zip(
         masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
     ):
@@ -83,7 +84,7 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     tool.SetSmoothingSigmasPerLevel([0.5 * factor for factor in _SHRINK])
     tool.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     tool.SetInterpolator(sitk.sitkLinear)
-    tool.SetOptimizerAsLBFGS2(numberOfIterations=_SPLINE_ITERATIONS[0])
+    tool.SetOptimizerAsLBFGS2(numberOfIterations=_SPLINE_ITERATIONS)
     linear = _aligned(fixed, moving, masks)
     tool.SetMovingInitialTransform(linear)
     extent = np.multiply(fixed.frame.shape[::-1], fixed.frame.spacing)
