@@ -18,8 +18,8 @@ _DEMONS_ITERATIONS = (100, 50, 25)
 _DEMONS_SIGMA = 1.5
 _SPLINE_ITERATIONS = 40
 _SPLINE_SPACING = 10.0
-# Part of the voxels of each resolution that is compared.
-_SAMPLED = (0.2, 0.05, 0.01)
+# Voxels of each resolution that are compared.
+_SAMPLES = 80_000
 _BINS = 32
 
 
@@ -68,13 +68,15 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     of the voxels; descent by L-BFGS, coarse to fine in images and control points.
     """
     target, source = (_float(image) for image in (fixed, moving))
+    d = fixed.frame.ndim
     tool = sitk.ImageRegistrationMethod()
     if setting == "lung":
         tool.SetMetricAsCorrelation()
     else:
         tool.SetMetricAsMattesMutualInformation(_BINS)
     tool.SetMetricSamplingStrategy(tool.RANDOM)
-    tool.SetMetricSamplingPercentagePerLevel(_SAMPLED, 2017)
+    parts = [min(1.0, _SAMPLES * f**d / fixed.array.size) for f in _SHRINK]
+    tool.SetMetricSamplingPercentagePerLevel(parts, 2017)
     for mask, use in zip(
         masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
     ):
