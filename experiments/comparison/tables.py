@@ -21,9 +21,10 @@ _COLUMNS = {
     "folding": ("folding", "%", 4),
     "seconds": ("time", "s", 1),
     "registration_seconds": ("time, registration alone", "s", 1),
+    "cpu_seconds": ("CPU time of all threads", "s", 1),
     "memory": ("peak memory", "GiB", 2),
 }
-_LOG = ("seconds", "registration_seconds", "memory")
+_LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
 
 
 def flat(measured: dict, ran: dict | None) -> dict[str, float]:
@@ -51,8 +52,8 @@ def flat(measured: dict, ran: dict | None) -> dict[str, float]:
             values[name] = float(np.mean(list(by_label.values())))
         values |= {f"{name} {label}": value for label, value in by_label.items()}
     if ran:
-        values["seconds"] = ran["seconds"]
-        values["registration_seconds"] = ran["registration_seconds"]
+        for name in ("seconds", "registration_seconds", "cpu_seconds"):
+            values[name] = ran[name]
         values["memory"] = ran["peak_bytes"] / 2**30
     return values
 

@@ -54,6 +54,8 @@ def _answer(request: dict) -> None:
     folder = Path(request["folder"])
     write_displacement(folder / FIELD, field, images[0].frame)
     answer = {"registration_seconds": seconds, "peak_bytes": peak_memory()}
+    # Of all threads: hardly depends on what else the machine does.
+    answer["cpu_seconds"] = time.process_time()
     (folder / ANSWER).write_text(json.dumps(answer))
 
 
