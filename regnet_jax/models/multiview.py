@@ -60,9 +60,9 @@ class MultiView(ThreeViews):
         views = (
             central(images, [n + AROUND_FIRST + 2 for n in fine]),
             central(
-                _decimated(images, 2), [(n + 7) // 2 + AROUND_HALF + 2 for n in fine]
+                decimated(images, 2), [(n + 7) // 2 + AROUND_HALF + 2 for n in fine]
             ),
-            _decimated(images, PERIOD),
+            decimated(images, PERIOD),
         )
         first = [
             self.layer(view, features, train=train)
@@ -71,8 +71,17 @@ class MultiView(ThreeViews):
         return self.merged(*first, refine_nodes, answers, train=train)
 
 
-def _decimated(images, factor: int):
-    """Every so manyth voxel of what a cubic B-spline as wide smooths, inner ones."""
+def decimated(images, factor: int):
+    """Smooths by a cubic B-spline and keeps every so manyth voxel.
+
+    Args:
+        images: ``[batch, *spatial, c]``.
+        factor: whole number; a coarse voxel in fine ones.
+
+    Returns:
+        ``[batch, *((spatial - 4 * factor + 1) // factor + 1), c]``, those whose spline
+        lies within the images; the first at voxel ``2 * factor - 1``.
+    """
     steps = np.abs(np.arange(1 - 2 * factor, 2 * factor)) / factor
     spline = np.where(steps < 1, 2 / 3 - steps**2 + steps**3 / 2, (2 - steps) ** 3 / 6)
     weights = (spline / spline.sum()).astype(np.float32)

@@ -210,3 +210,20 @@ def test_layer_adds_its_bias_and_computes_in_its_type():
     np.testing.assert_allclose(y.astype(x.dtype), expected, atol=0.05)
     without = Conv(4, (3, 3), use_bias=False).init(jax.random.key(0), x)
     assert list(without["params"]) == ["kernel"]
+
+
+@pytest.mark.parametrize("function", [convolve, lowerings.convolve_by_xla])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_bfloat16_is_added_in_float32(function, rank):
+    """Sums of 4096 numbers would be off by far more than what rounds the result."""
+    rng = np.random.default_rng(5)
+    shape = {2: (1, 9, 8, 455), 3: (1, 4, 5, 3, 152)}[rank]
+    x = jnp.asarray(rng.uniform(0.5, 1, shape), jnp.bfloat16)
+    kernel = rng.uniform(0.5, 1, (*(3,) * rank, shape[-1], 4))
+    kernel = jnp.asarray(kernel, jnp.bfloat16)
+    exact = (a.astype(jnp.float32) for a in (x, kernel))
+    want = lowerings.convolve_by_xla(*exact)
+    got, pull = jax.vjp(function, x, kernel)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=2**-8)
+    assert [g.dtype for g in pull(got)] == [jnp.bfloat16] * 2
