@@ -104,6 +104,11 @@ def _size(variable) -> int:
     return math.prod(variable.aval.shape)
 
 
+def _is_number(variable) -> bool:
+    """Not an index or a truth."""
+    return jnp.issubdtype(variable.aval.dtype, jnp.inexact)
+
+
 def _operations(jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
@@ -122,7 +127,8 @@ def _operations(jaxpr) -> int:
         elif name.startswith("reduce_"):
             total += _size(equation.invars[0])
         elif name not in _MOVES:
-            total += max((_size(out) for out in equation.outvars), default=0)
+            numbers = (v for v in equation.outvars if _is_number(v))
+            total += max(map(_size, numbers), default=0)
     return total
 
 

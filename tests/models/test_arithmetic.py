@@ -31,8 +31,8 @@ def test_the_cost_of_two_convolutions_is_that_by_hand():
     products = 2 * (first * 9 * 2 * 7 + second * 9 * 7 * 2)
     assert spent.operations == products + 2 * first * 7  # and a bias and a ReLU
     assert spent.kept == 4 * (20 * 13 * 2 + first * 7)
-    # The map and what it becomes by a bias or a ReLU.
-    assert spent.live == 4 * 2 * first * 7
+    # The map and what it becomes by a bias, which is an array too, or a ReLU.
+    assert spent.live == 4 * (2 * first * 7 + 7)
     assert parameters(Two()) == 9 * 2 * 7 + 7 + 9 * 7 * 2
 
 
