@@ -5,7 +5,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
+# The first that is there leads.
 _METRICS = {
+    "lung_correlation": "correlation in the lung",
     "correlation": "correlation",
     "ncc": "correlation (NCC)",
     "lncc": "local correlation (LNCC)",
