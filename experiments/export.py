@@ -1,4 +1,4 @@
-"""Puts the newest checkpoint of a run among the shipped weights.
+"""Puts a checkpoint of a run among the shipped weights.
 
 Example:
     python -m experiments.export --workdir runs/lung3d --name lung
@@ -18,13 +18,17 @@ from regnet_jax.training.checkpoint import read_config, restore_variables
 from regnet_jax.training.config import to_json
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_BEST = flags.DEFINE_bool(
+    "best", False, "Take the checkpoint with the best evaluation, not the newest."
+)
 _NAME = flags.DEFINE_string("name", None, "What to call the network.", required=True)
 
 
 def main():
     """Reads the run, writes the weights, and says where they are."""
     folder = Path(_WORKDIR.value)
-    config, variables = read_config(folder), restore_variables(folder)
+    config = read_config(folder)
+    variables = restore_variables(folder, best=_BEST.value)
     # The place of the scans is this machine's affair.
     config = dataclasses.replace(config, scans=Path(config.scans).name)
     home = pretrained.write(_NAME.value, to_json(config), variables)

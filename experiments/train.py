@@ -3,10 +3,10 @@
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
 
-SIGTERM saves and ends a run early. Under Slurm, Open MPI and on TPU pods, processes
-that are started together train together; elsewhere --coordinator, --processes and
---process_id say so. --workdir is then a folder that all of them see. Curves and
-pictures: tensorboard --logdir DIR.
+SIGTERM saves and ends a run early. Processes that Slurm, Open MPI or a TPU pod starts
+together train together; elsewhere --coordinator, --processes and --process_id say so.
+--workdir is then a folder that all of them see. Curves and pictures:
+tensorboard --logdir DIR.
 """
 
 from pathlib import Path
@@ -38,7 +38,9 @@ _REAL_PAIRS = flags.DEFINE_string(
     "real_pairs", None, "CSV or JSON of pairs with landmarks or labels to evaluate on."
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where no launcher tells it."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where no launcher tells it; auto leaves it to JAX.",
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes", None, "How many train together.", lower_bound=1
@@ -51,9 +53,10 @@ _PROCESS_ID = flags.DEFINE_integer(
 def _join():
     """Joins other processes, if there are any."""
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
-    if all(value is None for value in given):
-        if parallel.launched_in_parts():
-            parallel.join()
+    alone = given == (None, None, None)
+    if given == ("auto", None, None) or (alone and parallel.launched_in_parts()):
+        parallel.join()
+    if alone or given[0] == "auto":
         return
     if any(value is None for value in given) or given[2] >= given[1]:
         raise InputError(

@@ -6,6 +6,9 @@
 scans.txt lists chest CTs, a path a line. Without any: --override data.real=0, and all
 volumes are procedural chests.
 
+On two CPU cores 2,500 steps took an hour and reached 0.415 of the zero field's error,
+as the mean over the last 250 steps.
+
 One network serves both voxel sizes, for they look alike to it: displacements of
 up to 7 voxels, in any mixture of families, on images of any two scanners.
 """

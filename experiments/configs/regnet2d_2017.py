@@ -5,6 +5,9 @@
 The network has 2D kernels and two outputs; slices are axial, coronal and sagittal.
 As in the paper, a displacement is in one of the upper classes if any component is.
 The paper has voxels of 1 mm, where so short a run learns much less.
+
+On two CPU cores it takes 16 minutes and reaches 0.69, 0.62 and 0.65 of the zero field's
+error for the low, medium and high frequencies.
 """
 
 from regnet_jax.synthesis.generator import GeneratorConfig

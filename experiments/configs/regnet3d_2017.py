@@ -13,6 +13,9 @@ What differs from the paper, so that a run fits in an hour on two cores:
   and its kernels become the middle planes of the 3D ones. From random weights nothing
   was learned in the first 100 to 250 steps, at any voxel size that was tried;
 - the learning rate decays to the end of the run.
+
+On two CPU cores the first 360 steps took 46 minutes and reached 0.72, 0.73 and 0.81 of
+the zero field's error for the low, medium and high frequencies.
 """
 
 from regnet_jax.synthesis.generator import GeneratorConfig

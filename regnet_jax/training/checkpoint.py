@@ -150,28 +150,35 @@ def _set_aside(manager, steps) -> None:
     manager.reload()
 
 
-def restore_variables(folder: Path):
-    """The variables to use of the newest checkpoint of a run.
+def restore_variables(folder: Path, *, best: bool = False):
+    """The variables to use of a checkpoint of a run.
 
     Args:
         folder: of the run.
+        best: take the one with the best evaluation, not the newest.
 
     Returns:
         The pytree of arrays that the model's ``apply`` takes, with the average of
         the weights where the run keeps one.
 
     Raises:
-        InputError: if the folder holds no checkpoint.
+        InputError: if the folder holds no checkpoint, or it cannot be read.
     """
     if not (folder / _CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
     with open_checkpoints(folder) as manager:
-        step = manager.latest_step()
+        step = manager.best_step() if best else manager.latest_step()
         if step is None:
             raise InputError(f"{folder}: no finished checkpoint; train further")
         # A run on other devices than there are here ends up on the first of these.
         args = ocp.args.StandardRestore(fallback_sharding=first_device())
-        state = manager.restore(step, args=args)
+        try:
+            state = manager.restore(step, args=args)
+        except Exception as error:
+            raise InputError(
+                f"{folder}: checkpoint {step} cannot be read; train further, which"
+                " sets it aside"
+            ) from error
     average = {"params": state["average"]} if "average" in state else {}
     return state["variables"] | average
 

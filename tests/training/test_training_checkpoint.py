@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, best or in the way."""
 
+import gc
 import os
 
 import jax
@@ -15,7 +16,15 @@ from regnet_jax.training.state import TrainState
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine.*:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed.*:ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """What orbax forgets is collected here, where its complaints are expected."""
+    yield
+    gc.collect()
 
 
 def state(step, average=False):
@@ -86,6 +95,12 @@ def test_the_best_checkpoint_stays(tmp_path):
         checkpoint.save(manager, state(6))
         manager.wait_until_finished()
         assert list(manager.all_steps()) == [1, 5, 6]
+    for best, step in ((True, 1), (False, 6)):
+        got = checkpoint.restore_variables(tmp_path, best=best)["params"]["w"]
+        np.testing.assert_array_equal(got, state(step).variables["params"]["w"])
+    damage(tmp_path, 6, "half")
+    with pytest.raises(InputError, match="checkpoint 6 cannot be read; train further"):
+        checkpoint.restore_variables(tmp_path)
 
 
 def test_the_average_is_what_is_used(tmp_path):
