@@ -87,3 +87,18 @@ def test_another_config_is_refused_and_the_run_stays(trained, command):
     assert str(run) in result.errors[0]
     assert "learning_rate" in result.errors[0]
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--processes=2"],
+        ["--coordinator=localhost:1", "--processes=2"],
+        ["--coordinator=localhost:1", "--processes=2", "--process_id=2"],
+    ],
+)
+def test_half_a_group_of_processes_is_refused(command, tmp_path, flags):
+    result = command("train", *TINY, f"--workdir={tmp_path / 'run'}", *flags)
+    assert result.status == 2
+    assert "--coordinator, --processes and --process_id" in result.errors[0]
+    assert not (tmp_path / "run").exists()
