@@ -24,7 +24,8 @@ class ExperimentConfig:
         warmup: steps of linear growth to it; a cosine decay follows.
         final_rate: rate at the end, as a part of the highest; 1 keeps it constant.
         seed: of weights and pairs. Held-out pairs have a stream of their own.
-        save_every: steps between checkpoints.
+        save_every: most steps that a crash can cost. Checkpoints are written twice as
+            often, while training goes on.
         evaluate_every: steps between evaluations on held-out pairs.
         evaluation_pairs: held-out pairs of each family.
         plane_steps: steps of a 2D network on slices before the 3D network, which

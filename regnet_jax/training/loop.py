@@ -146,6 +146,8 @@ def _run(run, folder, manager, state: TrainState, stream, volumes, end) -> dict:
                 metrics = {checkpoint.RATIO: parallel.agree(overall(evaluation))}
             # Whatever made it come back, nothing is lost from here on.
             checkpoint.save(manager, state, metrics)
+            if config.save_every == 1:
+                manager.wait_until_finished()
         manager.wait_until_finished()
     if number < end:
         return {}
@@ -154,7 +156,9 @@ def _run(run, folder, manager, state: TrainState, stream, volumes, end) -> dict:
 
 def _next_goal(config, number: int, end: int) -> int:
     """The next step at which there is something to do beside steps."""
-    everies = (config.save_every, config.evaluate_every)
+    # A checkpoint is complete when the next one is begun. Twice as many as promised:
+    # what a crash costs is then never more than the interval.
+    everies = (max(config.save_every // 2, 1), config.evaluate_every)
     return min(end, *((number // every + 1) * every for every in everies))
 
 
