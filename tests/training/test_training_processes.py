@@ -109,7 +109,7 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
 
 def test_a_kill_loses_no_more_than_an_interval(tmp_path):
     """While a checkpoint is being written; ``kills.py`` itself kills more often."""
-    (row,) = kills.run(tmp_path, kills=1, steps=24, seed=KILL_WHILE_WRITING)
+    (row,) = kills.run(tmp_path, kills=1, steps=160, seed=KILL_WHILE_WRITING)
     assert row["moment"].startswith("write")
 
 
