@@ -134,8 +134,8 @@ def measure(network: Network, sets: dict, count: int) -> dict:
     d, spacing = network.dimensions, network.spacing
     measured = {}
     for name, volumes in sets.items():
-        options = {"spacing": spacing, "d": d}
-        cases = make_cases(jax.random.key(2017), volumes, FAMILIES, count, **options)
+        key, families = jax.random.key(2017), tuple(FAMILIES)
+        cases = make_cases(key, volumes, families, count, spacing=spacing, d=d)
         rows, seconds = [], []
         for case in cases:
             began = time.process_time()
