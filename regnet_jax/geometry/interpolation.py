@@ -1,44 +1,131 @@
-"""Values of an image at arbitrary points: nearest, linear, cubic B-spline."""
+"""Values of an image at arbitrary points: nearest, linear, cubic B-spline.
 
+What costs is reading. All that a point draws from one line of voxels is read at once,
+and derivatives are written out: left to the chain rule, each reading of the image
+would become a scatter of its own.
+"""
+
+import functools
 import itertools
+import math
 
+import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from regnet_jax.geometry.bspline import cubic_weights, prefilter
 
-
-def _nearest_taps(x, size: int):
-    return jnp.floor(x + 0.5), (0,), (jnp.ones_like(x),)
-
-
-def _linear_taps(x, size: int):
-    # The last voxel ends the last interval: its gradient is that interval's.
-    base = jnp.clip(jnp.floor(x), 0, max(size - 2, 0))
-    fraction = x - base
-    return base, (0, 1), (1 - fraction, fraction)
+# Voxels on an axis that a point draws from, by order.
+_TAPS = {0: 1, 1: 2, 3: 4}
 
 
-def _cubic_taps(x, size: int):
-    base = jnp.floor(x)
-    return base, (-1, 0, 1, 2), cubic_weights(x - base)
-
-
-_TAPS = {0: _nearest_taps, 1: _linear_taps, 3: _cubic_taps}
-
-
-def _mirror(index, size: int):
-    """Reflects about the first and last voxel, then clips what is still outside."""
-    index = jnp.abs(index)
-    index = (size - 1) - jnp.abs(size - 1 - index)
-    return jnp.clip(index, 0, size - 1)
-
-
-def _axis_taps(x, size: int, order: int):
-    """Indices and weights of the voxels that a coordinate draws from."""
+def _weights(x, size: int, order: int):
+    """The first voxel that a coordinate draws from, and the weights of all."""
     # Beyond the outermost centres the image continues with its edge value.
-    base, offsets, weights = _TAPS[order](jnp.clip(x, 0, size - 1), size)
-    base = base.astype(jnp.int32)
-    return [(_mirror(base + o, size), w) for o, w in zip(offsets, weights, strict=True)]
+    x = jnp.clip(x, 0, size - 1)
+    if order == 0:
+        return jnp.floor(x + 0.5), (jnp.ones_like(x),)
+    if order == 1:
+        # The last voxel ends the last interval: its gradient is that interval's.
+        first = jnp.clip(jnp.floor(x), 0, max(size - 2, 0))
+        return first, (1 - (x - first), x - first)
+    # The image is padded by one voxel in front: the first tap is one to the left.
+    return jnp.floor(x), cubic_weights(x - jnp.floor(x))
+
+
+def _slopes(x, size: int, order: int):
+    """The derivatives of the weights."""
+    return jax.jvp(lambda x: _weights(x, size, order)[1], (x,), (jnp.ones_like(x),))[1]
+
+
+def _pad(volume, order: int):
+    """Makes room for all that points in the image draw from."""
+    if order == 3:
+        # As the prefilter has it. A single voxel has nothing to mirror.
+        for axis, size in enumerate(volume.shape[:-1]):
+            reach = [(1, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
+            volume = jnp.pad(volume, reach, "reflect" if size > 1 else "edge")
+        return volume
+    reach = [(0, max(_TAPS[order] - n, 0)) for n in volume.shape[:-1]]
+    return (
+        jnp.pad(volume, [*reach, (0, 0)], "edge")
+        if any(b for _, b in reach)
+        else volume
+    )
+
+
+def _read(volume, starts, taps):
+    """Blocks ``[points, *taps, channel]`` that begin at whole positions ``[points, d]``.
+
+    XLA keeps blocks inside of the image, whatever the positions are.
+    """
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(1, volume.ndim + 1)),
+        collapsed_slice_dims=(),
+        start_index_map=tuple(range(volume.ndim - 1)),
+    )
+    block = (*taps, volume.shape[-1])
+    return lax.gather(volume, starts, numbers, block, mode="promise_in_bounds")
+
+
+def _by_lines(volume, firsts, weights):
+    """Weighted sums of what points draw from, ``[points, channel]``."""
+    *shape, channels = volume.shape
+    flat = volume.reshape(-1, channels)
+    *others, last = weights
+    total = 0
+    for taps in itertools.product(*(range(len(w)) for w in others)):
+        start = 0
+        for first, tap, size in zip(firsts, (*taps, 0), shape, strict=True):
+            start = start * size + first + tap
+        line = _read(flat, start[:, None], (len(last),))
+        value = sum(w[:, None] * line[:, i] for i, w in enumerate(last))
+        weight = math.prod(w[tap] for w, tap in zip(others, taps, strict=True))
+        total += weight[:, None] * value if others else value
+    return total
+
+
+def _by_blocks(volume, firsts, weights):
+    """The same at once: slower, but its transpose is one scatter and not many."""
+    block = _read(volume, jnp.stack(firsts, axis=-1), [len(w) for w in weights])
+    for w in weights:
+        w = jnp.stack(w, axis=-1)
+        w = w.reshape(w.shape + (1,) * (block.ndim - 2))
+        block = jnp.sum(block * w, axis=1)
+    return block
+
+
+def _draws(points, shape, order: int, dtype):
+    """First voxels and weights on each axis."""
+    axes = [_weights(points[:, a], n, order) for a, n in enumerate(shape)]
+    firsts = [first.astype(jnp.int32) for first, _ in axes]
+    return firsts, [[w.astype(dtype) for w in weights] for _, weights in axes]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _interpolate(volume, points, shape, order: int):
+    """Values ``[points, channel]`` of a padded image at ``[points, d]``."""
+    return _by_lines(volume, *_draws(points, shape, order, volume.dtype))
+
+
+@functools.partial(_interpolate.defjvp, symbolic_zeros=True)
+def _derivative(shape, order, primals, tangents):
+    volume, points = primals
+    volume_tangent, points_tangent = tangents
+    firsts, weights = _draws(points, shape, order, volume.dtype)
+    value = _by_lines(volume, firsts, weights)
+    tangent = jnp.zeros_like(value)
+    if not isinstance(volume_tangent, SymbolicZero):
+        tangent += _by_blocks(volume_tangent, firsts, weights)
+    if not isinstance(points_tangent, SymbolicZero):
+        for axis, size in enumerate(shape):
+            slopes = _slopes(points[:, axis], size, order)
+            slopes = [s.astype(volume.dtype) for s in slopes]
+            changed = [*weights[:axis], slopes, *weights[axis + 1 :]]
+            along = points_tangent[:, axis, None].astype(volume.dtype)
+            tangent += along * _by_lines(volume, firsts, changed)
+    return value, tangent
 
 
 def _inside(points, shape):
@@ -80,16 +167,12 @@ def sample(volume, points, *, order: int = 1, fill: float | None = None):
         )
     if order == 3:
         volume = prefilter(volume)
-    flat = volume.reshape(-1, channels)
-    axes = [_axis_taps(points[..., a], n, order) for a, n in enumerate(shape)]
-    result = jnp.zeros((*points.shape[:-1], channels), volume.dtype)
-    for taps in itertools.product(*axes):
-        index, weight = 0, 1.0
-        for (tap_index, tap_weight), size in zip(taps, shape, strict=True):
-            index = index * size + tap_index
-            weight = weight * tap_weight
-        values = jnp.take(flat, index, axis=0, mode="clip")
-        result += weight[..., None].astype(volume.dtype) * values
+    flat = points.reshape(-1, len(shape))
+    volume = _pad(volume, order)
+    # Nearest neighbours have no slope, and whole numbers no derivative at all.
+    function = _interpolate if order else _interpolate.fun
+    result = function(volume, flat, tuple(shape), order)
+    result = result.reshape(*points.shape[:-1], channels)
     if fill is None:
         return result
     outside = jnp.asarray(fill, volume.dtype)
