@@ -1,15 +1,16 @@
 """What is done with displacement fields: warp, compose, invert, exponentiate."""
 
-import jax
 import jax.numpy as jnp
+from jax import lax
 
-from regnet_jax.geometry.grids import identity_grid
-from regnet_jax.geometry.interpolation import sample
+from regnet_jax.geometry.interpolation import sample_at
 
 
 def _targets(displacement):
-    """Where each voxel of the field's grid is mapped to: ``[*spatial, d]``."""
-    return identity_grid(displacement.shape[:-1], displacement.dtype) + displacement
+    """Where each voxel of the field's grid is mapped to, for each axis."""
+    *shape, d = displacement.shape
+    voxels = [lax.broadcasted_iota(displacement.dtype, shape, a) for a in range(d)]
+    return [x + displacement[..., a] for a, x in enumerate(voxels)]
 
 
 def warp(volume, displacement, *, order: int = 1, fill: float | None = None):
@@ -24,7 +25,7 @@ def warp(volume, displacement, *, order: int = 1, fill: float | None = None):
     Returns:
         ``[*fixed spatial, channel]``.
     """
-    return sample(volume, _targets(displacement), order=order, fill=fill)
+    return sample_at(volume, _targets(displacement), order=order, fill=fill)
 
 
 def compose(first, second):
@@ -60,7 +61,7 @@ def invert(displacement, *, iterations: int = 30):
     def step(_, inverse):
         return -warp(displacement, inverse)
 
-    return jax.lax.fori_loop(0, iterations, step, jnp.zeros_like(displacement))
+    return lax.fori_loop(0, iterations, step, jnp.zeros_like(displacement))
 
 
 def exponentiate(velocity, *, squarings: int = 7):
@@ -80,4 +81,4 @@ def exponentiate(velocity, *, squarings: int = 7):
     def square(_, displacement):
         return compose(displacement, displacement)
 
-    return jax.lax.fori_loop(0, squarings, square, velocity / 2**squarings)
+    return lax.fori_loop(0, squarings, square, velocity / 2**squarings)

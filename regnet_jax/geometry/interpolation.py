@@ -8,6 +8,7 @@ would become a scatter of its own.
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def _pad(volume, order: int):
 
 
 def _read(volume, starts, taps):
-    """Blocks ``[points, *taps, channel]`` that begin at whole positions ``[points, d]``.
+    """Blocks ``[points, *taps, channel]`` that begin at whole ``[points, d]``.
 
     XLA keeps blocks inside of the image, whatever the positions are.
     """
@@ -96,43 +97,44 @@ def _by_blocks(volume, firsts, weights):
     return block
 
 
-def _draws(points, shape, order: int, dtype):
+def _draws(coordinates, shape, order: int, dtype):
     """First voxels and weights on each axis."""
-    axes = [_weights(points[:, a], n, order) for a, n in enumerate(shape)]
+    pairs = zip(coordinates, shape, strict=True)
+    axes = [_weights(x, size, order) for x, size in pairs]
     firsts = [first.astype(jnp.int32) for first, _ in axes]
     return firsts, [[w.astype(dtype) for w in weights] for _, weights in axes]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _interpolate(volume, points, shape, order: int):
-    """Values ``[points, channel]`` of a padded image at ``[points, d]``."""
-    return _by_lines(volume, *_draws(points, shape, order, volume.dtype))
+def _interpolate(volume, coordinates, shape, order: int):
+    """Values ``[points, channel]`` of a padded image, for ``[points]`` on each axis."""
+    return _by_lines(volume, *_draws(coordinates, shape, order, volume.dtype))
 
 
 @functools.partial(_interpolate.defjvp, symbolic_zeros=True)
 def _derivative(shape, order, primals, tangents):
-    volume, points = primals
-    volume_tangent, points_tangent = tangents
-    firsts, weights = _draws(points, shape, order, volume.dtype)
+    volume, coordinates = primals
+    volume_tangent, coordinate_tangents = tangents
+    firsts, weights = _draws(coordinates, shape, order, volume.dtype)
     value = _by_lines(volume, firsts, weights)
     tangent = jnp.zeros_like(value)
     if not isinstance(volume_tangent, SymbolicZero):
         tangent += _by_blocks(volume_tangent, firsts, weights)
-    if not isinstance(points_tangent, SymbolicZero):
-        for axis, size in enumerate(shape):
-            slopes = _slopes(points[:, axis], size, order)
-            slopes = [s.astype(volume.dtype) for s in slopes]
-            changed = [*weights[:axis], slopes, *weights[axis + 1 :]]
-            along = points_tangent[:, axis, None].astype(volume.dtype)
-            tangent += along * _by_lines(volume, firsts, changed)
+    for axis, along in enumerate(coordinate_tangents):
+        if isinstance(along, SymbolicZero):
+            continue
+        slopes = _slopes(coordinates[axis], shape[axis], order)
+        slopes = [s.astype(volume.dtype) for s in slopes]
+        changed = [*weights[:axis], slopes, *weights[axis + 1 :]]
+        slope = _by_lines(volume, firsts, changed)
+        tangent += along[:, None].astype(volume.dtype) * slope
     return value, tangent
 
 
-def _inside(points, shape):
+def _inside(coordinates, shape):
     """True where a point lies in the extent of the voxels, as ITK defines it."""
-    inside = jnp.ones(points.shape[:-1], bool)
-    for axis, size in enumerate(shape):
-        x = points[..., axis]
+    inside = True
+    for x, size in zip(coordinates, shape, strict=True):
         inside &= (x >= -0.5) & (x <= size - 0.5)
     return inside
 
@@ -156,24 +158,46 @@ def sample(volume, points, *, order: int = 1, fill: float | None = None):
         ValueError: if the order is not 0, 1 or 3, if whole numbers are to be
             interpolated, or if the points have another dimension than the volume.
     """
+    if points.shape[-1] != volume.ndim - 1:
+        raise ValueError(
+            f"points have {points.shape[-1]} coordinates, the volume"
+            f" {volume.ndim - 1} axes"
+        )
+    axes = range(points.shape[-1])
+    coordinates = [points[..., axis] for axis in axes]
+    return sample_at(volume, coordinates, order=order, fill=fill)
+
+
+def sample_at(
+    volume, coordinates: Sequence, *, order: int = 1, fill: float | None = None
+):
+    """As ``sample``, with an array of coordinates for each axis.
+
+    Args:
+        volume: see ``sample``.
+        coordinates: ``[...]`` for each spatial axis, voxels.
+        order: see ``sample``.
+        fill: see ``sample``.
+
+    Returns:
+        ``[..., channel]``.
+
+    Raises:
+        ValueError: see ``sample``.
+    """
     if order not in _TAPS:
         raise ValueError(f"order must be one of {sorted(_TAPS)}, not {order}")
     if order and not jnp.issubdtype(volume.dtype, jnp.floating):
         raise ValueError(f"order {order} takes floating point, not {volume.dtype}")
     *shape, channels = volume.shape
-    if points.shape[-1] != len(shape):
-        raise ValueError(
-            f"points have {points.shape[-1]} coordinates, the volume {len(shape)} axes"
-        )
     if order == 3:
         volume = prefilter(volume)
-    flat = points.reshape(-1, len(shape))
-    volume = _pad(volume, order)
+    flat = [x.reshape(-1) for x in coordinates]
     # Nearest neighbours have no slope, and whole numbers no derivative at all.
     function = _interpolate if order else _interpolate.fun
-    result = function(volume, flat, tuple(shape), order)
-    result = result.reshape(*points.shape[:-1], channels)
+    result = function(_pad(volume, order), flat, tuple(shape), order)
+    result = result.reshape(*coordinates[0].shape, channels)
     if fill is None:
         return result
     outside = jnp.asarray(fill, volume.dtype)
-    return jnp.where(_inside(points, shape)[..., None], result, outside)
+    return jnp.where(_inside(coordinates, shape)[..., None], result, outside)

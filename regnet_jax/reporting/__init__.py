@@ -25,6 +25,7 @@ from regnet_jax.reporting.slices import (
     choose_planes,
     differing_index,
 )
+from regnet_jax.reporting.statistics import statistics_figure
 from regnet_jax.reporting.viewer import ViewerData, viewer_data
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "landmark_figure",
     "pair_figure",
     "registration_report",
+    "statistics_figure",
     "training_figure",
     "viewer_data",
     "write_report",

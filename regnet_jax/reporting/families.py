@@ -11,6 +11,8 @@ from regnet_jax.reporting import drawing
 from regnet_jax.reporting.fields import GRID_COLOUR, HEAT
 from regnet_jax.reporting.slices import Plane, Window, auto_window, choose_planes
 
+_COLUMNS = 4
+
 
 def family_figure(
     fields: Mapping[str, np.ndarray],
@@ -18,7 +20,6 @@ def family_figure(
     *,
     spacing: Sequence[float] = (1.0, 1.0),
     window: Window | None = None,
-    shared_scale: bool = True,
     lines: int = 24,
 ) -> Figure:
     """Families of artificial fields side by side: what they do, how large they are.
@@ -26,36 +27,37 @@ def family_figure(
     ``fields`` maps the name of a family to a slice of one of its fields,
     ``[y, x, d]`` in mm, components (y, x) or (z, y, x); ``spacing`` is (y, x)
     in mm. Above: the deformed image ``I(x + u(x))`` and a grid drawn on I that
-    was deformed with it. Below: the magnitudes, on one scale or on one each,
-    with the largest in the title. ``background`` is one undeformed slice
-    ``[y, x]``, deformed here by the in-plane components, or a mapping from
-    each name to its slice, deformed already; without it the grid stands alone.
+    was deformed with it. Below: the magnitudes, all on one scale. ``background``
+    is one undeformed slice ``[y, x]``, deformed here by the in-plane components, or
+    a mapping from each name to its slice, deformed already; without it the grid
+    stands alone.
     """
     fields = {name: np.asarray(field) for name, field in fields.items()}
-    shape = _one_shape(fields)
-    (plane,) = choose_planes(shape, spacing)
+    (plane,) = choose_planes(_one_shape(fields), spacing)
     sizes = {name: np.linalg.norm(f, axis=-1) for name, f in fields.items()}
     top = max(float(size.max()) for size in sizes.values()) or 1.0
+    columns = min(len(fields), _COLUMNS)
+    bands = -(-len(fields) // columns)
     sheet = drawing.panel_sheet(
-        [plane.aspect] * len(fields),
-        [1.0, 1.0],
-        column_labels=[f"{n} (max. {sizes[n].max():.1f} mm)" for n in fields],
-        bar=shared_scale,
-        width=max(10.0, 2.3 * len(fields)),  # titles must not meet
-        footer=0.0 if shared_scale else 0.65,
+        [plane.aspect] * columns,
+        [1.0] * (2 * bands),
+        bar=True,
+        max_height=6.0 * bands,
     )
-    for (above, below), name in zip(sheet.panels.T, fields, strict=True):
+    # Each family has a panel above and one below, the families run along the bands.
+    panels = sheet.panels.reshape(bands, 2, columns).transpose(0, 2, 1).reshape(-1, 2)
+    for unused in panels[len(fields) :].ravel():
+        unused.set_visible(False)
+    for (above, below), name in zip(panels, fields, strict=False):
+        label = f"{name}, max. {sizes[name].max():.1f} mm"
+        drawing.write(above, 0.03, 0.97, label, va="top")
         image = _deformed(background, name, fields[name], plane)
         if image is not None:
             low, high = auto_window(image) if window is None else window
             drawing.show(above, plane, image, cmap="gray", vmin=low, vmax=high)
         _draw_carried_grid(above, plane, fields[name], lines)
-        end = top if shared_scale else float(sizes[name].max()) or 1.0
-        artist = drawing.show(below, plane, sizes[name], cmap=HEAT, vmin=0, vmax=end)
-        if not shared_scale:
-            _own_bar(sheet.figure, below, artist)
-    if shared_scale:
-        drawing.colour_bar(sheet, artist, "displacement, mm")
+        artist = drawing.show(below, plane, sizes[name], cmap=HEAT, vmin=0, vmax=top)
+    drawing.colour_bar(sheet, artist, "displacement, mm")
     return sheet.figure
 
 
@@ -104,11 +106,3 @@ def _draw_carried_grid(axes: Axes, plane: Plane, field: np.ndarray, lines: int) 
             axes.contour(xs, ys, values, levels=levels, **style)
     axes.set_xlim(plane.extent[:2])
     axes.set_ylim(plane.extent[2:])
-
-
-def _own_bar(figure: Figure, axes: Axes, artist) -> None:
-    """A horizontal colour bar under one panel."""
-    height = 0.12 / (axes.get_position().height * figure.get_size_inches()[1])
-    box = axes.inset_axes((0.05, -height * 1.7, 0.9, height))
-    bar = figure.colorbar(artist, cax=box, orientation="horizontal")
-    drawing.ink_bar(bar, "displacement, mm")

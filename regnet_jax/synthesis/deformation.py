@@ -1,5 +1,6 @@
 """What all families of artificial displacement fields share."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -49,6 +50,23 @@ def rescale(field, largest):
     return field * jnp.where(top > 0, largest / jnp.where(top > 0, top, 1.0), 0.0)
 
 
+def over_voxels(reduce: Callable, field):
+    """Reduces each component of a field over all voxels.
+
+    Args:
+        reduce: such as ``jnp.max``.
+        field: ``[*spatial, d]``.
+
+    Returns:
+        ``[d]``.
+    """
+    # In two steps, the first along whole lines: a reduction that leaves two or three
+    # numbers runs on one lane of a CPU otherwise.
+    *_, columns, d = field.shape
+    lines = reduce(field.reshape(-1, columns * d), axis=0)
+    return reduce(lines.reshape(columns, d), axis=0)
+
+
 def rescale_lobes(field, highest, lowest):
     """Stretches what is above and below zero to given extremes, separately.
 
@@ -62,11 +80,10 @@ def rescale_lobes(field, highest, lowest):
     Returns:
         An array like the field; a component without a lobe stays without it.
     """
-    axes = tuple(range(field.ndim - 1))
-    top, bottom = jnp.max(field, axis=axes), jnp.min(field, axis=axes)
+    top, bottom = (over_voxels(reduce, field) for reduce in (jnp.max, jnp.min))
     up = jnp.where(top > 0, highest / jnp.where(top > 0, top, 1.0), 0.0)
     down = jnp.where(bottom < 0, lowest / jnp.where(bottom < 0, bottom, 1.0), 0.0)
-    shape = (1,) * len(axes) + (-1,)
+    shape = (1,) * (field.ndim - 1) + (-1,)
     return field * jnp.where(field > 0, up.reshape(shape), down.reshape(shape))
 
 

@@ -13,7 +13,8 @@ from regnet_jax.geometry import gaussian_smooth, identity_grid, sample
 from regnet_jax.synthesis.chest import chest
 from regnet_jax.synthesis.families import FAMILIES, Family, choose_family, draw_field
 from regnet_jax.synthesis.intensity import INTENSITY_MODELS, random_chain, sponge
-from regnet_jax.synthesis.pairs import add_noise
+from regnet_jax.synthesis.pairs import add_noise, another_patient
+from regnet_jax.synthesis.regions import random_regions
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 from regnet_jax.synthesis.scans import Scans, crop
 
@@ -49,6 +50,11 @@ class GeneratorConfig:
         real: chance of a crop of a scan instead of a procedural chest.
         scales: stages of a network for several voxel sizes; each is a factor of
             voxel size and amplitude.
+        amplitudes: factor of the families' amplitudes for each scale; none for
+            ``amplitude`` times the scale.
+        regions: chance of a volume of random regions instead of a procedural chest.
+        multiplied: chance that a volume is mildly deformed before anything else, so
+            that each scan gives many patients.
     """
 
     shape: tuple[int, ...]
@@ -68,18 +74,23 @@ class GeneratorConfig:
     unseen: float = 1.0
     real: float = 0.0
     scales: tuple[float, ...] = (1.0,)
+    amplitudes: tuple[float, ...] = ()
+    regions: float = 0.0
+    multiplied: float = 0.0
 
     @property
     def stages(self) -> tuple["GeneratorConfig", ...]:
         """A config of a single scale for each stage."""
+        factors = self.amplitudes or [scale * self.amplitude for scale in self.scales]
         return tuple(
             dataclasses.replace(
                 self,
                 spacing=scale * self.spacing,
-                amplitude=scale * self.amplitude,
+                amplitude=factor,
                 scales=(1.0,),
+                amplitudes=(),
             )
-            for scale in self.scales
+            for scale, factor in zip(self.scales, factors, strict=True)
         )
 
     @property
@@ -125,13 +136,8 @@ def _scan(key, image, sigma: float, config: GeneratorConfig):
 
 def _squeeze(key, image, displacement, chance: float):
     """The deformed image as mass is conserved, by chance."""
-    if not chance:
-        return image
-    coin_key, sponge_key = jax.random.split(key)
-    return jax.lax.cond(
-        jax.random.bernoulli(coin_key, chance),
-        lambda: sponge(sponge_key, image, displacement),
-        lambda: image,
+    return _by_chance(
+        key, chance, lambda key: sponge(key, image, displacement), lambda: image
     )
 
 
@@ -188,19 +194,40 @@ def _starts(key, deformation, config: GeneratorConfig):
     )
 
 
-def _volume(key, config: GeneratorConfig, scans: Scans | None):
-    """A procedural chest, or by chance a part of a scan."""
-
-    def draw():
-        return chest(key, config.shape, spacing=config.spacing)
-
-    if scans is None or not config.real:
-        return draw()
-    coin_key, crop_key = jax.random.split(jax.random.fold_in(key, 1))
+def _by_chance(key, chance: float, draw: Callable, otherwise: Callable):
+    """``draw(key)``, or by chance what comes otherwise; only one of them is run."""
+    if not chance:
+        return otherwise()
+    coin_key, draw_key = jax.random.split(key)
     return jax.lax.cond(
-        jax.random.bernoulli(coin_key, config.real),
-        lambda: crop(crop_key, scans, config.shape),
-        draw,
+        jax.random.bernoulli(coin_key, chance), lambda: draw(draw_key), otherwise
+    )
+
+
+def _volume(key, config: GeneratorConfig, scans: Scans | None):
+    """A procedural chest, or by chance a part of a scan, or random regions."""
+    spacing, shape = config.spacing, config.shape
+
+    def procedural():
+        return _by_chance(
+            jax.random.fold_in(key, 2),
+            config.regions,
+            lambda key: random_regions(key, shape, spacing=spacing),
+            lambda: chest(key, shape, spacing=spacing),
+        )
+
+    real = 0.0 if scans is None else config.real
+    volume = _by_chance(
+        jax.random.fold_in(key, 1),
+        real,
+        lambda key: crop(key, scans, shape),
+        procedural,
+    )
+    return _by_chance(
+        jax.random.fold_in(key, 3),
+        config.multiplied,
+        lambda key: another_patient(key, volume, spacing=spacing),
+        lambda: volume,
     )
 
 

@@ -5,7 +5,14 @@ from typing import NamedTuple
 import jax
 
 from regnet_jax.geometry import warp
+from regnet_jax.synthesis.deformation import limit_folding
 from regnet_jax.synthesis.families import Family, draw_field
+from regnet_jax.synthesis.noise import gaussian_noise
+from regnet_jax.synthesis.splines import SplineFamily, single_frequency
+
+# Another patient differs by slow deformations, mm, that leave their organs intact.
+_MILD = SplineFamily(8.0, finest=40.0, held_border=0.0)
+_LEAST_JACOBIAN = 0.5
 
 
 class ArtificialPair(NamedTuple):
@@ -35,11 +42,36 @@ def add_noise(key, image, sigma: float):
     Returns:
         An array like the image.
     """
-    return image + sigma * jax.random.normal(key, image.shape) if sigma else image
+    return image + sigma * gaussian_noise(key, image.shape) if sigma else image
+
+
+def another_patient(key, volume, *, spacing: float):
+    """Deforms a volume mildly: of one scan, many patients, as in 2019.
+
+    Source: Sokooti et al., arXiv 1908.10235, 2019, who multiply their scans so before
+    they deform each to a pair.
+
+    Args:
+        key: random key.
+        volume: ``[*spatial, 1]``, HU.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An array like the volume, which does not fold anywhere.
+    """
+    shape = volume.shape[:-1]
+    field, _ = single_frequency(key, shape, _MILD, spacing=spacing)
+    return warp(volume, limit_folding(field, _LEAST_JACOBIAN))
 
 
 def artificial_pair(
-    key, volume, family: Family, *, spacing: float, noise: float = 5.0
+    key,
+    volume,
+    family: Family,
+    *,
+    spacing: float,
+    noise: float = 5.0,
+    least_jacobian: float | None = None,
 ) -> ArtificialPair:
     """Deforms a volume by a random field of a family, as RegNet does.
 
@@ -49,14 +81,17 @@ def artificial_pair(
         family: of the field; its numbers may be traced.
         spacing: isotropic voxel size, mm.
         noise: sigma of the noise on the deformed image, HU.
+        least_jacobian: see ``draw_field``.
 
     Returns:
         The pair.
     """
     field_key, noise_key = jax.random.split(key)
-    displacement, area = draw_field(field_key, volume, family, spacing=spacing)
-    # The interpolation reads each voxel many times: it must be there, not be made
-    # anew at every reading.
-    volume = jax.lax.optimization_barrier(volume)
+    displacement, area = draw_field(
+        field_key, volume, family, spacing=spacing, least_jacobian=least_jacobian
+    )
+    # The interpolation reads each voxel and each displacement many times: they must
+    # be there, not be made anew at every reading.
+    volume, displacement = jax.lax.optimization_barrier((volume, displacement))
     fixed = add_noise(noise_key, warp(volume, displacement), noise)
     return ArtificialPair(fixed, volume, displacement, area)

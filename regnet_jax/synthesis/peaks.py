@@ -22,6 +22,7 @@ ZERO_PEAKS = 2
 # Positions tried for peaks that must keep their distance; a volume that has no
 # room for more is full long before.
 _TRIALS = 2000
+_WORD = 32
 
 
 class PeakFamily(NamedTuple):
@@ -77,6 +78,32 @@ def _sum_of_products(bases, amplitudes):
     return jnp.tensordot(leading, last, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
+def _covered(near):
+    """Where some peak is near on all axes at once.
+
+    Args:
+        near: ``[n, PEAKS]`` bool for each axis.
+
+    Returns:
+        ``[*spatial]`` bool.
+    """
+    # A bit for each peak: the voxels then cost a few words instead of a product.
+    bits = jnp.arange(_WORD, dtype=jnp.uint32)[None, None]
+    words = []
+    for line in near:
+        line = jnp.pad(line, ((0, 0), (0, -PEAKS % _WORD)))
+        line = line.reshape(line.shape[0], -1, _WORD).astype(jnp.uint32)
+        words.append(jnp.sum(line << bits, axis=-1, dtype=jnp.uint32))
+    covered = False
+    for one_word in zip(*(w.T for w in words), strict=True):
+        together = one_word[0]
+        for line in one_word[1:]:
+            line = line.reshape((1,) * together.ndim + (-1,))
+            together = together[..., None] & line
+        covered |= together != 0
+    return covered
+
+
 def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float):
     """Draws a field of one of the 2017 families.
 
@@ -112,8 +139,6 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     )
     highest = jnp.maximum(jnp.max(peaks, axis=0), 0.0)
     lowest = jnp.minimum(jnp.min(peaks, axis=0), 0.0)
-    near = [(jnp.abs(o) <= family.area).astype(jnp.float32) for o in offsets]
     # What found no room has no area either.
-    there = exists[:, None].astype(jnp.float32)
-    covered = _sum_of_products(near, there)[..., 0] > 0
-    return Deformation(rescale_lobes(smooth, highest, lowest), covered)
+    near = [(jnp.abs(o) <= family.area) & exists[None] for o in offsets]
+    return Deformation(rescale_lobes(smooth, highest, lowest), _covered(near))

@@ -1,5 +1,7 @@
 """Artificial pairs from the command line: the written field relates the images."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -51,10 +53,8 @@ def test_pairs_in_the_plane(command, tmp_path):
     names = [f"{family}_{i:03d}" for family in ("low", "medium") for i in (0, 1)]
     parts = ("fixed", "moving", "displacement")
     expected = {f"{name}_{part}.nii.gz" for name in names for part in parts}
-    assert {path.name for path in out.iterdir()} == expected | {
-        "families.png",
-        "pairs.csv",
-    }
+    others = {"families.png", "statistics.png", "statistics.json", "pairs.csv"}
+    assert {path.name for path in out.iterdir()} == expected | others
     pairs = read_pairs(out / "pairs.csv")
     assert {
         path.name for p in pairs for path in (p.fixed, p.moving, p.displacement)
@@ -91,15 +91,21 @@ def test_the_seed_decides(command, tmp_path):
 
 
 def test_every_family_writes_its_pair(command, tmp_path):
-    names = [name for name in FAMILIES if name != "high"]  # see the next test
-    out = tmp_path / "out"
-    arguments = ["--shape=40,44", "--spacing=5", f"--out={out}"]
-    result = command("synthesize", f"--family={','.join(names)}", *arguments)
+    names, out = list(FAMILIES), tmp_path / "out"
+    arguments = ["--shape=40,44", "--spacing=5", "--least_jacobian=0.4"]
+    result = command("synthesize", "--family=all", *arguments, f"--out={out}")
     assert result.status == 0, result.err
+    statistics = json.loads((out / "statistics.json").read_text())
+    assert list(statistics) == names
+    for name, numbers in statistics.items():
+        assert name in result.out
+        assert numbers["folding"] == [0.0]
+        assert numbers["least_jacobian"][0] >= 0.4 - 1e-4
     moved = {}
     for name in names:
         path = out / f"{name}_000_displacement.nii.gz"
         moved[name] = np.abs(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).max()
+        assert moved[name] == pytest.approx(statistics[name]["largest"][0], abs=1e-3)
     assert moved.pop("zero") == 0
     assert min(moved.values()) > 0.1
     assert max(moved.values()) <= 20.01

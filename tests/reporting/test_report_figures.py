@@ -17,6 +17,7 @@ from regnet_jax.reporting import (
     grid_figure,
     jacobian_figure,
     pair_figure,
+    statistics_figure,
     training_figure,
 )
 from regnet_jax.reporting.curves import running_mean, series
@@ -212,16 +213,33 @@ def blob(height, shape=(40, 50)):
     return np.stack([np.zeros(shape), height * bump], axis=-1)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_families_show_magnitudes_and_their_largest(shared):
-    fields = {"low": blob(8.0), "high": blob(3.0)}
-    figure = family_figure(fields, np.eye(40, 50), shared_scale=shared)
-    titles = [axes.get_title() for axes in figure.axes[:2]]
-    assert titles == ["low (max. 8.0 mm)", "high (max. 3.0 mm)"]
+def test_families_show_magnitudes_and_their_largest():
+    heights = {"low": 8.0, "high": 3.0, "single": 2.0, "mixed": 1.0, "affine": 4.0}
+    fields = {name: blob(height) for name, height in heights.items()}
+    figure = family_figure(fields, np.eye(40, 50))
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert written == [f"{name}, max. {top:.1f} mm" for name, top in heights.items()]
     heat = [a for a in panels(figure) if a.images[0].get_cmap().name == "inferno"]
-    ends = [a.images[0].get_clim() for a in heat]
-    assert ends == ([(0, 8), (0, 8)] if shared else [(0, 8), (0, 3)])
+    assert [a.images[0].get_clim() for a in heat] == [(0, 8)] * 5
+    tops = sorted({round(a.get_position().y1, 3) for a in heat})
+    assert len(tops) == 2  # a second band where one would crowd
     assert encode_figure(figure)[1] > 100
+
+
+def test_statistics_show_a_line_for_each_field():
+    rng = np.random.default_rng(0)
+    low = {"mean": rng.uniform(1, 2, 3), "upper": rng.uniform(3, 4, 3)}
+    low |= {"largest": rng.uniform(5, 6, 3), "wavelength": rng.uniform(50, 90, 3)}
+    low |= {"least_jacobian": -rng.uniform(0, 1, 3), "greatest_jacobian": np.full(3, 2)}
+    figure = statistics_figure({"low": low, "high": low})
+    sizes, jacobians, waves = figure.axes
+    assert [label.get_text() for label in sizes.get_yticklabels()] == ["low", "high"]
+    ends = np.concatenate([c.get_segments() for c in sizes.collections])[:, :, 0]
+    np.testing.assert_allclose(ends[:3], np.stack([low["mean"], low["largest"]], -1))
+    assert jacobians.get_xlim()[0] < low["least_jacobian"].min()
+    np.testing.assert_allclose(waves.lines[0].get_xdata(), low["wavelength"])
+    with pytest.raises(ValueError, match="no family"):
+        statistics_figure({})
 
 
 def test_families_deform_the_background_as_fixed_is_made():
