@@ -13,6 +13,8 @@ from regnet_jax.geometry.bspline import bspline_field, control_points
 # Standard deviation of a cubic B-spline field of unit normal coefficients, for one
 # axis, on average over the positions between two knots.
 _AXIS_DEVIATION = 0.479**0.5
+# Rounds in which independent noise is drawn.
+_PARTS = 4
 
 
 def gaussian_noise(key, shape: Sequence[int]):
@@ -29,7 +31,11 @@ def gaussian_noise(key, shape: Sequence[int]):
     # reads it otherwise, and within the gathers of a warp it runs a lane at a time.
     low = np.nextafter(np.float32(-1), np.float32(0))
     uniform = jax.random.uniform(key, shape, minval=low, maxval=1.0)
-    return jax.lax.map(lambda u: math.sqrt(2) * jax.lax.erf_inv(u), uniform)
+    return jax.lax.map(
+        lambda u: math.sqrt(2) * jax.lax.erf_inv(u),
+        uniform,
+        batch_size=-(-shape[0] // _PARTS),
+    )
 
 
 def smooth_noise(key, shape: Sequence[int], textures: Mapping[str, tuple]):

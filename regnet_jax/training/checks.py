@@ -19,7 +19,10 @@ _COUNTS = (
     *("parts", "dispatch", "rotate_every"),
 )
 # Values from nothing to all.
-_PARTS = ("data.sponge", "data.unseen", "data.real", "residuals")
+_PARTS = (
+    *("data.sponge", "data.unseen", "data.real"),
+    *("data.regions", "data.multiplied", "residuals"),
+)
 # Values that must be positive and values that may be zero too.
 _POSITIVE = (
     *(*_COUNTS, "learning_rate", "huber_delta"),
@@ -115,6 +118,13 @@ def _check_fields(data: GeneratorConfig) -> None:
     if any(b % a for a, b in itertools.pairwise(steps)):
         scales = ",".join(map(str, data.scales))
         raise InputError(f"data.scales={scales}: give multiples of one another")
+    factors = data.amplitudes
+    one_each = len(factors) in (0, len(data.scales))
+    if not one_each or any(not a > 0 or math.isinf(a) for a in factors):
+        raise InputError(
+            f"data.amplitudes={','.join(map(str, factors))}: give a positive factor for"
+            f" each of the {len(data.scales)} scales, or none"
+        )
     if list(data.limits) != sorted({*data.limits}) or data.limits[0] <= 0:
         limits = ",".join(map(str, data.limits))
         raise InputError(f"data.limits={limits}: give positive, increasing millimetres")
