@@ -27,6 +27,7 @@ from regnet_jax.reporting.slices import (
 )
 from regnet_jax.reporting.statistics import statistics_figure
 from regnet_jax.reporting.viewer import ViewerData, viewer_data
+from regnet_jax.reporting.volumes import volumes_figure
 
 __all__ = [
     "Plane",
@@ -50,5 +51,6 @@ __all__ = [
     "statistics_figure",
     "training_figure",
     "viewer_data",
+    "volumes_figure",
     "write_report",
 ]

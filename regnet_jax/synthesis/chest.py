@@ -1,17 +1,19 @@
 """Procedural chest CT: every call draws another patient, no data needed.
 
 The volume holds what a registration network must learn to align in the thorax:
-lungs with vessel trees, airways, heart, aorta, ribs, spine, sternum, diaphragm,
-liver and fat, each with random shape, place and density. It is domain
-randomisation, not a simulation: proportions are plausible, no organ is a model of
-the real one.
+lungs with vessel trees and disease, airways, heart, great vessels, ribs, spine,
+sternum, diaphragm, liver, fat and muscles, each of random shape, place and density.
+It is domain randomisation, not a simulation: proportions are plausible, no organ is a
+model of the real one.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
+from regnet_jax.synthesis.lungs import disease, tissue, vessels
 from regnet_jax.synthesis.noise import tubes
 from regnet_jax.synthesis.patient import (
     bend,
@@ -25,15 +27,33 @@ from regnet_jax.synthesis.shapes import blend, capsule, ellipsoid, inside, perio
 AIR = -1000.0
 
 
-def _trunk(grid, patient, flesh):
-    """Skin, fat and muscle; returns the image and the signed distance to muscle."""
+def _trunk(grid, patient, textures):
+    """Skin, fat, muscles with fat between them, and the table below.
+
+    Returns:
+        The image and the signed distance to the muscles.
+    """
     _, y, x = grid.points
+    fascia = textures["fascia"]
+    uneven = 1.0 + 0.35 * fascia[..., 1]
     skin = ellipsoid((y, x), (0.0, 0.0), (112.0, 165.0))
-    muscle = skin + patient["fat_thickness"]
+    muscle = skin + patient["fat_thickness"] * uneven
     image = jnp.full(grid.shape, AIR)
-    image = blend(image, patient["fat"], inside(skin, grid.softness))
-    streaks = patient["muscle"] + 12.0 * flesh[..., 0]
+    arc = jnp.abs(jnp.hypot(y + 290.0, x) - 415.0) - 2.0
+    table = jnp.where(patient["table"] > 0.0, inside(arc, grid.softness), 0.0)
+    image = blend(image, patient["table"] - 500.0, table)
+    image = blend(image, 20.0, inside(skin, grid.softness))
+    image = blend(image, patient["fat"], inside(skin + 2.0, grid.softness))
+    streaks = patient["muscle"] + 12.0 * textures["flesh"][..., 0]
+    streaks = blend(streaks, patient["fat"], _fascia(grid, patient, textures))
     return blend(image, streaks, inside(muscle, 1.5)), muscle
+
+
+def _fascia(grid, patient, textures):
+    """Membership of the sheets of fat between muscles and organs."""
+    # A smooth field vanishes on sheets; it changes by about 1.2 over 17 mm.
+    width = 1.2 * jnp.maximum(patient["fascia"], 0.5 * grid.spacing) / 17.0
+    return jnp.exp(-0.5 * (textures["fascia"][..., 0] / width) ** 2)
 
 
 def _diaphragm(grid, patient):
@@ -49,7 +69,8 @@ def _abdomen(grid, patient, textures, height):
     _, y, x = grid.points
     lumps = textures["bowel"][..., 0]
     content = blend(patient["bowel"], -95.0, inside(lumps + 0.3, 0.05))
-    veins = _vessels(grid, textures, "liver", 2.0)
+    scale = texture_scale("liver", grid.spacing)
+    veins = tubes(textures["liver"], scale, 2.0 / grid.spacing)
     liver = patient["liver"] + 20.0 * veins
     content = blend(content, liver, inside(x + 0.3 * y - 20.0, 1.5))
     centre = (patient["gas_z"], patient["gas_y"], 70.0)
@@ -58,7 +79,7 @@ def _abdomen(grid, patient, textures, height):
 
 
 def _thorax(grid, patient, height):
-    """Signed distances to the lungs (cut by heart and diaphragm) and to the heart."""
+    """Signed distances to the lungs (cut by what lies between) and to the heart."""
     z, y, x = grid.points
     p = patient
     lung_centre = (p["lung_z"], p["lung_y"], p["lung_gap"] + 48.0)
@@ -66,39 +87,44 @@ def _thorax(grid, patient, height):
     lung = ellipsoid((z, y, jnp.abs(x)), lung_centre, lung_radii)
     heart_centre = (p["heart_z"], p["heart_y"], p["heart_x"])
     r = p["heart_radius"]
-    heart = ellipsoid(grid.points, heart_centre, (r, 0.85 * r, r))
-    return jnp.maximum(jnp.maximum(lung, -heart - 2.0), 2.0 - height), heart
+    # Wider than high, and the apex points to the left and down.
+    turned = (z + 0.35 * (x - p["heart_x"]), y, x)
+    heart = ellipsoid(turned, heart_centre, (0.85 * r, 0.8 * r, r))
+    trunk = (p["trunk_x"], p["mediastinum"])
+    middle = capsule(
+        grid.points, (-70.0, 20.0, trunk[0]), (75.0, -8.0, trunk[0]), trunk[1]
+    )
+    between = jnp.minimum(heart, middle)
+    return jnp.maximum(jnp.maximum(lung, -between - 2.0), 2.0 - height), heart
 
 
-def _vessels(grid, textures, name, radius):
-    """Membership of the tubes that a texture makes; the radius in mm."""
-    scale = texture_scale(name, grid.spacing)
-    return tubes(textures[name], scale, radius / grid.spacing)
-
-
-def _parenchyma(grid, patient, textures, lung):
-    """Lung tissue: denser to the back, textured, with vessels at three scales."""
-    tissue = patient["parenchyma"] + patient["gravity"] * grid.points[1]
-    tissue += patient["texture"] * textures["lung"][..., 0]
-    tissue += 20.0 * textures["patches"][..., 0]
-    # Vessels thin out towards the pleura.
-    calibre = 0.45 + 0.8 * jnp.clip(-lung / 45.0, 0.0, 1.0)
-    calibre *= patient["vessel_radius"]
-    for size, radius in (("large", 3.0), ("middle", 1.5), ("small", 0.8)):
-        vessel = _vessels(grid, textures, f"vessels_{size}", radius * calibre)
-        tissue = blend(tissue, patient["vessel"], vessel)
-    return tissue
-
-
-def _mediastinum(grid, patient, chambers, image, heart, lung):
-    """Heart with its chambers, aorta, trachea and main bronchi."""
+def _great_vessels(grid, patient):
+    """Signed distance to aorta, its arch, vena cava and pulmonary arteries."""
     z, y, x = grid.points
-    cavity = inside(-chambers[..., 0], 0.15)
-    blood = blend(patient["blood"], patient["contrast"], cavity)
-    image = blend(image, blood, inside(heart, 1.2))
     radius = patient["aorta_radius"]
-    aorta = ellipsoid((y, x), (42.0, patient["aorta_x"]), (radius, radius))
-    image = blend(image, patient["contrast"], inside(aorta, grid.softness))
+    back = (42.0, patient["aorta_x"])
+    top = patient["carina_z"] + 28.0
+    down = jnp.maximum(ellipsoid((y, x), back, (radius, radius)), z - top)
+    front = (-14.0, -6.0)
+    up = capsule(grid.points, (-30.0, -10.0, 2.0), (top, *front), radius + 2.0)
+    arch = capsule(grid.points, (top, *front), (top, *back), radius)
+    cava = capsule(grid.points, (-30.0, -2.0, -26.0), (160.0, -8.0, -28.0), 8.5)
+    root = (patient["carina_z"] - 22.0, -8.0, 6.0)
+    hilum = (patient["carina_z"] - 30.0, 12.0, 40.0)
+    pulmonary = capsule((z, y, jnp.abs(x - 4.0)), root, hilum, 9.5)
+    parts = (down, up, arch, cava, pulmonary)
+    return functools.reduce(jnp.minimum, parts)
+
+
+def _mediastinum(grid, patient, textures, image, heart, lung):
+    """Heart with its chambers, great vessels, trachea and main bronchi."""
+    z, y, x = grid.points
+    cavity = inside(-textures["chambers"][..., 0], 0.15)
+    blood = blend(patient["blood"], patient["contrast"], cavity)
+    around = blend(patient["fat"], blood, inside(heart + 6.0, 1.2))
+    image = blend(image, around, inside(heart, 1.2))
+    great = inside(_great_vessels(grid, patient), grid.softness)
+    image = blend(image, patient["contrast"], great)
     carina = (patient["carina_z"], 12.0, 0.0)
     bronchi = capsule((z, y, jnp.abs(x)), carina, (-20.0, 18.0, 42.0), 5.0)
     airway = jnp.minimum(bronchi, capsule(grid.points, carina, (220.0, -5.0, 0.0), 8.5))
@@ -146,17 +172,20 @@ def chest(key, shape: Sequence[int], *, spacing: float):
         ``[*shape, 1]`` in Hounsfield units, without noise.
     """
     view_key, patient_key, texture_key = jax.random.split(key, 3)
+    vessel_key, disease_key = jax.random.split(jax.random.fold_in(key, 1))
     patient = draw_patient(patient_key)
     grid = field_of_view(view_key, shape, spacing)
     textures = draw_textures(texture_key, grid)
     grid = bend(grid, patient, 4.0 * textures["bend"])
-    image, muscle = _trunk(grid, patient, textures["flesh"])
+    image, muscle = _trunk(grid, patient, textures)
     height = _diaphragm(grid, patient)
     below = inside(height, grid.softness) * inside(muscle + 22.0, 2.0)
     image = blend(image, _abdomen(grid, patient, textures, height), below)
     lung, heart = _thorax(grid, patient, height)
-    image = _mediastinum(grid, patient, textures["chambers"], image, heart, lung)
-    tissue = _parenchyma(grid, patient, textures, lung)
-    image = blend(image, tissue, inside(lung, grid.softness))
+    image = _mediastinum(grid, patient, textures, image, heart, lung)
+    air = tissue(grid, patient, textures)
+    air = blend(air, patient["vessel"], vessels(vessel_key, grid, patient, lung))
+    air = disease(disease_key, grid, patient, textures, air, lung)
+    image = blend(image, air, inside(lung, grid.softness))
     image = _skeleton(grid, patient, textures["marrow"], image)
     return jnp.clip(image.reshape(*shape, 1), AIR, 3000.0)

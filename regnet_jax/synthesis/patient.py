@@ -32,11 +32,11 @@ _RANGES = {
     "heart_z": (-60.0, -30.0),
     "heart_y": (-40.0, -20.0),
     "heart_x": (12.0, 30.0),
-    "heart_radius": (46.0, 58.0),
+    "heart_radius": (52.0, 68.0),
     "parenchyma": (-900.0, -780.0),
     "gravity": (0.1, 0.9),
     "texture": (5.0, 30.0),
-    "vessel": (20.0, 200.0),
+    "vessel": (0.0, 180.0),
     "vessel_radius": (0.75, 1.3),
     "contrast": (35.0, 260.0),
     "blood": (35.0, 55.0),
@@ -49,6 +49,14 @@ _RANGES = {
     "vertebra_height": (22.0, 28.0),
     "rib_slope": (0.3, 0.7),
     "rib_distance": (24.0, 32.0),
+    "fascia": (1.0, 2.6),
+    "mediastinum": (26.0, 36.0),
+    "trunk_x": (-6.0, 10.0),
+    "table": (-120.0, 160.0),
+    "sick_side": (-1.0, 1.0),
+    "sick_z": (-90.0, 30.0),
+    "sick_level": (20.0, 75.0),
+    "consolidation": (-350.0, 40.0),
 }
 # Smooth noise: distance of its control points in mm, number of fields.
 _TEXTURES = {
@@ -59,9 +67,7 @@ _TEXTURES = {
     "chambers": (18.0, 1),
     "lung": (3.5, 1),
     "patches": (28.0, 1),
-    "vessels_large": (30.0, 2),
-    "vessels_middle": (15.0, 2),
-    "vessels_small": (8.0, 2),
+    "fascia": (17.0, 2),
     "marrow": (4.0, 1),
 }
 # Half extents (z, y, x) in mm of the part of the body that a field of view shows.

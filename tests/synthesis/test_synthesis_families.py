@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage as ndi
 
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.synthesis import chest
+from regnet_jax.synthesis import chest, field_statistics
 from regnet_jax.synthesis.anatomy import body_mask, extent, lung_mask
 from regnet_jax.synthesis.families import (
     FAMILIES,
@@ -61,6 +61,28 @@ def test_fields_are_bounded_finite_and_of_the_volume(name, dimensions):
     largest = SPACING * np.abs(field).max()
     assert largest <= amplitude + 1e-3
     assert (largest > 0) == (name != "zero")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_fields_are_functions_of_the_key(name):
+    family = jax.tree.map(jnp.float32, FAMILIES[name])
+    again = _compiled(jax.random.key(0), _volume(2), family).displacement
+    np.testing.assert_array_equal(again, _draw(name, 2)[0])
+    differs = np.abs(_draw(name, 2, seed=1)[0] - again).max() > 0.05
+    assert differs == (name != "zero")
+
+
+def test_how_much_of_each_family_rests():
+    """Part of the voxels that move by less than a tenth of a millimetre."""
+    rest = {"zero": (1, 1), "translation": (0, 0), "affine": (0, 0.02)}
+    rest |= {"mixed": (0.05, 0.9), "sliding": (0.2, 0.95), "respiratory": (0.1, 0.9)}
+    rest |= dict.fromkeys(("single", "diffeomorphic"), (0.01, 0.6))
+    rest |= dict.fromkeys(("low", "medium", "high", "multiscale"), (0, 0.1))
+    assert set(rest) == set(FAMILIES)
+    for name, (least, most) in rest.items():
+        fields = [_draw(name, 3, seed)[0] for seed in range(3)]
+        still = [field_statistics(f, spacing=SPACING).still for f in fields]
+        assert least <= np.mean(still) <= most, (name, still)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -6,15 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.integrate import solve_ivp
 from scipy.interpolate import BSpline
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from regnet_jax.geometry import compose, exponentiate, jacobian_determinant
+from regnet_jax.geometry import (
+    compose,
+    exponentiate,
+    gaussian_smooth,
+    jacobian_determinant,
+)
 from regnet_jax.geometry.bspline import cubic_bspline
 from regnet_jax.synthesis.deformation import rescale
 from regnet_jax.synthesis.flows import diffeomorphic
 from regnet_jax.synthesis.splines import (
+    FINEST,
     SplineFamily,
     multiscale,
     single_frequency,
@@ -62,6 +69,41 @@ def test_along_each_axis_a_field_is_a_spline_of_its_knots(dimensions):
         fit = basis @ np.linalg.lstsq(basis, lines, rcond=None)[0]
         np.testing.assert_allclose(fit, lines, atol=1e-5)
         assert np.ptp(lines, axis=0).max() > 0.1
+
+
+def _coefficients(key, shape, distance, spacing):
+    """The control points of a field and the place of the first, from its key."""
+    value_key, phase_key = jax.random.split(key)
+    d = len(shape)
+    finest = min(FINEST / spacing, (min(shape) - 1) / 5)
+    counts = [int(np.ceil((n - 1) / finest)) + 4 for n in shape]
+    values = jax.random.uniform(value_key, (*counts, d), minval=-1.0, maxval=1.0)
+    values = gaussian_smooth(values, [0.8] * d)
+    first = (np.asarray(jax.random.uniform(phase_key, (d,))) - 2) * distance
+    return np.asarray(values, np.float64), first
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_field_is_the_spline_transform_of_itk(dimensions):
+    shape, spacing, mm = SHAPES[dimensions], 4.0, 20.0
+    key = jax.random.key(5)
+    field = np.asarray(spline_field(key, shape, mm, 0.0, spacing=spacing))
+    values, first = _coefficients(key, shape, mm / spacing, spacing)
+    transform = sitk.BSplineTransform(dimensions, 3)
+    # The first coefficient lies one interval before the domain.
+    transform.SetTransformDomainOrigin((first + mm / spacing)[::-1].tolist())
+    mesh = [n - 3 for n in values.shape[:-1]]
+    size = [n * mm / spacing for n in mesh]
+    transform.SetTransformDomainPhysicalDimensions(size[::-1])
+    transform.SetTransformDomainMeshSize(mesh[::-1])
+    components = [values[..., c].ravel() for c in reversed(range(dimensions))]
+    transform.SetParameters(np.concatenate(components).tolist())
+    rng = np.random.default_rng(0)
+    for voxel in rng.integers(0, shape, (200, dimensions)):
+        point = voxel[::-1].astype(float)
+        want = np.asarray(transform.TransformPoint(point.tolist())) - point
+        np.testing.assert_allclose(field[tuple(voxel)], want[::-1], atol=1e-4)
+    assert np.abs(field).max() > 0.2
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

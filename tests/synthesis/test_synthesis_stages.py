@@ -1,6 +1,7 @@
 """Pairs at several voxel sizes, of scans, with weights and with density."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from regnet_jax.synthesis import generator
+from experiments import configs
+from regnet_jax.synthesis import another_patient, generator
 from regnet_jax.synthesis.chest import AIR
 from regnet_jax.synthesis.generator import GeneratorConfig, make_generator
 from regnet_jax.synthesis.scans import Scans
@@ -79,6 +81,54 @@ def test_stages_have_voxels_and_amplitudes_of_their_scale():
         # In voxels all stages look alike.
         assert family.amplitude / stage.spacing == pytest.approx(6.0)
     assert CONFIG.stages == (CONFIG,)
+
+
+def test_stages_can_have_amplitudes_of_their_own():
+    config = configs.load("unet3d_2019").data
+    largest = {1.0: 7.0, 2.0: 15.0, 4.0: 20.0}
+    for stage in config.stages:
+        assert stage.stages == (stage,)
+        amplitudes = {family.amplitude for family in stage.amplified.values()}
+        assert max(amplitudes) == pytest.approx(largest.pop(stage.spacing))
+        assert min(amplitudes - {0.0}) == max(amplitudes)
+    assert not largest
+
+
+def test_volumes_are_of_random_regions_by_chance(volumes, monkeypatch):
+    def regions(key, shape, *, spacing):
+        return jnp.full((*shape, 1), 77.0)
+
+    volumes(_level)
+    monkeypatch.setattr(generator, "random_regions", regions)
+    keys = jax.random.split(jax.random.key(0), 80)
+    for chance in (0.0, 0.3, 1.0):
+        generate = jax.jit(jax.vmap(make_generator(_config(regions=chance))))
+        values = np.asarray(generate(keys).moving)[:, 0, 3, 3, 0]
+        assert set(values) <= {2.0, 77.0}
+        within = 0.15 if chance % 1 else 0
+        assert np.mean(values == 77.0) == pytest.approx(chance, abs=within)
+
+
+def test_a_scan_is_multiplied_before_it_is_deformed():
+    """Without other motion both images are the same new patient, near to the old."""
+    shape = (40, 44)
+    image = 500 * ndi.gaussian_filter(np.random.default_rng(0).normal(size=shape), 4)
+    draw = jax.jit(functools.partial(another_patient, spacing=4.0))
+    keys = jax.random.split(jax.random.key(0), 3)
+    volume = jnp.asarray(image[..., None], jnp.float32)
+    first, second, again = (np.asarray(draw(keys[i], volume)) for i in (0, 1, 0))
+    np.testing.assert_array_equal(first, again)
+    for a, b in ((first, volume), (second, volume), (first, second)):
+        assert 0.05 < np.abs(a - b).max() / np.ptp(image) < 0.6
+    families = {"families": ("zero",), "multiplied": 1.0, "scales": (2.0,)}
+    pair = _draw(_config(**families))
+    np.testing.assert_array_equal(pair.fixed, pair.moving)
+    assert (
+        np.abs(
+            pair.moving - _draw(_config(**families | {"multiplied": 0.0})).moving
+        ).max()
+        > 20
+    )
 
 
 @pytest.mark.parametrize("real", [0.0, 0.4, 1.0])

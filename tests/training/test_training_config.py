@@ -130,7 +130,8 @@ def test_configs_of_before_mean_what_they_meant(tiny):
     values = json.loads(to_json(tiny))
     for key in ("clip", "scans"):
         del values[key]
-    for key in ("sponge", "unseen", "real", "scales"):
+    new = ("amplitudes", "regions", "multiplied")
+    for key in ("sponge", "unseen", "real", "scales", *new):
         del values["data"][key]
     assert from_json(json.dumps(values)) == tiny
 
@@ -143,6 +144,7 @@ def test_configs_of_before_mean_what_they_meant(tiny):
         ("data.real=0.5", "scans=list.txt"),
         ("average=0.99", "balance=1,3", "precision=bfloat16", "parts=2", "dispatch=9"),
         ("data.sponge=1", "data.unseen=1", "scans=list.txt"),
+        ("data.scales=1,2", "data.amplitudes=0.4,1", "data.regions=0.5"),
     ],
 )
 def test_what_can_be_run_is_not_refused(tiny, assignments):
@@ -174,6 +176,10 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
         ("data.scales=0", "positive factors"),
         ("data.scales=1.0,-2.0", "positive factors"),
         ("data.scales=inf", "positive factors"),
+        ("data.amplitudes=1,2", "each of the 1 scales, or none"),
+        ("data.amplitudes=-1", "a positive factor"),
+        ("data.regions=1.5", "from 0 to 1"),
+        ("data.multiplied=-1", "zero or a positive"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_line(tiny, assignment, said):
