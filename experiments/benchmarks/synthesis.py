@@ -1,27 +1,17 @@
 """Artificial pairs against the same 2017 recipe in scipy.ndimage and SimpleITK."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from experiments import configs
 from experiments.benchmarks.timing import geometric_mean, seconds
-from regnet_jax.models import make_model
-from regnet_jax.synthesis import FAMILIES, artificial_pair, chest, make_generator
-from regnet_jax.training import parallel
-from regnet_jax.training.config import override
-from regnet_jax.training.state import init_state, make_optimizer
-from regnet_jax.training.step import draw_batch, make_train_step
+from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
 
 _SIZES = (64, 128, 192)
 _FAMILIES = ("low", "medium", "high")
 _SPACING = 2.0
 _NOISE = 5.0
-# Whose step is taken for comparison, and how many of them.
-_TRAINING = "unet3d_2019"
-_STEPS = 6
 
 
 def _filtered_peaks(rng, shape, family):
@@ -84,47 +74,12 @@ def _pair_memory(size: int) -> list[dict]:
     ]
 
 
-def _share_of_a_step() -> dict:
-    """Which part of a training step of the U-Net its generator takes."""
-    config = configs.load(_TRAINING)
-    config = override(config, ["data.real=0"])
-    model = make_model(config.model, dimensions=3, axis_name=parallel.AXIS)
-    optimizer = make_optimizer(config)
-    weight_key, stream = jax.random.split(jax.random.key(0))
-    generate = make_generator(config.data)
-    step = make_train_step(model, optimizer, generate, parallel.sum_over_devices)
-    step = parallel.data_parallel(step, samples=config.pairs)
-    indices = jnp.arange(config.pairs)
-    alone = jax.jit(lambda step: draw_batch(generate, stream, step, indices))
-    state = parallel.replicate(init_state(weight_key, model, optimizer, config))
-
-    def trained():
-        nonlocal state
-        # From the same step each time: the families of others take longer or shorter.
-        state = state._replace(step=jnp.zeros_like(state.step))
-        for _ in range(_STEPS):
-            state, _ = step(state, stream)
-        return state.step
-
-    def drawn():
-        return [alone(jnp.int32(number)) for number in range(_STEPS)]
-
-    times = seconds([drawn, trained], repeats=2)
-    return {
-        "case": f"generation in a step of {_TRAINING}",
-        "seconds": times[0] / _STEPS,
-        "seconds_step": times[1] / _STEPS,
-        "part": times[0] / times[1],
-    }
-
-
 def run() -> list[dict]:
     """Times the making of one pair from a volume, by size and family.
 
     Returns:
         A row for each, pairs per second and how many times faster ours is; the
-        geometric mean at 128^3; the memory of a pair; and the part of a training step
-        that generation takes.
+        geometric mean at 128^3; and the memory of the largest pair.
     """
     rows = []
     for size in _SIZES:
@@ -150,4 +105,4 @@ def run() -> list[dict]:
             )
     at_128 = [row["times_faster"] for row in rows if row["case"].startswith("128")]
     mean = {"case": "mean at 128^3", "times_faster": geometric_mean(at_128)}
-    return [*rows, mean, *_pair_memory(_SIZES[-1]), _share_of_a_step()]
+    return [*rows, mean, *_pair_memory(_SIZES[-1])]
