@@ -129,32 +129,6 @@ def test_gradients_in_volume_and_points(shape, order):
         check_grads(function, (volume, points), 1, ["fwd", "rev"], atol=1e-6, rtol=1e-6)
 
 
-def test_gradients_are_taken_in_what_is_asked_for_and_under_vmap():
-    """By the chain rule of sums of weights, for several volumes at once."""
-    volumes = np.stack([_volume((4, 3, 5), seed=s) for s in range(2)])
-    points = np.stack([_points((4, 3, 5), 9, -0.2, seed=s) for s in range(2)])
-
-    def total(volume, points):
-        return jnp.sum(sample(volume, points) ** 2)
-
-    gradients = jax.jit(jax.vmap(jax.grad(total, (0, 1))))(volumes, points)
-    alone = jax.jit(jax.vmap(jax.grad(total)))(volumes, points)
-    np.testing.assert_allclose(gradients[0], alone, rtol=1e-5, atol=1e-5)
-    step = 1e-2
-    for axis in range(3):
-        shift = step * np.eye(3, dtype=np.float32)[axis]
-        ends = [_scipy(v, q, 1) ** 2 for v, p in zip(volumes, points, strict=True)
-                for q in (p - shift, p + shift)]  # fmt: skip
-        low, high = np.stack(ends[::2]).sum(-1), np.stack(ends[1::2]).sum(-1)
-        inside = np.floor(points[..., axis] - step) == np.floor(
-            points[..., axis] + step
-        )
-        slope = (high - low) / (2 * step)
-        got = np.asarray(gradients[1])[..., axis]
-        np.testing.assert_allclose(got[inside], slope[inside], rtol=1e-3, atol=1e-3)
-        assert inside.sum() > 10
-
-
 def test_gradient_at_voxels_lies_between_the_slopes_on_both_sides():
     values = np.array([1.0, 3.0, 2.0, 7.0], np.float32)
     slopes = np.array([0, *np.diff(values), 0])  # the edge continues outside

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from regnet_jax.synthesis import generator
 from regnet_jax.synthesis.families import FAMILIES, choose_family, draw_field
@@ -151,19 +150,6 @@ def test_same_key_same_batch():
     assert first.fixed.shape == first.moving.shape == (3, 21, 21, 1)
     assert first.displacement.shape == (3, 3, 3, 2)
     assert first.weight.shape == (3, 3, 3, 1)
-
-
-def test_batches_do_not_depend_on_the_number_of_devices():
-    """Keys spread over four devices, and all of them on one."""
-    assert jax.local_device_count() == 4
-    keys = jax.random.split(jax.random.key(2), 4)
-    generate = jax.jit(jax.vmap(make_generator(CONFIG)))
-    mesh = jax.make_mesh((4,), ("pairs",))
-    spread = NamedSharding(mesh, PartitionSpec("pairs"))
-    several = generate(jax.device_put(keys, spread))
-    assert len(several.fixed.sharding.device_set) == 4
-    for a, b in zip(several, generate(keys), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-3)
 
 
 def test_noise_in_rounds_is_that_of_jax():
