@@ -11,18 +11,10 @@ from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.region import body_region
-from regnet_jax.registration.window import (
-    Window,
-    cut,
-    look,
-    lung_window,
-    paste,
-    whole,
-)
 from regnet_jax.synthesis.chest import AIR
 
 
-def passes(step, fixed, moving, factors: Sequence[int], window: Window | None = None):
+def passes(step, fixed, moving, factors: Sequence[int]):
     """Registers coarse to fine; each pass sees the moving image as warped so far.
 
     The fields of the passes are composed, not added: what a pass finds was found in
@@ -34,42 +26,29 @@ def passes(step, fixed, moving, factors: Sequence[int], window: Window | None = 
         moving: of the same shape.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
-        window: where the passes at the voxel size of the images run; None for
-            everywhere.
 
     Returns:
         ``[*spatial, d]``, voxels.
     """
     dimensions = fixed.ndim - 1
-    window = window or whole(fixed.shape[:-1])
     images = [(coarsen(fixed, f), coarsen(moving, f)) for f in factors]
     field = jnp.zeros((*images[0][0].shape[:-1], dimensions))
     last = factors[0]
     for factor, (one, other) in zip(factors, images, strict=True):
         if factor != last:
             field = refine_field(field, last // factor, one.shape[:-1])
-        if factor == 1:
-            field = _pass_in(window, step, one, other, field)
-        else:
-            field = compose(step(one, warp(other, field)), field)
+        field = compose(step(one, warp(other, field)), field)
         last = factor
     return field if last == 1 else refine_field(field, last, fixed.shape[:-1])
 
 
-def _pass_in(window: Window, step, fixed, moving, field):
-    """A pass over a window alone, blended into the field."""
-    local = cut(field, window)
-    answer = step(cut(fixed, window), look(moving, window, local))
-    return paste(field, answer + look(field, window, answer), window)
-
-
 @functools.partial(jax.jit, static_argnames=("model", "factors"))
-def _predict(variables, fixed, moving, window, *, model, factors):
+def _predict(variables, fixed, moving, *, model, factors):
     def step(fixed, moving):
         return model.apply(variables, fixed[None], moving[None], train=False)[0]
 
     fixed, moving = (scale_hounsfield(i[..., None]) for i in (fixed, moving))
-    return passes(step, fixed, moving, factors, window)
+    return passes(step, fixed, moving, factors)
 
 
 def pass_factors(network: Network) -> tuple[int, ...]:
@@ -81,8 +60,6 @@ def pass_factors(network: Network) -> tuple[int, ...]:
 def predict_in_passes(network: Network, fixed, moving):
     """Predicts the displacement field with a network that answers at every voxel.
 
-    Where lungs are found, only they are looked at with the finest voxels.
-
     Args:
         network: from ``load_network``; trained at one or several voxel sizes.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
@@ -93,13 +70,6 @@ def predict_in_passes(network: Network, fixed, moving):
     """
     factors = pass_factors(network)
     region = body_region(fixed)
-    images = [region.cut(image, AIR) for image in (fixed, moving)]
-    window = lung_window(images[0], network.spacing, multiple=factors[0])
-    field = _predict(
-        network.variables,
-        *images,
-        window,
-        model=network.model,
-        factors=factors,
-    )
+    images = (region.cut(image, AIR) for image in (fixed, moving))
+    field = _predict(network.variables, *images, model=network.model, factors=factors)
     return region.restore(field)

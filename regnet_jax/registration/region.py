@@ -10,7 +10,7 @@ _TISSUE = -500.0
 _MARGIN = 8
 # Shapes are rounded up to multiples of this, so that programs compiled for one pair
 # serve others.
-_STEP = 64
+_STEP = 32
 
 
 @dataclass(frozen=True)

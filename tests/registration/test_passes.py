@@ -17,7 +17,6 @@ from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.registration import register
 from regnet_jax.registration.passes import passes, predict_in_passes
 from regnet_jax.registration.prediction import predict
-from regnet_jax.registration.window import Window
 
 
 def indices(shape):
@@ -121,28 +120,6 @@ def test_each_pass_sees_what_is_left(factors):
     np.testing.assert_allclose(got[..., 1], shift * 7 / 8, atol=3e-3)
 
 
-@pytest.mark.parametrize("shape", [(45, 38), (33, 36, 29)])
-def test_a_pass_in_a_window_is_the_pass_of_everywhere_there(shape):
-    """Its step answers by what it sees, so places and looks beyond must be right."""
-    d = len(shape)
-    images = [jnp.asarray(smooth_image(shape, s))[..., None] for s in (0, 1)]
-
-    def step(fixed, moving):
-        answer = jnp.concatenate([fixed, moving, fixed - moving][:d], -1)
-        return answer / 300.0
-
-    everywhere = passes(step, *images, (2, 1))
-    coarse = passes(step, *images, (2,))
-    window = Window(jnp.full(d, 4, jnp.int32), (24,) * d)
-    got = passes(step, *images, (2, 1), window)
-    inside = (slice(10, 22),) * d
-    np.testing.assert_allclose(got[inside], everywhere[inside], atol=1e-4)
-    outside = np.ones(shape, bool)
-    outside[(slice(4, 28),) * d] = False
-    np.testing.assert_allclose(got[outside], coarse[outside], atol=1e-5)
-    assert np.abs(everywhere - coarse)[inside].max() > 0.1
-
-
 class Shift:
     """A network whose displacements follow the fixed image's brightness."""
 
@@ -179,7 +156,7 @@ def test_networks_see_intensities_as_in_training():
 
 def test_one_pass_is_the_network_seen_whole():
     network = dense(2, 2.0)
-    images = [smooth_image((64, 64), seed) for seed in (0, 1)]
+    images = [smooth_image((32, 64), seed) for seed in (0, 1)]
     scaled = [np.clip((i[None, ..., None] + 1000) / 4095, 0, 1) for i in images]
     predict_whole = jax.jit(functools.partial(network.model.apply, train=False))
     whole = predict_whole(network.variables, *scaled)[0]
