@@ -97,6 +97,8 @@ def _check_update(config: ExperimentConfig, devices: int) -> None:
 
 
 def _check_fields(data: GeneratorConfig) -> None:
+    if not data.families:
+        raise InputError(f"data.families=: name one or more of {', '.join(FAMILIES)}")
     for name in data.families:
         if name not in FAMILIES:
             known = ", ".join(FAMILIES)

@@ -12,8 +12,8 @@ from networks import smooth_image
 PLANE = smooth_image((20, 24))
 VOLUME = smooth_image((10, 12, 14))
 MODULES = [
-    *("assess", "benchmark", "compare", "demo", "evaluate", "export"),
-    *("register", "synthesize", "train", "warp"),
+    *("ablate", "assess", "benchmark", "chests", "compare", "demo", "evaluate"),
+    *("export", "models", "register", "synthesize", "train", "warp"),
 ]
 
 
@@ -402,6 +402,11 @@ def test_values_without_a_flag(refused, plane, module):
         "synthesize": ["--family=low", "--out=c"],
         "train": ["--config=demo2d", "--workdir=c"],
         "demo": [],
+        "models": [],
+        "ablate": ["--out=c"],
+        "assess": ["--volumes=a", "--out=c"],
+        "chests": ["--scans=a", "--out=c"],
+        "compare": ["--pairs=a", "--out=c"],
         "benchmark": ["--suite=conv", "--out=c"],
         "evaluate": ["--out=c"],
         "export": ["--workdir=a", "--name=b"],
