@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
+from regnet_jax.models.regnet import RegNet
 from regnet_jax.registration import Network, prediction, register
 
 MARGIN, STRIDE = 26, 2
@@ -57,7 +58,7 @@ def fake(d, field, spacing=4.0):
         cut = tuple(slice(MARGIN, n - MARGIN, STRIDE) for n in fixed.shape[1:-1])
         return field(fixed[(slice(None), *cut)])
 
-    return Network(config(d, spacing), None, apply, {})
+    return Network(config(d, spacing), RegNet(d), apply, {})
 
 
 def constant(d):
@@ -139,7 +140,7 @@ def test_the_network_sees_the_moving_image_through_the_affine():
         seen.append(np.abs(fixed[cut] - moving[cut]))
         return np.zeros((1, 9, 9, 2), np.float32)
 
-    network = Network(config(2, 1.5), None, apply, {})
+    network = Network(config(2, 1.5), RegNet(2), apply, {})
     prediction._TILE[2] = 9
     register(Image(rolled, moving.frame, "rolled"), moving, network, initial=affine)
     # The smoothing of the moving grid meets its border at other places.
@@ -192,7 +193,7 @@ def test_the_network_sees_intensities_by_the_preset():
         seen.append([np.asarray(i) * 4095.0 - 1000.0 for i in (fixed, moving)])
         return np.zeros((1, 5, 5, 2), np.float32)
 
-    network = Network(config(2, 1.5), None, apply, {})
+    network = Network(config(2, 1.5), RegNet(2), apply, {})
     ct = image(np.eye(2))
     mr = Image(np.abs(ct.array) / 4.0, ct.frame, "mr")
     result = register(ct, mr, network, initial="none", intensity="auto")
@@ -232,7 +233,7 @@ def gradients(d, spacing):
         scale = np.arange(1.0, d + 1.0) + 2.0
         return (np.stack(slopes, -1) * scale)[None].astype(np.float32)
 
-    return Network(config(d, spacing), None, apply, {})
+    return Network(config(d, spacing), RegNet(d), apply, {})
 
 
 def pair(shape, spacing):
