@@ -50,6 +50,17 @@ def test_a_full_disk(command, arguments, folder, largest):
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 
+@pytest.fixture
+def heeded():
+    """What a shell starts in the background ignores interrupts, and so would what is
+    started here.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
