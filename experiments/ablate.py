@@ -14,9 +14,10 @@ lists, a path a line, artificially deformed. Endpoint errors are over the visibl
 from absl import flags
 
 from experiments import cli
-from experiments.ablation import experiment, measure, train_for, volumes_drawn
-from experiments.assessment import read_volumes
-from experiments.measures import write_measures
+from experiments.heldout.ablation import experiment, measure, volumes_drawn
+from experiments.heldout.budget import train_for
+from experiments.heldout.cases import read_volumes
+from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_manifest
 from regnet_jax.models import MODELS

@@ -17,8 +17,9 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
-from experiments.assessment import assess, make_cases, read_volumes, summarise
-from experiments.measures import write_measures
+from experiments.heldout.cases import make_cases, read_volumes
+from experiments.heldout.errors import assess, summarise
+from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_manifest
 from regnet_jax.registration import load_network

@@ -62,7 +62,7 @@ def main():
     for row in rows:
         print(_line(row))
     text = json.dumps({"machine": _machine(), "rows": rows}, indent=2) + "\n"
-    write_atomically(_OUT.value, lambda name: Path(name).write_text(text))
+    write_atomically(_OUT.value, lambda name: Path(name).write_text(text, "utf-8"))
     print(f"wrote {_OUT.value}")
 
 

@@ -17,19 +17,17 @@ regnet+refine, demons, bspline (SimpleITK), elastix and greedy
 
 import os
 import platform
-import tempfile
-from pathlib import Path
 
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
 from experiments.comparison import methods, runs, tables
-from experiments.measures import write_measures
+from experiments.comparison.page import write_page
+from experiments.comparison.pair import compare_on
+from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import canonicalise, composite, read_pairs, staged_folder, warp_image
-from regnet_jax.reporting import differences_figure
+from regnet_jax.io import read_pairs, staged_folder
 
 _PAIRS = flags.DEFINE_string("pairs", None, "File that lists pairs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
@@ -44,73 +42,25 @@ _PATIENCE = flags.DEFINE_float(
 )
 
 
-def _installed() -> dict[str, str]:
-    """The wanted methods that are there, with versions; says which are not."""
-    found = {}
-    for name in _METHODS.value:
-        if name not in methods.METHODS:
-            known = ", ".join(methods.METHODS)
-            raise InputError(f"--methods {name}: unknown; there are {known}")
-        version = methods.version(name)
-        if version is None:
-            package = methods.METHODS[name].package
-            print(f"{name}: left out, {package} is not installed (pip install it)")
-        else:
-            found[name] = version
-    if not found:
-        raise InputError("--methods: none of them is installed; name others")
-    return found
-
-
-def _compare(pair, names, options, rows, failures):
-    """All methods on one pair; returns what it looks like afterwards."""
-    known = runs.read_known(pair)
-    frame = known.fixed.frame
-    zero = np.zeros((*frame.shape, frame.ndim))
-    values = tables.flat(runs.measure(known, zero), None)
-    rows.append({"pair": pair.name, "method": tables.BEFORE, "values": values})
-    images = {tables.BEFORE: _warped(known, zero)}
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                ran = runs.run_method(name, pair, Path(folder), options)
-                field = runs.read_field(Path(folder))
-            except InputError as error:
-                failure = {"pair": pair.name, "method": name, "reason": str(error)}
-                failures.append(failure)
-                continue
-        measured = runs.measure(known, field)
-        values = tables.flat(measured, ran)
-        row = {"pair": pair.name, "method": name, "values": values}
-        rows.append(row | {"measures": measured})
-        tqdm.write(f"{pair.name}, {name}: {values['seconds']:.1f} s")
-        images[name] = _warped(known, field)
-    fixed, canonical = canonicalise(known.fixed.array, frame)
-    return differences_figure(fixed, images, spacing=canonical.spacing[::-1])
-
-
-def _warped(known, field):
-    frame = known.fixed.frame
-    transform = composite(frame, field, np.eye(frame.ndim + 1))
-    return canonicalise(warp_image(known.moving, frame, transform).array, frame)[0]
-
-
 def main():
     """Reads the flags and the list, runs everything, and writes the tables."""
-    pairs, installed = read_pairs(_PAIRS.value), _installed()
+    pairs = read_pairs(_PAIRS.value)
+    installed = methods.installed(_METHODS.value)
     cache = str(cli.cache_folder() / "xla")
     values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
     options = runs.Options(*values)
     rows, failures, figures = [], [], []
     for pair in tqdm(pairs, "comparing"):
         try:
-            figure = _compare(pair, installed, options, rows, failures)
+            compared = compare_on(pair, list(installed), options)
         except InputError as error:
             failures.append({"pair": pair.name, "method": "all", "reason": str(error)})
             continue
+        rows += compared.rows
+        failures += compared.failures
         if not figures:
             caption = f"Fixed minus warped image of {pair.name}; white is none."
-            figures.append(("Difference", caption, figure))
+            figures.append(("Difference", caption, compared.figure))
     for failure in failures:
         print("failed: {method} on {pair}: {reason}".format(**failure))
     if not rows:
@@ -121,8 +71,8 @@ def main():
         report = {"parameters": parameters, "summary": tables.summarise(rows)}
         report |= {"failures": failures, "rows": rows}
         write_measures(folder / "results.json", report)
-        (folder / "table.md").write_text(tables.markdown(rows))
-        tables.write_page(folder / "report.html", rows, figures, failures, parameters)
+        (folder / "table.md").write_text(tables.markdown(rows), "utf-8")
+        write_page(folder / "report.html", rows, figures, failures, parameters)
     head, body = tables.table(rows)
     for line in zip(head, *body, strict=True):
         print(f"{line[0]:36s}" + "".join(f"{cell:>18s}" for cell in line[1:]))

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from experiments import cli, configs
-from experiments.results import write_results
+from experiments.toolkit.results import write_results
 from regnet_jax.io import (
     Frame,
     displacement_from_world,

@@ -18,9 +18,13 @@ report.json, report.html.
 from absl import flags
 
 from experiments import cli
-from experiments.batch import run_batch
-from experiments.jobs import Options, register_files
-from experiments.outcomes import print_networks, print_outcome, print_profile
+from experiments.toolkit.batch import run_batch
+from experiments.toolkit.jobs import Options, register_files
+from experiments.toolkit.outcomes import (
+    print_networks,
+    print_outcome,
+    print_profile,
+)
 from regnet_jax.errors import InputError
 from regnet_jax.io import Pair
 from regnet_jax.registration import load_network

@@ -22,18 +22,17 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
-from experiments.results import write_pair, write_statistics
-from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    Frame,
-    canonicalise,
-    isotropic_frame,
-    read_image,
-    resample,
-    staged_folder,
+from experiments.toolkit.artificial import (
+    field_in_view,
+    make_source,
+    middle_slice,
+    write_pair,
+    write_statistics,
 )
+from regnet_jax.errors import InputError
+from regnet_jax.io import staged_folder
 from regnet_jax.reporting import family_figure
-from regnet_jax.synthesis import FAMILIES, artificial_pair, chest, field_statistics
+from regnet_jax.synthesis import FAMILIES, artificial_pair, field_statistics
 
 _FAMILY = flags.DEFINE_list(
     "family",
@@ -63,36 +62,6 @@ def _shape() -> tuple[int, ...]:
     return shape
 
 
-def _source(shape):
-    """``draw(key) -> [*shape, 1]`` volumes and the frame they lie in."""
-    spacing = _SPACING.value
-    if _VOLUME.value is None:
-        d = len(shape)
-        frame = Frame(shape, (spacing,) * d, (0.0,) * d, np.eye(d))
-        return jax.jit(lambda key: chest(key, shape, spacing=spacing)), frame
-    image = read_image(_VOLUME.value)
-    if image.frame.ndim != len(shape):
-        raise InputError(
-            f"{_VOLUME.value} is {image.frame.ndim}D and --shape {len(shape)}D;"
-            " give both of the same dimension"
-        )
-    _, frame = canonicalise(image.array, image.frame)
-    frame = isotropic_frame(frame, spacing, shape)
-    volume = resample(image, frame).array[..., None]
-    return lambda key: volume, frame
-
-
-def _middle(array, shape):
-    """The middle coronal slice with the head up, or the slice itself."""
-    return array[::-1, shape[1] // 2] if len(shape) == 3 else array
-
-
-def _in_view(displacement, shape):
-    """The middle slice of a field in mm, its last two components along the slice."""
-    field = _SPACING.value * _middle(displacement, shape)
-    return field[..., [1, 0, 2]] * [1, -1, 1] if len(shape) == 3 else field
-
-
 def _families() -> list[str]:
     """The wanted families, checked with what belongs to them."""
     names = list(FAMILIES) if _FAMILY.value == ["all"] else _FAMILY.value
@@ -119,7 +88,7 @@ def _check_motion(name: str, pair) -> None:
 def main():
     """Reads the flags, makes the pairs and the figures, and says where they are."""
     names, shape, spacing = _families(), _shape(), _SPACING.value
-    draw, frame = _source(shape)
+    draw, frame = make_source(_VOLUME.value, shape, spacing)
     options = {"spacing": spacing, "least_jacobian": _LEAST.value}
     deform = jax.jit(functools.partial(artificial_pair, **options))
     measure = jax.jit(functools.partial(field_statistics, spacing=spacing))
@@ -141,9 +110,9 @@ def main():
             files = (f"{case}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
             lines.append(",".join([case, *files]))
             if number == 0:
-                fields[name] = _in_view(pair.displacement, shape)
-                images[name] = _middle(pair.fixed, shape)[..., 0]
-        (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+                fields[name] = spacing * field_in_view(pair.displacement)
+                images[name] = middle_slice(pair.fixed)[..., 0]
+        (folder / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
         family_figure(fields, images).savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
     print("\n".join(table))

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli, configs
-from experiments.real_pairs import make_measure
+from experiments.toolkit.real_pairs import make_measure
 from regnet_jax.errors import InputError
 from regnet_jax.training import config as settings
 from regnet_jax.training import parallel

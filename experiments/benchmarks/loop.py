@@ -18,8 +18,9 @@ from regnet_jax.training.loop import prepare, train
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.volumes import Volumes
 
-# Steps before the clock starts, and steps that are timed.
-_FIRST, _TIMED = 4, 12
+# Steps before the clock starts, in which the loop times the drawing of pairs, and
+# steps that are timed.
+_FIRST, _TIMED = 16, 48
 
 
 def run(scans: str | None) -> list[dict]:
@@ -34,7 +35,7 @@ def run(scans: str | None) -> list[dict]:
     """
     cases = {"procedural": {}}
     if scans:
-        cases["scans"] = {"scans": scans, "resident": 2, "rotate_every": 5}
+        cases["scans"] = {"scans": scans, "resident": 2, "rotate_every": 20}
     rows = []
     for name, changes in cases.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,7 @@ def _config(changes: dict):
         data=data,
         pairs=jax.device_count(),
         steps=_FIRST + _TIMED,
-        save_every=8,
+        save_every=24,
         evaluate_every=_FIRST + _TIMED,
         evaluation_pairs=1,
         dispatch=4,

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import configs
 from experiments.benchmarks.timing import peak_gib, seconds
-from experiments.suited import suited
+from experiments.heldout.suited import suited
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.registration.network import make_network
 from regnet_jax.registration.prediction import predict

@@ -7,9 +7,11 @@ A method is called as ``register(fixed, moving, *, setting, masks)``, with image
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import NamedTuple
+
+from regnet_jax.errors import InputError
 
 
 class Method(NamedTuple):
@@ -45,6 +47,28 @@ def version(name: str) -> str | None:
         return metadata.version(METHODS[name].package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def installed(names: Sequence[str]) -> dict[str, str]:
+    """The wanted methods that are there, with versions; prints which are not.
+
+    Raises:
+        InputError: if a name is unknown or none is installed.
+    """
+    found = {}
+    for name in names:
+        if name not in METHODS:
+            raise InputError(
+                f"--methods {name}: unknown; there are {', '.join(METHODS)}"
+            )
+        if (number := version(name)) is None:
+            package = METHODS[name].package
+            print(f"{name}: left out, {package} is not installed (pip install it)")
+        else:
+            found[name] = number
+    if not found:
+        raise InputError("--methods: none of them is installed; name others")
+    return found
 
 
 def load(name: str, *, model: str, refine: int) -> Callable:

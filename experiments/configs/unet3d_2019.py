@@ -10,8 +10,9 @@ here one serves all three. Without scans: --override data.real=0. It has not bee
 to its end; batches are small, as two CPU cores have them.
 """
 
-from regnet_jax.synthesis.generator import GeneratorConfig
-from regnet_jax.training.config import ExperimentConfig
+import dataclasses
+
+from experiments.configs import lung3d
 
 # Chances by our choice: most of what is smooth or breathes, a little of the rest.
 _FAMILIES = {
@@ -24,34 +25,22 @@ _FAMILIES = {
 # The families of the library move by up to 20 mm.
 _LARGEST = (7.0, 15.0, 20.0)
 
-CONFIG = ExperimentConfig(
-    name="unet3d_2019",
-    model="unet",
-    data=GeneratorConfig(
-        shape=(64, 64, 64),
-        spacing=1.0,
-        families=tuple(_FAMILIES),
-        weights=tuple(_FAMILIES.values()),
-        limits=(1000.0,),
-        noise_fixed=0.0,
-        noise_moving=0.0,
-        intensity=("noise", "occlusions"),
-        sponge=1.0,
-        real=0.5,
-        multiplied=0.8,
-        scales=(1.0, 2.0, 4.0),
-        amplitudes=tuple(largest / 20.0 for largest in _LARGEST),
-        windows=1,
-        window=64,
-        margin=0,
-        stride=1,
-    ),
-    pairs=2,
-    steps=3000,
-    learning_rate=1e-3,
-    warmup=30,
-    clip=1.0,
-    save_every=250,
-    evaluate_every=3000,
-    evaluation_pairs=4,
+_data = dataclasses.replace(
+    lung3d.CONFIG.data,
+    spacing=1.0,
+    families=tuple(_FAMILIES),
+    weights=tuple(_FAMILIES.values()),
+    amplitude=1.0,
+    noise_fixed=0.0,
+    noise_moving=0.0,
+    intensity=("noise", "occlusions"),
+    sponge=1.0,
+    unseen=1.0,
+    real=0.5,
+    multiplied=0.8,
+    scales=(1.0, 2.0, 4.0),
+    amplitudes=tuple(largest / 20.0 for largest in _LARGEST),
+)
+CONFIG = dataclasses.replace(
+    lung3d.CONFIG, name="unet3d_2019", model="unet", data=_data, learning_rate=1e-3
 )

@@ -8,7 +8,7 @@ from regnet_jax.geometry.fields import compose, exponentiate, invert, warp
 from regnet_jax.geometry.grids import identity_grid
 from regnet_jax.geometry.interpolation import sample
 from regnet_jax.geometry.jacobian import jacobian_determinant, jacobian_matrix
-from regnet_jax.geometry.pyramids import downsample, pyramid, upsample
+from regnet_jax.geometry.pyramids import downsample, pyramid, upsample, upsample_field
 from regnet_jax.geometry.smoothing import gaussian_smooth
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "pyramid",
     "sample",
     "upsample",
+    "upsample_field",
     "warp",
 ]

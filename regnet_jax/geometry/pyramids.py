@@ -4,6 +4,7 @@ Coarse voxel ``i`` sits on fine voxel ``factor * i``, so the first voxels coinci
 and a coarse coordinate times the factor is the fine coordinate.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,18 +13,24 @@ from regnet_jax.geometry.separable import apply_separable
 from regnet_jax.geometry.smoothing import gaussian_smooth
 
 
-def downsample(volume, factor: int):
-    """Smooths with a Gaussian of half the factor and keeps every factor-th voxel.
+def downsample(image, factor: int):
+    """An image with voxels ``factor`` times as wide, without aliasing.
+
+    Both grids are taken as blurred by a Gaussian as wide at half height as their
+    voxel, as ``io.resample`` has it.
 
     Args:
-        volume: ``[*spatial, channel]``.
-        factor: whole number of voxels, the same on each axis.
+        image: ``[*spatial, channel]``.
+        factor: whole number, the same on each axis.
 
     Returns:
         ``[*ceil(spatial / factor), channel]``.
     """
-    dimensions = volume.ndim - 1
-    smooth = gaussian_smooth(volume, [0.5 * factor] * dimensions)
+    if factor == 1:
+        return image
+    dimensions = image.ndim - 1
+    sigma = math.sqrt((factor**2 - 1) / (8 * math.log(2)))
+    smooth = gaussian_smooth(image, [sigma] * dimensions)
     return smooth[(slice(None, None, factor),) * dimensions]
 
 
@@ -69,3 +76,17 @@ def upsample(array, factor: float, shape: Sequence[int]):
     """
     sizes = zip(shape, array.shape[:-1], strict=True)
     return apply_separable(array, [_linear_matrix(n, m, factor) for n, m in sizes])
+
+
+def upsample_field(displacement, factor: int, shape: Sequence[int]):
+    """A displacement field on a grid with voxels ``1 / factor`` as wide.
+
+    Args:
+        displacement: ``[*coarse, d]``, coarse voxels.
+        factor: whole number.
+        shape: of the fine grid, whose first voxel is the coarse grid's.
+
+    Returns:
+        ``[*shape, d]``, fine voxels.
+    """
+    return factor * upsample(displacement, factor, shape)

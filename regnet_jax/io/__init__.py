@@ -24,8 +24,14 @@ from regnet_jax.io.images import (
     to_sitk,
 )
 from regnet_jax.io.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
+from regnet_jax.io.known import KnownPair, read_pair
 from regnet_jax.io.labels import read_labels
-from regnet_jax.io.landmarks import POINT_SUFFIXES, read_points, write_points
+from regnet_jax.io.landmarks import (
+    POINT_SUFFIXES,
+    read_landmarks,
+    read_points,
+    write_points,
+)
 from regnet_jax.io.manifests import read_manifest
 from regnet_jax.io.mapping import (
     check_dimension,
@@ -59,6 +65,7 @@ __all__ = [
     "POINT_TOLERANCE",
     "Frame",
     "Image",
+    "KnownPair",
     "Pair",
     "affine_matrix",
     "affine_transform",
@@ -83,8 +90,10 @@ __all__ = [
     "read_frame",
     "read_image",
     "read_labels",
+    "read_landmarks",
     "read_manifest",
     "read_mask",
+    "read_pair",
     "read_pairs",
     "read_points",
     "read_transform",

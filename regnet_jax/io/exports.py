@@ -65,7 +65,7 @@ def write_for_elastix(folder, frame: Frame) -> None:
     }
     text = "\n".join(f"({key} {_words(value)})" for key, value in lines.items())
     path = Path(folder) / "transform_elastix.txt"
-    write_atomically(path, lambda name: Path(name).write_text(text + "\n"))
+    write_atomically(path, lambda name: Path(name).write_text(text + "\n", "utf-8"))
 
 
 def _words(value) -> str:

@@ -61,6 +61,29 @@ def read_points(path, frame: Frame | None = None) -> np.ndarray:
     return to_world(frame, _inside(path, values[:, ::-1], frame))
 
 
+def read_landmarks(paths, frames) -> tuple[np.ndarray, np.ndarray]:
+    """Read the corresponding landmarks of two images.
+
+    Args:
+        paths: of the fixed and the moving points.
+        frames: of the images, where files hold voxel indices; or Nones.
+
+    Returns:
+        Fixed and moving points, ``[n, d]``.
+
+    Raises:
+        InputError: if a file cannot be read, or the two do not correspond.
+    """
+    fixed, moving = (read_points(*each) for each in zip(paths, frames, strict=True))
+    if fixed.shape != moving.shape:
+        sizes = " and ".join(f"{len(p)} in {p.shape[1]}D" for p in (fixed, moving))
+        raise InputError(
+            f"{paths[1]}: its points are not those of {paths[0]} ({sizes}); give"
+            " points that correspond"
+        )
+    return fixed, moving
+
+
 def write_points(path, points) -> None:
     """Write ``[n, d]`` world points (mm) as elastix does, whole or not at all.
 
@@ -74,7 +97,7 @@ def write_points(path, points) -> None:
     check_suffix(path, POINT_SUFFIXES)
     rows = [" ".join(f"{value:.6f}" for value in point) for point in points]
     text = "\n".join(["point", str(len(rows)), *rows]) + "\n"
-    write_atomically(path, lambda name: Path(name).write_text(text))
+    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
 
 
 def _parse(path: Path, text: str) -> Parsed:

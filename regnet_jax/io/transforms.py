@@ -164,7 +164,7 @@ def read_transform(path) -> sitk.Transform:
     transform = quietly(lambda: sitk.ReadTransform(str(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):
         # ITK takes a text that ends too early for whole.
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text("utf-8", errors="replace").splitlines()
         keys = [line.partition(":")[0] for line in lines]
         if keys.count("Parameters") != keys.count("FixedParameters"):
             raise InputError(f"{path}: {otherwise}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from regnet_jax.io import affine_matrix, as_image, as_mask
+from regnet_jax.io import Image, affine_matrix, as_image, as_mask
 from regnet_jax.registration.network import Network, load_network
 from regnet_jax.registration.register import Registration
 from regnet_jax.registration.register import register as register_images
@@ -52,13 +52,6 @@ def register(
         InputError: if the images cannot be used or do not fit the network.
     """
     fixed, moving = as_image(fixed, "fixed"), as_image(moving, "moving")
-    masks = {}
-    for name, mask, image in (
-        ("fixed_mask", fixed_mask, fixed),
-        ("moving_mask", moving_mask, moving),
-    ):
-        given = None if mask is None else as_image(mask, name)
-        masks[name] = given if given is None else as_mask(given, image.frame)
     if not isinstance(initial, str | np.ndarray):
         initial = affine_matrix(initial, fixed.frame.ndim)
     return register_images(
@@ -66,10 +59,16 @@ def register(
         moving,
         model if isinstance(model, Network) else load_network(model),
         initial=initial,
-        **masks,
+        fixed_mask=_mask(fixed_mask, "fixed_mask", fixed),
+        moving_mask=_mask(moving_mask, "moving_mask", moving),
         intensity=intensity,
         inverse_consistent=inverse_consistent,
         refine=refine,
         memory=memory,
         progress=progress,
     )
+
+
+def _mask(mask, name: str, image: Image) -> Image | None:
+    """A mask on the grid of its image, whatever it is given as."""
+    return None if mask is None else as_mask(as_image(mask, name), image.frame)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import compose, warp
-from regnet_jax.geometry.multiscale import coarsen, refine_field
+from regnet_jax.geometry import compose, downsample, upsample_field, warp
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.region import body_region
@@ -31,15 +30,15 @@ def passes(step, fixed, moving, factors: Sequence[int]):
         ``[*spatial, d]``, voxels.
     """
     dimensions = fixed.ndim - 1
-    images = [(coarsen(fixed, f), coarsen(moving, f)) for f in factors]
+    images = [(downsample(fixed, f), downsample(moving, f)) for f in factors]
     field = jnp.zeros((*images[0][0].shape[:-1], dimensions))
     last = factors[0]
     for factor, (one, other) in zip(factors, images, strict=True):
         if factor != last:
-            field = refine_field(field, last // factor, one.shape[:-1])
+            field = upsample_field(field, last // factor, one.shape[:-1])
         field = compose(step(one, warp(other, field)), field)
         last = factor
-    return field if last == 1 else refine_field(field, last, fixed.shape[:-1])
+    return field if last == 1 else upsample_field(field, last, fixed.shape[:-1])
 
 
 @functools.partial(jax.jit, static_argnames=("model", "factors"))

@@ -16,9 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from regnet_jax.geometry import bspline_field, jacobian_determinant
+from regnet_jax.geometry import (
+    bspline_field,
+    downsample,
+    jacobian_determinant,
+    upsample_field,
+)
 from regnet_jax.geometry.bspline import control_points
-from regnet_jax.geometry.multiscale import coarsen, refine_field
 from regnet_jax.registration.region import body_region
 from regnet_jax.registration.window import (
     Window,
@@ -193,11 +197,11 @@ def refine(
     ]
     window = window or whole(fixed.shape)
     for factor, count in zip(factors, iterations, strict=True):
-        one, other = (coarsen(image, factor)[..., 0] for image in images)
+        one, other = (downsample(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
         field = displacement[every] / factor
         change = _descend(one, other, field, window.coarser(factor), count, options)
-        change = refine_field(change, factor, window.shape)
+        change = upsample_field(change, factor, window.shape)
         displacement = paste(displacement, cut(displacement, window) + change, window)
     return displacement
 

@@ -115,6 +115,37 @@ def register(
     Raises:
         InputError: if the images or the network do not fit each other.
     """
+    presets = _checked(fixed, moving, network, intensity)
+    seconds: dict = {}
+    with timed(seconds, "alignment"):
+        affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
+    with timed(seconds, "prediction"):
+        grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
+        ways = (images, images[::-1]) if inverse_consistent else (images,)
+        options = {"memory": memory, "progress": progress}
+        fields = [predict(network, *way, **options) for way in ways]
+    if refine:
+        with timed(seconds, "refinement"):
+            fields = [
+                refine_on_body(*way, field, refine, spacing=network.spacing)
+                for way, field in zip(ways, fields, strict=True)
+            ]
+    with timed(seconds, "resampling"):
+        displacement, cycle = _joined(fields)
+        residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
+    parameters = {
+        "initial": initial if isinstance(initial, str) else "given",
+        "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
+        "refine": refine,
+        "inverse_consistent": inverse_consistent,
+    }
+    if inverse_consistent:
+        parameters["disagreement"] = _disagreement(cycle * network.spacing)
+    return Registration(fixed.frame, affine, residual, warped, seconds, parameters)
+
+
+def _checked(fixed: Image, moving: Image, network: Network, intensity: str) -> list:
+    """What the intensities of both images are, if all fits together."""
     check_pair(fixed, moving)
     if network.dimensions != fixed.frame.ndim:
         raise InputError(
@@ -122,34 +153,7 @@ def register(
             f" {fixed.frame.ndim}D; choose a model of the images' dimension"
         )
     check_intensity(intensity)
-    presets = [resolve_intensity(intensity, image.array) for image in (fixed, moving)]
-    seconds: dict = {}
-    parameters = {
-        "initial": initial if isinstance(initial, str) else "given",
-        "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
-        "refine": refine,
-        "inverse_consistent": inverse_consistent,
-    }
-    with timed(seconds, "alignment"):
-        affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
-    with timed(seconds, "prediction"):
-        grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
-        options = {"memory": memory, "progress": progress}
-        ways = (images, images[::-1]) if inverse_consistent else (images,)
-        fields = [predict(network, *way, **options) for way in ways]
-    if refine:
-        with timed(seconds, "refinement"):
-            pairs = zip(ways, fields, strict=True)
-            fields = [
-                refine_on_body(*way, field, refine, spacing=network.spacing)
-                for way, field in pairs
-            ]
-    with timed(seconds, "resampling"):
-        displacement, cycle = _joined(fields)
-        residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
-    if inverse_consistent:
-        parameters["disagreement"] = _disagreement(cycle * network.spacing)
-    return Registration(fixed.frame, affine, residual, warped, seconds, parameters)
+    return [resolve_intensity(intensity, image.array) for image in (fixed, moving)]
 
 
 def _joined(fields):

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.geometry import identity_grid, sample
-from regnet_jax.geometry.multiscale import coarsen, refine_field
+from regnet_jax.geometry import downsample, identity_grid, sample, upsample_field
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.planning import Plan, plan_tiles
@@ -91,12 +90,12 @@ def tiled_passes(
         last = factor
     if last == 1:
         return field
-    return np.asarray(refine_field(jnp.asarray(field), last, shape))
+    return np.asarray(upsample_field(jnp.asarray(field), last, shape))
 
 
 @functools.partial(jax.jit, static_argnames="factor")
 def _coarsened(image, factor):
-    return coarsen(image[..., None], factor)[..., 0]
+    return downsample(image[..., None], factor)[..., 0]
 
 
 def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):

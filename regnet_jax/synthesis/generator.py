@@ -204,6 +204,18 @@ def _by_chance(key, chance: float, draw: Callable, otherwise: Callable):
     )
 
 
+def _written(key, draw: Callable):
+    """``draw()`` as a program of its own, whose result is written to memory.
+
+    On CPUs XLA pulls what makes a volume into the gathers that read it, past
+    barriers too, and repeats it for every voxel. It does not know that the condition
+    always holds.
+    """
+    empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(draw))
+    sure = jax.random.uniform(jax.random.fold_in(key, 4)) < 2.0
+    return jax.lax.cond(sure, draw, lambda: empty)
+
+
 def _volume(key, config: GeneratorConfig, scans: Scans | None):
     """A procedural chest, or by chance a part of a scan, or random regions."""
     spacing, shape = config.spacing, config.shape
@@ -247,8 +259,11 @@ def draw_windows(
         ``Pairs`` with a leading axis of ``config.windows``.
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
-    volume = _volume(volume_key, config, scans)
-    deformation = draw_field(field_key, volume, family, spacing=config.spacing)
+    volume = _written(volume_key, lambda: _volume(volume_key, config, scans))
+    deformation = _written(
+        field_key,
+        lambda: draw_field(field_key, volume, family, spacing=config.spacing),
+    )
     starts = _starts(start_key, deformation, config)
     # A loop, not vmap: its body cannot pull the making of the volume into its
     # gathers and repeat that for every voxel it reads.

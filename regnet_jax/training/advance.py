@@ -48,35 +48,35 @@ def make_advance(
 
     def advance(state, number, goal):
         clock, pending = time.perf_counter(), None
-
-        def settle():
-            """Waits for the steps that are pending, and writes them."""
-            nonlocal clock, pending
-            if pending:
-                first, count, sums = pending
-                sums = {name: np.asarray(values) for name, values in sums.items()}
-                seconds = (time.perf_counter() - clock) / count
-                for index in range(count):
-                    of_step = {name: values[index] for name, values in sums.items()}
-                    journal.step(first + index + 1, _means(config, of_step), seconds)
-                clock, pending = time.perf_counter(), None
-
         while number < goal and not halted():
             scans, change = (), None
             if volumes:
                 scans, change = volumes.at(number), volumes.until(number)
             stop = min(goal, number + config.dispatch, change or goal)
             state, sums = steps(state, stream, scans, np.int32(stop))
-            settle()
+            clock = _settle(config, journal, pending, clock)
             pending, number = (number, stop - number, sums), stop
             if next(rehearsals, None) is not None:
-                settle()
-                state = rehearse(state, number, scans)
+                _settle(config, journal, pending, clock)
+                pending, state = None, rehearse(state, number, scans)
                 clock = time.perf_counter()
-        settle()
+        _settle(config, journal, pending, clock)
         return state, number
 
     return advance
+
+
+def _settle(config: ExperimentConfig, journal, pending, clock: float) -> float:
+    """Waits for the steps that are pending, since the clock, and writes them."""
+    if not pending:
+        return clock
+    first, count, sums = pending
+    sums = {name: np.asarray(values) for name, values in sums.items()}
+    seconds = (time.perf_counter() - clock) / count
+    for index in range(count):
+        of_step = {name: values[index] for name, values in sums.items()}
+        journal.step(first + index + 1, _means(config, of_step), seconds)
+    return time.perf_counter()
 
 
 def _means(config: ExperimentConfig, sums) -> dict:

@@ -25,12 +25,15 @@ RATIO = "ratio"
 _SUM = "sha256"
 
 
-def open_checkpoints(folder: Path, *, keep: int = 3) -> ocp.CheckpointManager:
+def open_checkpoints(
+    folder: Path, *, keep: int = 3, clean: bool = False
+) -> ocp.CheckpointManager:
     """The checkpoints of a run.
 
     Args:
         folder: of the run; made if need be.
         keep: how many of the newest stay; the best one does too.
+        clean: remove what a killed run was writing; not while another one writes.
 
     Returns:
         A manager to be closed after use; saving is asynchronous and a checkpoint
@@ -45,6 +48,7 @@ def open_checkpoints(folder: Path, *, keep: int = 3) -> ocp.CheckpointManager:
             [policies.LatestN(keep), best]
         ),
         create=True,
+        cleanup_tmp_directories=clean,
     )
     return ocp.CheckpointManager((folder / _CHECKPOINTS).resolve(), options=options)
 
@@ -205,7 +209,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(to_json(config))
+    temporary.write_text(to_json(config), "utf-8")
     temporary.replace(path)
 
 
@@ -224,7 +228,7 @@ def read_config(folder: Path) -> ExperimentConfig:
     path = folder / _CONFIG
     if not path.is_file():
         raise InputError(f"{folder}: no {_CONFIG} here; name the --workdir of a run")
-    return from_json(path.read_text())
+    return from_json(path.read_text("utf-8"))
 
 
 def _difference(old, new) -> str:

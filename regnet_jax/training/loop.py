@@ -62,7 +62,9 @@ def train(
     state = init_state(weight_key, run.model, make_optimizer(config), config)
     end = config.steps if until is None else min(until, config.steps)
     with contextlib.ExitStack() as contexts:
-        manager = contexts.enter_context(checkpoint.open_checkpoints(folder))
+        manager = contexts.enter_context(
+            checkpoint.open_checkpoints(folder, clean=True)
+        )
         if manager.latest_step() is None:
             state = begin(config, folder, state, train)
         state = parallel.replicate(state)

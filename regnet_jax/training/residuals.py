@@ -10,8 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import warp
-from regnet_jax.geometry.multiscale import coarsen, refine_field
+from regnet_jax.geometry import downsample, upsample_field, warp
 from regnet_jax.synthesis.generator import Pairs
 
 # The earlier pass ran at the same voxel size, or at one this many times as wide.
@@ -39,8 +38,8 @@ def left_by(displacement, answer):
 
 def _coarse_answer(answer: Callable, fixed, moving):
     shape = fixed.shape[1:-1]
-    images = (jax.vmap(lambda i: coarsen(i, _COARSE))(x) for x in (fixed, moving))
-    return jax.vmap(lambda u: refine_field(u, _COARSE, shape))(answer(*images))
+    images = (jax.vmap(lambda i: downsample(i, _COARSE))(x) for x in (fixed, moving))
+    return jax.vmap(lambda u: upsample_field(u, _COARSE, shape))(answer(*images))
 
 
 def leave_residuals(key, answer: Callable, batch: Pairs, chance: float) -> Pairs:

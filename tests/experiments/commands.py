@@ -141,7 +141,11 @@ def _fork(command):
 def _serve():
     sys.path[0] = str(ROOT)
     # Sets what has to be set before JAX is imported.
-    for name in ("experiments.cli", "experiments.results", "regnet_jax.training.loop"):
+    for name in (
+        "experiments.cli",
+        "experiments.toolkit.results",
+        "regnet_jax.training.loop",
+    ):
         importlib.import_module(name)
 
     for line in sys.stdin:

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.assessment import make_cases, summarise, visible_body
+from experiments.heldout.cases import make_cases
+from experiments.heldout.errors import summarise, visible_body
 from regnet_jax.geometry import warp
 from regnet_jax.io import Frame, write_image
 from regnet_jax.synthesis import FAMILIES, ArtificialPair

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from networks import config
 
-from experiments import real_pairs
+from experiments.toolkit import real_pairs
 from regnet_jax.errors import InputError
 
 SHIFT = (6.0, -4.0)

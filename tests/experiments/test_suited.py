@@ -3,8 +3,8 @@
 import pytest
 
 from experiments import configs
-from experiments.ablation import experiment
-from experiments.suited import suited
+from experiments.heldout.ablation import experiment
+from experiments.heldout.suited import suited
 from regnet_jax.models import MODELS
 from regnet_jax.training.checks import check
 

@@ -139,13 +139,17 @@ def test_field_of_coarse_voxels_times_the_factor_warps_the_fine_image():
     np.testing.assert_allclose(down[4:-4, 4:-4], want[4:-4, 4:-4], atol=1e-5)
 
 
+# From one voxel to two at half height.
+SIGMA = np.sqrt(3 / (8 * np.log(2)))
+
+
 def test_pyramid_halves_again_and_again():
     volume = _volume((9, 14), 1)
     finest, half, quarter = jax.jit(pyramid, static_argnums=1)(volume, 3)
     np.testing.assert_array_equal(finest, volume)
-    want = _renormalised(volume, [1, 1])[::2, ::2]
+    want = _renormalised(volume, [SIGMA, SIGMA])[::2, ::2]
     np.testing.assert_allclose(half, want, atol=2e-6)
-    want = _renormalised(want, [1, 1])[::2, ::2]
+    want = _renormalised(want, [SIGMA, SIGMA])[::2, ::2]
     np.testing.assert_allclose(quarter, want, atol=2e-6)
     assert quarter.shape == (3, 4, 1)
 

@@ -154,7 +154,7 @@ def test_mirrored_images_and_kernels_give_the_mirrored_field(name, size):
     assert np.std(field) > 0.05
 
 
-@pytest.mark.parametrize("name", ["unet"])
+@pytest.mark.parametrize("name", list(MODELS))
 def test_it_overfits_one_batch(name):
     model = make_model(name, dimensions=2)
     size = (2 * model.support.margin + 32,) * 2

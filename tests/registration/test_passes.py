@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from networks import dense, smooth_image
 from scipy.spatial.transform import Rotation
 
-from regnet_jax.geometry.multiscale import coarsen, refine_field
+from regnet_jax.geometry.pyramids import downsample, upsample_field
 from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.registration import register
 from regnet_jax.registration.passes import passes, predict_in_passes
@@ -31,7 +31,7 @@ def inner(d, width):
 @pytest.mark.parametrize("shape", [(49, 60), (33, 36, 41)])
 def test_coarse_images_are_blurred_as_their_voxels_are_wide(shape, factor):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    got = coarsen(jnp.asarray(image[..., None]), factor)[..., 0]
+    got = downsample(jnp.asarray(image[..., None]), factor)[..., 0]
     # Full width at half maximum: from one voxel to as many as the factor.
     sigma = np.sqrt((factor**2 - 1) / (8 * np.log(2)))
     want = ndi.gaussian_filter(image.astype(np.float64), sigma, truncate=8)
@@ -49,7 +49,7 @@ def test_linear_fields_are_refined_exactly(shape, factor):
     matrix = np.random.default_rng(1).normal(size=(d, d))
     coarse = [-(-n // factor) for n in shape]
     field = jnp.asarray(indices(coarse) @ matrix + 1.5, jnp.float32)
-    got = refine_field(field, factor, shape)
+    got = upsample_field(field, factor, shape)
     # The same motion in voxels of half the size is of twice as many.
     last = (np.array(coarse) - 1) * factor
     want = np.minimum(indices(shape), last) @ matrix + 1.5 * factor

@@ -245,3 +245,16 @@ def test_density_changes_by_chance_and_costs_nothing_without(volumes, monkeypatc
     assert (fixed != 2.0).mean() == pytest.approx(0.3, abs=0.15)
     monkeypatch.setattr(generator, "sponge", None)
     _draw(_config(sponge=0.0))
+
+
+def test_pairs_are_the_same_on_one_device_and_on_four():
+    families = ("medium", "respiratory", "mixed")
+    generate = jax.jit(jax.vmap(make_generator(_config(families=families))))
+    keys = jax.random.split(jax.random.key(3), 8)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    want, got = generate(keys), generate(jax.device_put(keys, spread))
+    assert len(got.fixed.sharding.device_set) == 4
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-2), got, want)
+    # And they are pairs of several kinds, each with its own field.
+    assert len({float(jnp.abs(u).max()) for u in got.displacement}) == 8

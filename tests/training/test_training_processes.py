@@ -46,7 +46,7 @@ def two_processes(folder, steps, **environment):
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         for number in ("0", "1")
     ]

@@ -1,28 +1,23 @@
-"""Networks trained on the same data for the same processor time, and measured alike."""
+"""Networks trained on the same data, and measured alike."""
 
-import math
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from experiments.assessment import assess, make_cases, summarise
-from experiments.suited import suited
+from experiments.heldout.cases import make_cases
+from experiments.heldout.errors import assess, summarise
+from experiments.heldout.suited import suited
 from regnet_jax.models import make_model
 from regnet_jax.models.arithmetic import cost, parameters
-from regnet_jax.registration.network import Network, make_network
+from regnet_jax.registration.network import Network
 from regnet_jax.synthesis import FAMILIES, chest
-from regnet_jax.synthesis.generator import GeneratorConfig, make_generator
+from regnet_jax.synthesis.generator import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.state import init_state
-from regnet_jax.training.step import make_draw, make_update
 
 # Voxels along each axis with targets: networks of a margin see a wider window.
 _ANSWERS = {2: (128, 64), 3: (64, 32)}
 _PAIRS = {2: 8, 3: 2}
-_WARM_UP = 0.05
 _SPACING = {2: 2.0, 3: 4.0}
 
 
@@ -65,45 +60,8 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
     return suited(config, model, part if margin else whole)
 
 
-def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
-    """Trains until the steps have taken so much processor time, of all cores.
-
-    The rate follows the part of the budget that is spent: a linear start and a cosine.
-    Compilation is not counted, the drawing of pairs is.
-
-    Args:
-        config: from ``experiment``.
-        budget: seconds of processor time.
-
-    Returns:
-        The network, and how many steps it took.
-    """
-    model = make_model(config.model, dimensions=len(config.data.shape))
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.inject_hyperparams(optax.adam)(learning_rate=0.0),
-    )
-    draw = make_draw(model, make_generator(config.data))
-    update = make_update(model, optimizer, lambda tree: tree)
-    weight_key, stream = jax.random.split(jax.random.key(config.seed))
-    state = init_state(weight_key, model, optimizer, config)
-    indices = jnp.arange(config.pairs)
-    step = jax.jit(lambda state: update(state, draw(state, stream, indices)))
-    step = step.lower(state).compile()
-    spent = 0.0
-    while spent < budget:
-        done = spent / budget
-        rate = min(done / _WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
-        hyper = state.optimizer[1].hyperparams
-        hyper["learning_rate"] = jnp.float32(config.learning_rate * rate)
-        began = time.process_time()
-        state, _ = jax.block_until_ready(step(state))
-        spent += time.process_time() - began
-    return make_network(config, state.variables), int(state.step)
-
-
 def volumes_drawn(count: int, dimensions: int) -> dict:
-    """Procedural chests that no training draws, as ``assessment`` takes them.
+    """Procedural chests that no training draws, as ``make_cases`` takes them.
 
     Args:
         count: volumes.
@@ -127,7 +85,7 @@ def measure(network: Network, sets: dict, count: int) -> dict:
         count: pairs of each set, all families in turn.
 
     Returns:
-        ``sets``: of each, what ``assessment.summarise`` gives, and the seconds of
+        ``sets``: of each, what ``errors.summarise`` gives, and the seconds of
         processor time that a registration takes; ``parameters`` and
         ``operations_per_voxel``.
     """

@@ -2,21 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import correlation, label_overlap, registration_errors
 from regnet_jax.io import (
-    Image,
-    check_pair,
+    KnownPair,
+    Pair,
     map_points,
-    read_image,
-    read_labels,
+    read_pair,
     read_pairs,
-    read_points,
     resample,
 )
 from regnet_jax.registration import register
@@ -25,15 +22,11 @@ from regnet_jax.registration.network import make_network
 from regnet_jax.training.config import ExperimentConfig
 
 
-@dataclass(frozen=True, eq=False)
-class _Case:
+class _Case(NamedTuple):
     """A pair in memory, aligned linearly once for all evaluations."""
 
-    fixed: Image
-    moving: Image
+    known: KnownPair
     affine: np.ndarray
-    points: tuple
-    labels: tuple
 
 
 def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping]:
@@ -64,43 +57,29 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     return measure
 
 
-def _read(pair, dimensions: int) -> _Case:
-    fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-    check_pair(fixed, moving)
-    if fixed.frame.ndim != dimensions:
+def _read(pair: Pair, dimensions: int) -> _Case:
+    known = read_pair(pair)
+    if known.fixed.frame.ndim != dimensions:
         raise InputError(
-            f"{fixed.name}: is {fixed.frame.ndim}D and the experiment {dimensions}D;"
-            " list other pairs"
+            f"{pair.fixed}: is {known.fixed.frame.ndim}D and the experiment"
+            f" {dimensions}D; list other pairs"
         )
-    points = labels = ()
-    if pair.fixed_points:
-        points = (
-            read_points(pair.fixed_points, fixed.frame),
-            read_points(pair.moving_points, moving.frame),
-        )
-        if points[0].shape != points[1].shape:
-            raise InputError(
-                f"{pair.moving_points}: holds {len(points[1])} points and"
-                f" {pair.fixed_points} {len(points[0])}; give points that correspond"
-            )
-    if pair.fixed_labels:
-        labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
-    affine = align(fixed, moving, kind="affine")
-    return _Case(fixed, moving, affine, points, labels)
+    return _Case(known, align(known.fixed, known.moving, kind="affine"))
 
 
 def _measure(network, case: _Case) -> dict:
-    result = register(case.fixed, case.moving, network, initial=case.affine)
+    known = case.known
+    result = register(known.fixed, known.moving, network, initial=case.affine)
     measures = {}
-    if case.points:
-        warped = map_points(result.transform, case.points[0])
-        measures["tre"] = float(registration_errors(warped, case.points[1]).mean())
-    if case.labels:
-        fixed, moving = case.labels
+    if known.points:
+        warped = map_points(result.transform, known.points[0])
+        measures["tre"] = float(registration_errors(warped, known.points[1]).mean())
+    if known.labels:
+        fixed, moving = known.labels
         warped = resample(
             moving, fixed.frame, result.transform, interpolation="nearest"
         )
         overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
         measures["dice"] = float(np.mean([v["dice"] for v in overlap.values()]))
-    measures["correlation"] = correlation(case.fixed.array, result.warped.array)
+    measures["correlation"] = correlation(known.fixed.array, result.warped.array)
     return {key: value for key, value in measures.items() if np.isfinite(value)}

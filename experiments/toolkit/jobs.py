@@ -3,16 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-from experiments.measures import measure_labels, read_landmarks
-from experiments.results import write_results
+from experiments.toolkit.measures import measure_labels
+from experiments.toolkit.results import write_results
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Pair,
     affine_matrix,
-    check_pair,
-    read_image,
-    read_labels,
-    read_mask,
+    read_pair,
     read_transform,
     staged_folder,
 )
@@ -74,22 +71,16 @@ def register_files(
     """
     seconds: dict = {}
     with timed(seconds, "reading"):
-        fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-        check_pair(fixed, moving)
-        masks = {
-            "fixed_mask": _mask(pair.fixed_mask, fixed),
-            "moving_mask": _mask(pair.moving_mask, moving),
-        }
-        initial = read_initial(options.initial, fixed.frame.ndim)
-        landmarks = _landmarks(pair, fixed, moving)
-        labels = _labels(pair)
+        known = read_pair(pair)
+        initial = read_initial(options.initial, known.fixed.frame.ndim)
     with staged_folder(out) as folder:
         registration = register(
-            fixed,
-            moving,
+            known.fixed,
+            known.moving,
             network,
             initial=initial,
-            **masks,
+            fixed_mask=known.fixed_mask,
+            moving_mask=known.moving_mask,
             intensity=options.intensity,
             inverse_consistent=options.inverse_consistent,
             refine=options.refine,
@@ -99,15 +90,16 @@ def register_files(
         seconds |= registration.seconds
         with timed(seconds, "measuring and writing"):
             extra = {"request": request(pair, options)}
-            if labels:
-                extra["overlap"] = measure_labels(registration.transform, *labels)
+            if known.labels:
+                overlap = measure_labels(registration.transform, *known.labels)
+                extra["overlap"] = overlap
             report = write_results(
                 folder,
                 registration,
-                fixed,
-                moving,
+                known.fixed,
+                known.moving,
                 model=options.model,
-                landmarks=landmarks,
+                landmarks=known.points,
                 formats=options.formats,
                 extra=extra,
             )
@@ -123,17 +115,3 @@ def read_initial(value: str, dimensions: int):
         return affine_matrix(transform, dimensions)
     except InputError as error:
         raise InputError(f"{value}: {error}") from error
-
-
-def _mask(path, image):
-    return None if path is None else read_mask(path, image.frame)
-
-
-def _landmarks(pair: Pair, fixed, moving):
-    paths = (pair.fixed_points, pair.moving_points)
-    return read_landmarks(paths, (fixed.frame, moving.frame)) if all(paths) else None
-
-
-def _labels(pair: Pair):
-    paths = (pair.fixed_labels, pair.moving_labels)
-    return [read_labels(path) for path in paths] if all(paths) else None

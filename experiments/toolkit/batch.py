@@ -1,6 +1,5 @@
 """Many registrations in one run: each on its own, and none twice."""
 
-import csv
 import json
 import re
 import traceback
@@ -8,19 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.jobs import Options, register_files, request
+from experiments.toolkit.jobs import Options, register_files, request
+from experiments.toolkit.rows import make_row, write_rows
 from regnet_jax.errors import InputError
-from regnet_jax.io import Pair, read_pairs, write_atomically
+from regnet_jax.io import Pair, read_pairs
 from regnet_jax.registration import load_network
 
 _SHARD = re.compile(r"(\d+)/(\d+)")
-_MEASURES = ("correlation", "lung_correlation", "lung_overlap")
-_COLUMNS = (
-    *("name", "status", "seconds"),
-    *(f"{name}_{moment}" for name in _MEASURES for moment in ("before", "after")),
-    *("tre_before", "tre_after", "dice_before", "dice_after"),
-    *("folding_fraction", "min_jacobian", "error"),
-)
 
 
 def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
@@ -56,7 +49,7 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
         row, seconds = _row(pair, out, network, options)
         rows.append(row)
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
-        _write_rows(table, rows)
+        write_rows(table, rows)
     _close(table, rows)
     return total
 
@@ -80,7 +73,7 @@ def _row(pair: Pair, out: Path, network, options: Options) -> tuple[dict, dict]:
     """What happened to a pair, and the seconds of its phases."""
     folder = out / pair.name
     if (report := _finished(folder, pair, options)) is not None:
-        return _measures(pair, "finished before", report), {}
+        return make_row(pair, "finished before", report), {}
     trace = out / f"{pair.name}.traceback.txt"
     try:
         report, seconds = register_files(pair, folder, network, options)
@@ -88,12 +81,12 @@ def _row(pair: Pair, out: Path, network, options: Options) -> tuple[dict, dict]:
         return {"name": pair.name, "status": "failed", "error": str(error)}, {}
     except Exception as error:
         # Nobody foresaw it, so what is known goes to a file; the others go on.
-        trace.write_text(traceback.format_exc())
+        trace.write_text(traceback.format_exc(), "utf-8")
         line = (str(error).splitlines() or [""])[0]
         message = f"{type(error).__name__}: {line}; see {trace}"
         return {"name": pair.name, "status": "failed", "error": message}, {}
     trace.unlink(missing_ok=True)
-    return _measures(pair, "registered", report), seconds
+    return make_row(pair, "registered", report), seconds
 
 
 def _finished(folder: Path, pair: Pair, options: Options) -> dict | None:
@@ -102,41 +95,10 @@ def _finished(folder: Path, pair: Pair, options: Options) -> dict | None:
     if not all((folder / name).is_file() for name in files):
         return None
     try:
-        report = json.loads((folder / "report.json").read_text())
+        report = json.loads((folder / "report.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return report if report.get("request") == request(pair, options) else None
-
-
-def _measures(pair: Pair, status: str, report: dict) -> dict:
-    row = {"name": pair.name, "status": status, "seconds": report["seconds"]["total"]}
-    for moment in ("before", "after"):
-        for name, value in report["similarity"][moment].items():
-            row[f"{name}_{moment}"] = value
-        if "tre" in report:
-            row[f"tre_{moment}"] = report["tre"][moment]["mean"]
-        if labels := report.get("overlap", {}).get(moment):
-            scores = [label["dice"] for label in labels.values()]
-            row[f"dice_{moment}"] = sum(scores) / len(scores)
-    if jacobian := report.get("jacobian"):
-        row["folding_fraction"] = jacobian["folding_fraction"]
-        row["min_jacobian"] = jacobian["min"]
-    return row
-
-
-def _write_rows(table: Path, rows: list[dict]) -> None:
-    def write(name):
-        with Path(name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({k: _cell(v) for k, v in row.items()})
-
-    write_atomically(table, write)
-
-
-def _cell(value):
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

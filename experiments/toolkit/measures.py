@@ -3,15 +3,10 @@
 Before is the identity. Every function returns what goes into JSON.
 """
 
-import json
-import math
-from pathlib import Path
-
 import jax
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     correlation,
     error_statistics,
@@ -29,42 +24,9 @@ from regnet_jax.io import (
     canonicalise,
     displacement_from_world,
     map_points,
-    read_points,
     resample,
     sample_transform,
-    write_atomically,
 )
-
-_TITLES = {
-    "tre": "TRE (mm)",
-    "tre_snapped": "TRE snapped (mm)",
-    "overlap": "label",
-    "similarity": "",
-    "jacobian": "Jacobian",
-}
-
-
-def read_landmarks(paths, frames) -> list[np.ndarray]:
-    """The corresponding landmarks of two images.
-
-    Args:
-        paths: of the fixed and the moving points.
-        frames: of the images, where files hold voxel indices; or None.
-
-    Returns:
-        Fixed and moving points, ``[n, d]``, mm.
-
-    Raises:
-        InputError: if a file cannot be read, or the two do not correspond.
-    """
-    points = [read_points(*pair) for pair in zip(paths, frames, strict=True)]
-    if points[0].shape != points[1].shape:
-        sizes = " and ".join(f"{len(p)} in {p.shape[1]}D" for p in points)
-        raise InputError(
-            f"{paths[1]}: its points are not those of {paths[0]} ({sizes}); give"
-            " points that correspond"
-        )
-    return points
 
 
 def measure_landmarks(
@@ -143,40 +105,3 @@ def measure_jacobian(transform: sitk.Transform, frame: Frame) -> dict | None:
     vectors = sample_transform(transform, frame)
     voxels = displacement_from_world(frame, vectors).astype(np.float32)
     return jacobian_statistics(jax.jit(jacobian_determinant)(voxels))
-
-
-def write_measures(path, report: dict) -> None:
-    """Writes measures as JSON, whole or not at all; NaN becomes null."""
-    text = json.dumps(_plain(report), indent=2) + "\n"
-    write_atomically(path, lambda name: Path(name).write_text(text))
-
-
-def print_measures(report: dict) -> None:
-    """Prints a line for each measure, before and after where it has both."""
-    print(f"{'':36s}{'before':>10s}{'after':>10s}")
-    for section, title in _TITLES.items():
-        values = report.get(section) or {}
-        before = _flat(values.get("before", {}), title)
-        for name, value in _flat(values.get("after", values), title).items():
-            cells = (before.get(name, ""), value)
-            text = (f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells)
-            print(f"{name:36s}" + "".join(f"{cell:>10s}" for cell in text))
-
-
-def _plain(value):
-    """The same without NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _flat(values: dict, prefix: str) -> dict[str, float]:
-    """Nested measures under one name each; intervals are left to the file."""
-    flat = {}
-    for key, value in values.items():
-        name = f"{prefix} {key.replace('_', ' ')}".strip()
-        if isinstance(value, dict):
-            flat |= _flat(value, name)
-        elif not isinstance(value, list):
-            flat[name] = value
-    return flat

@@ -1,0 +1,1 @@
+"""Networks on artificial pairs of volumes that their training never saw."""

@@ -1,0 +1,1 @@
+"""What the binaries share: measuring, registering files, writing results."""

@@ -1,0 +1,113 @@
+"""Images, label maps and points through a transform, from file to file."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import (
+    POINT_TOLERANCE,
+    Frame,
+    check_dimension,
+    field_frame,
+    invert_points,
+    map_points,
+    read_image,
+    read_labels,
+    read_points,
+    warp_image,
+    warp_image_back,
+    write_image,
+    write_points,
+)
+
+
+def warp_point_file(
+    transform: sitk.Transform, source, out, *, image=None, inverse: bool = False
+) -> str:
+    """Maps the points of a file.
+
+    Args:
+        transform: fixed to moving.
+        source: path of the points.
+        out: path for the result.
+        image: path of their image, where the file holds voxel indices.
+        inverse: from moving to fixed.
+
+    Returns:
+        Which points have no inverse, as a line; empty if all have.
+
+    Raises:
+        InputError: if a file cannot be read, or does not fit the transform.
+    """
+    points = read_points(source, read_image(image).frame if image else None)
+    check_dimension(transform, source, points.shape[1])
+    if not inverse:
+        write_points(out, map_points(transform, points))
+        return ""
+    points, errors = invert_points(transform, points)
+    write_points(out, points)
+    lost = np.flatnonzero(errors > POINT_TOLERANCE)
+    if not lost.size:
+        return ""
+    numbers = ", ".join(map(str, lost[:10] + 1)) + ", ..." * (lost.size > 10)
+    return (
+        f"no inverse for {lost.size} of {len(points)} points (number {numbers}),"
+        f" off by up to {errors.max():.3g} mm: the transform folds or ends there"
+    )
+
+
+def warp_image_file(
+    transform: sitk.Transform,
+    source,
+    out,
+    *,
+    labels: bool = False,
+    like=None,
+    inverse: bool = False,
+) -> str:
+    """Resamples an image or a label map.
+
+    Args:
+        transform: fixed to moving.
+        source: path of the image.
+        out: path for the result.
+        labels: it is a label map.
+        like: path of an image on whose grid the result is to lie; None takes that of
+            the transform.
+        inverse: from the fixed image to the moving grid.
+
+    Returns:
+        How many voxels have no inverse, as a line; empty if all have.
+
+    Raises:
+        InputError: if a file cannot be read, or does not fit the transform.
+    """
+    image = read_labels(source) if labels else read_image(source)
+    check_dimension(transform, image.name, image.frame.ndim)
+    how = {"interpolation": "nearest" if labels else "linear"}
+    frame, lost = _grid(transform, like), 0
+    if inverse:
+        warped, lost = warp_image_back(image, frame, transform, **how, progress=True)
+    else:
+        warped = warp_image(image, frame, transform, **how)
+    write_image(out, warped.array, frame)
+    if not lost:
+        return ""
+    return (
+        f"no inverse for {lost} of {warped.array.size} voxels, where the transform"
+        " folds; they are background"
+    )
+
+
+def _grid(transform: sitk.Transform, like) -> Frame:
+    """Where the result is to lie."""
+    if like:
+        frame = read_image(like).frame
+        check_dimension(transform, like, frame.ndim)
+        return frame
+    frame = field_frame(transform)
+    if frame is None:
+        raise InputError(
+            "--transform: has no grid of its own; give --like, the fixed image"
+        )
+    return frame
