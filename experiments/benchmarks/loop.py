@@ -30,8 +30,9 @@ def run(scans: str | None) -> list[dict]:
         scans: file that lists CTs, or None for procedural volumes alone.
 
     Returns:
-        A row for each kind of volumes: seconds of a step alone and in the loop, and
-        the rate of the loop as a part of the rate of the step.
+        A row for each kind of volumes: seconds of a step alone and in the loop, the
+        rate of the loop as a part of the rate of the step, and the part of a step that
+        the drawing of pairs takes.
     """
     cases = {"procedural": {}}
     if scans:
@@ -67,10 +68,12 @@ def _case(name: str, config, folder: Path) -> dict:
     step = _bare(config, cache)
     train(config, folder / "run", cache=cache)
     lines = map(json.loads, (folder / "run" / METRICS).read_text().splitlines())
-    elapsed = {r["step"]: r["elapsed"] for r in lines if "elapsed" in r}
-    loop = (elapsed[_FIRST + _TIMED] - elapsed[_FIRST]) / _TIMED
+    records = {record["step"]: record for record in lines if "elapsed" in record}
+    first, last = (records[step] for step in (_FIRST, _FIRST + _TIMED))
+    loop = (last["elapsed"] - first["elapsed"]) / _TIMED
     row = {"case": f"{config.model}, {name}", "step_seconds": step}
-    return row | {"loop_seconds": loop, "rate": step / loop, "peak_gib": peak_gib()}
+    row |= {"loop_seconds": loop, "rate": step / loop, "peak_gib": peak_gib()}
+    return row | {"generating": last["generating"]}
 
 
 def _bare(config, cache: Path) -> float:

@@ -17,6 +17,7 @@ from regnet_jax.synthesis.pairs import add_noise, another_patient
 from regnet_jax.synthesis.regions import random_regions
 from regnet_jax.synthesis.sampling import displacement_class, draw_positions
 from regnet_jax.synthesis.scans import Scans, crop
+from regnet_jax.synthesis.written import written
 
 # Darker than this, HU, after smoothing with so many voxels, an image shows nothing.
 _EMPTY = -960.0
@@ -204,18 +205,6 @@ def _by_chance(key, chance: float, draw: Callable, otherwise: Callable):
     )
 
 
-def _written(key, draw: Callable):
-    """``draw()`` as a program of its own, whose result is written to memory.
-
-    On CPUs XLA pulls what makes a volume into the gathers that read it, past
-    barriers too, and repeats it for every voxel. It does not know that the condition
-    always holds.
-    """
-    empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(draw))
-    sure = jax.random.uniform(jax.random.fold_in(key, 4)) < 2.0
-    return jax.lax.cond(sure, draw, lambda: empty)
-
-
 def _volume(key, config: GeneratorConfig, scans: Scans | None):
     """A procedural chest, or by chance a part of a scan, or random regions."""
     spacing, shape = config.spacing, config.shape
@@ -259,8 +248,8 @@ def draw_windows(
         ``Pairs`` with a leading axis of ``config.windows``.
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
-    volume = _written(volume_key, lambda: _volume(volume_key, config, scans))
-    deformation = _written(
+    volume = written(volume_key, lambda: _volume(volume_key, config, scans))
+    deformation = written(
         field_key,
         lambda: draw_field(field_key, volume, family, spacing=config.spacing),
     )

@@ -7,6 +7,7 @@ from regnet_jax.geometry import sample
 from regnet_jax.synthesis.noise import smooth_noise, tubes
 from regnet_jax.synthesis.patient import Grid
 from regnet_jax.synthesis.shapes import blend, ellipsoid, inside
+from regnet_jax.synthesis.written import written
 
 # Vessels, from the trunks to the twigs: distance of the noise's control points in the
 # coordinates of the hilum, and radius of the tubes, mm.
@@ -58,7 +59,8 @@ def vessels(key, grid: Grid, patient, lung):
         shape = (2 * round(_REACH / step) + 1,) * 3
         noise_key = jax.random.fold_in(key, number)
         noise = smooth_noise(noise_key, shape, {"tubes": (_RESOLUTION, 2)})["tubes"]
-        values = sample(noise, points / step + round(_REACH / step))
+        places = points / step + round(_REACH / step)
+        values = written(noise_key, lambda n=noise, p=places: sample(n, p))
         one = tubes(values, _RESOLUTION, radius * calibre * scale / step)
         result = jnp.maximum(result, one)
     return result
