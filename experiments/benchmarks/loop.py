@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments import configs
-from experiments.benchmarks.timing import peak_gib
+from experiments.toolkit.memory import peak_gib
 from regnet_jax.models.registry import MODELS
 from regnet_jax.training import parallel
 from regnet_jax.training.journal import METRICS

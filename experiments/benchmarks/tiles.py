@@ -5,7 +5,7 @@ import time
 import jax
 import numpy as np
 
-from experiments.benchmarks.timing import peak_gib
+from experiments.toolkit.memory import peak_gib
 from regnet_jax.geometry import upsample
 from regnet_jax.registration import load_network
 from regnet_jax.registration.prediction import predict

@@ -1,8 +1,6 @@
 """How long something takes, fairly."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -42,9 +40,3 @@ def geometric_mean(values: Sequence[float]) -> float:
         A number.
     """
     return math.exp(sum(map(math.log, values)) / len(values))
-
-
-def peak_gib() -> float:
-    """The most memory that this process has held so far, GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

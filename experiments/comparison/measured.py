@@ -100,5 +100,5 @@ def flatten(measured: dict, ran: dict | None) -> dict[str, float]:
     if ran:
         for name in ("seconds", "registration_seconds", "cpu_seconds"):
             values[name] = ran[name]
-        values["memory"] = ran["peak_bytes"] / 2**30
+        values["memory"] = ran["peak_gib"]
     return values

@@ -45,7 +45,7 @@ def run_method(name: str, pair: Pair, folder: Path, options: Options) -> dict:
 
     Returns:
         ``seconds`` of the whole process, ``registration_seconds`` from images in
-        memory to a field in memory, ``cpu_seconds`` of all threads, ``peak_bytes``.
+        memory to a field in memory, ``cpu_seconds`` of all threads, ``peak_gib``.
 
     Raises:
         InputError: if the method fails or takes too long; the last line of what it

@@ -17,9 +17,11 @@ _SHRINK = (4, 2, 1)
 _DEMONS_ITERATIONS = (100, 50, 25)
 _DEMONS_SIGMA = 1.5
 _SPLINE_ITERATIONS = 40
-_SPLINE_SPACING = 10.0
+# ITK fills a derivative by every control point for every voxel that is compared: at
+# 10 mm and 80,000 voxels, a pair of chests takes more than half an hour.
+_SPLINE_SPACING = 20.0
 # Voxels of each resolution that are compared.
-_SAMPLES = 80_000
+_SAMPLES = 20_000
 _BINS = 32
 
 

@@ -7,7 +7,6 @@ Called by ``experiments.compare``, which writes the request and reads the answer
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from experiments.comparison import methods
+from experiments.toolkit.memory import peak_gib
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     check_pair,
@@ -25,17 +25,6 @@ from regnet_jax.io import (
 )
 
 FIELD, ANSWER = "displacement.nii", "answer.json"
-
-
-def peak_memory() -> int:
-    """The most bytes that this process held."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike what getrusage says, this knows nothing of the process that
-        # started this one.
-        lines = dict(x.split(":", 1) for x in status.read_text().splitlines())
-        return 1024 * int(lines["VmHWM"].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _answer(request: dict) -> None:
@@ -53,7 +42,7 @@ def _answer(request: dict) -> None:
     seconds = time.perf_counter() - began
     folder = Path(request["folder"])
     write_displacement(folder / FIELD, field, images[0].frame)
-    answer = {"registration_seconds": seconds, "peak_bytes": peak_memory()}
+    answer = {"registration_seconds": seconds, "peak_gib": peak_gib()}
     # Of all threads: hardly depends on what else the machine does.
     answer["cpu_seconds"] = time.process_time()
     (folder / ANSWER).write_text(json.dumps(answer))

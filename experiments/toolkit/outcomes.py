@@ -1,7 +1,6 @@
 """What ``experiments.register`` prints."""
 
-import resource
-
+from experiments.toolkit.memory import peak_gib
 from regnet_jax import pretrained
 
 
@@ -38,6 +37,4 @@ def print_profile(seconds: dict) -> None:
     total = sum(seconds.values())
     for phase, value in (*seconds.items(), ("all of these", total)):
         print(f"{phase:24s}{value:9.2f} s {100 * value / max(total, 1e-9):5.1f} %")
-    # The kernel counts in KiB.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{'peak memory':24s}{peak:9.2f} GiB")
+    print(f"{'peak memory':24s}{peak_gib():9.2f} GiB")

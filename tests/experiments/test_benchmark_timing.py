@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from experiments.benchmarks.timing import geometric_mean, peak_gib, seconds
+from experiments.benchmarks.timing import geometric_mean, seconds
+from experiments.toolkit.memory import peak_gib
 
 
 def test_seconds_are_those_of_each_function():

@@ -89,11 +89,16 @@ def test_gradients_in_volume_and_sigma():
         check_grads(jit_smooth, arguments, 1, ["rev"], atol=1e-6, rtol=1e-6)
 
 
+def blur(factor):
+    """From one voxel wide at half height to as many as the factor."""
+    return np.sqrt((factor**2 - 1) / (8 * np.log(2)))
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_downsample_matches_scipy_and_keeps_the_first_voxel(shape, factor):
     volume = _volume(shape)
-    smooth = _renormalised(volume, [0.5 * factor] * len(shape))
+    smooth = _renormalised(volume, [blur(factor)] * len(shape))
     want = smooth[(slice(None, None, factor),) * len(shape)]
     assert want.shape[:-1] == tuple(-(-n // factor) for n in shape)
     np.testing.assert_allclose(jit_downsample(volume, factor), want, atol=2e-6)
@@ -139,17 +144,13 @@ def test_field_of_coarse_voxels_times_the_factor_warps_the_fine_image():
     np.testing.assert_allclose(down[4:-4, 4:-4], want[4:-4, 4:-4], atol=1e-5)
 
 
-# From one voxel to two at half height.
-SIGMA = np.sqrt(3 / (8 * np.log(2)))
-
-
 def test_pyramid_halves_again_and_again():
     volume = _volume((9, 14), 1)
     finest, half, quarter = jax.jit(pyramid, static_argnums=1)(volume, 3)
     np.testing.assert_array_equal(finest, volume)
-    want = _renormalised(volume, [SIGMA, SIGMA])[::2, ::2]
+    want = _renormalised(volume, [blur(2)] * 2)[::2, ::2]
     np.testing.assert_allclose(half, want, atol=2e-6)
-    want = _renormalised(want, [SIGMA, SIGMA])[::2, ::2]
+    want = _renormalised(want, [blur(2)] * 2)[::2, ::2]
     np.testing.assert_allclose(quarter, want, atol=2e-6)
     assert quarter.shape == (3, 4, 1)
 
