@@ -8,7 +8,7 @@ demo: .venv/run
 	$(BIN)/python -m experiments.demo --out out/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -71,7 +71,9 @@ def test_pairs_that_do_not_fit_are_refused(pairs):
         real_pairs.make_measure(config(3, 4.0), str(pairs.path))
     points = pairs.path.with_name("moving.pts")
     points.write_text("point\n1\n3 4\n")
-    with pytest.raises(InputError, match=r"moving\.pts: its points are not those.*1 in 2D.*correspond"):
+    with pytest.raises(
+        InputError, match=r"moving\.pts: its points are not those.*1 in 2D.*correspond"
+    ):
         real_pairs.make_measure(config(2, 2.0), str(pairs.path))
     experiment = dataclasses.replace(config(2, 2.0), model="regnet")
     with pytest.raises(InputError, match="no such file"):

@@ -61,6 +61,12 @@ def newest(folder: Path) -> int:
         return manager.latest_step() or 0
 
 
+def last_saved(folder: Path) -> int:
+    """The same by the names of folders alone, which is quick."""
+    names = [path.name for path in (folder / "checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
 def being_written(folder: Path) -> bool:
     """Whether a checkpoint is there that is not complete."""
     return any("tmp" in path.name for path in (folder / "checkpoints").glob("*"))
@@ -68,15 +74,22 @@ def being_written(folder: Path) -> bool:
 
 def kill(process, folder: Path, when: str, rng: random.Random) -> str:
     """Waits for the moment and kills, unless the run has ended by itself."""
+
+    def wait(condition):
+        while not condition() and process.poll() is None:
+            time.sleep(0.001)
+
     if when == "start":
         time.sleep(rng.uniform(0.0, 6.0))
     else:
-        before = last_step(folder)
-        while last_step(folder) == before and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0.0, 1.0))
-        while when == "write" and process.poll() is None and not being_written(folder):
-            time.sleep(0.001)
+        # Some saves later than where it began, so that the run comes forward.
+        saved = last_saved(folder) + SAVE_EVERY * rng.randint(0, 2)
+        begun = last_step(folder)
+        wait(lambda: last_step(folder) > begun)
+        wait(lambda: last_saved(folder) >= saved)
+        if when == "write":
+            wait(lambda: being_written(folder))
+        time.sleep(rng.uniform(0.0, 0.02 if when == "write" else 1.0))
     state = "while writing" if being_written(folder) else "between writes"
     process.send_signal(signal.SIGKILL)
     process.wait()
