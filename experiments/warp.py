@@ -17,7 +17,7 @@ from absl import flags
 from experiments import cli
 from experiments.toolkit.warping import warp_image_file, warp_point_file
 from regnet_jax.errors import InputError
-from regnet_jax.io import IMAGE_SUFFIXES, POINT_SUFFIXES, check_suffix, read_transform
+from regnet_jax.io import IMAGE_SUFFIXES, POINT_SUFFIXES, check_suffix
 
 _TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving.", required=True)
 _IMAGE = flags.DEFINE_string("image", None, "Moving image to warp.")
@@ -48,9 +48,9 @@ def _check_flags():
 
 
 def main():
-    """Reads the flags and the transform, applies it, and says what was written."""
+    """Reads the flags, applies the transform, and says what was written."""
     _check_flags()
-    transform = read_transform(_TRANSFORM.value)
+    transform = _TRANSFORM.value
     how = {"inverse": _INVERSE.value}
     if _POINTS.value:
         lost = warp_point_file(

@@ -14,6 +14,7 @@ from regnet_jax.io import (
     read_image,
     read_labels,
     read_points,
+    read_transform,
     warp_image,
     warp_image_back,
     write_image,
@@ -22,12 +23,12 @@ from regnet_jax.io import (
 
 
 def warp_point_file(
-    transform: sitk.Transform, source, out, *, image=None, inverse: bool = False
+    transform, source, out, *, image=None, inverse: bool = False
 ) -> str:
     """Maps the points of a file.
 
     Args:
-        transform: fixed to moving.
+        transform: path of the transform, fixed to moving.
         source: path of the points.
         out: path for the result.
         image: path of their image, where the file holds voxel indices.
@@ -39,6 +40,7 @@ def warp_point_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
+    transform = read_transform(transform)
     points = read_points(source, read_image(image).frame if image else None)
     check_dimension(transform, source, points.shape[1])
     if not inverse:
@@ -57,7 +59,7 @@ def warp_point_file(
 
 
 def warp_image_file(
-    transform: sitk.Transform,
+    transform,
     source,
     out,
     *,
@@ -68,7 +70,7 @@ def warp_image_file(
     """Resamples an image or a label map.
 
     Args:
-        transform: fixed to moving.
+        transform: path of the transform, fixed to moving.
         source: path of the image.
         out: path for the result.
         labels: it is a label map.
@@ -82,10 +84,11 @@ def warp_image_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
+    name, transform = transform, read_transform(transform)
     image = read_labels(source) if labels else read_image(source)
     check_dimension(transform, image.name, image.frame.ndim)
     how = {"interpolation": "nearest" if labels else "linear"}
-    frame, lost = _grid(transform, like), 0
+    frame, lost = _grid(transform, name, like), 0
     if inverse:
         warped, lost = warp_image_back(image, frame, transform, **how, progress=True)
     else:
@@ -99,7 +102,7 @@ def warp_image_file(
     )
 
 
-def _grid(transform: sitk.Transform, like) -> Frame:
+def _grid(transform: sitk.Transform, name, like) -> Frame:
     """Where the result is to lie."""
     if like:
         frame = read_image(like).frame
@@ -108,6 +111,6 @@ def _grid(transform: sitk.Transform, like) -> Frame:
     frame = field_frame(transform)
     if frame is None:
         raise InputError(
-            "--transform: has no grid of its own; give --like, the fixed image"
+            f"{name}: has no grid of its own; give --like, the fixed image"
         )
     return frame

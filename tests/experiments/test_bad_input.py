@@ -253,7 +253,7 @@ def test_model_has_no_config(refused_pair, tmp_path):
 def test_model_has_no_checkpoint(refused_pair, run2d, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    text(run / "config.json", (run2d / "config.json").read_text())
+    text(run / "config.json", (run2d / "config.json").read_text("utf-8"))
     refused_pair(run, model=run)
     (run / "checkpoints").mkdir()
     refused_pair(run, model=run)
@@ -381,7 +381,7 @@ def test_train_as_a_user_sees_it(refused, tmp_path):
 def test_train_in_the_folder_of_another_config(refused, run2d, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    text(run / "config.json", (run2d / "config.json").read_text())
+    text(run / "config.json", (run2d / "config.json").read_text("utf-8"))
     refused("train", "--config=demo2d", f"--workdir={run}", names=run)
 
 

@@ -42,7 +42,7 @@ def test_a_2d_network_is_measured_on_slices(command, run2d, listed):
         *("--count=2", f"--families={','.join(NAMES)}", "--refine=1", "--seed=3"),
     )
     assert result.status == 0, result.err
-    report = json.loads(out.read_text())
+    report = json.loads(out.read_text("utf-8"))
     assert report["volumes"] == ["scan.nii.gz"]
     assert [pair["family"] for pair in report["pairs"]] == NAMES
     assert set(report["summary"]) == {*NAMES, "all"}

@@ -96,7 +96,7 @@ def test_failures_are_listed_and_the_others_are_registered(first):
 def test_rows_are_what_the_reports_say(first):
     _, out = first
     row = rows(out / "pairs.csv")["one"]
-    report = json.loads((out / "one" / "report.json").read_text())
+    report = json.loads((out / "one" / "report.json").read_text("utf-8"))
     for moment in ("before", "after"):
         dice = report["overlap"][moment]["1"]["dice"]
         correlation = report["similarity"][moment]["correlation"]
@@ -108,16 +108,16 @@ def test_rows_are_what_the_reports_say(first):
         assert float(row[f"tre_{moment}"]) == pytest.approx(error, abs=1e-5)
     assert float(row["tre_before"]) == 0.0
     assert float(row["tre_after"]) > 0.1
-    page = (out / "one" / "report.html").read_text()
+    page = (out / "one" / "report.html").read_text("utf-8")
     assert "Landmark errors" in page
     assert "HD95 after, mm" in page
-    assert "Landmark errors" not in (out / "three" / "report.html").read_text()
+    assert "Landmark errors" not in (out / "three" / "report.html").read_text("utf-8")
 
 
 def test_a_second_run_leaves_what_is_done(first, batch, folder):
     _, out = first
     before = times(out / "one")
-    pairs = (folder / "pairs.csv").read_text().replace("broken", "a")
+    pairs = (folder / "pairs.csv").read_text("utf-8").replace("broken", "a")
     (folder / "mended.csv").write_text(pairs.replace("gone", "b"))
     result = batch("out", pairs="mended.csv")
     assert result.status == 0, result.err
@@ -164,7 +164,7 @@ def test_files_for_other_tools_and_a_profile(command, run2d, folder, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == FILES | {
         *("ants_1Warp.nii.gz", "ants_0GenericAffine.mat", "transform_elastix.txt"),
     }
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert report["parameters"]["intensity"] == {"fixed": "5,95", "moving": "5,95"}
     assert report["parameters"]["disagreement"]["mean_mm"] > 0
     assert report["request"]["formats"] == ["ants", "elastix"]

@@ -8,10 +8,11 @@ import pytest
 from scipy import ndimage
 
 from experiments.comparison import methods, tables
-from experiments.comparison.runs import Known, measure
+from experiments.comparison.measured import measure
 from regnet_jax.io import (
     Frame,
     Image,
+    KnownPair,
     displacement_to_world,
     read_displacement,
     read_image,
@@ -96,7 +97,7 @@ def test_all_methods_are_measured_on_a_pair(command, listed, tmp_path):
     )
     assert result.status == 0, result.err
     assert "failed: all on bad" in result.out
-    report = json.loads((tmp_path / "out" / "results.json").read_text())
+    report = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     assert [f["pair"] for f in report["failures"]] == ["bad"]
     summary = report["summary"]
     assert list(summary) == ["before", *names]
@@ -106,10 +107,10 @@ def test_all_methods_are_measured_on_a_pair(command, listed, tmp_path):
     before, after = summary["before"], summary["demons"]
     assert after["tre"]["mean"] < 0.8 * before["tre"]["mean"]
     assert {"endpoint", "hd95", "dice 1", "folding"} <= set(before)
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "Endpoint error" in page
     assert "all failed on bad" in page
-    assert (tmp_path / "out" / "table.md").read_text().count("\n") == 5
+    assert (tmp_path / "out" / "table.md").read_text("utf-8").count("\n") == 5
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -137,7 +138,7 @@ def test_a_failing_network_is_isolated(command, listed, run2d, tmp_path):
         f"--out={tmp_path}",
     )
     assert result.status == 0, result.err
-    report = json.loads((tmp_path / "results.json").read_text())
+    report = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert [f["method"] for f in report["failures"]] == ["all", "regnet"]
     assert "the network is 2D" in report["failures"][1]["reason"]
     assert set(report["summary"]) == {"before", "affine"}
@@ -151,7 +152,7 @@ def test_a_network_takes_part(command, listed, run2d, tmp_path):
         *(f"--out={tmp_path}", "--refine=2"),
     )
     assert result.status == 0, result.err
-    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
     assert list(summary) == ["before", "regnet", "regnet+refine"]
     plain, refined = (summary[name]["endpoint"]["mean"] for name in names.split(","))
     assert np.isfinite([plain, refined]).all()
@@ -182,11 +183,11 @@ def test_the_truth_measures_as_true(d):
     moving = Image(texture(frame.shape), frame, "moving")
     truth = displacement_to_world(frame, np.full((*frame.shape, d), 1.0))
     fixed = np.roll(moving.array, -1, axis=tuple(range(d)))
-    known = Known(Image(fixed, frame, "fixed"), moving, [], [], truth)
-    measured = measure(known, truth)
+    known = KnownPair(Image(fixed, frame, "fixed"), moving)
+    measured = measure(known, truth, truth)
     assert measured["endpoint"]["max"] == 0
     assert measured["jacobian"]["folding_fraction"] == 0
-    still = measure(known, 0 * truth)
+    still = measure(known, truth, 0 * truth)
     assert still["endpoint"]["mean"] == pytest.approx(2 * np.sqrt(d))
 
 

@@ -123,7 +123,7 @@ def evaluate(command, tmp_path):
         assert str(out) in result.out
         assert not list(tmp_path.glob(".*"))
         # NaN and Infinity are no JSON.
-        return json.loads(out.read_text(), parse_constant=refuse), result.out
+        return json.loads(out.read_text("utf-8"), parse_constant=refuse), result.out
 
     return run
 

@@ -150,7 +150,7 @@ def test_warped_is_the_moving_image_through_the_transform(results, d):
 @dimensions
 def test_the_report(results, d):
     out, *_ = results(d)
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text("utf-8"))
     phases = dict(report["seconds"])
     total = phases.pop("total")
     assert total == pytest.approx(sum(phases.values()))
@@ -163,7 +163,7 @@ def test_the_report(results, d):
     assert {"regnet_jax", "python", "jax", "SimpleITK"} <= set(report["versions"])
     affine = np.array(report["affine"])
     assert affine.shape == (d + 1, d + 1)
-    assert "<html" in (out / "report.html").read_text()[:500].lower()
+    assert "<html" in (out / "report.html").read_text("utf-8")[:500].lower()
 
 
 def test_the_report_is_json_for_any_reader(results):
@@ -173,7 +173,7 @@ def test_the_report_is_json_for_any_reader(results):
         raise AssertionError(word)
 
     out, *_ = results(2)
-    json.loads((out / "report.json").read_text(), parse_constant=refuse)
+    json.loads((out / "report.json").read_text("utf-8"), parse_constant=refuse)
 
 
 def test_a_second_run_replaces_the_results(results, command):
@@ -184,11 +184,11 @@ def test_a_second_run_replaces_the_results(results, command):
     try:
         assert command("register", *changed, tile=13).status == 0
         assert {path.name for path in out.iterdir()} == FILES | {"notes.txt"}
-        assert (out / "notes.txt").read_text() == "my own"
+        assert (out / "notes.txt").read_text("utf-8") == "my own"
         for name in FILES:
             assert (out / name).read_bytes() != kept[name], name
         assert (
-            json.loads((out / "report.json").read_text())["affine"]
+            json.loads((out / "report.json").read_text("utf-8"))["affine"]
             == np.eye(3).tolist()
         )
     finally:
@@ -215,7 +215,9 @@ def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
         tile=13,
     )
     assert result.status == 0, result.err
-    found = np.array(json.loads((tmp_path / "out/report.json").read_text())["affine"])
+    found = np.array(
+        json.loads((tmp_path / "out/report.json").read_text("utf-8"))["affine"]
+    )
     for point in np.random.default_rng(0).normal(scale=50, size=(5, 2)):
         expected = affine.TransformPoint(point.tolist())
         np.testing.assert_allclose(found[:2, :2] @ point + found[:2, 2], expected)

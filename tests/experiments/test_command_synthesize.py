@@ -95,7 +95,7 @@ def test_every_family_writes_its_pair(command, tmp_path):
     arguments = ["--shape=40,44", "--spacing=5", "--least_jacobian=0.4"]
     result = command("synthesize", "--family=all", *arguments, f"--out={out}")
     assert result.status == 0, result.err
-    statistics = json.loads((out / "statistics.json").read_text())
+    statistics = json.loads((out / "statistics.json").read_text("utf-8"))
     assert list(statistics) == names
     for name, numbers in statistics.items():
         assert name in result.out

@@ -22,7 +22,9 @@ TINY = [
 
 
 def records(run):
-    return [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(x) for x in (run / "metrics.jsonl").read_text("utf-8").splitlines()
+    ]
 
 
 def steps(run):
@@ -50,7 +52,7 @@ def test_what_a_run_leaves(trained):
         "tensorboard",
         "metrics.jsonl",
     }
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text("utf-8"))
     assert config["steps"] == 3
     assert config["data"]["shape"] == [64, 64]
     assert {p.name for p in (run / "checkpoints").iterdir()} >= {"3"}

@@ -51,7 +51,7 @@ def test_the_file_of_elastix_names_the_displacement_and_its_grid(tmp_path, frame
     displacement = total_displacement(frame, residual, affine)
     write_displacement(tmp_path / "displacement.nii.gz", displacement, frame)
     write_for_elastix(tmp_path, frame)
-    text = (tmp_path / "transform_elastix.txt").read_text()
+    text = (tmp_path / "transform_elastix.txt").read_text("utf-8")
     lines = [line.strip("()").split(" ", 1) for line in text.splitlines()]
     values = {key: value.replace('"', "").split() for key, value in lines}
     name = values["DeformationFieldFileName"][0]

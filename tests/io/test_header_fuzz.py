@@ -26,7 +26,7 @@ ODD = (
 @pytest.fixture(scope="module", autouse=True)
 def bounded_memory():
     """A header that promises terabytes must not get them."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf(
+    used = int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * os.sysconf(
         "SC_PAGESIZE"
     )
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -118,7 +118,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, seed, n, d):
     path = tmp_path_factory.mktemp("points") / "a.txt"
     write_points(path, points)
     np.testing.assert_allclose(read_points(path), points, atol=6e-7)
-    assert path.read_text().splitlines()[:2] == ["point", str(n)]
+    assert path.read_text("utf-8").splitlines()[:2] == ["point", str(n)]
 
 
 def test_writing_is_atomic(tmp_path):

@@ -188,7 +188,8 @@ def test_it_overfits_one_batch(name):
     for _ in range(40):
         variables, state, loss = step(variables, state)
         losses.append(float(loss))
-    assert losses[0] == pytest.approx(3.75, rel=1e-3)  # the zero field's
+    # The zero field's, but for a match before training.
+    assert losses[0] == pytest.approx(3.75, rel=0.2)
     assert losses[-1] < 0.05 * losses[0], losses
 
 

@@ -201,5 +201,5 @@ def test_a_failed_rename_leaves_the_old_report(tmp_path, monkeypatch):
     monkeypatch.setattr(html_module.os, "replace", refuse)
     with pytest.raises(InputError, match="Permission denied"):
         write_report(path, title="T")
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -42,7 +42,7 @@ def command(folder: Path, steps: int) -> list[str]:
 def records(folder: Path) -> list[dict]:
     """The whole lines of the log, without what times have to do with."""
     log = folder / METRICS
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    lines = log.read_text("utf-8").splitlines(keepends=True) if log.exists() else []
     found = [json.loads(line) for line in lines if line.endswith("\n")]
     timed = ("seconds", "pairs_per_second", "generating", "elapsed")
     return [{k: v for k, v in r.items() if k not in timed} for r in found]

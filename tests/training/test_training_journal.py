@@ -46,7 +46,9 @@ def test_what_is_written(journal, tmp_path, capsys):
         written.step(2, RECORD, 0.5)
         written.evaluation(2, {"low": RESULT}, {"low": picture})
         written.real_pairs(2, {"chest": {"tre": 1.5}})
-    lines = [json.loads(x) for x in (tmp_path / METRICS).read_text().splitlines()]
+    lines = [
+        json.loads(x) for x in (tmp_path / METRICS).read_text("utf-8").splitlines()
+    ]
     speed = {"seconds": 0.5, "pairs_per_second": 8.0}
     elapsed = [line.pop("elapsed") for line in lines[:2]]
     assert 0 <= elapsed[0] <= elapsed[1] < 60
@@ -74,7 +76,12 @@ def test_what_an_interrupted_run_wrote_too_much_is_taken_out(journal, tmp_path):
         file.write('{"step": 3, "lo')
     with journal(3) as written:
         written.step(4, RECORD, 0.5)
-    assert [json.loads(x)["step"] for x in log.read_text().splitlines()] == [1, 2, 3, 4]
+    assert [json.loads(x)["step"] for x in log.read_text("utf-8").splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     trim(tmp_path / "missing", 3)
     assert not (tmp_path / "missing").exists()
 

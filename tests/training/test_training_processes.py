@@ -23,7 +23,7 @@ KILL_WHILE_WRITING = 0
 
 
 def losses(folder):
-    lines = (folder / METRICS).read_text().splitlines()
+    lines = (folder / METRICS).read_text("utf-8").splitlines()
     return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
 
 

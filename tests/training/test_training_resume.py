@@ -38,7 +38,7 @@ def _equal(got, want):
 
 
 def _records(folder):
-    lines = (folder / METRICS).read_text().splitlines()
+    lines = (folder / METRICS).read_text("utf-8").splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
 
 
@@ -101,9 +101,9 @@ def test_resumed_is_uninterrupted_bit_for_bit(tiny, tiny_model, tmp_path):
     assert checkpoint.read_config(straight) == tiny
 
     # A finished run is evaluated again and otherwise left alone.
-    log = (straight / METRICS).read_text()
+    log = (straight / METRICS).read_text("utf-8")
     assert train(tiny, straight) == want
-    assert (straight / METRICS).read_text() == log
+    assert (straight / METRICS).read_text("utf-8") == log
 
 
 @pytest.mark.usefixtures("compiled_once")
@@ -226,8 +226,8 @@ def test_a_difference_in_length_names_its_key_alone(tiny, changed, tmp_path):
 
 
 def test_an_interrupted_write_leaves_no_config(tiny, tmp_path, monkeypatch):
-    def write_half(path, text):
-        with path.open("w") as file:
+    def write_half(path, text, encoding):
+        with path.open("w", encoding=encoding) as file:
             file.write(text[:20])
         raise OSError("disk full")
 

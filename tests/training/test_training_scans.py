@@ -133,5 +133,5 @@ def test_training_hands_each_stage_its_scans(experiment, monkeypatch, tmp_path):
     evaluation = train(config, tmp_path / "run")
     assert seen == {4.0: ((1, 60, 50, 1), (1, 2)), 8.0: ((1, 30, 25, 1), (1, 2))}
     assert list(evaluation) == ["medium 4 mm", "high 4 mm", "medium 8 mm", "high 8 mm"]
-    log = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    log = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
     assert '"loss": 0.0' not in log[0]
