@@ -57,7 +57,7 @@ def run() -> list[dict]:
     for axis in range(3):
         rough = _roughness(field, axis)
         ratios.append(float(rough.max() / np.quantile(rough, 0.75)))
-    error = float(np.median(np.abs(field + np.asarray(_SHIFT, np.float32))))
+    error = float(np.median(np.abs(field - np.asarray(_SHIFT, np.float32))))
     return [
         {
             "case": f"{_SHAPE[0]} x {_SHAPE[1]} x {_SHAPE[2]}",
