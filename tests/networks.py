@@ -11,7 +11,7 @@ import pytest
 from regnet_jax.models import make_model
 from regnet_jax.models.corrnet import CorrNet
 from regnet_jax.registration.network import Network, make_network
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training import checkpoint
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.state import TrainState, make_optimizer

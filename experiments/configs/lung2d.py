@@ -5,7 +5,7 @@
 Slices are axial, coronal and sagittal, of procedural chests alone.
 """
 
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(

@@ -10,7 +10,7 @@ On two CPU cores it takes 16 minutes and reaches 0.69, 0.62 and 0.65 of the zero
 error for the low, medium and high frequencies.
 """
 
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(

@@ -12,7 +12,7 @@ from regnet_jax.models import make_model
 from regnet_jax.models.arithmetic import cost, parameters
 from regnet_jax.registration.network import Network
 from regnet_jax.synthesis import FAMILIES, chest
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 # Voxels along each axis with targets: networks of a margin see a wider window.

@@ -22,13 +22,11 @@ from regnet_jax.io import (
 )
 
 
-def warp_point_file(
-    transform, source, out, *, image=None, inverse: bool = False
-) -> str:
+def warp_point_file(path, source, out, *, image=None, inverse: bool = False) -> str:
     """Maps the points of a file.
 
     Args:
-        transform: path of the transform, fixed to moving.
+        path: of the transform, fixed to moving.
         source: path of the points.
         out: path for the result.
         image: path of their image, where the file holds voxel indices.
@@ -40,7 +38,7 @@ def warp_point_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    transform = read_transform(transform)
+    transform = read_transform(path)
     points = read_points(source, read_image(image).frame if image else None)
     check_dimension(transform, source, points.shape[1])
     if not inverse:
@@ -59,7 +57,7 @@ def warp_point_file(
 
 
 def warp_image_file(
-    transform,
+    path,
     source,
     out,
     *,
@@ -70,7 +68,7 @@ def warp_image_file(
     """Resamples an image or a label map.
 
     Args:
-        transform: path of the transform, fixed to moving.
+        path: of the transform, fixed to moving.
         source: path of the image.
         out: path for the result.
         labels: it is a label map.
@@ -84,11 +82,11 @@ def warp_image_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    name, transform = transform, read_transform(transform)
+    transform = read_transform(path)
     image = read_labels(source) if labels else read_image(source)
     check_dimension(transform, image.name, image.frame.ndim)
     how = {"interpolation": "nearest" if labels else "linear"}
-    frame, lost = _grid(transform, name, like), 0
+    frame, lost = _grid(transform, path, like), 0
     if inverse:
         warped, lost = warp_image_back(image, frame, transform, **how, progress=True)
     else:
@@ -102,7 +100,7 @@ def warp_image_file(
     )
 
 
-def _grid(transform: sitk.Transform, name, like) -> Frame:
+def _grid(transform: sitk.Transform, path, like) -> Frame:
     """Where the result is to lie."""
     if like:
         frame = read_image(like).frame
@@ -111,6 +109,6 @@ def _grid(transform: sitk.Transform, name, like) -> Frame:
     frame = field_frame(transform)
     if frame is None:
         raise InputError(
-            f"{name}: has no grid of its own; give --like, the fixed image"
+            f"{path}: has no grid of its own; give --like, the fixed image"
         )
     return frame

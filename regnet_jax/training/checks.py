@@ -9,7 +9,7 @@ import jax
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.families import FAMILIES
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.intensity import INTENSITY_MODELS
 from regnet_jax.training.config import ExperimentConfig
 

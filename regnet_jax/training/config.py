@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 
 from regnet_jax.errors import InputError
-from regnet_jax.synthesis.generator import GeneratorConfig
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from regnet_jax.synthesis.families import pick_family
-from regnet_jax.synthesis.generator import GeneratorConfig, draw_windows
+from regnet_jax.synthesis.generator import draw_windows
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.panels import panel

@@ -3,7 +3,8 @@
 import matplotlib
 import numpy as np
 
-from regnet_jax.synthesis.generator import GeneratorConfig, Pairs
+from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.windows import Pairs
 
 # The intensities that are shown, HU, and the displacement that is brightest, voxels.
 _DARK, _BRIGHT = -1000.0, 400.0

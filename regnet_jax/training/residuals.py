@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import downsample, upsample_field, warp
-from regnet_jax.synthesis.generator import Pairs
+from regnet_jax.synthesis.windows import Pairs
 
 # The earlier pass ran at the same voxel size, or at one this many times as wide.
 _COARSE = 2

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from regnet_jax.models.preprocessing import scale_hounsfield
-from regnet_jax.synthesis.generator import Pairs
+from regnet_jax.synthesis.windows import Pairs
 from regnet_jax.training.losses import Loss, balance, endpoint_error
 from regnet_jax.training.residuals import leave_residuals
 from regnet_jax.training.state import TrainState, follow

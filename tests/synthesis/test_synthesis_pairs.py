@@ -10,7 +10,8 @@ import pytest
 
 from regnet_jax.synthesis import generator
 from regnet_jax.synthesis.families import FAMILIES, choose_family, draw_field
-from regnet_jax.synthesis.generator import GeneratorConfig, make_generator
+from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.noise import gaussian_noise
 from regnet_jax.synthesis.pairs import add_noise, artificial_pair
 

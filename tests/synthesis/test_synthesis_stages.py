@@ -10,9 +10,10 @@ import pytest
 import scipy.ndimage as ndi
 
 from experiments import configs
-from regnet_jax.synthesis import another_patient, generator
+from regnet_jax.synthesis import another_patient, generator, windows
 from regnet_jax.synthesis.chest import AIR
-from regnet_jax.synthesis.generator import GeneratorConfig, make_generator
+from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.scans import Scans
 
 CONFIG = GeneratorConfig(
@@ -243,7 +244,7 @@ def test_density_changes_by_chance_and_costs_nothing_without(volumes, monkeypatc
     draw = jax.jit(jax.vmap(make_generator(_config(sponge=0.3))))
     fixed = np.asarray(draw(keys).fixed)[:, 0, 12, 12, 0]
     assert (fixed != 2.0).mean() == pytest.approx(0.3, abs=0.15)
-    monkeypatch.setattr(generator, "sponge", None)
+    monkeypatch.setattr(windows, "sponge", None)
     _draw(_config(sponge=0.0))
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from regnet_jax.models import registry
 from regnet_jax.synthesis import generator
-from regnet_jax.synthesis.generator import GeneratorConfig, Pairs
+from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.noise import smooth_noise
+from regnet_jax.synthesis.windows import Pairs
 from regnet_jax.training import heldout
 from regnet_jax.training.config import ExperimentConfig
 

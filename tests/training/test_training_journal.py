@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from regnet_jax.synthesis.generator import Pairs
+from regnet_jax.synthesis.windows import Pairs
 from regnet_jax.training.journal import METRICS, Journal, trim
 from regnet_jax.training.panels import panel
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from regnet_jax.geometry import compose, warp
-from regnet_jax.synthesis.generator import Pairs
+from regnet_jax.synthesis.windows import Pairs
 from regnet_jax.training.residuals import leave_residuals, left_by
 
 SHAPES = [(23, 30), (15, 18, 21)]

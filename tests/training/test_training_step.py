@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from regnet_jax.synthesis.generator import Pairs, make_generator
+from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.windows import Pairs
 from regnet_jax.training import parallel
 from regnet_jax.training.losses import endpoint_error, huber
 from regnet_jax.training.state import init_state, make_optimizer
