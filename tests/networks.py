@@ -100,7 +100,7 @@ def network2d():
     return make_network(experiment, untrained(experiment).variables)
 
 
-def dense(dimensions, spacing, scales=(1.0,), model=None):
+def dense(dimensions, spacing, scales=(1.0,), model=None, residuals=0.0):
     """A network that answers at every voxel; a small CorrNet without a model.
 
     Its weights are random, and its displacements of about a voxel.
@@ -109,7 +109,9 @@ def dense(dimensions, spacing, scales=(1.0,), model=None):
     data = dataclasses.replace(
         experiment.data, margin=0, stride=1, window=64, scales=scales
     )
-    experiment = dataclasses.replace(experiment, model="corrnet", data=data)
+    experiment = dataclasses.replace(
+        experiment, model="corrnet", data=data, residuals=residuals
+    )
     if model is not None:
         return Network(experiment, model, None, {})
     model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from experiments.toolkit.memory import peak_gib
+from regnet_jax.evaluation import body_mask
 from regnet_jax.geometry import upsample
 from regnet_jax.registration import load_network
 from regnet_jax.registration.prediction import predict
@@ -13,6 +14,9 @@ from regnet_jax.synthesis import chest
 
 _SHAPE = (400, 512, 512)
 _CAP = 6.0
+# A part that fits in one pass, and the cap that cuts it into tiles, for their seams.
+_PART = (slice(100, 300), slice(128, 384), slice(128, 384))
+_PART_CAP = 2.0
 # Voxels by which the moving image is shifted.
 _SHIFT = (2, -3, 4)
 
@@ -27,24 +31,23 @@ def _volume():
     return volume
 
 
-def _roughness(field, axis):
-    """Mean second difference across each plane that is normal to an axis."""
-    field = np.moveaxis(field, axis, 0)
-    return np.array(
-        [
-            np.abs(field[i - 1] - 2 * field[i] + field[i + 1])[::4, ::4].mean()
-            for i in range(1, len(field) - 1)
-        ]
+def _seams(network, fixed, moving):
+    """The largest difference between fields by tiles and in one pass, voxels."""
+    images = [image[_PART] for image in (fixed, moving)]
+    whole, tiled = (
+        predict(network, *images, memory=cap, progress=True)
+        for cap in (None, _PART_CAP)
     )
+    return float(np.abs(tiled - whole).max())
 
 
 def run() -> list[dict]:
     """Predicts with the shipped network.
 
     Returns:
-        A row: seconds, with compilation; peak memory of the process, and cap, GiB; and
-        the roughness of the field across the roughest plane, in that of the rougher
-        half of planes. A seam would stand out.
+        A row: seconds, with compilation; peak memory of the process, and cap, GiB; the
+        largest difference that tiles make in a part of the images, and the median
+        error in the body, voxels.
     """
     fixed = _volume()
     moving = np.roll(fixed, _SHIFT, (0, 1, 2))
@@ -53,18 +56,14 @@ def run() -> list[dict]:
     field = predict(network, fixed, moving, memory=_CAP, progress=True)
     passed = time.perf_counter() - began
     peak = peak_gib()
-    ratios = []
-    for axis in range(3):
-        rough = _roughness(field, axis)
-        ratios.append(float(rough.max() / np.quantile(rough, 0.75)))
-    error = float(np.median(np.abs(field - np.asarray(_SHIFT, np.float32))))
+    error = np.abs(field[body_mask(fixed)] - np.asarray(_SHIFT, np.float32))
     return [
         {
             "case": f"{_SHAPE[0]} x {_SHAPE[1]} x {_SHAPE[2]}",
             "seconds": passed,
             "peak_gib": peak,
             "cap_gib": _CAP,
-            "roughest_plane": max(ratios),
-            "median_error": error,
+            "seams": _seams(network, fixed, moving),
+            "median_error": float(np.median(error)),
         }
     ]

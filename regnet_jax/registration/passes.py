@@ -9,8 +9,14 @@ import jax.numpy as jnp
 from regnet_jax.geometry import compose, downsample, upsample_field, warp
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
+from regnet_jax.registration.programs import program
 from regnet_jax.registration.region import body_region
 from regnet_jax.synthesis.chest import AIR
+
+# Compiled one by one: passes at the same voxel size then share all programs.
+_downsample = jax.jit(downsample, static_argnums=1)
+_upsample = jax.jit(upsample_field, static_argnums=(1, 2))
+_warp, _compose = jax.jit(warp), jax.jit(compose)
 
 
 def passes(step, fixed, moving, factors: Sequence[int]):
@@ -30,30 +36,31 @@ def passes(step, fixed, moving, factors: Sequence[int]):
         ``[*spatial, d]``, voxels.
     """
     dimensions = fixed.ndim - 1
-    images = [(downsample(fixed, f), downsample(moving, f)) for f in factors]
+    images = [(_downsample(fixed, f), _downsample(moving, f)) for f in factors]
     field = jnp.zeros((*images[0][0].shape[:-1], dimensions))
     last = factors[0]
     for factor, (one, other) in zip(factors, images, strict=True):
         if factor != last:
-            field = upsample_field(field, last // factor, one.shape[:-1])
-        field = compose(step(one, warp(other, field)), field)
+            field = _upsample(field, last // factor, one.shape[:-1])
+        field = _compose(step(one, _warp(other, field)), field)
         last = factor
-    return field if last == 1 else upsample_field(field, last, fixed.shape[:-1])
+    return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
 
 
-@functools.partial(jax.jit, static_argnames=("model", "factors"))
-def _predict(variables, fixed, moving, *, model, factors):
-    def step(fixed, moving):
-        return model.apply(variables, fixed[None], moving[None], train=False)[0]
-
-    fixed, moving = (scale_hounsfield(i[..., None]) for i in (fixed, moving))
-    return passes(step, fixed, moving, factors)
+@functools.partial(program, static_argnames=("model",))
+def _answer(variables, fixed, moving, *, model):
+    return model.apply(variables, fixed[None], moving[None], train=False)[0]
 
 
 def pass_factors(network: Network) -> tuple[int, ...]:
-    """The voxel sizes of the passes of a network, in its finest, coarse to fine."""
+    """The voxel sizes of the passes of a network, in its finest, coarse to fine.
+
+    A network that has been trained on what it left itself looks once more at the
+    finest, which finds a tenth of what was left where much was, and costs little.
+    """
     scales = sorted(network.config.data.scales, reverse=True)
-    return tuple(round(scale / scales[-1]) for scale in scales)
+    factors = tuple(round(scale / scales[-1]) for scale in scales)
+    return (*factors, 1) if network.config.residuals else factors
 
 
 def predict_in_passes(network: Network, fixed, moving):
@@ -67,8 +74,10 @@ def predict_in_passes(network: Network, fixed, moving):
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
-    factors = pass_factors(network)
     region = body_region(fixed)
-    images = (region.cut(image, AIR) for image in (fixed, moving))
-    field = _predict(network.variables, *images, model=network.model, factors=factors)
-    return region.restore(field)
+    images = (
+        scale_hounsfield(jnp.asarray(region.cut(image, AIR))[..., None])
+        for image in (fixed, moving)
+    )
+    step = functools.partial(_answer, network.variables, model=network.model)
+    return region.restore(passes(step, *images, pass_factors(network)))

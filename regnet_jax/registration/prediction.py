@@ -73,13 +73,14 @@ def predict_by_tiles(network: Network, fixed, moving, *, memory: float, progress
     """
     region = body_region(fixed)
     images = [_scaled(region.cut(image, AIR)) for image in (fixed, moving)]
-    # Two images as given, two as seen, and the fields of two passes.
-    fields = fixed.ndim * (1 + 2.0**-fixed.ndim)
+    factors = pass_factors(network)
+    # Two images as given, two as seen, and the fields of the last two passes.
+    fields = fixed.ndim * sum(factor**-fixed.ndim for factor in factors[-2:])
     held = 4 * (2 * fixed.size + (2 + fields) * images[0].size)
     field = tiled_passes(
         network,
         *images,
-        pass_factors(network),
+        factors,
         memory=memory_of_a_tile(memory, held=held),
         progress=progress,
     )

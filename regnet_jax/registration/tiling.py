@@ -12,6 +12,7 @@ from regnet_jax.geometry import downsample, identity_grid, sample, upsample_fiel
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.planning import Plan, plan_tiles
+from regnet_jax.registration.programs import program
 
 # What a voxel of a window takes beside the network: points, the warped image, fields.
 _AROUND = 60.0
@@ -19,6 +20,8 @@ _AROUND = 60.0
 _LOOSE = 1.15
 # GiB that the process has before it does anything.
 _RUNTIME = 0.7
+# The part of a cap that is planned for; the allocator keeps the rest of what was freed.
+_PLANNED = 0.9
 _GIB = 2**30
 
 
@@ -46,7 +49,7 @@ def memory_of_a_tile(memory: float, *, held: float) -> float:
     Returns:
         GiB, less than zero if those alone take more.
     """
-    return memory - _RUNTIME - held / _GIB
+    return _PLANNED * memory - _RUNTIME - held / _GIB
 
 
 def tiled_passes(
@@ -123,7 +126,7 @@ def _cut(image, starts, window):
     return np.pad(part, pads, mode="edge")
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(program, static_argnames=("model",))
 def _tile(variables, window, moving, coarse, start, ratio, *, model):
     """A pass over a window: ``u(x) + v(x + u(x))``, with the field ``v`` so far.
 

@@ -83,9 +83,9 @@ class Server:
 
 def environment(cache):
     """One device, a cache of compiled programs of its own, strict numerics."""
-    # JAX sets the latter when it is imported, to another value than the binaries.
-    ours = ("XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL")
-    result = {k: v for k, v in os.environ.items() if k not in ours}
+    # JAX sets this when it is imported, to another value than the binaries.
+    ours = "TF_CPP_MIN_LOG_LEVEL"
+    result = {k: v for k, v in os.environ.items() if k != ours}
     usual = Path(result.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     # Matplotlib lists the fonts of the machine when its cache is new: seconds.
     result.setdefault("MPLCONFIGDIR", str(usual / "matplotlib"))
@@ -93,6 +93,7 @@ def environment(cache):
         "XDG_CACHE_HOME": str(cache),
         "JAX_NUMPY_RANK_PROMOTION": "raise",
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=1",
         "MPLBACKEND": "Agg",
         "PYTHONWARNINGS": "default",
     }

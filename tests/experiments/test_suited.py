@@ -11,7 +11,7 @@ from regnet_jax.training.checks import check
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_windows_of_a_network_can_be_trained_on(name):
-    config = suited(configs.load("lung2d"), name, 32)
+    config = suited(configs.load("demo2d"), name, 32)
     assert config.model == name
     check(config, devices=1)
     targets = range(

@@ -18,9 +18,9 @@ from regnet_jax.registration.planning import plan_equal, plan_tiles
 from regnet_jax.registration.prediction import predict, predict_displacement
 
 
-def gentle(dimensions, scales):
+def gentle(dimensions, scales, residuals):
     """A CorrNet that nobody trained, with displacements of some voxels."""
-    network = dense(dimensions, 1.0, scales)
+    network = dense(dimensions, 1.0, scales, residuals=residuals)
 
     def weaken(leaf):
         return 0.1 * leaf if leaf.shape[-1:] == (dimensions,) else leaf
@@ -36,10 +36,11 @@ def scaled(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "scales"), [((303, 270), (1.0, 2.0)), ((9, 12, 301), (1.0, 3.0))]
+    ("shape", "scales", "residuals"),
+    [((303, 270), (1.0, 2.0), 0.5), ((9, 12, 301), (1.0, 3.0), 0.0)],
 )
-def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales):
-    network, images = gentle(len(shape), scales), scaled(shape)
+def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals):
+    network, images = gentle(len(shape), scales, residuals), scaled(shape)
     factors = passes.pass_factors(network)
 
     def step(fixed, moving):
