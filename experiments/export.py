@@ -3,25 +3,55 @@
 Example:
     python -m experiments.export --workdir runs/lung3d --name lung
 
-Afterwards `--model lung` of the other binaries means these weights. They are plain
+With --mean_with the weights are the mean of two networks, of which one was trained on
+from the other: it keeps what the first could and the second lost. Afterwards
+`--model lung` of the other binaries means these weights. They are plain
 arrays of half precision with a checksum; write the model card beside them.
 """
 
 import dataclasses
 from pathlib import Path
 
+import jax
+import numpy as np
 from absl import flags
 
 from experiments import cli
 from regnet_jax import pretrained
+from regnet_jax.errors import InputError
 from regnet_jax.training.checkpoint import read_config, restore_variables
 from regnet_jax.training.config import to_json
+from regnet_jax.training.trained import read_trained
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _BEST = flags.DEFINE_bool(
     "best", False, "Take the checkpoint with the best evaluation, not the newest."
 )
+_MEAN_WITH = flags.DEFINE_string(
+    "mean_with", None, "Network that ships, or folder of a run, to average with."
+)
 _NAME = flags.DEFINE_string("name", None, "What to call the network.", required=True)
+
+
+def mean_weights(variables, config, name: str):
+    """The mean of the weights of two networks.
+
+    Args:
+        variables: of the first.
+        config: of its training.
+        name: of the second, one that ships or the folder of a run.
+
+    Returns:
+        Variables.
+
+    Raises:
+        InputError: if the networks are of different kinds.
+    """
+    other_config, other = read_trained(name)
+    shapes, other_shapes = (jax.tree.map(np.shape, tree) for tree in (variables, other))
+    if other_config.model != config.model or shapes != other_shapes:
+        raise InputError(f"--mean_with {name}: is not the network of --workdir")
+    return jax.tree.map(lambda a, b: 0.5 * (np.asarray(a) + b), variables, other)
 
 
 def main():
@@ -29,6 +59,8 @@ def main():
     folder = Path(_WORKDIR.value)
     config = read_config(folder)
     variables = restore_variables(folder, best=_BEST.value)
+    if _MEAN_WITH.value:
+        variables = mean_weights(variables, config, _MEAN_WITH.value)
     # The place of the scans is this machine's affair.
     config = dataclasses.replace(config, scans=Path(config.scans).name)
     home = pretrained.write(_NAME.value, to_json(config), variables)

@@ -18,8 +18,27 @@ _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
 _warp, _compose = jax.jit(warp), jax.jit(compose)
 
+# A displacement of so many voxels is halved where a pass looks a second time: below
+# it, networks tell noise from motion badly. Chosen on scans of the training.
+DOUBT = 0.2
 
-def passes(step, fixed, moving, factors: Sequence[int]):
+
+@jax.jit
+def doubted(displacement, doubt):
+    """Shrinks what may be noise and keeps what is large.
+
+    Args:
+        displacement: ``[*spatial, d]``, voxels.
+        doubt: length of a displacement that is halved, voxels.
+
+    Returns:
+        ``u |u|^2 / (|u|^2 + doubt^2)``.
+    """
+    square = jnp.sum(displacement**2, axis=-1, keepdims=True)
+    return displacement * square / jnp.maximum(square + doubt**2, 1e-12)
+
+
+def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
     """Registers coarse to fine; each pass sees the moving image as warped so far.
 
     The fields of the passes are composed, not added: what a pass finds was found in
@@ -31,6 +50,7 @@ def passes(step, fixed, moving, factors: Sequence[int]):
         moving: of the same shape.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
+        doubt: see ``doubted``, for passes at the voxel size of the one before.
 
     Returns:
         ``[*spatial, d]``, voxels.
@@ -38,11 +58,14 @@ def passes(step, fixed, moving, factors: Sequence[int]):
     dimensions = fixed.ndim - 1
     images = [(_downsample(fixed, f), _downsample(moving, f)) for f in factors]
     field = jnp.zeros((*images[0][0].shape[:-1], dimensions))
-    last = factors[0]
+    last = None
     for factor, (one, other) in zip(factors, images, strict=True):
-        if factor != last:
+        if last not in (None, factor):
             field = _upsample(field, last // factor, one.shape[:-1])
-        field = _compose(step(one, _warp(other, field)), field)
+        found = step(one, _warp(other, field))
+        if factor == last:
+            found = doubted(found, doubt)
+        field = _compose(found, field)
         last = factor
     return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
 
@@ -80,4 +103,5 @@ def predict_in_passes(network: Network, fixed, moving):
         for image in (fixed, moving)
     )
     step = functools.partial(_answer, network.variables, model=network.model)
-    return region.restore(passes(step, *images, pass_factors(network)))
+    field = passes(step, *images, pass_factors(network), doubt=DOUBT)
+    return region.restore(field)

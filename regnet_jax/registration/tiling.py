@@ -11,6 +11,7 @@ from tqdm import tqdm
 from regnet_jax.geometry import downsample, identity_grid, sample, upsample_field
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
+from regnet_jax.registration.passes import DOUBT, doubted
 from regnet_jax.registration.planning import Plan, plan_tiles
 from regnet_jax.registration.programs import program
 
@@ -83,13 +84,15 @@ def tiled_passes(
     """
     model, shape = network.model, fixed.shape
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
-    field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), factors[0]
+    field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), None
     for factor in factors:
         images = [_coarsened(image, factor) for image in (fixed, moving)]
         plan = plan_tiles(model.support, images[0].shape, **room)
-        step = functools.partial(_tile, network.variables, model=model)
+        doubt = np.float32(DOUBT if factor == last else 0.0)
+        step = functools.partial(_tile, network.variables, doubt, model=model)
         label = f"predicting, voxel {factor}"
-        field = _by_tiles(step, *images, field, last // factor, plan, label, progress)
+        ratio = (last or factor) // factor
+        field = _by_tiles(step, *images, field, ratio, plan, label, progress)
         last = factor
     if last == 1:
         return field
@@ -127,7 +130,7 @@ def _cut(image, starts, window):
 
 
 @functools.partial(program, static_argnames=("model",))
-def _tile(variables, window, moving, coarse, start, ratio, *, model):
+def _tile(variables, doubt, window, moving, coarse, start, ratio, *, model):
     """A pass over a window: ``u(x) + v(x + u(x))``, with the field ``v`` so far.
 
     ``v`` stays on the grid of its own pass: between its voxels it is as linear as it
@@ -142,4 +145,5 @@ def _tile(variables, window, moving, coarse, start, ratio, *, model):
 
     warped = sample(moving[..., None], points + before(points))
     found = model.apply(variables, window[None, ..., None], warped[None], train=False)
-    return found[0] + before(points + found[0])
+    found = doubted(found[0], doubt)
+    return found + before(points + found)

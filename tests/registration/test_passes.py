@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from regnet_jax.geometry.pyramids import downsample, upsample_field
 from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.registration import register
-from regnet_jax.registration.passes import passes, predict_in_passes
+from regnet_jax.registration.passes import doubted, passes, predict_in_passes
 from regnet_jax.registration.prediction import predict
 
 
@@ -120,6 +120,19 @@ def test_each_pass_sees_what_is_left(factors):
     np.testing.assert_allclose(got[..., 1], shift * 7 / 8, atol=3e-3)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4)])
+def test_small_displacements_are_doubted(shape):
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(*shape, len(shape)))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    for length, kept in ((0.0, 0.0), (0.1, 0.2), (0.2, 0.5), (0.6, 0.9), (6.0, 0.9989)):
+        got = doubted(jnp.asarray(length * directions, jnp.float32), 0.2)
+        np.testing.assert_allclose(got, kept * length * directions, atol=1e-4)
+    field = jnp.asarray(directions, jnp.float32)
+    np.testing.assert_allclose(doubted(field, 0.0), field, rtol=1e-6)
+    assert np.isfinite(doubted(0 * field, 0.0)).all()
+
+
 class Shift:
     """A network whose displacements follow the fixed image's brightness."""
 
@@ -143,8 +156,10 @@ def test_passes_run_from_the_coarsest_scale_to_the_finest(shape, scales, residua
     field = predict(network, *images)
     assert field.shape == (*shape, len(shape))
     assert field.dtype == np.float32
-    # Who knows what it leaves looks at the finest twice.
-    total = sum(scales) / min(scales) + (residuals > 0)
+    # Who knows what it leaves looks at the finest twice, and doubts what it finds then.
+    square = np.sum(vector**2)
+    again = square / (square + 0.2**2) if residuals else 0.0
+    total = sum(scales) / min(scales) + again
     want = np.broadcast_to(total * vector, field.shape)
     np.testing.assert_allclose(field, want, rtol=1e-5)
 
