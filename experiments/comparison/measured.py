@@ -52,7 +52,7 @@ def measure(known: KnownPair, truth, field) -> dict:
     """
     frame = known.fixed.frame
     transform = composite(frame, field, np.eye(frame.ndim + 1))
-    similarity = measure_images(transform, known.fixed, known.moving)["after"]
+    similarity = measure_images(transform, known.fixed, known.moving)
     lungs = find_lungs(transform, known.fixed, known.moving)
     if lungs is not None:
         similarity["lung_overlap"] = dice(lungs.fixed, lungs.warped)
@@ -64,7 +64,7 @@ def measure(known: KnownPair, truth, field) -> dict:
         landmarks = measure_landmarks(transform, *known.points, None)
         result["tre"] = landmarks["tre"]["after"]
     if known.labels:
-        result["overlap"] = measure_labels(transform, *known.labels)["after"]
+        result["overlap"] = measure_labels(transform, *known.labels)
     if truth is not None:
         array = known.fixed.array
         mask = body_mask(array) if array.min() < -500 else None

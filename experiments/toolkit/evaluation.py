@@ -3,6 +3,7 @@
 import SimpleITK as sitk
 
 from experiments.toolkit.measures import (
+    before_and_after,
     measure_images,
     measure_jacobian,
     measure_labels,
@@ -56,9 +57,9 @@ def measure_files(*, transform=None, points=None, labels=None, images=None) -> d
         frame = pictures[1].frame if pictures else None
         report |= measure_landmarks(found, *landmarks, frame)
     if maps:
-        report["overlap"] = measure_labels(found, *maps)
+        report["overlap"] = before_and_after(measure_labels, found, *maps)
     if scans:
-        report["similarity"] = measure_images(found, *scans)
+        report["similarity"] = before_and_after(measure_images, found, *scans)
     grid = pictures[0].frame if pictures else field_frame(found)
     if transform and grid is not None:
         report["jacobian"] = measure_jacobian(found, grid)

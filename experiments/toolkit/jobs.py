@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from experiments.toolkit.measures import measure_labels
+from experiments.toolkit.measures import before_and_after, measure_labels
 from experiments.toolkit.results import write_results
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
@@ -91,8 +91,9 @@ def register_files(
         with timed(seconds, "measuring and writing"):
             extra = {"request": request(pair, options)}
             if known.labels:
-                overlap = measure_labels(registration.transform, *known.labels)
-                extra["overlap"] = overlap
+                extra["overlap"] = before_and_after(
+                    measure_labels, registration.transform, *known.labels
+                )
             report = write_results(
                 folder,
                 registration,

@@ -1,7 +1,9 @@
-"""What can be measured of a transform from fixed to moving, before and after.
+"""What can be measured of a transform from fixed to moving.
 
-Before is the identity. Every function returns what goes into JSON.
+Every function returns what goes into JSON.
 """
+
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -27,6 +29,11 @@ from regnet_jax.io import (
     resample,
     sample_transform,
 )
+
+
+def before_and_after(measure: Callable, transform: sitk.Transform, *known) -> dict:
+    """A measure of the identity, ``before``, and of a transform, ``after``."""
+    return {"before": measure(None, *known), "after": measure(transform, *known)}
 
 
 def measure_landmarks(
@@ -59,39 +66,41 @@ def measure_landmarks(
     }
 
 
-def measure_labels(transform: sitk.Transform, fixed: Image, moving: Image) -> dict:
+def measure_labels(transform: sitk.Transform | None, fixed: Image, moving: Image):
     """Dice and 95 % surface distance (mm) of each label on the fixed grid.
 
+    Args:
+        transform: fixed to moving; None is the identity.
+        fixed: label map.
+        moving: label map.
+
     Returns:
-        ``before`` and ``after``; in each, measures by label.
+        Measures by label.
     """
-    spacing = fixed.frame.spacing[::-1]
-    result = {}
-    for moment, how in (("before", None), ("after", transform)):
-        warped = resample(moving, fixed.frame, how, interpolation="nearest")
-        overlap = label_overlap(fixed.array, warped.array, spacing)
-        result[moment] = {str(label): values for label, values in overlap.items()}
-    return result
+    warped = resample(moving, fixed.frame, transform, interpolation="nearest")
+    overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
+    return {str(label): values for label, values in overlap.items()}
 
 
-def measure_images(transform: sitk.Transform, fixed: Image, moving: Image) -> dict:
+def measure_images(transform: sitk.Transform | None, fixed: Image, moving: Image):
     """Correlation on the fixed grid, and within the fixed lungs of a chest CT.
 
+    Args:
+        transform: fixed to moving; None is the identity.
+        fixed: the image that stays.
+        moving: the image that is warped.
+
     Returns:
-        ``before`` and ``after``.
+        ``correlation`` and perhaps ``lung_correlation``.
     """
     array, frame = canonicalise(fixed.array, fixed.frame)
-    masks = {"correlation": None}
+    warped = resample(moving, fixed.frame, transform, smooth=False).array
+    other, _ = canonicalise(warped, fixed.frame)
+    measures = {"correlation": correlation(array, other)}
     if is_chest_ct(array, frame.spacing[::-1]):
-        masks["lung_correlation"] = lung_mask(array, frame.spacing[::-1])
-    result = {}
-    for moment, how in (("before", None), ("after", transform)):
-        warped = resample(moving, fixed.frame, how, smooth=False).array
-        other, _ = canonicalise(warped, fixed.frame)
-        result[moment] = {
-            name: correlation(array, other, mask) for name, mask in masks.items()
-        }
-    return result
+        mask = lung_mask(array, frame.spacing[::-1])
+        measures["lung_correlation"] = correlation(array, other, mask)
+    return measures
 
 
 def measure_jacobian(transform: sitk.Transform, frame: Frame) -> dict | None:
