@@ -5,8 +5,8 @@ Example:
 
 With --mean_with the weights are the mean of two networks, of which one was trained on
 from the other: it keeps what the first could and the second lost. Afterwards
-`--model lung` of the other binaries means these weights. They are plain
-arrays of half precision with a checksum; write the model card beside them.
+`--model lung` of the other binaries means these weights. They are plain arrays of half
+precision with a checksum; write the model card beside them.
 """
 
 import dataclasses

@@ -66,7 +66,9 @@ def measure_landmarks(
     }
 
 
-def measure_labels(transform: sitk.Transform | None, fixed: Image, moving: Image):
+def measure_labels(
+    transform: sitk.Transform | None, fixed: Image, moving: Image
+) -> dict:
     """Dice and 95 % surface distance (mm) of each label on the fixed grid.
 
     Args:
@@ -82,7 +84,9 @@ def measure_labels(transform: sitk.Transform | None, fixed: Image, moving: Image
     return {str(label): values for label, values in overlap.items()}
 
 
-def measure_images(transform: sitk.Transform | None, fixed: Image, moving: Image):
+def measure_images(
+    transform: sitk.Transform | None, fixed: Image, moving: Image
+) -> dict:
     """Correlation on the fixed grid, and within the fixed lungs of a chest CT.
 
     Args:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from regnet_jax.models import make_model
-from regnet_jax.registration.programs import program
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.trained import read_trained
 
@@ -58,7 +58,7 @@ def make_network(config: ExperimentConfig, variables) -> Network:
         The network.
     """
     model = make_model(config.model, dimensions=len(config.data.shape))
-    return Network(config, model, program(_prediction(model)), variables)
+    return Network(config, model, jax.jit(_prediction(model)), variables)
 
 
 def _prediction(model):

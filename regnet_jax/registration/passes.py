@@ -56,10 +56,11 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
         ``[*spatial, d]``, voxels.
     """
     dimensions = fixed.ndim - 1
-    images = [(_downsample(fixed, f), _downsample(moving, f)) for f in factors]
-    field = jnp.zeros((*images[0][0].shape[:-1], dimensions))
+    images = {f: (_downsample(fixed, f), _downsample(moving, f)) for f in set(factors)}
+    field = jnp.zeros((*images[factors[0]][0].shape[:-1], dimensions))
     last = None
-    for factor, (one, other) in zip(factors, images, strict=True):
+    for factor in factors:
+        one, other = images[factor]
         if last not in (None, factor):
             field = _upsample(field, last // factor, one.shape[:-1])
         found = step(one, _warp(other, field))

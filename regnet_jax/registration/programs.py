@@ -11,12 +11,15 @@ import jax
 _LIGHT = {"xla_backend_optimization_level": 1}
 
 
-def program(function: Callable, *, static_argnames: Sequence[str] = ()) -> Callable:
-    """``jax.jit`` of a whole network, which must not be called within another one.
+def program(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
+    """``jax.jit`` of a whole network, for callers on the host.
+
+    JAX takes options of the compiler at the outermost ``jit`` alone, so what others may
+    compose, as ``Network.apply``, is not compiled so.
 
     Args:
         function: pure.
-        static_argnames: as of ``jax.jit``.
+        static_argnames: names, as of ``jax.jit``.
 
     Returns:
         The compiled function. The platform is looked up at the first call.
@@ -25,8 +28,9 @@ def program(function: Callable, *, static_argnames: Sequence[str] = ()) -> Calla
     @functools.cache
     def compiled(platform):
         options = _LIGHT if platform == "cpu" else None
-        names = tuple(static_argnames)
-        return jax.jit(function, static_argnames=names, compiler_options=options)
+        return jax.jit(
+            function, static_argnames=static_argnames, compiler_options=options
+        )
 
     @functools.wraps(function)
     def call(*arguments, **options):

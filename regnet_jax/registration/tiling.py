@@ -86,8 +86,9 @@ def tiled_passes(
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
     field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), None
     for factor in factors:
-        images = [_coarsened(image, factor) for image in (fixed, moving)]
-        plan = plan_tiles(model.support, images[0].shape, **room)
+        if factor != last:
+            images = [_coarsened(image, factor) for image in (fixed, moving)]
+            plan = plan_tiles(model.support, images[0].shape, **room)
         doubt = np.float32(DOUBT if factor == last else 0.0)
         step = functools.partial(_tile, network.variables, doubt, model=model)
         label = f"predicting, voxel {factor}"
