@@ -47,6 +47,8 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = "cannot be read; check that it is whole"
     image = quietly(lambda: sitk.ReadImage(str(path)), path, otherwise)
+    if image.HasMetaDataKey("srow_x"):
+        image = _with_its_slice(image)
     d = image.GetDimension()
     if image.GetNumberOfComponentsPerPixel() != d:
         raise InputError(
@@ -57,6 +59,23 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if not np.isfinite(vectors.array).all():
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
     return vectors.array, vectors.frame
+
+
+def _with_its_slice(image: sitk.Image) -> sitk.Image:
+    """A field read from NIfTI, with the third axis that ITK drops of a single slice."""
+    if (image.GetDimension(), image.GetNumberOfComponentsPerPixel()) != (2, 3):
+        return image
+    rows = [image.GetMetaData(f"srow_{axis}").split() for axis in "xyz"]
+    # NIfTI points to the right and to the front, ITK to the left and to the back.
+    world = np.diag((-1.0, -1.0, 1.0)) @ np.array(rows, float)
+    spacing = np.linalg.norm(world[:, :3], axis=0)
+    if not spacing.all():
+        return image
+    volume = sitk.JoinSeries(image)
+    volume.SetSpacing(spacing.tolist())
+    volume.SetOrigin(world[:, 3].tolist())
+    volume.SetDirection((world[:, :3] / spacing).ravel().tolist())
+    return volume
 
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
