@@ -66,12 +66,15 @@ def _leaves(tree):
         yield from _leaves(value) if isinstance(value, dict) else [value]
 
 
-def test_the_lung_network_finds_a_deformation_it_never_saw():
+@pytest.mark.parametrize(
+    ("name", "shape"), [("lung", (61, 64, 58)), ("lung2d", (99, 118))]
+)
+def test_a_network_finds_a_deformation_it_never_saw(name, shape):
     volume_key, pair_key = jax.random.split(jax.random.key(77))
-    volume = chest(volume_key, (61, 64, 58), spacing=2.0)
+    volume = chest(volume_key, shape, spacing=2.0)
     family = FAMILIES["multiscale"].scaled(0.6)
     pair = artificial_pair(pair_key, volume, family, spacing=2.0, noise=10.0)
-    found = predict(load_network("lung"), pair.fixed[..., 0], pair.moving[..., 0])
+    found = predict(load_network(name), pair.fixed[..., 0], pair.moving[..., 0])
     body = np.asarray(pair.fixed[..., 0]) > -950
     error, zero = (
         np.linalg.norm(field - pair.displacement, axis=-1)[body].mean()
