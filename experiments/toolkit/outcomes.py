@@ -7,7 +7,7 @@ from regnet_jax import pretrained
 def print_networks() -> None:
     """A line for each network that ships."""
     for name in pretrained.names():
-        print(f"{name:12s}{pretrained.summary(name)}")
+        print(f"{name:15s} {pretrained.summary(name)}")
 
 
 def print_outcome(report: dict, out) -> None:
