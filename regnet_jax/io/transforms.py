@@ -36,7 +36,8 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         path: what ``write_displacement`` or another tool of ITK wrote.
 
     Returns:
-        ``[*frame.shape, d]`` vectors (mm, x first) and the grid.
+        ``[*frame.shape, d]`` vectors (mm, x first) and the grid; of a 3D image of one
+        slice, too.
 
     Raises:
         InputError: missing or unreadable file, not a vector of ``d`` components, or
@@ -46,9 +47,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if not path.exists():
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = "cannot be read; check that it is whole"
-    image = quietly(lambda: sitk.ReadImage(str(path)), path, otherwise)
-    if image.HasMetaDataKey("srow_x"):
-        image = _with_its_slice(image)
+    image = _with_its_slice(quietly(lambda: sitk.ReadImage(str(path)), path, otherwise))
     d = image.GetDimension()
     if image.GetNumberOfComponentsPerPixel() != d:
         raise InputError(
@@ -62,8 +61,9 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
 
 
 def _with_its_slice(image: sitk.Image) -> sitk.Image:
-    """A field read from NIfTI, with the third axis that ITK drops of a single slice."""
-    if (image.GetDimension(), image.GetNumberOfComponentsPerPixel()) != (2, 3):
+    """A field as read, with the third axis that ITK drops of one slice in NIfTI."""
+    kind = (image.GetDimension(), image.GetNumberOfComponentsPerPixel())
+    if kind != (2, 3) or not image.HasMetaDataKey("srow_x"):
         return image
     rows = [image.GetMetaData(f"srow_{axis}").split() for axis in "xyz"]
     # NIfTI points to the right and to the front, ITK to the left and to the back.

@@ -150,7 +150,8 @@ def _checked(fixed: Image, moving: Image, network: Network, intensity: str) -> l
     if network.dimensions != fixed.frame.ndim:
         raise InputError(
             f"the network is {network.dimensions}D and {fixed.name} is"
-            f" {fixed.frame.ndim}D; choose another, --model list shows what ships"
+            f" {fixed.frame.ndim}D; choose a model of the images' dimension, such as"
+            " lung in 3D and lung2d in 2D"
         )
     check_intensity(intensity)
     return [resolve_intensity(intensity, image.array) for image in (fixed, moving)]
