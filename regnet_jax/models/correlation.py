@@ -5,6 +5,7 @@ networks", ICCV 2015, and the soft reading of a maximum in A. Kendall et al.,
 "End-to-end learning of geometry and context for deep stereo regression", ICCV 2017.
 """
 
+import functools
 import itertools
 
 import jax
@@ -39,8 +40,11 @@ def normalise(features):
     return features * jax.lax.rsqrt(square + 1e-6)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def local_correlation(fixed, moving, radius: int):
     """Inner products of each fixed voxel with the moving voxels around it.
+
+    Differentiable in reverse mode.
 
     Args:
         fixed: ``[batch, *spatial, c]``.
@@ -51,14 +55,51 @@ def local_correlation(fixed, moving, radius: int):
         ``[batch, *spatial, offsets]`` in the order of ``offsets``: entry ``o`` at
         ``x`` is ``fixed(x) . moving(x + offset_o)``.
     """
-    spatial = fixed.shape[1:-1]
-    pads = [(0, 0), *[(radius, radius)] * len(spatial), (0, 0)]
-    padded = jnp.pad(moving, pads)
+    width, rank = 2 * radius + 1, fixed.ndim - 2
+    padded = _padded(moving, radius)
+    sizes = list(fixed.shape)
+    sizes[-2] += 2 * radius
+
+    def along_the_last_axis(start):
+        row = jax.lax.dynamic_slice(padded, (0, *start, 0, 0), sizes)
+        return _products(fixed, row, itertools.product(range(width)))
+
+    # A loop, which is compiled in a tenth of the time of its 125 products in a row.
+    starts = jnp.asarray(list(itertools.product(range(width), repeat=rank - 1)))
+    rows = jax.lax.map(along_the_last_axis, starts)
+    return jnp.moveaxis(rows, 0, -2).reshape(*fixed.shape[:-1], -1)
+
+
+def _padded(moving, radius):
+    spatial = moving.ndim - 2
+    return jnp.pad(moving, [(0, 0), *[(radius, radius)] * spatial, (0, 0)])
+
+
+def _products(fixed, padded, starts):
+    """With the parts of an image that begin at ``starts``, of its last axes."""
     products = []
-    for start in itertools.product(range(2 * radius + 1), repeat=len(spatial)):
-        cut = [slice(s, s + n) for s, n in zip(start, spatial, strict=True)]
-        products.append(jnp.sum(fixed * padded[(slice(None), *cut)], axis=-1))
+    for start in starts:
+        sizes = fixed.shape[-1 - len(start) : -1]
+        cut = [slice(s, s + n) for s, n in zip(start, sizes, strict=True)]
+        products.append(jnp.sum(fixed * padded[(..., *cut, slice(None))], axis=-1))
     return jnp.stack(products, axis=-1)
+
+
+def _forward(fixed, moving, radius):
+    return local_correlation(fixed, moving, radius), (fixed, moving)
+
+
+def _backward(radius, images, cotangent):
+    """Of the products one by one: that of the loop takes twice as long to run."""
+
+    def one_by_one(fixed, moving):
+        starts = itertools.product(range(2 * radius + 1), repeat=fixed.ndim - 2)
+        return _products(fixed, _padded(moving, radius), starts)
+
+    return jax.vjp(one_by_one, *images)[1](cotangent)
+
+
+local_correlation.defvjp(_forward, _backward)
 
 
 def expected_offset(scores, radius: int):

@@ -103,12 +103,15 @@ def test_features_get_unit_length_and_zeros_stay():
     np.testing.assert_allclose(cosine, np.linalg.norm(features, axis=-1), rtol=1e-3)
 
 
-def test_gradients():
+@pytest.mark.parametrize(
+    ("shape", "radius"), [((3, 2), 1), ((4, 3), 2), ((2, 1, 3), 1)]
+)
+def test_gradients(shape, radius):
     def matched(fixed, moving):
-        scores = 3.0 * local_correlation(normalise(fixed), normalise(moving), 1)
-        return expected_offset(scores, 1)
+        scores = 3.0 * local_correlation(normalise(fixed), normalise(moving), radius)
+        return expected_offset(scores, radius)
 
-    fixed, moving = _features((3, 2), batch=1)
+    fixed, moving = _features(shape, batch=1)
     with jax.enable_x64(True):
         pair = fixed.astype(np.float64), moving.astype(np.float64)
         check_grads(jax.jit(matched), pair, 1, ["rev"], atol=1e-6, rtol=1e-6)
