@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
 from regnet_jax.models.correlation import (
@@ -119,3 +120,16 @@ def test_gradients(shape, radius):
     nothing = (jnp.zeros_like(fixed),) * 2
     gradients = jax.grad(lambda a, b: jnp.sum(matched(a, b) ** 2), (0, 1))(*nothing)
     assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_products_and_gradients_are_the_same_on_two_devices():
+    def squared(fixed, moving):
+        return jnp.sum(local_correlation(fixed, moving, 1) ** 2)
+
+    mesh = jax.make_mesh((2,), ("device",), (AxisType.Auto,), devices=jax.devices()[:2])
+    split = PartitionSpec("device")
+    images = tuple(_features((2, 3, 4)))
+    gradients = jax.grad(squared, (0, 1))
+    shared = jax.shard_map(gradients, mesh=mesh, in_specs=split, out_specs=split)
+    for got, want in zip(jax.jit(shared)(*images), gradients(*images), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
