@@ -53,6 +53,8 @@ def _guarded(main):
     # Orbax tells every step of every save otherwise.
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    # Of small programs there are many: together they take a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # Without a cache, or with a damaged one, programs are compiled anew: no harm.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
     # A batch system says so when time is over; what is half written goes.

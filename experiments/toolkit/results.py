@@ -1,6 +1,7 @@
 """The files that a registration leaves."""
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from experiments.toolkit.measures import measure_landmarks
@@ -46,6 +47,19 @@ def write_results(
     Returns:
         The content of ``report.json``.
     """
+    with ThreadPoolExecutor(1) as pool:
+        # Compression takes as long as drawing, and ITK needs no interpreter for it.
+        volumes = pool.submit(_write_volumes, folder, registration, formats)
+        report = _write_report(
+            folder, registration, fixed, moving, model, landmarks, extra
+        )
+        volumes.result()
+    write_measures(folder / "report.json", report)
+    return report
+
+
+def _write_volumes(folder: Path, registration: Registration, formats):
+    """The warped image, the field and the transform."""
     frame = registration.frame
     write_image(folder / "warped.nii.gz", registration.warped.array, frame)
     write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
@@ -54,6 +68,10 @@ def write_results(
         write_for_ants(folder, frame, registration.residual, registration.affine)
     if "elastix" in formats:
         write_for_elastix(folder, frame)
+
+
+def _write_report(folder, registration, fixed, moving, model, landmarks, extra) -> dict:
+    """The page for people; returns what goes into ``report.json``."""
     views = make_views(registration, fixed, moving)
     lungs = find_lungs(registration.transform, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
@@ -64,7 +82,6 @@ def write_results(
         moments = (landmarks[0], map_points(transform, landmarks[0]))
         errors = tuple(registration_errors(points, landmarks[1]) for points in moments)
     report |= extra or {}
-    write_measures(folder / "report.json", report)
     registration_report(
         folder / "report.html",
         **views._asdict(),

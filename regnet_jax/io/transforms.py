@@ -102,10 +102,10 @@ def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
     """
     d = frame.ndim
     affine = np.asarray(affine, np.float64)
+    linear, shift = affine[:d, :d], affine[:d, d]
     grid = np.moveaxis(np.indices(frame.shape, dtype=np.float64), 0, -1)
-    points = to_world(frame, grid)
-    moved = (points + residual) @ affine[:d, :d].T + affine[:d, d]
-    return moved - points
+    own = to_world(frame, grid) @ (linear - np.eye(d)).T
+    return own + residual @ linear.T + shift
 
 
 def affine_transform(matrix) -> sitk.AffineTransform:

@@ -18,9 +18,9 @@ _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
 _warp, _compose = jax.jit(warp), jax.jit(compose)
 
-# A displacement of so many voxels is halved where a pass looks a second time: below
-# it, networks tell noise from motion badly. Chosen on scans of the training.
-DOUBT = 0.2
+# A displacement of so many voxels is halved: below it, networks tell noise from motion
+# badly. Chosen on scans of the training.
+_DOUBT = 0.2
 
 
 @jax.jit
@@ -50,7 +50,7 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
         moving: of the same shape.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
-        doubt: see ``doubted``, for passes at the voxel size of the one before.
+        doubt: see ``doubted``, in voxels of each pass.
 
     Returns:
         ``[*spatial, d]``, voxels.
@@ -63,9 +63,7 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
         one, other = images[factor]
         if last not in (None, factor):
             field = _upsample(field, last // factor, one.shape[:-1])
-        found = step(one, _warp(other, field))
-        if factor == last:
-            found = doubted(found, doubt)
+        found = doubted(step(one, _warp(other, field)), doubt)
         field = _compose(found, field)
         last = factor
     return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
@@ -87,6 +85,15 @@ def pass_factors(network: Network) -> tuple[int, ...]:
     return (*factors, 1) if network.config.residuals else factors
 
 
+def doubt_of(network: Network) -> float:
+    """What ``doubted`` takes for a network, voxels.
+
+    Of networks that were trained on what they left themselves; what others find in
+    their only look at a voxel size nothing would add to later.
+    """
+    return _DOUBT if network.config.residuals else 0.0
+
+
 def predict_in_passes(network: Network, fixed, moving):
     """Predicts the displacement field with a network that answers at every voxel.
 
@@ -104,5 +111,5 @@ def predict_in_passes(network: Network, fixed, moving):
         for image in (fixed, moving)
     )
     step = functools.partial(_answer, network.variables, model=network.model)
-    field = passes(step, *images, pass_factors(network), doubt=DOUBT)
+    field = passes(step, *images, pass_factors(network), doubt=doubt_of(network))
     return region.restore(field)

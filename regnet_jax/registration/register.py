@@ -1,5 +1,6 @@
 """Registration of two images in the world: align, predict, compose."""
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,7 +68,7 @@ class Registration:
         """The moving image on the fixed grid, as a SimpleITK image."""
         return to_sitk(self.warped.array, self.warped.frame)
 
-    @property
+    @functools.cached_property
     def displacement(self) -> np.ndarray:
         """``[*frame.shape, d]`` vectors, mm, x first: affine and residual."""
         return total_displacement(self.frame, self.residual, self.affine)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from regnet_jax.geometry import downsample, identity_grid, sample, upsample_field
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.passes import DOUBT, doubted
+from regnet_jax.registration.passes import doubt_of, doubted
 from regnet_jax.registration.planning import Plan, plan_tiles
 from regnet_jax.registration.programs import program
 
@@ -84,12 +84,12 @@ def tiled_passes(
     """
     model, shape = network.model, fixed.shape
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
+    doubt = np.float32(doubt_of(network))
     field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), None
     for factor in factors:
         if factor != last:
             images = [_coarsened(image, factor) for image in (fixed, moving)]
             plan = plan_tiles(model.support, images[0].shape, **room)
-        doubt = np.float32(DOUBT if factor == last else 0.0)
         step = functools.partial(_tile, network.variables, doubt, model=model)
         label = f"predicting, voxel {factor}"
         ratio = (last or factor) // factor

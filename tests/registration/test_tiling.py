@@ -51,7 +51,7 @@ def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals):
     @jax.jit
     def whole(*images):
         images = (image[..., None] for image in images)
-        return passes.passes(step, *images, factors, doubt=passes.DOUBT)
+        return passes.passes(step, *images, factors, doubt=passes.doubt_of(network))
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
     memory = least * tiling.bytes_per_voxel(network.model) / 2**30
