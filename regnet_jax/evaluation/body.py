@@ -1,5 +1,7 @@
 """The body in a CT, by threshold."""
 
+import itertools
+
 import numpy as np
 from scipy import ndimage
 
@@ -21,7 +23,12 @@ def body_mask(image) -> np.ndarray:
     if not count:
         return parts > 0
     largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    # Connected within slices alone, so that the lungs at the ends are holes too.
+    # Connected within slices alone, so that what opens at the ends is a hole too.
     plane = np.zeros((3,) * largest.ndim, bool)
     plane[(1,) * (largest.ndim - 2)] = ndimage.generate_binary_structure(2, 1)
-    return ndimage.binary_fill_holes(largest, structure=plane)
+    rest, count = ndimage.label(~largest, structure=plane)
+    outside = np.zeros(count + 1, bool)
+    for axis, end in itertools.product((-2, -1), (0, -1)):
+        outside[np.take(rest, end, axis)] = True
+    outside[0] = False
+    return ~outside[rest]

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from regnet_jax.evaluation.body import body_mask
+
 # Between air and soft tissue, HU: half of a voxel at the lung's surface is lung.
 _THRESHOLD = -400.0
 # Smaller parts are gas in the bowel or airways, ml.
@@ -19,15 +21,12 @@ def lung_mask(image, spacing) -> np.ndarray:
     Returns:
         ``[z, y, x]`` bool; empty where there is no lung, as in another organ.
     """
-    parts, _ = ndimage.label(np.asarray(image) < _THRESHOLD)
-    # Air around the patient reaches the sides of the image. The lungs may reach
-    # its first and last slice.
-    sides = [parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]]
-    outside = np.unique(np.concatenate([side.ravel() for side in sides]))
+    # In slices the lungs are holes of the body, also where they or the airways open to
+    # the air outside at the ends of the image.
+    parts, _ = ndimage.label((np.asarray(image) < _THRESHOLD) & body_mask(image))
     millilitres = np.bincount(parts.ravel()) * np.prod(spacing) / 1000.0
     keep = millilitres >= _SMALLEST_ML
     keep[0] = False
-    keep[outside] = False
     return keep[parts]
 
 

@@ -76,6 +76,13 @@ def test_lungs_are_found_without_outside_air_and_small_gas():
     np.testing.assert_array_equal(lung_mask(image, (3.0, 3.0, 3.0)), lungs)
 
 
+def test_lungs_that_open_to_the_air_outside_are_found():
+    """By a slit at the end of the image, as airways do at the mouth."""
+    image, lungs = _phantom()
+    image[-1, :, :] = np.where(lungs[-1], image[-1], -1000.0)
+    np.testing.assert_array_equal(lung_mask(image, (3.0, 3.0, 3.0))[:-1], lungs[:-1])
+
+
 def test_what_is_a_chest_ct():
     image, _ = _phantom()
     assert is_chest_ct(image, (3.0, 3.0, 3.0))
