@@ -19,6 +19,9 @@ from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.io import Image, canonicalise, displacement_from_world, resample
 from regnet_jax.registration.register import Registration
 
+# Correlation in the lung that lungs of two people stay below.
+_UNLIKE = 0.4
+
 
 class Views(NamedTuple):
     """Arrays of a registration in canonical orientation, for measures and figures.
@@ -131,17 +134,18 @@ def summarise(
     """
     seconds = dict(registration.seconds)
     seconds["total"] = sum(seconds.values())
+    after = _similarity(views.fixed, views.warped, lungs, "warped")
     summary = {
         "model": model,
         "seconds": seconds,
         "similarity": {
             "before": _similarity(views.fixed, views.moving, lungs, "moving"),
-            "after": _similarity(views.fixed, views.warped, lungs, "warped"),
+            "after": after,
         },
         "affine": registration.affine.tolist(),
         "parameters": registration.parameters,
         "versions": _versions(),
-        "warnings": _warnings(views),
+        "warnings": _warnings(views, after),
     }
     if views.determinant is not None:
         summary["jacobian"] = jacobian_statistics(views.determinant)
@@ -156,7 +160,7 @@ def _similarity(fixed, other, lungs: Lungs | None, name: str) -> dict:
     return result
 
 
-def _warnings(views: Views) -> list[str]:
+def _warnings(views: Views, after: dict) -> list[str]:
     """What a person should know before trusting the result."""
     warnings = []
     if views.fixed.min() > -500:
@@ -166,6 +170,12 @@ def _warnings(views: Views) -> list[str]:
         )
     if views.determinant is not None and views.determinant.min() <= 0:
         warnings.append("the field folds in places; see the Jacobian map")
+    likeness = after.get("lung_correlation", 1.0)
+    if not likeness >= _UNLIKE:  # also where there is none
+        warnings.append(
+            f"the lungs are unlike after the registration, too (correlation"
+            f" {likeness:.2f}); check that both scans are of one patient"
+        )
     return warnings
 
 

@@ -1,0 +1,63 @@
+"""What a report warns of, on phantoms of a chest with a texture in the lungs."""
+
+import numpy as np
+import pytest
+
+from regnet_jax.io import Frame, Image
+from regnet_jax.registration.register import Registration
+from regnet_jax.registration.summary import find_lungs, make_views, summarise
+
+SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
+FRAME = Frame(SHAPE, SPACING, (5.0, -8.0, 40.0), np.eye(3))
+
+
+def chest(seed):
+    """Lungs of the same shape whatever the seed; their texture is drawn from it."""
+    z, y, x = np.indices(SHAPE)
+    body = ((y - 25) / 22) ** 2 + ((x - 33) / 30) ** 2 < 1
+    lungs = sum(
+        ((z - 12) / 15) ** 2 + ((y - 25) / 13) ** 2 + ((x - c) / 10) ** 2 < 1
+        for c in (20, 46)
+    )
+    texture = np.random.default_rng(seed).normal(-850, 60, SHAPE)
+    return np.where(lungs > 0, texture, np.where(body, 40.0, -1000.0))
+
+
+def warnings(fixed, moving, residual=None):
+    """Of a registration that found nothing but the residual."""
+    images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
+    residual = np.zeros((*SHAPE, 3)) if residual is None else residual
+    found = Registration(FRAME, np.eye(4), residual, images[1], {})
+    views = make_views(found, *images)
+    lungs = find_lungs(found.transform, *images)
+    return summarise(found, views, lungs, model="m")["warnings"]
+
+
+def test_a_good_registration_is_not_warned_of():
+    assert warnings(chest(0), chest(0)) == []
+
+
+def test_lungs_of_two_people_are_warned_of():
+    (text,) = warnings(chest(0), chest(1))
+    assert "both scans are of one patient" in text
+    half = 0.5 * (chest(0) + chest(1))
+    assert warnings(chest(0), half) == []
+
+
+def test_lungs_without_any_likeness_are_warned_of():
+    (text,) = warnings(chest(0), np.where(chest(0) > -500, chest(0), -850.0))
+    assert "correlation nan" in text
+
+
+@pytest.mark.parametrize("step", [-2.5, 2.5])
+def test_folds_are_warned_of(step):
+    residual = np.zeros((*SHAPE, 3))
+    residual[:, 10:, :, 1] = step * 2.2
+    expected = ["the field folds in places; see the Jacobian map"] if step < 0 else []
+    assert warnings(chest(0), chest(0), residual) == expected
+
+
+def test_other_intensities_are_warned_of():
+    image = np.random.default_rng(0).uniform(0, 300, SHAPE)
+    (text,) = warnings(image, image)
+    assert "does not look like CT" in text
