@@ -19,8 +19,8 @@ from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.io import Image, canonicalise, displacement_from_world, resample
 from regnet_jax.registration.register import Registration
 
-# Correlation in the lung that those of two people stay below: of twelve pairs the likest
-# had 0.36, and a breath of one patient has 0.7.
+# Correlation in the lung that those of two people stay below: the likest of twelve
+# pairs had 0.36, and a breath of one patient has 0.7.
 _UNLIKE = 0.4
 
 
