@@ -175,7 +175,8 @@ def _warnings(views: Views, after: dict) -> list[str]:
     if not likeness >= _UNLIKE:  # also where there is none
         warnings.append(
             f"the lungs are unlike after the registration, too (correlation"
-            f" {likeness:.2f}); check that both scans are of one patient"
+            f" {likeness:.2f}); check that both scans are of one patient and show the"
+            " same part"
         )
     return warnings
 
