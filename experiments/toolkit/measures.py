@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from regnet_jax.evaluation import (
     correlation,
     error_statistics,
-    is_chest_ct,
     jacobian_statistics,
     label_overlap,
     lung_mask,
@@ -101,9 +100,9 @@ def measure_images(
     warped = resample(moving, fixed.frame, transform, smooth=False).array
     other, _ = canonicalise(warped, fixed.frame)
     measures = {"correlation": correlation(array, other)}
-    if is_chest_ct(array, frame.spacing[::-1]):
-        mask = lung_mask(array, frame.spacing[::-1])
-        measures["lung_correlation"] = correlation(array, other, mask)
+    lungs = lung_mask(array, frame.spacing[::-1])
+    if lungs.any():
+        measures["lung_correlation"] = correlation(array, other, lungs)
     return measures
 
 

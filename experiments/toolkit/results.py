@@ -47,11 +47,12 @@ def write_results(
     Returns:
         The content of ``report.json``.
     """
+    views = make_views(registration, fixed, moving)
     with ThreadPoolExecutor(1) as pool:
         # Compression takes as long as drawing, and ITK needs no interpreter for it.
         volumes = pool.submit(_write_volumes, folder, registration, formats)
         report = _write_report(
-            folder, registration, fixed, moving, model, landmarks, extra
+            folder, registration, views, fixed, moving, model, landmarks, extra
         )
         volumes.result()
     write_measures(folder / "report.json", report)
@@ -70,9 +71,10 @@ def _write_volumes(folder: Path, registration: Registration, formats):
         write_for_elastix(folder, frame)
 
 
-def _write_report(folder, registration, fixed, moving, model, landmarks, extra) -> dict:
+def _write_report(
+    folder, registration, views, fixed, moving, model, landmarks, extra
+) -> dict:
     """The page for people; returns what goes into ``report.json``."""
-    views = make_views(registration, fixed, moving)
     lungs = find_lungs(registration.transform, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
     errors = None

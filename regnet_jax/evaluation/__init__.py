@@ -7,7 +7,7 @@ from regnet_jax.evaluation.landmarks import (
     registration_errors,
     snap_to_voxels,
 )
-from regnet_jax.evaluation.lungs import is_chest_ct, lung_mask
+from regnet_jax.evaluation.lungs import lung_mask
 from regnet_jax.evaluation.overlap import hd95, label_overlap
 from regnet_jax.evaluation.regularity import jacobian_statistics
 from regnet_jax.evaluation.similarity import correlation, dice
@@ -20,7 +20,6 @@ __all__ = [
     "endpoint_statistics",
     "error_statistics",
     "hd95",
-    "is_chest_ct",
     "jacobian_statistics",
     "label_overlap",
     "lung_mask",

@@ -1,7 +1,5 @@
 """The body in a CT, by threshold."""
 
-import itertools
-
 import numpy as np
 from scipy import ndimage
 
@@ -26,9 +24,4 @@ def body_mask(image) -> np.ndarray:
     # Connected within slices alone, so that what opens at the ends is a hole too.
     plane = np.zeros((3,) * largest.ndim, bool)
     plane[(1,) * (largest.ndim - 2)] = ndimage.generate_binary_structure(2, 1)
-    rest, count = ndimage.label(~largest, structure=plane)
-    outside = np.zeros(count + 1, bool)
-    for axis, end in itertools.product((-2, -1), (0, -1)):
-        outside[np.take(rest, end, axis)] = True
-    outside[0] = False
-    return ~outside[rest]
+    return ndimage.binary_fill_holes(largest, structure=plane)

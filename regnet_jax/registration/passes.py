@@ -86,10 +86,10 @@ def pass_factors(network: Network) -> tuple[int, ...]:
 
 
 def doubt_of(network: Network) -> float:
-    """What ``doubted`` takes for a network, voxels.
+    """The ``doubt`` of ``passes`` for a network, voxels.
 
-    Of networks that were trained on what they left themselves; what others find in
-    their only look at a voxel size nothing would add to later.
+    Zero for networks that were not trained on what they left themselves: they look at
+    each voxel size once, and what was shrunk then no later pass would find.
     """
     return _DOUBT if network.config.residuals else 0.0
 

@@ -11,7 +11,6 @@ import regnet_jax
 from regnet_jax.evaluation import (
     correlation,
     dice,
-    is_chest_ct,
     jacobian_statistics,
     lung_mask,
 )
@@ -105,10 +104,10 @@ def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
     masks = []
     for image in (fixed, moving):
         array, frame = canonicalise(image.array, image.frame)
-        if not is_chest_ct(array, frame.spacing[::-1]):
+        mask = lung_mask(array, frame.spacing[::-1])
+        if not mask.any():
             return None
-        mask = lung_mask(array, frame.spacing[::-1]).astype(np.uint8)
-        masks.append(Image(mask, frame, image.name))
+        masks.append(Image(mask.astype(np.uint8), frame, image.name))
     grid = masks[0].frame
     carried = [
         resample(masks[1], grid, how, interpolation="nearest").array > 0

@@ -55,7 +55,7 @@ def lung_window(image, spacing: float, *, multiple: int) -> Window:
     Returns:
         The window.
     """
-    lungs = lung_mask(image, (spacing,) * 3) if image.ndim == 3 else np.zeros(1)
+    lungs = lung_mask(image, (spacing,) * image.ndim)
     if not lungs.any():
         return whole(image.shape)
     start, shape = [], []
