@@ -64,6 +64,12 @@ _FORMATS = flags.DEFINE_multi_enum(
 _MEMORY = flags.DEFINE_float(
     "memory", None, "GiB to hold while predicting; larger images go by tiles.", 1e-3
 )
+_VOXEL_SIZE = flags.DEFINE_float(
+    "voxel_size",
+    None,
+    "mm of the grid that is worked on. Without it the network's own or, for images that"
+    " are too small or too large for a human body, as many voxels as a chest has.",
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 _LIST = "list"
 for _name in ("fixed", "moving", "out"):
@@ -115,6 +121,7 @@ def main():
         inverse_consistent=_BOTH.value,
         refine=_REFINE.value,
         memory=_MEMORY.value,
+        voxel_size=_VOXEL_SIZE.value,
         formats=tuple(sorted(_FORMATS.value)),
     )
     if _PAIRS.value:

@@ -29,6 +29,7 @@ class Options:
         inverse_consistent: go both ways.
         refine: steps of descent.
         memory: cap while predicting, GiB.
+        voxel_size: of the grid that is worked on, mm.
         formats: of further files, ``ants`` and ``elastix``.
     """
 
@@ -38,6 +39,7 @@ class Options:
     inverse_consistent: bool = False
     refine: int = 0
     memory: float | None = None
+    voxel_size: float | None = None
     formats: tuple[str, ...] = ()
 
 
@@ -85,6 +87,7 @@ def register_files(
             inverse_consistent=options.inverse_consistent,
             refine=options.refine,
             memory=options.memory,
+            voxel_size=options.voxel_size,
             progress=progress,
         )
         seconds |= registration.seconds

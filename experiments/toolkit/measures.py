@@ -24,9 +24,11 @@ from regnet_jax.io import (
     Image,
     canonicalise,
     displacement_from_world,
+    find_padding,
     map_points,
     resample,
     sample_transform,
+    where_shown,
 )
 
 
@@ -88,6 +90,8 @@ def measure_images(
 ) -> dict:
     """Correlation on the fixed grid, and within the fixed lungs of a chest CT.
 
+    Only what both images show counts: neither padding nor what lies outside.
+
     Args:
         transform: fixed to moving; None is the identity.
         fixed: the image that stays.
@@ -99,10 +103,15 @@ def measure_images(
     array, frame = canonicalise(fixed.array, fixed.frame)
     warped = resample(moving, fixed.frame, transform, smooth=False).array
     other, _ = canonicalise(warped, fixed.frame)
-    measures = {"correlation": correlation(array, other)}
+    padding = find_padding(fixed.array)
+    shown = where_shown(moving, find_padding(moving.array), fixed.frame, transform)
+    if padding is not None:
+        shown &= ~padding
+    shown, _ = canonicalise(shown, fixed.frame)
+    measures = {"correlation": correlation(array, other, shown)}
     lungs = lung_mask(array, frame.spacing[::-1])
     if lungs.any():
-        measures["lung_correlation"] = correlation(array, other, lungs)
+        measures["lung_correlation"] = correlation(array, other, lungs & shown)
     return measures
 
 

@@ -4,6 +4,7 @@ Everything is pure, batchless, and usable under ``jit``, ``vmap`` and ``grad``.
 """
 
 from regnet_jax.geometry.bspline import bspline_field, prefilter
+from regnet_jax.geometry.continuation import continue_smoothly
 from regnet_jax.geometry.fields import compose, exponentiate, invert, warp
 from regnet_jax.geometry.grids import identity_grid
 from regnet_jax.geometry.interpolation import sample
@@ -14,6 +15,7 @@ from regnet_jax.geometry.smoothing import gaussian_smooth
 __all__ = [
     "bspline_field",
     "compose",
+    "continue_smoothly",
     "downsample",
     "exponentiate",
     "gaussian_smooth",

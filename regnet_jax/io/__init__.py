@@ -39,8 +39,15 @@ from regnet_jax.io.mapping import (
     map_points,
     sample_transform,
 )
+from regnet_jax.io.padding import fill_padding, find_padding
 from regnet_jax.io.pairs import Pair, read_pairs
-from regnet_jax.io.resampling import as_mask, read_mask, resample, resample_field
+from regnet_jax.io.resampling import (
+    as_mask,
+    read_mask,
+    resample,
+    resample_field,
+    where_shown,
+)
 from regnet_jax.io.transforms import (
     affine_matrix,
     affine_transform,
@@ -81,6 +88,8 @@ __all__ = [
     "displacement_from_world",
     "displacement_to_world",
     "field_frame",
+    "fill_padding",
+    "find_padding",
     "from_sitk",
     "invert_on_grid",
     "invert_points",
@@ -108,6 +117,7 @@ __all__ = [
     "total_displacement",
     "warp_image",
     "warp_image_back",
+    "where_shown",
     "write_atomically",
     "write_displacement",
     "write_for_ants",

@@ -1,5 +1,7 @@
 """Images on other grids, without aliasing."""
 
+from dataclasses import replace
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -7,6 +9,8 @@ from regnet_jax.errors import InputError
 from regnet_jax.io.frames import Frame, cosines
 from regnet_jax.io.images import Image, from_sitk, read_image, to_sitk
 
+# Of a voxel, the fraction that must show something.
+_SHOWN = 0.99
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 
 
@@ -82,6 +86,28 @@ def resample_field(vectors, source: Frame, target: Frame) -> np.ndarray:
         target.direction,
     )
     return sitk.GetArrayFromImage(result)
+
+
+def where_shown(
+    image: Image, padding, frame: Frame, transform: sitk.Transform | None = None
+) -> np.ndarray:
+    """Find the voxels of ``frame`` at which an image shows something.
+
+    Args:
+        image: whose field of view counts.
+        padding: bool, of the image's shape, where it shows nothing; or None.
+        frame: where the result lies.
+        transform: maps points of ``frame`` to points of ``image`` (mm).
+
+    Returns:
+        ``[*frame.shape]`` bool; false outside of the image and where padding takes
+        part in the interpolation.
+    """
+    if padding is None:
+        everywhere = replace(image, array=np.ones(image.frame.shape, np.uint8))
+        return resample(everywhere, frame, transform, interpolation="nearest").array > 0
+    marked = replace(image, array=(~padding).astype(np.uint8))
+    return resample(marked, frame, transform, background=0.0).array >= _SHOWN
 
 
 def read_mask(path, frame: Frame | None = None) -> Image:

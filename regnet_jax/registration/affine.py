@@ -6,6 +6,7 @@ either file. Nothing is drawn at random.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from regnet_jax.io import (
     affine_transform,
     canonical_frame,
     check_pair,
+    find_padding,
     rebase,
     to_sitk,
     to_world,
@@ -44,6 +46,7 @@ def align(
     kind: str = "affine",
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
+    padding: Sequence | None = None,
 ) -> np.ndarray:
     """Align two images linearly.
 
@@ -56,6 +59,8 @@ def align(
             view may overlap in part.
         fixed_mask: where given, only what is inside is compared.
         moving_mask: the same for the moving image.
+        padding: of both images, what ``find_padding`` gave; None looks for it. Where
+            an image shows nothing, nothing is compared.
 
     Returns:
         Homogeneous matrix ``[d + 1, d + 1]`` from fixed points to moving points
@@ -72,9 +77,13 @@ def align(
     if kind == "none":
         return np.eye(fixed.frame.ndim + 1)
     base = canonical_frame(fixed.frame)
+    if padding is None:
+        padding = [find_padding(image.array) for image in (fixed, moving)]
     target, source = (
-        make_working(image, mask, base, coarsest=max(_COARSENING))
-        for image, mask in ((fixed, fixed_mask), (moving, moving_mask))
+        make_working(*given, base, coarsest=max(_COARSENING))
+        for given in zip(
+            (fixed, moving), (fixed_mask, moving_mask), padding, strict=True
+        )
     )
     levels = [_level(target, source, factor) for factor in _COARSENING]
     starts = (moments if kind == "moments" else centres)(target, source)

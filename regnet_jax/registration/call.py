@@ -20,6 +20,7 @@ def register(
     inverse_consistent: bool = False,
     refine: int = 0,
     memory: float | None = None,
+    voxel_size: float | None = None,
     progress: bool = False,
 ) -> Registration:
     """Registers a moving to a fixed image.
@@ -41,6 +42,9 @@ def register(
         inverse_consistent: go both ways and take the field half way between.
         refine: steps of descent from the network's answer.
         memory: the most that the process should hold while it predicts, GiB.
+        voxel_size: of the isotropic grid that is worked on, mm; None takes the
+            network's own or, where the images are too small or too large for a human
+            body, one that gives them as many voxels as a chest has.
         progress: show bars.
 
     Returns:
@@ -65,6 +69,7 @@ def register(
         inverse_consistent=inverse_consistent,
         refine=refine,
         memory=memory,
+        voxel_size=voxel_size,
         progress=progress,
     )
 

@@ -9,12 +9,8 @@ import re
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import RANGE, looks_like_ct
 
-# What the scans of the training were clipped to, HU; scanners write less beside the
-# round field of view.
-_HOUNSFIELD = (-1024.0, 3071.0)
-# An image with darker places than this has air in it, in Hounsfield units.
-_AIR = -500.0
 # Percentiles that become air and bone, HU.
 _MR = (1.0, 99.0)
 _DARK, _BRIGHT = -1000.0, 400.0
@@ -36,11 +32,12 @@ def resolve_intensity(preset: str, image) -> str:
 
     Args:
         preset: checked by ``check_intensity``.
-        image: ``[*spatial]``. Where it has air in Hounsfield units it is CT.
+        image: any shape, what is not padding. Where it has air in Hounsfield units it
+            is CT.
     """
     if preset != "auto":
         return preset
-    return "ct" if np.min(image) < _AIR else "mr"
+    return "ct" if looks_like_ct(image) else "mr"
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
@@ -51,7 +48,7 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
             units; ``mr`` and percentiles ``LOW,HIGH`` take the image's own
             percentiles to what air and bone have, and clip there; ``none`` changes
             nothing.
-        image: ``[*spatial]``, all of it.
+        image: any shape, all of it but the padding.
 
     Returns:
         ``(slope, offset, low, high)`` of ``clip(slope * value + offset, low, high)``.
@@ -59,7 +56,7 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
     if preset == "none":
         return 1.0, 0.0, -np.inf, np.inf
     if preset == "ct":
-        return 1.0, 0.0, *_HOUNSFIELD
+        return 1.0, 0.0, *RANGE
     dark, bright = np.percentile(image, _percentiles(preset) or _MR)
     if dark == bright:
         # Few voxels have anything in them, as in a mask.

@@ -6,21 +6,56 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import compose, downsample, upsample_field, warp
+from regnet_jax.geometry import (
+    compose,
+    continue_smoothly,
+    downsample,
+    upsample_field,
+    warp,
+)
+from regnet_jax.hounsfield import AIR
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.programs import program
 from regnet_jax.registration.region import body_region
-from regnet_jax.synthesis.chest import AIR
 
 # Compiled one by one: passes at the same voxel size then share all programs.
 _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
 _warp, _compose = jax.jit(warp), jax.jit(compose)
+_continue = jax.jit(continue_smoothly)
 
 # A displacement of so many voxels is halved: below it, networks tell noise from motion
 # badly. Chosen on scans of the training.
 _DOUBT = 0.2
+
+
+# A voxel shows something if interpolation takes at least this fraction of its value
+# from voxels that do.
+SHOWN = 0.99
+
+
+@jax.jit
+def fill_each_other(fixed, moving):
+    """Give each image the other's values where it shows nothing itself.
+
+    A network then finds no motion there, instead of an edge that has none in the other
+    image.
+
+    Args:
+        fixed: ``[*spatial, 2]``: values, and the fraction of a voxel that is shown.
+        moving: of the same shape, warped.
+
+    Returns:
+        Both as ``[*spatial, 1]``, and where both show something, bool
+        ``[*spatial, 1]``.
+    """
+    (one, one_shown), (other, other_shown) = (
+        (image[..., :1], image[..., 1:] >= SHOWN) for image in (fixed, moving)
+    )
+    both = one_shown & other_shown
+    one = jnp.where(one_shown, one, other)
+    return one, jnp.where(other_shown, other, one), both
 
 
 @jax.jit
@@ -42,11 +77,13 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
     """Registers coarse to fine; each pass sees the moving image as warped so far.
 
     The fields of the passes are composed, not added: what a pass finds was found in
-    the warped image.
+    the warped image. Where one image shows nothing, the field is continued smoothly
+    from where both do.
 
     Args:
         step: ``step(fixed, moving) -> displacement``, of any voxel size.
-        fixed: ``[*spatial, 1]``.
+        fixed: ``[*spatial, 1]``; or ``[*spatial, 2]`` with the fraction of each voxel
+            that shows something.
         moving: of the same shape.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
@@ -63,10 +100,18 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
         one, other = images[factor]
         if last not in (None, factor):
             field = _upsample(field, last // factor, one.shape[:-1])
-        found = doubted(step(one, _warp(other, field)), doubt)
-        field = _compose(found, field)
+        one, other, shown = _seen(one, _warp(other, field))
+        field = _compose(doubted(step(one, other), doubt), field)
+        field = field if shown is None else _continue(field, shown)
         last = factor
     return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
+
+
+def _seen(fixed, moving):
+    """What a network gets of both images, and where both show something."""
+    if fixed.shape[-1] == 1:
+        return fixed, moving, None
+    return fill_each_other(fixed, moving)
 
 
 @functools.partial(program, static_argnames=("model",))
@@ -94,21 +139,32 @@ def doubt_of(network: Network) -> float:
     return _DOUBT if network.config.residuals else 0.0
 
 
-def predict_in_passes(network: Network, fixed, moving):
+def with_shown(image, shown):
+    """``[*spatial, 1]`` or, with where it shows something, ``[*spatial, 2]``."""
+    channels = [image] if shown is None else [image, shown]
+    return jnp.stack([jnp.asarray(c, jnp.float32) for c in channels], axis=-1)
+
+
+def predict_in_passes(network: Network, fixed, moving, shown=(None, None)):
     """Predicts the displacement field with a network that answers at every voxel.
 
     Args:
         network: from ``load_network``; trained at one or several voxel sizes.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
+        shown: bool ``[*spatial]`` of both images, where they show something; None
+            for both if that is everywhere.
 
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
     region = body_region(fixed)
     images = (
-        scale_hounsfield(jnp.asarray(region.cut(image, AIR))[..., None])
-        for image in (fixed, moving)
+        with_shown(
+            scale_hounsfield(region.cut(image, AIR)),
+            None if where is None else region.cut(where, 0.0),
+        )
+        for image, where in zip((fixed, moving), shown, strict=True)
     )
     step = functools.partial(_answer, network.variables, model=network.model)
     field = passes(step, *images, pass_factors(network), doubt=doubt_of(network))

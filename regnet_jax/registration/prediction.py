@@ -6,10 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.geometry import upsample
+from regnet_jax.geometry import continue_smoothly, upsample
+from regnet_jax.hounsfield import AIR
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.passes import pass_factors, predict_in_passes
+from regnet_jax.registration.passes import (
+    fill_each_other,
+    pass_factors,
+    predict_in_passes,
+    with_shown,
+)
 from regnet_jax.registration.planning import plan_equal, plan_tiles
 from regnet_jax.registration.region import body_region
 from regnet_jax.registration.tiling import (
@@ -17,7 +23,6 @@ from regnet_jax.registration.tiling import (
     memory_of_a_tile,
     tiled_passes,
 )
-from regnet_jax.synthesis.chest import AIR
 
 # Without a cap, answers of a tile on each axis, for 2D and 3D: one compiled program
 # then serves every image, the halo costs little, and a tile fits in 2 GiB.
@@ -29,6 +34,7 @@ def predict(
     fixed,
     moving,
     *,
+    shown=(None, None),
     memory: float | None = None,
     progress: bool = False,
 ):
@@ -38,6 +44,8 @@ def predict(
         network: from ``load_network``.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
+        shown: bool ``[*spatial]`` of both images, where they show something. Elsewhere
+            the field is continued smoothly. None for both if that is everywhere.
         memory: the most that the process should hold, GiB, images and interpreter
             included; what does not fit at once is computed tile by tile, and all of
             the body with the finest voxels. None takes what it takes.
@@ -49,22 +57,35 @@ def predict(
     Raises:
         InputError: if not even the smallest tiles fit.
     """
+    options = {"memory": memory, "progress": progress}
     if not network.dense:
-        return predict_displacement(
-            network, fixed, moving, memory=memory, progress=progress
-        )
+        return _predict_at_once(network, fixed, moving, shown, options)
     if memory is None:
-        return predict_in_passes(network, fixed, moving)
-    return predict_by_tiles(network, fixed, moving, memory=memory, progress=progress)
+        return predict_in_passes(network, fixed, moving, shown)
+    return predict_by_tiles(network, fixed, moving, shown, **options)
 
 
-def predict_by_tiles(network: Network, fixed, moving, *, memory: float, progress: bool):
+def _predict_at_once(network: Network, fixed, moving, shown, options):
+    """A single pass; where an image shows nothing it gets the other's values."""
+    if shown[0] is None:
+        return predict_displacement(network, fixed, moving, **options)
+    pairs = zip((fixed, moving), shown, strict=True)
+    *images, both = fill_each_other(*(with_shown(*pair) for pair in pairs))
+    images = (np.asarray(image[..., 0]) for image in images)
+    field = predict_displacement(network, *images, **options)
+    return np.asarray(continue_smoothly(jnp.asarray(field), both))
+
+
+def predict_by_tiles(
+    network: Network, fixed, moving, shown, *, memory: float, progress: bool
+):
     """Predicts with a network that answers at every voxel, coarse to fine, by tiles.
 
     Args:
         network: from ``load_network``.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
+        shown: as for ``predict``.
         memory: cap for the process, GiB.
         progress: show a bar.
 
@@ -72,11 +93,17 @@ def predict_by_tiles(network: Network, fixed, moving, *, memory: float, progress
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
     region = body_region(fixed)
-    images = [_scaled(region.cut(image, AIR)) for image in (fixed, moving)]
+    images = [
+        _channels(region, image, where)
+        for image, where in zip((fixed, moving), shown, strict=True)
+    ]
     factors = pass_factors(network)
-    # Two images as given, two as seen, and the fields of the last two passes.
+    # Two images as given, two as seen, and the fields of the last two passes; another
+    # field while it is continued.
+    *box, channels = images[0].shape
     fields = fixed.ndim * sum(factor**-fixed.ndim for factor in factors[-2:])
-    held = 4 * (2 * fixed.size + (2 + fields) * images[0].size)
+    fields += (channels - 1) * (fixed.ndim + 1)
+    held = 4 * (2 * fixed.size + (2 * channels + fields) * math.prod(box))
     field = tiled_passes(
         network,
         *images,
@@ -139,6 +166,13 @@ def _plan(model, shape, points, memory):
     room = memory_of_a_tile(memory, held=held)
     size = bytes_per_voxel(model)
     return plan_tiles(model.support, points, bytes_per_voxel=size, memory=room)
+
+
+def _channels(region, image, shown) -> np.ndarray:
+    """What ``with_shown`` gives of the region, on the host."""
+    channels = [_scaled(region.cut(image, AIR))]
+    channels += [] if shown is None else [region.cut(shown, 0.0)]
+    return np.stack(channels, axis=-1)
 
 
 def _scaled(image):

@@ -21,8 +21,10 @@ from regnet_jax.geometry import (
     downsample,
     jacobian_determinant,
     upsample_field,
+    warp,
 )
 from regnet_jax.geometry.bspline import control_points
+from regnet_jax.hounsfield import AIR
 from regnet_jax.registration.region import body_region
 from regnet_jax.registration.window import (
     Window,
@@ -32,7 +34,6 @@ from regnet_jax.registration.window import (
     paste,
     whole,
 )
-from regnet_jax.synthesis.chest import AIR
 
 
 class Refinement(NamedTuple):
@@ -63,6 +64,8 @@ _COARSEST = 2
 # to take for structure, as a part of that range.
 _DARK, _BRIGHT = -1000.0, 300.0
 _NOISE = 0.02
+# Of what the local correlation sees of a place, the fraction that may be hidden.
+_HIDDEN = 0.01
 
 
 def _box(image, radius: int):
@@ -141,7 +144,7 @@ def objective(
     )
 
 
-def _descend(fixed, moving, field, window, iterations, options: Refinement):
+def _descend(fixed, moving, field, shown, window, iterations, options: Refinement):
     """Some steps of Adam at one resolution; returns the change of the field."""
     fixed, field = cut(fixed[..., None], window)[..., 0], cut(field, window)
     shape = fixed.shape
@@ -151,6 +154,8 @@ def _descend(fixed, moving, field, window, iterations, options: Refinement):
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
     weight = (_box(fixed, options.radius) > _NOISE).astype(jnp.float32)
+    # Only where all that the local correlation sees is shown by both images.
+    weight *= _box(cut(1.0 - shown, window)[..., 0], options.radius) < _HIDDEN
     gradient = jax.grad(objective)
 
     def step(i, state):
@@ -173,6 +178,7 @@ def refine(
     displacement,
     iterations: Sequence[int],
     *,
+    shown=(None, None),
     window: Window | None = None,
     factors: Sequence[int] = (_COARSEST, 1),
     options: Refinement = DEFAULT,
@@ -184,6 +190,8 @@ def refine(
         moving: ``[*spatial]``, on the same grid.
         displacement: ``[*spatial, d]``, voxels, fixed to moving.
         iterations: steps at each resolution; may be traced.
+        shown: ``[*spatial]`` of both images, where they show something; what they do
+            not show is not compared. None is everywhere.
         window: where the field may change; None for everywhere.
         factors: voxel sizes of the resolutions, in voxels of the images.
         options: the trade between likeness and smoothness.
@@ -196,17 +204,25 @@ def refine(
         for image in (fixed, moving)
     ]
     window = window or whole(fixed.shape)
+    here, there = (
+        jnp.ones((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
+        for s in shown
+    )
     for factor, count in zip(factors, iterations, strict=True):
         one, other = (downsample(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
         field = displacement[every] / factor
-        change = _descend(one, other, field, window.coarser(factor), count, options)
+        both = downsample(here, factor) * warp(downsample(there, factor), field)
+        where = window.coarser(factor)
+        change = _descend(one, other, field, both, where, count, options)
         change = upsample_field(change, factor, window.shape)
         displacement = paste(displacement, cut(displacement, window) + change, window)
     return displacement
 
 
-def refine_on_body(fixed, moving, displacement, steps: int, *, spacing: float):
+def refine_on_body(
+    fixed, moving, displacement, steps: int, *, spacing: float, shown=(None, None)
+):
     """Improves a field where the lungs are, or else the body; ``refine`` on the host.
 
     Args:
@@ -215,13 +231,15 @@ def refine_on_body(fixed, moving, displacement, steps: int, *, spacing: float):
         displacement: ``[*spatial, d]``, voxels.
         steps: in all; two thirds at half the resolution.
         spacing: isotropic voxel size, mm.
+        shown: as for ``refine``.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.
     """
     region = body_region(fixed)
+    shown = tuple(None if where is None else region.cut(where, 0.0) for where in shown)
     images = [region.cut(image, AIR) for image in (fixed, moving)]
     window = lung_window(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
     field = region.cut(displacement, 0.0)
-    return region.restore(refine(*images, field, counts, window=window))
+    return region.restore(refine(*images, field, counts, shown=shown, window=window))

@@ -1,11 +1,12 @@
 """Registration of two images in the world: align, predict, compose."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import AIR
 from regnet_jax.io import (
     Frame,
     Image,
@@ -14,12 +15,15 @@ from regnet_jax.io import (
     check_pair,
     composite,
     displacement_to_world,
+    fill_padding,
+    find_padding,
     isotropic_frame,
     resample,
     resample_field,
     to_sitk,
     total_displacement,
     warp_image,
+    where_shown,
 )
 from regnet_jax.registration.affine import align
 from regnet_jax.registration.intensity import (
@@ -33,6 +37,27 @@ from regnet_jax.registration.prediction import predict
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.symmetry import symmetric
 from regnet_jax.registration.timing import timed
+from regnet_jax.registration.voxels import check_voxel_size, choose_voxel_size
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Where images show something, which padding and the outside do not.
+
+    Attributes:
+        fixed: ``[*frame.shape]`` bool, of the fixed image, on its own grid.
+        before: the same of the moving image without any transform.
+        after: the same of the moving image, warped.
+    """
+
+    fixed: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def unmatched(self) -> float:
+        """The fraction of what the fixed image shows that the moving one does not."""
+        return float(1.0 - self.after[self.fixed].mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +71,7 @@ class Registration:
         affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
         residual: ``[*frame.shape, d]`` vectors, mm, x first.
         warped: the moving image on the fixed grid, in the moving image's type.
+        shown: where each image shows something, on the fixed grid.
         seconds: of each phase.
         parameters: what was asked for and, of ``auto`` and ``inverse_consistent``,
             what came of it.
@@ -55,6 +81,7 @@ class Registration:
     affine: np.ndarray
     residual: np.ndarray
     warped: Image
+    shown: "Shown"
     seconds: dict
     parameters: dict = field(default_factory=dict)
 
@@ -86,13 +113,15 @@ def register(
     inverse_consistent: bool = False,
     refine: int = 0,
     memory: float | None = None,
+    voxel_size: float | None = None,
     progress: bool = False,
 ) -> Registration:
     """Registers a pair of images of any spacing and orientation.
 
-    Both images are brought to an isotropic grid of the network's voxel size that
-    hangs on the anatomical axes of the fixed image, so the result does not depend
-    on how either file stores its voxels.
+    Both images are brought to an isotropic grid that hangs on the anatomical axes of
+    the fixed image, so the result does not depend on how either file stores its voxels.
+    Where one of them shows nothing, because there is padding or its field of view ends,
+    nothing is compared, and the field is continued smoothly from where both do.
 
     Args:
         fixed: Hounsfield units, or what ``intensity`` makes such.
@@ -108,45 +137,86 @@ def register(
         refine: steps of descent from the network's field, see ``refinement``.
         memory: the most that the process should hold while it predicts, GiB; larger
             images are then predicted by tiles.
+        voxel_size: of the isotropic grid, mm; None takes the network's own or, for
+            images that are no human body by their size, one that gives them as many
+            voxels.
         progress: show bars.
 
     Returns:
         The registration, on the fixed image's own grid.
 
     Raises:
-        InputError: if the images or the network do not fit each other.
+        InputError: if the images or the network do not fit each other, or what comes
+            out is not finite.
     """
-    presets = _checked(fixed, moving, network, intensity)
+    _check(fixed, moving, network, intensity)
+    voxel_size = check_voxel_size(voxel_size, fixed.frame)
+    size = voxel_size or choose_voxel_size(fixed.frame, moving.frame, network.spacing)
+    names = f"{fixed.name} and {moving.name}"
     seconds: dict = {}
     with timed(seconds, "alignment"):
-        affine = _initial(fixed, moving, initial, fixed_mask, moving_mask)
+        padding = [find_padding(image.array) for image in (fixed, moving)]
+        presets = [
+            resolve_intensity(intensity, _shown_values(image, nothing))
+            for image, nothing in zip((fixed, moving), padding, strict=True)
+        ]
+        masks = (fixed_mask, moving_mask)
+        affine = _initial(fixed, moving, initial, masks, padding)
+        _check_finite(affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid, images = _on_grid(fixed, moving, network.spacing, affine, presets)
-        ways = (images, images[::-1]) if inverse_consistent else (images,)
+        grid, images, shown = _on_grid(fixed, moving, padding, size, affine, presets)
+        ways = [(images, shown)]
+        if inverse_consistent:
+            ways.append((images[::-1], shown[::-1]))
         options = {"memory": memory, "progress": progress}
-        fields = [predict(network, *way, **options) for way in ways]
+        fields = [
+            predict(network, *images, shown=shown, **options) for images, shown in ways
+        ]
+        _check_finite(fields, "prediction of the network", names)
     if refine:
         with timed(seconds, "refinement"):
             fields = [
-                refine_on_body(*way, field, refine, spacing=network.spacing)
-                for way, field in zip(ways, fields, strict=True)
+                refine_on_body(
+                    *images, field, refine, spacing=network.spacing, shown=shown
+                )
+                for (images, shown), field in zip(ways, fields, strict=True)
             ]
+            _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
         displacement, cycle = _joined(fields)
         residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
+        _check_finite((residual, warped.array), "resampling", names)
+        seen = _seen(fixed, moving, padding, composite(fixed.frame, residual, affine))
     parameters = {
         "initial": initial if isinstance(initial, str) else "given",
         "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
         "refine": refine,
         "inverse_consistent": inverse_consistent,
+        "voxel_size": {
+            "mm": size,
+            "network": network.spacing,
+            "given": bool(voxel_size),
+        },
     }
     if inverse_consistent:
-        parameters["disagreement"] = _disagreement(cycle * network.spacing)
-    return Registration(fixed.frame, affine, residual, warped, seconds, parameters)
+        parameters["disagreement"] = _disagreement(cycle * size)
+    return Registration(
+        fixed.frame, affine, residual, warped, seen, seconds, parameters
+    )
 
 
-def _checked(fixed: Image, moving: Image, network: Network, intensity: str) -> list:
-    """What the intensities of both images are, if all fits together."""
+def _check_finite(values, name: str, images: str) -> None:
+    """Raise InputError where a result cannot be one; nothing is written then."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError(
+            f"{images}: the {name} gave values that are not finite, so there is no"
+            " result; check the spacing and the values of both images, or start from"
+            " another --initial"
+        )
+
+
+def _check(fixed: Image, moving: Image, network: Network, intensity: str) -> None:
+    """Raise InputError unless the images, the network and the preset fit."""
     check_pair(fixed, moving)
     if network.dimensions != fixed.frame.ndim:
         raise InputError(
@@ -155,7 +225,11 @@ def _checked(fixed: Image, moving: Image, network: Network, intensity: str) -> l
             " lung in 3D and lung2d in 2D"
         )
     check_intensity(intensity)
-    return [resolve_intensity(intensity, image.array) for image in (fixed, moving)]
+
+
+def _shown_values(image: Image, padding) -> np.ndarray:
+    """All values of an image but its padding."""
+    return image.array if padding is None else image.array[~padding]
 
 
 def _joined(fields):
@@ -178,22 +252,44 @@ def _disagreement(cycle: np.ndarray) -> dict:
     return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
-def _initial(fixed, moving, initial, fixed_mask, moving_mask):
+def _initial(fixed, moving, initial, masks, padding):
     if not isinstance(initial, str):
         return np.asarray(initial, np.float64)
-    masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
-    return align(fixed, moving, kind=initial, **masks)
+    masks = dict(zip(("fixed_mask", "moving_mask"), masks, strict=True))
+    return align(fixed, moving, kind=initial, padding=padding, **masks)
 
 
-def _on_grid(fixed, moving, spacing, affine, presets):
-    """The network's grid, and both images on it, the moving one aligned."""
+def _on_grid(fixed, moving, padding, spacing, affine, presets):
+    """The working grid, both images on it, the moving one aligned, and their extent."""
     _, frame = canonicalise(fixed.array, fixed.frame)
     grid = isotropic_frame(frame, spacing)
     transforms = (None, affine_transform(affine))
-    images = []
-    for image, preset, transform in zip(
-        (fixed, moving), presets, transforms, strict=True
+    images, shown = [], []
+    for image, nothing, preset, transform in zip(
+        (fixed, moving), padding, presets, transforms, strict=True
     ):
-        parameters = intensity_map(preset, image.array)
-        images.append(map_intensity(resample(image, grid, transform).array, parameters))
-    return grid, tuple(images)
+        values = _shown_values(image, nothing)
+        parameters = intensity_map(preset, values)
+        filled = fill_padding(image.array, nothing, _darkest(preset, values))
+        filled = replace(image, array=filled)
+        images.append(
+            map_intensity(resample(filled, grid, transform).array, parameters)
+        )
+        shown.append(where_shown(image, nothing, grid, transform))
+    if all(where.all() for where in shown):
+        shown = [None, None]
+    return grid, tuple(images), tuple(shown)
+
+
+def _darkest(preset: str, values) -> float:
+    """What stands for nothing: air, or the darkest value of another modality."""
+    return AIR if preset == "ct" else float(values.min())
+
+
+def _seen(fixed, moving, padding, transform) -> Shown:
+    """Where both images show something, on the fixed grid."""
+    own = np.ones(fixed.frame.shape, bool) if padding[0] is None else ~padding[0]
+    moments = (
+        where_shown(moving, padding[1], fixed.frame, how) for how in (None, transform)
+    )
+    return Shown(own, *moments)

@@ -15,12 +15,15 @@ from regnet_jax.evaluation import (
     lung_mask,
 )
 from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.io import Image, canonicalise, displacement_from_world, resample
 from regnet_jax.registration.register import Registration
 
 # Correlation in the lung that those of two people stay below: the likest of twelve
 # pairs had 0.36, and a breath of one patient has 0.7.
 _UNLIKE = 0.4
+# Of the fixed image, the fraction that may have no counterpart without a warning.
+_UNMATCHED = 0.1
 
 
 class Views(NamedTuple):
@@ -128,42 +131,63 @@ def summarise(
         model: what to call the network.
 
     Returns:
-        ``seconds``, ``model``, ``similarity`` before and after, ``jacobian``,
-        ``affine`` (homogeneous, mm, x first), ``parameters``, ``versions`` and
-        ``warnings``.
+        ``seconds``, ``model``, ``similarity`` before and after (of what both images
+        show), ``unmatched_fraction`` (of what the fixed image shows, that the moving
+        image does not), ``jacobian``, ``affine`` (homogeneous, mm, x first),
+        ``parameters``, ``versions`` and ``warnings``.
     """
+    shown = registration.shown
+    masks = [
+        canonicalise(mask, registration.frame)[0]
+        for mask in (shown.fixed, shown.before, shown.after)
+    ]
     seconds = dict(registration.seconds)
     seconds["total"] = sum(seconds.values())
-    after = _similarity(views.fixed, views.warped, lungs, "warped")
+    after = _similarity(views, masks[0] & masks[2], lungs, "warped")
     summary = {
         "model": model,
         "seconds": seconds,
         "similarity": {
-            "before": _similarity(views.fixed, views.moving, lungs, "moving"),
+            "before": _similarity(views, masks[0] & masks[1], lungs, "moving"),
             "after": after,
         },
+        "unmatched_fraction": shown.unmatched,
         "affine": registration.affine.tolist(),
         "parameters": registration.parameters,
         "versions": _versions(),
-        "warnings": _warnings(views, after),
+        "warnings": _warnings(registration, views.fixed[masks[0]], views, after),
     }
     if views.determinant is not None:
         summary["jacobian"] = jacobian_statistics(views.determinant)
     return summary
 
 
-def _similarity(fixed, other, lungs: Lungs | None, name: str) -> dict:
-    result = {"correlation": correlation(fixed, other)}
+def _similarity(views: Views, shown, lungs: Lungs | None, name: str) -> dict:
+    images = views.fixed, getattr(views, name)
+    result = {"correlation": correlation(*images, shown)}
     if lungs is not None:
-        result["lung_correlation"] = correlation(fixed, other, lungs.fixed)
+        result["lung_correlation"] = correlation(*images, lungs.fixed & shown)
         result["lung_overlap"] = dice(lungs.fixed, getattr(lungs, name))
     return result
 
 
-def _warnings(views: Views, after: dict) -> list[str]:
+def _warnings(registration: Registration, fixed, views: Views, after) -> list[str]:
     """What a person should know before trusting the result."""
     warnings = []
-    if views.fixed.min() > -500:
+    voxel = registration.parameters.get("voxel_size", {})
+    if voxel and not voxel["given"] and voxel["mm"] != voxel["network"]:
+        warnings.append(
+            f"by their size the images show no human body, so they were registered with"
+            f" voxels of {voxel['mm']:.3g} mm instead of {voxel['network']:g}; check"
+            " their spacing, or set --voxel_size"
+        )
+    unmatched = registration.shown.unmatched
+    if unmatched > _UNMATCHED:
+        warnings.append(
+            f"the moving image shows nothing at {unmatched:.0%} of the fixed image; the"
+            " field is continued smoothly there and measures no motion"
+        )
+    if not looks_like_ct(fixed):
         warnings.append(
             "the fixed image does not look like CT in Hounsfield units, which is what"
             " the network has learned from"

@@ -8,10 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.geometry import downsample, identity_grid, sample, upsample_field
+from regnet_jax.geometry import (
+    continue_smoothly,
+    downsample,
+    identity_grid,
+    sample,
+    upsample_field,
+)
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.passes import doubt_of, doubted
+from regnet_jax.registration.passes import doubt_of, doubted, fill_each_other
 from regnet_jax.registration.planning import Plan, plan_tiles
 from regnet_jax.registration.programs import program
 
@@ -69,8 +75,9 @@ def tiled_passes(
 
     Args:
         network: that answers at every voxel.
-        fixed: ``[*spatial]``, scaled as in training.
-        moving: ``[*spatial]``, on the same grid.
+        fixed: ``[*spatial, 1]``, scaled as in training; or ``[*spatial, 2]``, see
+            ``passes``.
+        moving: of the same shape, on the same grid.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
         memory: for a tile, GiB.
@@ -82,14 +89,14 @@ def tiled_passes(
     Raises:
         InputError: if the cap is too small.
     """
-    model, shape = network.model, fixed.shape
+    model, shape = network.model, fixed.shape[:-1]
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
     doubt = np.float32(doubt_of(network))
     field, last = np.zeros((*(1,) * len(shape), len(shape)), np.float32), None
     for factor in factors:
         if factor != last:
             images = [_coarsened(image, factor) for image in (fixed, moving)]
-            plan = plan_tiles(model.support, images[0].shape, **room)
+            plan = plan_tiles(model.support, images[0].shape[:-1], **room)
         step = functools.partial(_tile, network.variables, doubt, model=model)
         label = f"predicting, voxel {factor}"
         ratio = (last or factor) // factor
@@ -100,16 +107,16 @@ def tiled_passes(
     return np.asarray(upsample_field(jnp.asarray(field), last, shape))
 
 
-@functools.partial(jax.jit, static_argnames="factor")
-def _coarsened(image, factor):
-    return downsample(image[..., None], factor)[..., 0]
+_coarsened = jax.jit(downsample, static_argnums=1)
+_continue = jax.jit(continue_smoothly)
 
 
 def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):
     """The field of a pass after that of the passes before."""
-    shape = fixed.shape
+    *shape, channels = fixed.shape
     fixed, coarse = np.asarray(fixed), jnp.asarray(coarse)
-    field = np.empty((*shape, len(shape)), np.float32)
+    # The field, and in one more channel where both images show something.
+    field = np.empty((*shape, len(shape) + channels - 1), np.float32)
     for tile in tqdm(plan.tiles, label, unit="tile", disable=not progress):
         starts = [axis.start for axis in tile]
         window = _cut(fixed, starts, plan.window)
@@ -120,14 +127,16 @@ def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):
         )
         taken = tuple(slice(t.skip, t.skip + t.count) for t in tile)
         field[tuple(slice(t.first, t.first + t.count) for t in tile)] = answer[taken]
-    return field
+    if channels == 1:
+        return field
+    return np.asarray(_continue(field[..., :-1], field[..., -1:] > 0.5))
 
 
 def _cut(image, starts, window):
     """A window, continued by the edge of the image."""
     part = image[tuple(slice(s, s + n) for s, n in zip(starts, window, strict=True))]
-    pads = [(0, n - m) for n, m in zip(window, part.shape, strict=True)]
-    return np.pad(part, pads, mode="edge")
+    pads = [(0, n - m) for n, m in zip(window, part.shape[:-1], strict=True)]
+    return np.pad(part, [*pads, (0, 0)], mode="edge")
 
 
 @functools.partial(program, static_argnames=("model",))
@@ -138,13 +147,17 @@ def _tile(variables, doubt, window, moving, coarse, start, ratio, *, model):
     is between voxels of a finer grid.
     """
     axes = (1,) * start.size + (-1,)
-    last = jnp.asarray(moving.shape, jnp.float32).reshape(axes) - 1.0
-    points = jnp.clip(identity_grid(window.shape) + start.reshape(axes), 0.0, last)
+    last = jnp.asarray(moving.shape[:-1], jnp.float32).reshape(axes) - 1.0
+    points = identity_grid(window.shape[:-1]) + start.reshape(axes)
+    points = jnp.clip(points, 0.0, last)
 
     def before(points):
         return ratio * sample(coarse, jnp.clip(points, 0.0, last) / ratio)
 
-    warped = sample(moving[..., None], points + before(points))
-    found = model.apply(variables, window[None, ..., None], warped[None], train=False)
+    images, shown = (window, sample(moving, points + before(points))), []
+    if window.shape[-1] == 2:
+        *images, both = fill_each_other(*images)
+        shown = [both.astype(jnp.float32)]
+    found = model.apply(variables, *(image[None] for image in images), train=False)
     found = doubted(found[0], doubt)
-    return found + before(points + found)
+    return jnp.concatenate([found + before(points + found), *shown], axis=-1)

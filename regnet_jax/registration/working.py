@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Frame,
     Image,
     canonical_frame,
+    fill_padding,
     isotropic_frame,
     rebase,
     resample,
@@ -18,6 +20,9 @@ from regnet_jax.io import (
 _VOXELS = {2: 2**16, 3: 2**18}
 # Percentiles: metal and padding values should not stretch the range.
 _CLIPPED = (0.1, 99.9)
+# A voxel counts if at least this fraction of it lies in the mask, and this one beside
+# padding.
+_IN_MASK, _SHOWN = 0.5, 0.95
 # With fewer voxels at the coarsest level anything fits.
 _FEWEST = 50
 
@@ -27,7 +32,8 @@ class Working:
     """A small copy of an image.
 
     Attributes:
-        array: ``[*shape]``, values without outliers, of unit deviation.
+        array: ``[*shape]``, values without outliers, of unit deviation; where there is
+            padding, the nearest value that is none.
         inside: ``[*shape]``, whether a voxel counts.
         frame: isotropic, in the coordinates that hang on the fixed image.
     """
@@ -38,38 +44,57 @@ class Working:
 
 
 def make_working(
-    image: Image, mask: Image | None, base: Frame, *, coarsest: int
+    image: Image, mask: Image | None, padding, base: Frame, *, coarsest: int
 ) -> Working:
     """The small copy of an image.
 
     Args:
         image: of any grid.
         mask: where it counts; None takes everything.
+        padding: bool, of the image's shape, where it shows nothing; or None.
         base: of the fixed image, canonical: its coordinates are the copy's.
         coarsest: of how many voxels on an axis the mask must still show some.
 
     Raises:
-        InputError: if the mask covers too little.
+        InputError: if the mask, or the image beside its padding, covers too little.
     """
     own = canonical_frame(image.frame)
     extent = np.prod(np.multiply(own.shape[::-1], own.spacing))
     frame = isotropic_frame(own, (extent / _VOXELS[own.ndim]) ** (1 / own.ndim))
+    shown = np.ones(frame.shape, bool)
+    if padding is not None:
+        # Whatever value it has, what it blends with does not count.
+        value = float(image.array[~padding].min())
+        image = replace(image, array=fill_padding(image.array, padding, value))
+        shown = _covered(image, ~padding, frame, _SHOWN)
     array = resample(image, frame).array.astype(np.float64)
-    low, high = np.percentile(array, _CLIPPED)
+    if not shown.all() and shown.any():
+        nearest = ndimage.distance_transform_edt(
+            ~shown, return_distances=False, return_indices=True
+        )
+        array = array[tuple(nearest)]
+    low, high = np.percentile(array[shown], _CLIPPED) if shown.any() else (0.0, 0.0)
     if low < high:
         array = np.clip(array, low, high)
-    inside = np.ones(frame.shape, bool)
+    deviation = array[shown].std() if shown.any() else 0.0
+    inside = shown
     if mask is not None:
-        inside = _inside(mask, frame, image.name, coarsest)
-    return Working(array / (array.std() or 1.0), inside, rebase(frame, base)[0])
-
-
-def _inside(mask: Image, frame: Frame, name: str, coarsest: int) -> np.ndarray:
-    share = resample(replace(mask, array=mask.array != 0), frame, background=0.0).array
-    inside = share >= 0.5
+        inside = shown & _covered(mask, mask.array != 0, frame, _IN_MASK)
     if inside[(slice(None, None, coarsest),) * inside.ndim].sum() < _FEWEST:
-        raise InputError(
-            f"{mask.name}: covers too little of {name} to align them by; give a"
-            " larger mask or none"
-        )
-    return inside
+        if mask is not None:
+            raise InputError(
+                f"{mask.name}: covers too little of {image.name} to align them by;"
+                " give a larger mask or none"
+            )
+        if padding is not None:
+            raise InputError(
+                f"{image.name}: shows too little beside its padding to align it by;"
+                " crop it to the part that shows something, or use --initial center"
+            )
+    return Working(array / (deviation or 1.0), inside, rebase(frame, base)[0])
+
+
+def _covered(image: Image, inside, frame: Frame, least: float) -> np.ndarray:
+    """Where at least a fraction of a voxel is inside of what an image marks."""
+    marked = replace(image, array=inside.astype(np.uint8))
+    return resample(marked, frame, background=0.0).array >= least
