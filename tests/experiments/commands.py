@@ -5,12 +5,14 @@ for every line on standard input. The fork has its own descriptors, flags and ex
 status, as ``python -m`` would have them.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import re
 import resource
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds, on a busy machine; a command that is still at work then is stuck.
 _PATIENCE = 240
+# The server ends stuck commands itself; so much later it is stuck, too.
+_GRACE = 30
 
 
 class Result(NamedTuple):
@@ -55,10 +59,26 @@ class Server:
         ``tile`` saves time, and no file gets ``largest`` bytes.
         """
         command = [tile, largest, f"experiments.{module}", *map(str, arguments)]
-        line = json.dumps(command)
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return Result(*json.loads(self._process.stdout.readline()))
+        try:
+            return Result(*self._answer(json.dumps(command)))
+        except BaseException:
+            # Whoever asks next must not get the answer to this.
+            self._process.kill()
+            raise
+
+    def _answer(self, line):
+        ask, answer = self._process.stdin, self._process.stdout
+        try:
+            ask.write(line + "\n")
+            ask.flush()
+            if not select.select([answer], [], [], _PATIENCE + _GRACE)[0]:
+                raise TimeoutError("the server of commands does not answer")
+            if text := answer.readline():
+                return json.loads(text)
+        except BrokenPipeError:
+            pass
+        status = self._process.wait()
+        raise RuntimeError(f"the server of commands ended with status {status}")
 
     def start(self, module, *arguments, meanwhile=None):
         """Run the same as a user does, who may do something to the process."""
@@ -72,17 +92,22 @@ class Server:
         )
         if meanwhile:
             meanwhile(process)
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=_PATIENCE)
+        finally:
+            process.kill()
         return Result(process.returncode, out, err)
 
     def close(self):
-        self._process.stdin.close()
+        # Also where the pipe is broken already.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
 
 def environment(cache):
-    """One device, a cache of compiled programs of its own, strict numerics."""
+    """A cache of compiled programs of its own, strict numerics; flags of XLA as here."""
     # JAX sets this when it is imported, to another value than the binaries.
     ours = "TF_CPP_MIN_LOG_LEVEL"
     result = {k: v for k, v in os.environ.items() if k != ours}
@@ -93,7 +118,6 @@ def environment(cache):
         "XDG_CACHE_HOME": str(cache),
         "JAX_NUMPY_RANK_PROMOTION": "raise",
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=1",
         "MPLBACKEND": "Agg",
         "PYTHONWARNINGS": "default",
     }
@@ -101,13 +125,13 @@ def environment(cache):
 
 def _run(tile, largest, module, *arguments):
     """Run a binary and end this process as the binary ends."""
+    signal.alarm(_PATIENCE)
     status = 0
     if largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     if tile:
         prediction = importlib.import_module("regnet_jax.registration.prediction")
         prediction._TILE = {2: tile, 3: tile}
-    signal.alarm(_PATIENCE)
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

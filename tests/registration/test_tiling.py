@@ -11,6 +11,7 @@ import pytest
 from networks import dense, smooth_image
 
 from regnet_jax.errors import InputError
+from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.registration import passes, prediction, tiling
 from regnet_jax.registration.network import Network
@@ -19,11 +20,11 @@ from regnet_jax.registration.prediction import predict, predict_displacement
 
 
 def gentle(dimensions, scales, residuals):
-    """A CorrNet that nobody trained, with displacements of some voxels."""
+    """A CorrNet that nobody trained, whose displacements do not fold."""
     network = dense(dimensions, 1.0, scales, residuals=residuals)
 
     def weaken(leaf):
-        return 0.1 * leaf if leaf.shape[-1:] == (dimensions,) else leaf
+        return 0.02 * leaf if leaf.shape[-1:] == (dimensions,) else leaf
 
     return dataclasses.replace(
         network, variables=jax.tree.map(weaken, network.variables)
@@ -43,22 +44,28 @@ def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals):
     network, images = gentle(len(shape), scales, residuals), scaled(shape)
     factors = passes.pass_factors(network)
 
-    def step(fixed, moving):
+    @jax.jit
+    def look(fixed, moving):
         return network.model.apply(
             network.variables, fixed[None], moving[None], train=False
         )[0]
 
-    @jax.jit
-    def whole(*images):
-        images = (image[..., None] for image in images)
-        return passes.passes(step, *images, factors, doubt=passes.doubt_of(network))
+    found = []
+
+    def step(fixed, moving):
+        found.append(look(fixed, moving))
+        return found[-1]
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
     memory = least * tiling.bytes_per_voxel(network.model) / 2**30
     got = tiling.tiled_passes(network, *images, factors, memory=memory)
-    want = np.asarray(whole(*images))
+    doubt = passes.doubt_of(network)
+    want = passes.passes(step, *(i[..., None] for i in images), factors, doubt=doubt)
+    # Where a field folds, it tears apart what differs by rounding.
+    for field in (*found, want):
+        assert jacobian_determinant(field).min() > 0.3
     assert 0.5 < np.std(want) < 20
-    np.testing.assert_allclose(got, want, atol=1e-4)
+    np.testing.assert_allclose(got, want, atol=3e-5)
 
 
 @pytest.mark.parametrize("name", ["multiview", "cropped_unet"])

@@ -1,15 +1,13 @@
 """The report in a browser, at two window sizes; skipped where there is none."""
 
-import socket
 import time
 
 import numpy as np
 import pytest
 from browser import Browser, available
+from optional import needs
 
 from regnet_jax.reporting import registration_report
-
-pytestmark = pytest.mark.skipif(not available(), reason="no chromium, no chromedriver")
 
 SHAPE = (20, 30, 36)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -31,11 +29,9 @@ document.querySelector(`input[name=${name}][value="${value}"]`).click();
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    browser = Browser(port)
+def browser(tmp_path_factory):
+    needs(available(), "no chromium, no chromedriver")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 

@@ -37,7 +37,7 @@ def two_processes(folder, steps, **environment):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    environment |= {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment |= {"PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, str(Path(__file__).with_name("worker.py"))]
     arguments += [str(folder), str(steps), f"localhost:{port}", "2"]
     workers = [
