@@ -1,14 +1,28 @@
 # Sets up its own environment in .venv; needs make and Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+# Files stay together mostly, and a crash of a worker fails one test, not the run.
+PARALLEL := -n 2 --dist worksteal
 
-.PHONY: demo test lint clean
+# Of the tests whose results are numbers, those that are quick; see `test-isa`.
+NUMERIC := $(addprefix tests/,test_numerics.py geometry models evaluation \
+	registration/test_tiling.py registration/test_passes.py \
+	registration/test_window.py registration/test_intensity.py \
+	training/test_training_step.py training/test_training_losses.py)
+ISA ?= AVX2
+
+.PHONY: demo test test-isa lint clean
 
 demo: .venv/run
 	$(BIN)/python -m experiments.demo --out out/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# Under another instruction set of this CPU: make test-isa ISA=SSE4_2
+test-isa: .venv/dev
+	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$(ISA)" \
+	$(BIN)/python -m pytest $(PARALLEL) $(NUMERIC)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -24,6 +38,12 @@ lint: .venv/dev
 
 .venv/dev: .venv/run requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+# The optional tools that tests run where they are installed.
+.venv/compare: .venv/dev pyproject.toml
+	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['compare'])")
 	touch $@
 
 clean:

@@ -107,7 +107,7 @@ class Server:
 
 
 def environment(cache):
-    """A cache of compiled programs of its own, strict numerics; flags of XLA as here."""
+    """A cache of compiled programs of its own, strict numerics; XLA flags as here."""
     # JAX sets this when it is imported, to another value than the binaries.
     ours = "TF_CPP_MIN_LOG_LEVEL"
     result = {k: v for k, v in os.environ.items() if k != ours}
