@@ -97,6 +97,37 @@ def test_linear_maps_of_the_passes_are_composed(shape, factors):
     assert n == 1 or np.abs(added + indices(shape) - points)[away].max() > 5e-3
 
 
+@pytest.mark.parametrize("factors", [(1,), (1, 1), (2, 1)])
+@pytest.mark.parametrize("shape", [(48, 61), (16, 33, 40)], ids=str)
+def test_what_an_image_does_not_show_has_no_say(shape, factors):
+    """Hidden values are spoilt; the step sees the same values in both images there,
+    and what it answers there is replaced by the field from beside it.
+    """
+    d = len(shape)
+    texture = smooth_image(shape)[..., None]
+    shown = np.ones((2, *shape, 1), np.float32)
+    shown[0, :8], shown[1, ..., -16:, :] = 0.0, 0.0
+    images = [
+        jnp.asarray(np.concatenate([np.where(s > 0, texture, -1e4), s], -1))
+        for s in shown
+    ]
+    motion = 0.5
+
+    def step(fixed, moving):
+        assert fixed.shape[-1] == moving.shape[-1] == 1
+        assert min(fixed.min(), moving.min()) > -5e3
+        factor = round(shape[0] / fixed.shape[0])
+        edge = 16 // factor
+        difference = np.abs(np.asarray(fixed - moving))
+        assert difference[..., -edge + 4 :, :].max() == 0.0
+        field = np.full((*fixed.shape[:-1], d), motion / factor, np.float32)
+        field[: 8 // factor], field[..., -edge:, :] = 7.0, -7.0
+        return jnp.asarray(field)
+
+    got = np.asarray(passes(step, *images, factors))
+    np.testing.assert_allclose(got, motion * len(factors), atol=0.02)
+
+
 @pytest.mark.parametrize("factors", [(1, 1, 1), (4, 2, 1)])
 def test_each_pass_sees_what_is_left(factors):
     """Steps find half of a shift of ramps, so an eighth is left after three."""

@@ -125,6 +125,31 @@ def test_only_a_window_changes_and_it_sees_what_lies_beyond():
     assert error < 0.3 * float(np.abs(0.1 * shift).mean())
 
 
+@pytest.mark.parametrize("shape", [(47, 52), (33, 28, 31)], ids=str)
+def test_hidden_parts_have_no_say(shape):
+    """A band of each image holds something else: hidden it does no harm."""
+    fixed, moving, truth = _pair(shape)
+    here, there = np.ones(shape, bool), np.ones(shape, bool)
+    here[:6], there[..., -8:] = False, False
+    spoilt = [
+        jnp.where(where, image, 900.0)
+        for where, image in ((here, fixed), (there, moving))
+    ]
+    away = (slice(9, -3),) * (len(shape) - 1) + (slice(3, -12),)
+
+    def error(field):
+        return float(jnp.linalg.norm(field - truth, axis=-1)[away].mean())
+
+    zero = jnp.zeros_like(truth)
+    clean = refine(fixed, moving, zero, (30, 15), shown=(here, there))
+    hidden = refine(*spoilt, zero, (30, 15), shown=(here, there))
+    assert error(hidden) < 0.3 * error(zero)
+    # What is spoilt has no say at all, but for the blending of coarser voxels.
+    assert float(jnp.abs(hidden - clean).max()) < 0.1
+    seen = refine(*spoilt, zero, (30, 15))
+    assert float(jnp.abs(seen - clean).max()) > 0.5
+
+
 def test_no_steps_change_nothing():
     fixed, moving, truth = _pair((24, 27))
     np.testing.assert_allclose(refine(fixed, moving, truth, (0, 0)), truth, atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.io import Frame, Image
-from regnet_jax.registration.register import Registration
+from regnet_jax.registration.register import Registration, Shown
 from regnet_jax.registration.summary import find_lungs, make_views, summarise
 
 SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
@@ -23,14 +23,23 @@ def chest(seed):
     return np.where(lungs > 0, texture, np.where(body, 40.0, -1000.0))
 
 
-def warnings(fixed, moving, residual=None):
+EVERYWHERE = np.ones(SHAPE, bool)
+
+
+def report(fixed, moving, residual=None, shown=(EVERYWHERE,) * 3, parameters=None):
     """Of a registration that found nothing but the residual."""
     images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
     residual = np.zeros((*SHAPE, 3)) if residual is None else residual
-    found = Registration(FRAME, np.eye(4), residual, images[1], {})
+    found = Registration(
+        FRAME, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
+    )
     views = make_views(found, *images)
     lungs = find_lungs(found.transform, *images)
-    return summarise(found, views, lungs, model="m")["warnings"]
+    return summarise(found, views, lungs, model="m")
+
+
+def warnings(fixed, moving, residual=None):
+    return report(fixed, moving, residual)["warnings"]
 
 
 def test_a_good_registration_is_not_warned_of():
@@ -61,3 +70,37 @@ def test_other_intensities_are_warned_of():
     image = np.random.default_rng(0).uniform(0, 300, SHAPE)
     (text,) = warnings(image, image)
     assert "does not look like CT" in text
+
+
+@pytest.mark.parametrize(("slices", "warned"), [(2, False), (3, True), (12, True)])
+def test_what_the_moving_image_does_not_show_is_told_and_not_compared(slices, warned):
+    after = EVERYWHERE.copy()
+    after[:slices] = False
+    fixed, moving = chest(0), chest(0)
+    moving[:slices] = 500.0
+    told = report(fixed, moving, shown=(EVERYWHERE, EVERYWHERE, after))
+    assert told["unmatched_fraction"] == pytest.approx(slices / 24)
+    assert told["similarity"]["after"]["correlation"] == pytest.approx(1.0)
+    assert told["similarity"]["before"]["correlation"] < 0.9
+    texts = [w for w in told["warnings"] if "shows nothing at" in w]
+    assert bool(texts) == warned
+    if warned:
+        assert f"at {slices / 24:.0%} of the fixed image" in texts[0]
+
+
+def test_padding_of_the_fixed_image_wants_no_counterpart():
+    own = EVERYWHERE.copy()
+    own[:12] = False
+    told = report(chest(0), chest(0), shown=(own, EVERYWHERE, own))
+    assert told["unmatched_fraction"] == 0.0
+    assert told["warnings"] == []
+
+
+def test_a_guessed_voxel_size_is_warned_of():
+    voxel = {"mm": 0.125, "network": 2.0, "given": False}
+    (text,) = report(chest(0), chest(0), parameters={"voxel_size": voxel})["warnings"]
+    assert "voxels of 0.125 mm instead of 2" in text
+    assert "--voxel_size" in text
+    for quiet in ({"mm": 2.0}, {"given": True}):
+        parameters = {"voxel_size": voxel | quiet}
+        assert report(chest(0), chest(0), parameters=parameters)["warnings"] == []

@@ -40,8 +40,14 @@ def scaled(shape):
     ("shape", "scales", "residuals"),
     [((303, 270), (1.0, 2.0), 0.5), ((9, 12, 301), (1.0, 3.0), 0.0)],
 )
-def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals):
+@pytest.mark.parametrize("hidden", [False, True])
+def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals, hidden):
     network, images = gentle(len(shape), scales, residuals), scaled(shape)
+    images = [image[..., None] for image in images]
+    if hidden:
+        shown = np.ones((2, *shape, 1), np.float32)
+        shown[0, ..., :40, :], shown[1, ..., -70:, :] = 0.0, 0.0
+        images = [np.concatenate(pair, -1) for pair in zip(images, shown, strict=True)]
     factors = passes.pass_factors(network)
 
     @jax.jit
@@ -60,7 +66,7 @@ def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals):
     memory = least * tiling.bytes_per_voxel(network.model) / 2**30
     got = tiling.tiled_passes(network, *images, factors, memory=memory)
     doubt = passes.doubt_of(network)
-    want = passes.passes(step, *(i[..., None] for i in images), factors, doubt=doubt)
+    want = passes.passes(step, *map(jnp.asarray, images), factors, doubt=doubt)
     # Where a field folds, it tears apart what differs by rounding.
     for field in (*found, want):
         assert jacobian_determinant(field).min() > 0.3
