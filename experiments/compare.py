@@ -35,7 +35,7 @@ _METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "What to compare.
 _SETTING = flags.DEFINE_enum(
     "setting", "default", ["default", "lung"], "What the images show."
 )
-_MODEL = flags.DEFINE_string("model", "lung", "Of regnet: as for register.")
+_MODEL = flags.DEFINE_string("model", None, "Of regnet: as for register.")
 _REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
     "patience", 3600.0, "Seconds that a method gets for a pair.", lower_bound=1.0

@@ -5,15 +5,18 @@ Example:
         --out result
 
 --model names a network that ships (--model list shows them) or the folder of a
-training run. --refine 50 goes on from the network's answer by descent on the pair.
---pairs registers the pairs of a CSV or JSON file instead, each below --out, and goes
-on where it was stopped; --shard 2/8 takes the second of eight parts of them.
+training run; left out, it is lung for 3D images and lung2d for 2D images.
+--refine 50 goes on from the network's answer by descent on the pair. --pairs registers
+the pairs of a CSV or JSON file instead, each below --out, and goes on where it was
+stopped; --shard 2/8 takes the second of eight parts of them.
 
 Both images are 3D, or both are 2D, of any spacing and orientation. --out gets
 warped.nii.gz (the moving image on the fixed grid), displacement.nii.gz (mm, ITK vector
 image), transform.h5 (for sitk.ReadTransform; maps fixed points to moving points),
 report.json, report.html.
 """
+
+import functools
 
 from absl import flags
 
@@ -30,7 +33,6 @@ from regnet_jax.io import Pair
 from regnet_jax.registration import load_network
 from regnet_jax.registration.affine import KINDS
 from regnet_jax.registration.intensity import PRESETS, check_intensity
-from regnet_jax.registration.timing import timed
 
 _FIXED = flags.DEFINE_string("fixed", None, "Image that stays.")
 _MOVING = flags.DEFINE_string("moving", None, "Image that is warped.")
@@ -43,7 +45,10 @@ _PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs."
 _SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N parts of --pairs.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _MODEL = flags.DEFINE_string(
-    "model", "lung", "Network that ships, list to show them, or folder of a training."
+    "model",
+    None,
+    "Network that ships, list to show them, or folder of a training. By default lung"
+    " for 3D images and lung2d for 2D images, each pair of --pairs by itself.",
 )
 _INITIAL = flags.DEFINE_string(
     "initial", "affine", f"Linear alignment: {', '.join(KINDS)}, or a transform file."
@@ -100,12 +105,10 @@ def _check_flags():
 def _register_one(options: Options) -> dict:
     """Registers the pair that the flags name; returns the seconds of the phases."""
     pair = Pair("pair", **{flag.name: flag.value for flag in _ONE})
-    seconds: dict = {}
-    with timed(seconds, "network"):
-        network = load_network(options.model)
-    report, phases = register_files(pair, _OUT.value, network, options, progress=True)
+    load = functools.cache(load_network)
+    report, seconds = register_files(pair, _OUT.value, load, options, progress=True)
     print_outcome(report, _OUT.value)
-    return seconds | phases
+    return seconds
 
 
 def main():

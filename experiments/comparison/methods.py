@@ -71,7 +71,7 @@ def installed(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def load(name: str, *, model: str, refine: int) -> Callable:
+def load(name: str, *, model: str | None, refine: int) -> Callable:
     """Imports a method.
 
     Args:

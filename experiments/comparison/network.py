@@ -6,12 +6,18 @@ import numpy as np
 
 from experiments.comparison.tools import Setting
 from regnet_jax.io import Frame, Image
-from regnet_jax.registration import load_network
+from regnet_jax.registration import default_network, load_network
 from regnet_jax.registration import register as register_pair
 
 
 def register(
-    fixed: Image, moving: Image, *, setting: Setting, masks, model: str, refine: int
+    fixed: Image,
+    moving: Image,
+    *,
+    setting: Setting,
+    masks,
+    model: str | None,
+    refine: int,
 ) -> np.ndarray:
     """Registers a pair; see ``experiments.comparison.methods``.
 
@@ -19,7 +25,7 @@ def register(
     the fixed image are taken for as large as the network's, whatever they are: a
     small organ is then as many voxels wide as a large one.
     """
-    network = load_network(model)
+    network = load_network(model or default_network(fixed.frame.ndim)[0])
     factor = 1.0
     if setting == "default":
         factor = network.spacing / float(np.mean(fixed.frame.spacing))

@@ -28,7 +28,7 @@ class Options(NamedTuple):
     """
 
     setting: str
-    model: str
+    model: str | None
     refine: int
     patience: float
     cache: str

@@ -1,5 +1,6 @@
 """Many registrations in one run: each on its own, and none twice."""
 
+import functools
 import json
 import re
 import traceback
@@ -41,12 +42,14 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results")
-    network = load_network(options.model)
+    load = functools.cache(load_network)
+    if options.model is not None:
+        load(options.model)  # Before anything is made.
     out.mkdir(parents=True, exist_ok=True)
     table = out / ("pairs.csv" if parts == 1 else f"pairs-{part}-of-{parts}.csv")
     rows, total = [], {}
     for pair in tqdm(pairs, "registering", unit="pair"):
-        row, seconds = _row(pair, out, network, options)
+        row, seconds = _row(pair, out, load, options)
         rows.append(row)
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
         write_rows(table, rows)
@@ -69,14 +72,14 @@ def _close(table: Path, rows: list[dict]) -> None:
         )
 
 
-def _row(pair: Pair, out: Path, network, options: Options) -> tuple[dict, dict]:
+def _row(pair: Pair, out: Path, load, options: Options) -> tuple[dict, dict]:
     """What happened to a pair, and the seconds of its phases."""
     folder = out / pair.name
     if (report := _finished(folder, pair, options)) is not None:
         return make_row(pair, "finished before", report), {}
     trace = out / f"{pair.name}.traceback.txt"
     try:
-        report, seconds = register_files(pair, folder, network, options)
+        report, seconds = register_files(pair, folder, load, options)
     except (InputError, OSError) as error:
         return {"name": pair.name, "status": "failed", "error": str(error)}, {}
     except Exception as error:

@@ -1,21 +1,18 @@
 """One registration from files to files, as ``experiments.register`` does it."""
 
 import dataclasses
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.toolkit.measures import before_and_after, measure_labels
 from experiments.toolkit.results import write_results
-from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    Pair,
-    affine_matrix,
-    read_pair,
-    read_transform,
-    staged_folder,
-)
-from regnet_jax.registration import Network, register
+from regnet_jax.io import Pair, affine_matrix, read_pair, staged_folder
+from regnet_jax.registration import Network, default_network, register
 from regnet_jax.registration.affine import KINDS
 from regnet_jax.registration.timing import timed
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +20,8 @@ class Options:
     """How to register, the same for all pairs of a batch.
 
     Attributes:
-        model: what ``load_network`` takes.
+        model: what ``load_network`` takes; None for the network that ships for images
+            of a pair's dimension.
         initial: kind of linear alignment, or the file of a linear transform.
         intensity: a preset.
         inverse_consistent: go both ways.
@@ -33,7 +31,7 @@ class Options:
         formats: of further files, ``ants`` and ``elastix``.
     """
 
-    model: str
+    model: str | None = None
     initial: str = "affine"
     intensity: str = "auto"
     inverse_consistent: bool = False
@@ -53,14 +51,19 @@ def request(pair: Pair, options: Options) -> dict:
 
 
 def register_files(
-    pair: Pair, out, network: Network, options: Options, *, progress: bool = False
+    pair: Pair,
+    out,
+    load: Callable[[str], Network],
+    options: Options,
+    *,
+    progress: bool = False,
 ) -> tuple[dict, dict]:
     """Registers a pair and writes the results, whole or not at all.
 
     Args:
         pair: where its images are; points and labels are measured and reported.
         out: folder for the results.
-        network: that ``options.model`` names.
+        load: ``load_network``, keeping what it loaded.
         options: how to register.
         progress: show bars.
 
@@ -72,9 +75,22 @@ def register_files(
         InputError: whatever is wrong with the files.
     """
     seconds: dict = {}
+    model, notices = options.model, []
+    if model is not None:
+        with timed(seconds, "network"):
+            load(model)  # A bad name is refused before the images are read.
     with timed(seconds, "reading"):
         known = read_pair(pair)
-        initial = read_initial(options.initial, known.fixed.frame.ndim)
+        d = known.fixed.frame.ndim
+        initial = options.initial
+        if initial not in KINDS:
+            initial = affine_matrix(initial, d)
+    if model is None:
+        model, notices = default_network(d)
+        for notice in notices:
+            _LOG.warning("%s: %s", known.fixed.name, notice)
+    with timed(seconds, "network"):
+        network = load(model)
     with staged_folder(out) as folder:
         registration = register(
             known.fixed,
@@ -102,20 +118,10 @@ def register_files(
                 registration,
                 known.fixed,
                 known.moving,
-                model=options.model,
+                model=model,
+                notices=notices,
                 landmarks=known.points,
                 formats=options.formats,
                 extra=extra,
             )
     return report, seconds
-
-
-def read_initial(value: str, dimensions: int):
-    """The kind of alignment, or the matrix in a file."""
-    if value in KINDS:
-        return value
-    transform = read_transform(value)
-    try:
-        return affine_matrix(transform, dimensions)
-    except InputError as error:
-        raise InputError(f"{value}: {error}") from error

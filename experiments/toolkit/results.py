@@ -28,6 +28,7 @@ def write_results(
     moving: Image,
     *,
     model: str,
+    notices: Collection[str] = (),
     landmarks=None,
     formats: Collection[str] = (),
     extra: Mapping | None = None,
@@ -40,6 +41,7 @@ def write_results(
         fixed: image.
         moving: image.
         model: what to call the network.
+        notices: what else to warn of.
         landmarks: fixed and moving points ``[n, d]``, mm, that correspond; or None.
         formats: ``ants`` and ``elastix``, for files that those tools look for.
         extra: what else goes into the report.
@@ -52,7 +54,7 @@ def write_results(
         # Compression takes as long as drawing, and ITK needs no interpreter for it.
         volumes = pool.submit(_write_volumes, folder, registration, formats)
         report = _write_report(
-            folder, registration, views, fixed, moving, model, landmarks, extra
+            folder, registration, views, fixed, moving, model, notices, landmarks, extra
         )
         volumes.result()
     write_measures(folder / "report.json", report)
@@ -72,11 +74,12 @@ def _write_volumes(folder: Path, registration: Registration, formats):
 
 
 def _write_report(
-    folder, registration, views, fixed, moving, model, landmarks, extra
+    folder, registration, views, fixed, moving, model, notices, landmarks, extra
 ) -> dict:
     """The page for people; returns what goes into ``report.json``."""
     lungs = find_lungs(registration.transform, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
+    report["warnings"] = [*notices, *report["warnings"]]
     errors = None
     if landmarks is not None:
         transform = registration.transform

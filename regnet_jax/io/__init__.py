@@ -1,5 +1,6 @@
 """Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
+from regnet_jax.io.arrays import as_array
 from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.folders import staged_folder
 from regnet_jax.io.frames import (
@@ -19,6 +20,7 @@ from regnet_jax.io.images import (
     as_image,
     check_pair,
     from_sitk,
+    has_geometry,
     read_frame,
     read_image,
     to_sitk,
@@ -76,6 +78,7 @@ __all__ = [
     "Pair",
     "affine_matrix",
     "affine_transform",
+    "as_array",
     "as_image",
     "as_mask",
     "canonical_axes",
@@ -91,6 +94,7 @@ __all__ = [
     "fill_padding",
     "find_padding",
     "from_sitk",
+    "has_geometry",
     "invert_on_grid",
     "invert_points",
     "isotropic_frame",

@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from regnet_jax.errors import InputError
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -30,16 +32,29 @@ class Frame:
     direction: tuple[float, ...]
 
     def __post_init__(self):
-        values = {
-            "shape": tuple(int(n) for n in self.shape),
-            "spacing": tuple(float(s) for s in self.spacing),
-            "origin": tuple(float(p) for p in self.origin),
-            "direction": tuple(np.asarray(self.direction, float).ravel().tolist()),
-        }
+        try:
+            given = tuple(self.shape)
+            values = {
+                "shape": tuple(int(n) for n in given),
+                "spacing": tuple(float(s) for s in self.spacing),
+                "origin": tuple(float(p) for p in self.origin),
+                "direction": tuple(np.asarray(self.direction, float).ravel().tolist()),
+            }
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"frame: {error}; give a sequence of numbers for each of shape,"
+                " spacing, origin and direction"
+            ) from None
+        if values["shape"] != given:
+            raise InputError(f"frame: its shape is {given}; give whole numbers")
         lengths = [len(value) for value in values.values()]
         d = lengths[0]
         if lengths != [d, d, d, d * d]:
-            raise ValueError(f"not a frame of {d} dimensions: {values}")
+            raise InputError(
+                f"frame: its shape has {d} axes, its spacing {lengths[1]}, its origin"
+                f" {lengths[2]} and its direction {lengths[3]} numbers; give {d}, {d}"
+                f" and {d} x {d}"
+            )
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

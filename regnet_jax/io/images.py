@@ -3,6 +3,7 @@
 Whatever cannot be used raises ``InputError`` with one line that names the file.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.arrays import as_array, as_numbers
 from regnet_jax.io.frames import Frame, cosines
 from regnet_jax.io.headers import check_header
 from regnet_jax.io.native import quietly
 
 _ORTHONORMAL_TOLERANCE = 1e-3
+# Of single precision: what may be squared, and the fewest steps that make an image.
+_LARGEST, _STEPS = 1e15, 16
+_ORDER = {2: "(x, y)", 3: "(x, y, z)"}
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
@@ -32,6 +37,41 @@ class Image:
     frame: Frame
     name: str
 
+    @classmethod
+    def from_array(
+        cls, array, spacing, origin=None, direction=None, *, name: str = "array"
+    ) -> "Image":
+        """An image of an array, checked as one from a file is.
+
+        The axes of the array are (z, y, x) or (y, x), as in NumPy; what is in
+        millimetres is in (x, y, z) or (x, y) order, as in SimpleITK. So an array of 40
+        slices, 3 mm apart, of 256 x 256 voxels of 0.7 mm has the shape
+        ``(40, 256, 256)`` and the spacing ``(0.7, 0.7, 3)``.
+
+        Args:
+            array: ``[z, y, x]`` or ``[y, x]`` real numbers of any type and layout,
+                see ``as_array``.
+            spacing: mm between voxel centres, x first; one number for all axes.
+            origin: mm, x first, of the centre of voxel zero; by default zero.
+            direction: d x d cosines as ITK has them; by default the identity.
+            name: what messages call the image.
+
+        Returns:
+            The image.
+
+        Raises:
+            InputError: the array is none of an image, or there is no such grid.
+        """
+        array = as_array(array, name)
+        d = _check_axes(array, name)
+        frame = Frame(
+            shape=array.shape,
+            spacing=_spacing(spacing, d, name),
+            origin=np.zeros(d) if origin is None else as_numbers(origin, "origin"),
+            direction=np.eye(d) if direction is None else direction,
+        )
+        return _checked(cls(array, frame, name))
+
 
 def from_sitk(image: sitk.Image, name: str) -> Image:
     """The array (channels last, if it has any) and frame of a SimpleITK image."""
@@ -47,15 +87,17 @@ def from_sitk(image: sitk.Image, name: str) -> Image:
 def to_sitk(array, frame: Frame) -> sitk.Image:
     """A SimpleITK image of ``[*frame.shape]``, or ``[*frame.shape, c]`` vectors.
 
-    Types that ITK lacks are widened: bool to uint8, half precision to float32.
+    Types that ITK lacks are widened, see ``as_array``.
+
+    Raises:
+        InputError: the array holds no real numbers or has another shape.
     """
-    array = np.asarray(array)
+    array = as_array(array, "array")
     if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
-        raise ValueError(f"array of {array.shape} on a grid of {frame.shape}")
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    elif array.dtype.kind not in "iu" and array.dtype.itemsize < 4:
-        array = array.astype(np.float32)
+        raise InputError(
+            f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
+            " of the grid"
+        )
     image = sitk.GetImageFromArray(array, isVector=array.ndim > frame.ndim)
     image.SetSpacing(frame.spacing)
     image.SetOrigin(frame.origin)
@@ -63,31 +105,42 @@ def to_sitk(array, frame: Frame) -> sitk.Image:
     return image
 
 
-def as_image(given, name: str) -> Image:
+def has_geometry(given) -> bool:
+    """Whether what is given says where its voxels lie; a bare array does not."""
+    return isinstance(given, str | os.PathLike | sitk.Image | Image)
+
+
+def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> Image:
     """An image however it is given, checked as one from a file is.
 
     Args:
-        given: a SimpleITK image, an ``Image``, or what ``read_image`` takes.
+        given: a SimpleITK image, an ``Image``, what ``read_image`` takes, or a bare
+            array with either of the following.
         name: what messages call it, where it has none.
+        spacing: of a bare array, as in ``Image.from_array``.
+        frame: where the voxels of a bare array lie.
 
     Raises:
-        InputError: as ``read_image``.
+        InputError: as ``read_image`` and ``Image.from_array``; or a bare array comes
+            alone.
     """
-    if isinstance(given, str | Path):
+    if isinstance(given, str | os.PathLike):
         return read_image(given)
-    image = given
     if isinstance(given, sitk.Image):
         components = given.GetNumberOfComponentsPerPixel()
         _check_kind(name, given.GetDimension(), components)
-        image = from_sitk(given, name)
-    if not isinstance(image, Image):
+        return _checked(from_sitk(_without_runs(given), name))
+    if isinstance(given, Image):
+        return _checked(given)
+    array = as_array(given, name)
+    if frame is not None:
+        return _checked(Image(array, frame, name))
+    if spacing is None:
         raise InputError(
-            f"{name}: is a {type(given).__name__}; give a SimpleITK image, a path, or"
-            " a regnet_jax.io.Image"
+            f"{name}: is an array, which does not say how large its voxels are; give"
+            " spacing= in mm, (x, y, z) order, or a regnet_jax.io.Image"
         )
-    _check_direction(image)
-    _check_values(image)
-    return image
+    return Image.from_array(array, spacing, name=name)
 
 
 def read_image(path) -> Image:
@@ -105,7 +158,7 @@ def read_image(path) -> Image:
             or direction.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     image = from_sitk(_read_series(path) if path.is_dir() else _read_file(path), "")
     image = Image(image.array, image.frame, str(path))
@@ -115,18 +168,36 @@ def read_image(path) -> Image:
 
 
 def check_pair(fixed: Image, moving: Image) -> None:
-    """Raise InputError unless the two images can be registered to each other."""
+    """Raise InputError unless the two images can be registered to each other.
+
+    Registration computes in single precision, so their contrast must survive that.
+    """
     if fixed.frame.ndim != moving.frame.ndim:
         raise InputError(
             f"{fixed.name} is {fixed.frame.ndim}D and {moving.name} is"
             f" {moving.frame.ndim}D; give two images of the same dimension"
         )
     for image in (fixed, moving):
-        if image.array.min() == image.array.max():
-            raise InputError(
-                f"{image.name}: has the same value everywhere, so there is nothing"
-                " to register; check that it is the right file"
-            )
+        _check_contrast(image)
+
+
+def _check_contrast(image: Image) -> None:
+    low, high = image.array.min().item(), image.array.max().item()
+    if low == high:
+        raise InputError(
+            f"{image.name}: has the same value everywhere, so there is nothing"
+            " to register; check that it is the right file"
+        )
+    extremes = f"{image.name}: its values lie between {low:g} and {high:g}"
+    largest = max(-low, high)
+    if largest > _LARGEST or high - low < 1 / _LARGEST:
+        raise InputError(
+            f"{extremes}, beyond single precision; scale them, for example to 0 to 1000"
+        )
+    if high - low < _STEPS * float(np.spacing(np.float32(largest))):
+        raise InputError(
+            f"{extremes}, too close together for single precision; subtract {low:g}"
+        )
 
 
 def read_frame(path) -> Frame:
@@ -210,6 +281,57 @@ def _check_kind(path, dimension: int, components: int) -> None:
         raise InputError(
             f"{path}: is {dimension}D where 2D or 3D is needed; extract one volume"
         )
+
+
+def _checked(image: Image) -> Image:
+    """An image whose array and grid are known from a program, not from a file."""
+    name, frame = image.name, image.frame
+    if not isinstance(frame, Frame):
+        raise InputError(
+            f"{name}: its frame is a {type(frame).__name__}; give a regnet_jax.io.Frame"
+        )
+    array = as_array(image.array, name)
+    if array.shape != frame.shape:
+        raise InputError(
+            f"{name}: has shape {array.shape} on a grid of {frame.shape} voxels; give"
+            " one value for each voxel of the grid"
+        )
+    d = _check_axes(array, name)
+    _spacing(frame.spacing, d, name)
+    image = Image(array, frame, name)
+    _check_direction(image)
+    _check_values(image)
+    return image
+
+
+def _check_axes(array: np.ndarray, name: str) -> int:
+    """The dimension of the image that an array is."""
+    if array.ndim not in (2, 3):
+        raise InputError(
+            f"{name}: has shape {array.shape}; give [z, y, x] or [y, x], one channel of"
+            " one image, such as array[0, ..., 0] of [batch, z, y, x, channel]"
+        )
+    if not array.size:
+        raise InputError(f"{name}: has shape {array.shape}; give one with voxels")
+    return array.ndim
+
+
+def _spacing(given, d: int, name: str) -> np.ndarray:
+    """``[d]`` mm, x first."""
+    spacing = as_numbers(given, f"{name}, spacing")
+    if spacing.shape not in ((), (d,)) or not (spacing > 0).all():
+        raise InputError(
+            f"{name}: its spacing is {given}; give one number above zero, or {d} of"
+            f" them in {_ORDER[d]} order, in mm"
+        )
+    return np.broadcast_to(spacing, d)
+
+
+def _without_runs(image: sitk.Image) -> sitk.Image:
+    """A label map of ITK, which is kept as runs, as an image; any other as it is."""
+    if "label of" in image.GetPixelIDTypeAsString():
+        return sitk.LabelMapToLabel(image)
+    return image
 
 
 def _check_direction(image: Image) -> None:

@@ -49,7 +49,7 @@ def resample(
         source = sitk.Cast(source, sitk.sitkFloat32)
         source = _smooth(source, image.frame, frame) if smooth else source
         if background is None:
-            background = float(image.array.min())
+            background = float(np.min(image.array))
     result = sitk.Resample(
         source,
         frame.shape[::-1],

@@ -13,11 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.arrays import as_numbers
 from regnet_jax.io.frames import Frame, to_world
 from regnet_jax.io.images import from_sitk, to_sitk
 from regnet_jax.io.native import quietly
 from regnet_jax.io.writing import check_suffix, write_atomically, write_image
 
+# A smallest scale below this fraction of the largest is none.
+_SINGULAR = 1e-6
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
 
 
@@ -44,7 +47,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
             a vector that is not finite.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = "cannot be read; check that it is whole"
     image = _with_its_slice(quietly(lambda: sitk.ReadImage(str(path)), path, otherwise))
@@ -118,16 +121,45 @@ def affine_transform(matrix) -> sitk.AffineTransform:
     return transform
 
 
-def affine_matrix(transform: sitk.Transform, dimension: int) -> np.ndarray:
+def affine_matrix(given, dimension: int) -> np.ndarray:
     """The homogeneous matrix ``[d + 1, d + 1]`` of any linear transform.
 
     Args:
-        transform: translation, rigid, similarity, affine, or composite of them.
+        given: a SimpleITK transform (translation, rigid, similarity, affine, or
+            composite of them), the path of its file, or the matrix itself as an array
+            or nested lists.
         dimension: ``d``, of the images.
 
     Raises:
-        InputError: it is not linear or of another dimension.
+        InputError: it is not linear, of another dimension, not finite, or has no
+            inverse.
     """
+    if isinstance(given, str | os.PathLike):
+        try:
+            return affine_matrix(read_transform(given), dimension)
+        except InputError as error:
+            prefix = f"{Path(given)}: "
+            raise InputError(prefix + str(error).removeprefix(prefix)) from None
+    if isinstance(given, sitk.Transform):
+        matrix = _matrix_of(given, dimension)
+    else:
+        matrix = as_numbers(given, "the matrix")
+        d = dimension
+        last = np.eye(d + 1)[-1]
+        if matrix.shape != (d + 1, d + 1) or not np.allclose(matrix[-1], last):
+            raise InputError(
+                f"the matrix has shape {matrix.shape}; give one of {d + 1} x {d + 1}"
+                f" whose last row is {last.tolist()}, mm, x first"
+            )
+    scales = np.linalg.svd(matrix[:-1, :-1], compute_uv=False)
+    if not scales[-1] > _SINGULAR * scales[0]:
+        raise InputError(
+            "the linear transform is singular; give one that has an inverse"
+        )
+    return matrix
+
+
+def _matrix_of(transform: sitk.Transform, dimension: int) -> np.ndarray:
     if transform.GetDimension() != dimension:
         raise InputError(
             f"the transform is {transform.GetDimension()}D and the images are"
@@ -142,7 +174,7 @@ def affine_matrix(transform: sitk.Transform, dimension: int) -> np.ndarray:
     matrix = np.eye(dimension + 1)
     matrix[:-1, :-1] = (np.array(units) - zero).T
     matrix[:-1, -1] = zero
-    return matrix
+    return as_numbers(matrix, "the transform")
 
 
 def write_transform(path, transform: sitk.Transform) -> None:
@@ -174,7 +206,7 @@ def read_transform(path) -> sitk.Transform:
         InputError: missing, unreadable or truncated file, or not a transform.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = (
         "is not a whole transform that ITK can read; give the .h5 of a registration"

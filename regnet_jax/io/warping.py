@@ -1,8 +1,11 @@
 """Images and label maps through a transform, there and back, in their own type."""
 
+from dataclasses import replace
+
 import numpy as np
 import SimpleITK as sitk
 
+from regnet_jax.io.arrays import as_array
 from regnet_jax.io.frames import Frame
 from regnet_jax.io.images import Image
 from regnet_jax.io.inversion import invert_on_grid
@@ -26,14 +29,25 @@ def warp_image(
         interpolation: ``linear``, or ``nearest`` for labels.
 
     Returns:
-        ``[*frame.shape]`` in the type of the image, whole numbers rounded.
+        ``[*frame.shape]`` in the type of the image, or where ITK lacks that in the
+        type of ``as_array``; whole numbers rounded.
     """
+    image = replace(image, array=as_array(image.array, image.name))
     array = resample(
         image, frame, transform, interpolation=interpolation, smooth=False
     ).array
-    if image.array.dtype.kind in "iu":
-        array = np.rint(array)
-    return Image(array.astype(image.array.dtype), frame, image.name)
+    dtype = image.array.dtype
+    if dtype.kind in "iu" and interpolation == "linear":
+        array = _rounded(array, dtype)
+    return Image(array.astype(dtype), frame, image.name)
+
+
+def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float values as whole numbers that an integer type holds."""
+    info, kind = np.iinfo(dtype), array.dtype.type
+    # 2**31 - 1 and 2**63 - 1 are no floats, so the next float below is the largest.
+    highest = np.nextafter(kind(info.max + 1), kind(0))
+    return np.clip(np.rint(array), kind(info.min), highest)
 
 
 def warp_image_back(

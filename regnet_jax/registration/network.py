@@ -12,6 +12,9 @@ from regnet_jax.models import make_model
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.trained import read_trained
 
+# Of the networks that ship, the one for images of a dimension.
+_DEFAULTS = {2: "lung2d", 3: "lung"}
+
 
 @dataclass(frozen=True)
 class Network:
@@ -82,3 +85,17 @@ def load_network(name: str | Path) -> Network:
             no checkpoint.
     """
     return make_network(*read_trained(name))
+
+
+def default_network(dimensions: int) -> tuple[str, list[str]]:
+    """The shipped network for images of a dimension, where none is named.
+
+    Args:
+        dimensions: 2 or 3.
+
+    Returns:
+        Its name, and what a person should be told of the choice, a line each.
+    """
+    name = _DEFAULTS[dimensions]
+    notice = f"the images are 2D and no model was named, so {name} was used"
+    return name, [notice] if dimensions == 2 else []
