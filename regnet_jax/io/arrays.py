@@ -5,12 +5,13 @@ import numpy as np
 from regnet_jax.errors import InputError
 
 # What ITK holds, so that the first that holds a type is the smallest.
-_HELD = tuple(
-    map(np.dtype, ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
-)
+_NAMES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+_HELD = tuple(map(np.dtype, _NAMES))
 
 
-def as_array(given, name: str) -> np.ndarray:
+def as_array(
+    given, name: str, *, wanted: str = "an array of real numbers"
+) -> np.ndarray:
     """Real numbers, in a type that ITK holds and the byte order of the machine.
 
     A type that ITK lacks becomes the smallest that holds its values: bool uint8,
@@ -21,6 +22,7 @@ def as_array(given, name: str) -> np.ndarray:
         given: a NumPy or JAX array of any layout, whatever has ``__array__``, or
             nested lists.
         name: what messages call it.
+        wanted: what messages ask for instead of something that is no array at all.
 
     Returns:
         The array.
@@ -34,11 +36,11 @@ def as_array(given, name: str) -> np.ndarray:
     except Exception as error:  # Whatever the ``__array__`` of a stranger raises.
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{name}: no array can be made of it ({line}); give a NumPy array"
+            f"{name}: no array can be made of it ({line}); give {wanted}"
         ) from None
     if not array.ndim and array.dtype.kind in "OSUT":
         raise InputError(
-            f"{name}: is a {type(given).__name__}, not an array of numbers; give one"
+            f"{name}: {given!r:.60} is of type {type(given).__name__}; give {wanted}"
         )
     masked = _count_masked(given)
     if masked:
@@ -50,9 +52,16 @@ def as_array(given, name: str) -> np.ndarray:
         return array.astype(_held_type(array.dtype, name), copy=False)
 
 
-def as_numbers(given, name: str) -> np.ndarray:
-    """Finite real numbers as float64; raises InputError as ``as_array`` does."""
-    numbers = as_array(given, name).astype(np.float64)
+def as_numbers(given, name: str, *, wanted: str = "numbers") -> np.ndarray:
+    """Finite real numbers as float64; args are those of ``as_array``.
+
+    Raises:
+        InputError: as ``as_array``; and of truth values, NaN and infinite values.
+    """
+    numbers = as_array(given, name, wanted=wanted)
+    if np.asarray(given).dtype == bool:
+        raise InputError(f"{name}: holds truth values; give {wanted}")
+    numbers = numbers.astype(np.float64)
     if not np.isfinite(numbers).all():
         raise InputError(f"{name}: holds NaN or infinite values; give finite numbers")
     return numbers

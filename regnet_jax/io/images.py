@@ -17,9 +17,13 @@ from regnet_jax.io.headers import check_header
 from regnet_jax.io.native import quietly
 
 _ORTHONORMAL_TOLERANCE = 1e-3
-# Of single precision: what may be squared, and the fewest steps that make an image.
-_LARGEST, _STEPS = 1e15, 16
+# Of single precision: a value beyond which, or below whose inverse, it may end, and
+# the fewest steps that make an image.
+_LARGEST, _STEPS = 1e30, 16
+# A nanometre to a metre, mm.
+_SPACINGS = (1e-6, 1e3)
 _ORDER = {2: "(x, y)", 3: "(x, y, z)"}
+_IMAGES = "a SimpleITK image, a path, a regnet_jax.io.Image or an array of real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
@@ -132,7 +136,7 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
         return _checked(from_sitk(_without_runs(given), name))
     if isinstance(given, Image):
         return _checked(given)
-    array = as_array(given, name)
+    array = as_array(given, name, wanted=_IMAGES)
     if frame is not None:
         return _checked(Image(array, frame, name))
     if spacing is None:
@@ -188,7 +192,7 @@ def _check_contrast(image: Image) -> None:
             f"{image.name}: has the same value everywhere, so there is nothing"
             " to register; check that it is the right file"
         )
-    extremes = f"{image.name}: its values lie between {low:g} and {high:g}"
+    extremes = f"{image.name}: its values lie between {low:.9g} and {high:.9g}"
     largest = max(-low, high)
     if largest > _LARGEST or high - low < 1 / _LARGEST:
         raise InputError(
@@ -196,7 +200,7 @@ def _check_contrast(image: Image) -> None:
         )
     if high - low < _STEPS * float(np.spacing(np.float32(largest))):
         raise InputError(
-            f"{extremes}, too close together for single precision; subtract {low:g}"
+            f"{extremes}, too close together for single precision; subtract {low:.9g}"
         )
 
 
@@ -215,7 +219,7 @@ def read_frame(path) -> Frame:
     path = Path(path)
     if path.is_dir():
         return read_image(path).frame
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     reader = _open(path)
     frame = Frame(
@@ -288,7 +292,8 @@ def _checked(image: Image) -> Image:
     name, frame = image.name, image.frame
     if not isinstance(frame, Frame):
         raise InputError(
-            f"{name}: its frame is a {type(frame).__name__}; give a regnet_jax.io.Frame"
+            f"{name}: its frame is of type {type(frame).__name__}; give a"
+            " regnet_jax.io.Frame"
         )
     array = as_array(image.array, name)
     if array.shape != frame.shape:
@@ -347,6 +352,12 @@ def _check_direction(image: Image) -> None:
 def _check_values(image: Image) -> None:
     if not np.isfinite(image.frame.origin).all():
         raise InputError(f"{image.name}: its origin is not finite; correct its header")
+    low, high = _SPACINGS
+    if not all(low <= size <= high for size in image.frame.spacing):
+        raise InputError(
+            f"{image.name}: its spacing is {image.frame.spacing} mm, which no image"
+            f" has; give millimetres, {low:g} to {high:g}"
+        )
     bad = int(np.size(image.array) - np.isfinite(image.array).sum())
     if bad:
         share = "all" if bad == image.array.size else f"{bad} of {image.array.size}"

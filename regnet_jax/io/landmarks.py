@@ -4,6 +4,7 @@ Points are ``[n, d]`` float64, mm, (x, y, z), LPS as in ITK. Whatever cannot be 
 raises ``InputError`` with one line that names the file.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def _parse(path: Path, text: str) -> Parsed:
 
 
 def _read_text(path: Path) -> str:
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     try:
         return path.read_text("utf-8-sig")

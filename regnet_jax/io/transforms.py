@@ -21,6 +21,7 @@ from regnet_jax.io.writing import check_suffix, write_atomically, write_image
 
 # A smallest scale below this fraction of the largest is none.
 _SINGULAR = 1e-6
+_LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
 
 
@@ -143,20 +144,27 @@ def affine_matrix(given, dimension: int) -> np.ndarray:
     if isinstance(given, sitk.Transform):
         matrix = _matrix_of(given, dimension)
     else:
-        matrix = as_numbers(given, "the matrix")
-        d = dimension
-        last = np.eye(d + 1)[-1]
-        if matrix.shape != (d + 1, d + 1) or not np.allclose(matrix[-1], last):
-            raise InputError(
-                f"the matrix has shape {matrix.shape}; give one of {d + 1} x {d + 1}"
-                f" whose last row is {last.tolist()}, mm, x first"
-            )
+        matrix = _homogeneous(given, dimension)
     scales = np.linalg.svd(matrix[:-1, :-1], compute_uv=False)
     if not scales[-1] > _SINGULAR * scales[0]:
         raise InputError(
             "the linear transform is singular; give one that has an inverse"
         )
     return matrix
+
+
+def _homogeneous(given, dimension: int) -> np.ndarray:
+    matrix = as_numbers(given, "the matrix", wanted=_LINEAR)
+    size, last = dimension + 1, [0.0] * dimension + [1.0]
+    fact = f"has shape {matrix.shape}"
+    if matrix.shape == (size, size):
+        if np.allclose(matrix[-1], last):
+            return matrix
+        fact = f"ends with the row {matrix[-1].tolist()}"
+    raise InputError(
+        f"the matrix {fact}; give one of {size} x {size} that ends with the row {last},"
+        " mm, x first"
+    )
 
 
 def _matrix_of(transform: sitk.Transform, dimension: int) -> np.ndarray:

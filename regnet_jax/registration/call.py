@@ -161,7 +161,7 @@ def _network(model, dimensions: int) -> tuple[str, Network]:
             _LOG.warning(notice)
     if not isinstance(model, str | os.PathLike):
         raise InputError(
-            f"model: is a {type(model).__name__}; give the name of a network that"
+            f"model: is of type {type(model).__name__}; give the name of a network that"
             " ships, the folder of a training run, or a Network"
         )
     return str(model), load_network(model)

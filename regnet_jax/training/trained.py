@@ -1,5 +1,6 @@
 """Networks that exist already: shipped with the package, or left by a run."""
 
+import os
 from pathlib import Path
 
 from regnet_jax import pretrained
@@ -26,7 +27,7 @@ def read_trained(name: str | Path) -> tuple[ExperimentConfig, dict]:
         config, variables = pretrained.read(str(name))
         return from_json(config), variables
     folder = Path(name)
-    if not folder.exists():
+    if not os.path.exists(folder):
         known = ", ".join(pretrained.names()) or "none"
         raise InputError(
             f"{name}: neither a folder nor a shipped network; there are: {known}"

@@ -8,6 +8,7 @@ from example_frames import FRAMES, frames, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Frame,
     canonical_axes,
@@ -73,7 +74,7 @@ def test_direction_is_taken_flat_or_nested():
 
 
 def test_a_frame_of_mixed_dimensions_is_refused():
-    with pytest.raises(ValueError, match="2 dimensions"):
+    with pytest.raises(InputError, match="has 2 axes, its spacing 3"):
         Frame((2, 3), (1, 1, 1), (0, 0), (1, 0, 0, 1))
 
 
