@@ -217,7 +217,7 @@ def read_frame(path) -> Frame:
         InputError: as ``read_image`` raises, but for what only the values tell.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return read_image(path).frame
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")

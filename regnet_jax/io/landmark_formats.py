@@ -81,7 +81,7 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
     if not {"x", "y", "z"} <= set(columns):
         raise InputError(f"{path}: its columns lack x, y or z; export it again")
     places = [columns.index(name) for name in "xyz"]
-    words = [(n, [row[k] for k in places if k < len(row)]) for n, row in rows]
+    words = [(n, [row[k] if k < len(row) else "" for k in places]) for n, row in rows]
     return Parsed(_numbers(path, words) * signs, False)
 
 

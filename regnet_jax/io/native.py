@@ -62,7 +62,8 @@ def quietly(call: Callable[[], T], path, otherwise: str) -> T:
         except OSError as error:
             printed.append(str(error))
             failure = f"{error.strerror}: {otherwise}"
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:
+            # The latter where ITK quotes bytes of the file that are no text.
             printed.append(str(error))
             failure = otherwise
     text = "\n".join(printed)

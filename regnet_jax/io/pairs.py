@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_pairs(path) -> list[Pair]:
         InputError: if the file cannot be understood.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; name one that lists pairs")
     try:
         text = path.read_text("utf-8-sig")

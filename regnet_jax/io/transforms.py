@@ -220,6 +220,8 @@ def read_transform(path) -> sitk.Transform:
         "is not a whole transform that ITK can read; give the .h5 of a registration"
         " or a .tfm"
     )
+    if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
+        raise InputError(f"{path}: {otherwise}")
     transform = quietly(lambda: sitk.ReadTransform(str(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):
         # ITK takes a text that ends too early for whole.
@@ -228,3 +230,18 @@ def read_transform(path) -> sitk.Transform:
         if keys.count("Parameters") != keys.count("FixedParameters"):
             raise InputError(f"{path}: {otherwise}")
     return transform
+
+
+def _is_whole_hdf5(path: Path) -> bool:
+    """Whether a file of HDF5 is as long as it says; true of all other files.
+
+    ITK's HDF5 may end the process on a file that has more than it says.
+    """
+    if path.is_dir():
+        return True
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return True
+    place = 28 if head[8:9] >= b"\2" else 40
+    return int.from_bytes(head[place : place + 8], "little") == path.stat().st_size

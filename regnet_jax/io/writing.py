@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -57,4 +58,5 @@ def write_atomically(path, write: Callable[[str], None]) -> None:
         quietly(lambda: write(str(temporary)), path, failure)
         quietly(lambda: os.replace(temporary, path), path, failure)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
