@@ -8,6 +8,12 @@ import pytest
 import SimpleITK as sitk
 from networks import smooth_image
 
+from experiments.toolkit import batch as batch_module
+from experiments.toolkit.batch import run_batch
+from experiments.toolkit.jobs import Options
+from regnet_jax.errors import InputError
+from regnet_jax.registration import load_network, prediction
+
 FILES = {
     "displacement.nii.gz",
     "report.html",
@@ -151,6 +157,51 @@ def test_shards_share_the_pairs_among_them(batch, folder):
     result = batch("parts", "--shard=4/4", pairs="good.json")
     assert result.status == 0
     assert "none in this shard" in result.out
+
+
+def test_planes_and_volumes_take_their_own_networks(
+    run2d, run3d, folder, tmp_path, monkeypatch, caplog
+):
+    """A list without a model may hold both, and the reports say which was taken."""
+    for seed, name in enumerate("cd"):
+        volume = sitk.GetImageFromArray(smooth_image((6, 8, 10), seed))
+        volume.SetSpacing((4.0, 4.0, 4.0))
+        sitk.WriteImage(volume, str(tmp_path / f"{name}.mha"))
+    listed = tmp_path / "pairs.csv"
+    plane = f"plane,{folder / 'a.mha'},{folder / 'b.mha'}"
+    listed.write_text(f"name,fixed,moving\n{plane}\nvolume,c.mha,d.mha\n")
+    networks = {"lung2d": load_network(run2d), "lung": load_network(run3d)}
+    monkeypatch.setattr(batch_module, "load_network", networks.__getitem__)
+    monkeypatch.setattr(prediction, "_TILE", {2: 13, 3: 13})
+    out, options = tmp_path / "out", Options(initial="none")
+    run_batch(listed, out, options)
+    notice = "the images are 2D and no model was named, so lung2d was used"
+    assert [r.getMessage() for r in caplog.records] == [f"{folder / 'a.mha'}: {notice}"]
+    for name, model in (("plane", "lung2d"), ("volume", "lung")):
+        report = json.loads((out / name / "report.json").read_text("utf-8"))
+        assert report["model"] == model
+        assert (notice in report["warnings"]) == (name == "plane")
+    run_batch(listed, out, options)
+    states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
+    assert states == dict.fromkeys(("plane", "volume"), "finished before")
+    # A model that is named is for all of them.
+    with pytest.raises(InputError, match=r"1 of 2 pairs failed \(plane\)"):
+        run_batch(listed, out, Options(model="lung", initial="none"))
+    assert "the network is 3D" in rows(out / "pairs.csv")["plane"]["error"]
+
+
+def test_a_plane_alone_takes_the_network_for_planes(command, folder, tmp_path):
+    result = command(
+        "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
+        f"--out={tmp_path}", "--initial=none",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert len(result.errors) == 1
+    assert "a.mha: the images are 2D" in result.errors[0]
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["model"] == "lung2d"
+    assert "so lung2d was used" in report["warnings"][0]
+    assert "so lung2d was used" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_files_for_other_tools_and_a_profile(command, run2d, folder, tmp_path):

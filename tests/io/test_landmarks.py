@@ -163,6 +163,7 @@ BAD = {
     "fcsv-no-system": ("a.fcsv", "0,1,2,3\n", "no coordinate system"),
     "fcsv-ijk": ("a.fcsv", "# CoordinateSystem = IJK\n0,1,2,3\n", "IJK"),
     "fcsv-short": ("a.fcsv", f"{FCSV}0,1,2,3\n0,1,2\n", "line 3"),
+    "fcsv-all-short": ("a.fcsv", f"{FCSV}0,1,2\n", "line 2"),
     "fcsv-words": ("a.fcsv", f"{FCSV}0,1,b,3\n", "line 2"),
     "fcsv-columns": ("a.fcsv", f"{FCSV}# columns = id,x,y\n0,1,2,3\n", "columns"),
     "fcsv-none": ("a.fcsv", FCSV, "no point"),

@@ -136,6 +136,38 @@ def test_matrix_of_what_has_none():
         affine_matrix(sitk.AffineTransform(2), 3)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_matrices_are_taken_from_files_and_as_they_are(tmp_path, d):
+    matrix = some_affine(d)
+    write_transform(tmp_path / "t.h5", affine_transform(matrix))
+    for given in (matrix, matrix.tolist(), matrix.astype(">f4"), tmp_path / "t.h5"):
+        np.testing.assert_allclose(affine_matrix(given, d), matrix, atol=1e-6)
+    with pytest.raises(InputError, match=rf"t.h5: the transform is {d}D"):
+        affine_matrix(str(tmp_path / "t.h5"), 5 - d)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_matrices_that_are_none(d):
+    matrix = some_affine(d)
+    flat, moved = matrix.copy(), matrix.copy()
+    flat[:d, 0] = flat[:d, 1]
+    moved[d, 0] = 2.0
+    for given, message in (
+        (matrix[:d], "has shape"),
+        (matrix[:d, :d], "has shape"),
+        (np.float64(1), "has shape"),
+        (moved, "ends with the row"),
+        (matrix * 1j, "complex"),
+        (np.full_like(matrix, np.inf), "NaN"),
+        (matrix > 0, "truth values"),
+        (flat, "singular"),
+        ("elastic", "elastic: does not exist"),
+        (None, "give a linear SimpleITK transform, the path of one, or a homogeneous"),
+    ):
+        with pytest.raises(InputError, match=message):
+            affine_matrix(given, d)
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".tfm", ".txt"])
 def test_linear_transforms_are_read_back(tmp_path, suffix):
     nested = sitk.CompositeTransform(linear_transforms(3)[-2])
@@ -154,6 +186,9 @@ def test_bad_transform_files(tmp_path, capfd):
     write_transform(text, affine_transform(some_affine(3)))
     contents = {
         "cut.h5": good.read_bytes()[:3000],
+        "longer.h5": good.read_bytes() + b"x",
+        "damaged.h5": good.read_bytes()[:3000] + 99 * b"9" + good.read_bytes()[3000:],
+        "no-text.tfm": text.read_bytes() + b"Transform: \xc6\xdd",
         "cut.tfm": text.read_bytes()[:100],
         "note.txt": b"hello",
         "empty.h5": b"",

@@ -1,19 +1,30 @@
 """``regnet_jax.register`` on whatever images are given as."""
 
+from pathlib import Path
+
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from networks import smooth_image
+from networks import config, make_network, smooth_image, untrained
 
 import regnet_jax
 from regnet_jax.errors import InputError
 from regnet_jax.io import Frame, Image, to_sitk
-from regnet_jax.registration import prediction
+from regnet_jax.registration import call, prediction
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(prediction, "_TILE", {2: 13, 3: 13})
+
+
+@pytest.fixture(scope="module")
+def network3d():
+    """A 3D network at 4 mm."""
+    experiment = config(3, 4.0)
+    return make_network(experiment, untrained(experiment).variables)
 
 
 @pytest.fixture
@@ -58,21 +69,147 @@ def test_transforms_and_masks(pair, network2d):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fixed": np.zeros((5, 5))}, "fixed: is a ndarray; give a SimpleITK image"),
+        ({"fixed": np.eye(5)}, r"fixed: is an array, .* give spacing= in mm"),
+        ({"moving": np.eye(5)}, r"moving: is an array, .* give spacing= in mm"),
+        ({"spacing": 2.0}, "spacing: is for images that are bare arrays"),
         ({"moving": sitk.Image((4, 4), sitk.sitkVectorFloat32)}, "moving: has 2 comp"),
         ({"moving": sitk.Image((4, 4, 4), sitk.sitkFloat32)}, "fixed is 2D and moving"),
         ({"fixed_mask": sitk.Image((30, 34), sitk.sitkUInt8)}, "fixed_mask: is empty"),
         ({"initial": sitk.AffineTransform(3)}, "transform is 3D"),
-        ({"initial": "elastic"}, "elastic: is no alignment"),
+        ({"initial": "elastic"}, "initial: 'elastic' is no alignment and no file"),
+        ({"initial": Path("gone.tfm")}, "initial: gone.tfm: does not exist"),
+        ({"initial": __file__}, "test_call.py: is not a whole transform"),
+        ({"initial": None}, "initial: .* of type NoneType; give a linear SimpleITK"),
+        ({"initial": np.eye(4)}, r"has shape \(4, 4\); give one of 3 x 3"),
+        ({"initial": np.eye(3)[:2]}, r"has shape \(2, 3\)"),
+        ({"initial": [[1, 0, 0], [0, 1, 0], [5, 6, 1]]}, "ends with the row"),
+        ({"initial": [[1, 0, 0], [0, 1]]}, "initial: .* no array can be made of it"),
+        ({"initial": np.full((3, 3), np.nan)}, "initial: the matrix: holds NaN"),
+        ({"initial": np.diag([1, 0, 1])}, "initial: .* is singular"),
+        ({"initial": sitk.AffineTransform([0] * 4, [0, 0])}, "is singular"),
+        ({"initial": sitk.TranslationTransform(2, (np.nan, 0))}, "holds NaN"),
+        ({"initial": sitk.DisplacementFieldTransform(2)}, "is not linear"),
+        ({"fixed_mask": np.ones((34, 30))}, r"fixed_mask: has shape \(34, 30\) on"),
+        ({"moving_mask": True}, r"moving_mask: has shape \(\) on"),
+        ({"moving_mask": np.zeros((30, 34), bool)}, "moving_mask: is empty"),
+        ({"moving_mask": np.ones((30, 34), complex)}, "moving_mask: holds complex"),
         ({"model": "nothing"}, "nothing: neither a folder nor a shipped"),
+        ({"model": 50 * "folder"}, "neither a folder nor a shipped"),
+        ({"model": 3}, "model: is of type int; give the name"),
+        ({"model": "lung"}, "the network is 3D and fixed is 2D"),
         ({"intensity": "pet"}, "pet: is no intensity"),
+        ({"intensity": (1, 99)}, r"intensity: is \(1, 99\); give the name"),
+        ({"intensity": None}, "intensity: is None"),
+        ({"refine": -1}, "refine: is -1; give a whole number"),
+        ({"refine": 2.0}, "refine: is 2.0"),
+        ({"refine": "50"}, "refine: is '50'"),
+        ({"refine": True}, "refine: is True"),
+        ({"memory": 0}, "memory: is 0; give GiB above 0"),
+        ({"memory": np.nan}, "memory: is nan"),
+        ({"memory": np.inf}, "memory: is inf"),
+        ({"memory": "4"}, "memory: is '4'"),
+        ({"inverse_consistent": "no"}, "inverse_consistent: is 'no'; give True or"),
+        ({"progress": 1}, "progress: is 1; give True or False"),
     ],
 )
 def test_what_cannot_be_used_says_why(pair, network2d, change, message):
     fixed, moving = (to_sitk(image.array, image.frame) for image in pair)
     given = {"fixed": fixed, "moving": moving, "model": network2d} | change
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         regnet_jax.register(given.pop("fixed"), given.pop("moving"), **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_bare_arrays_are_images_with_a_spacing(pair, network2d):
+    """Also beside an image that has its own, and with masks that are arrays."""
+    frame = Frame(pair[0].frame.shape, (2.0, 1.5), (0, 0), np.eye(2))
+    images = [to_sitk(image.array, frame) for image in pair]
+    mask = pair[0].array > -400
+    options = {"model": network2d, "initial": "rigid"}
+    expected = regnet_jax.register(
+        *images, **options, fixed_mask=to_sitk(mask, frame), moving_mask=images[1]
+    )
+    for fixed, moving, inside in (
+        (pair[0].array, pair[1].array, mask),
+        (jnp.asarray(pair[0].array), pair[1].array.tolist(), mask.tolist()),
+        (images[0], np.asfortranarray(pair[1].array), jnp.asarray(mask)),
+        (pair[0].array.astype(">f8"), images[1], mask.astype(">i4")),
+    ):
+        result = regnet_jax.register(
+            fixed, moving, spacing=(2.0, 1.5), **options,
+            fixed_mask=inside, moving_mask=pair[1].array,
+        )  # fmt: skip
+        np.testing.assert_array_equal(result.displacement, expected.displacement)
+        assert result.frame == frame
+
+
+def test_bare_volumes_have_their_spacing_x_first(network3d):
+    arrays = [smooth_image((10, 12, 14), seed) for seed in (0, 1)]
+    result = regnet_jax.register(
+        *arrays, spacing=(2.0, 3.0, 4.0), model=network3d, initial="none"
+    )
+    assert result.warped_sitk.GetSize() == (14, 12, 10)
+    assert result.warped_sitk.GetSpacing() == (2.0, 3.0, 4.0)
+    assert result.parameters["model"] == network3d.config.name
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float16, ml_dtypes.bfloat16, ">i2", "g"])
+def test_a_type_that_itk_lacks_gives_what_the_wider_one_gives(pair, network2d, dtype):
+    wider = {bool: "u1", ">i2": "i2", "g": "f8"}.get(dtype, "f4")
+    fixed, moving = ((image.array > -300).astype(dtype) for image in pair)
+    options = {"model": network2d, "initial": "center", "spacing": 2.0}
+    result = regnet_jax.register(fixed, moving, **options)
+    expected = regnet_jax.register(fixed.astype(wider), moving.astype(wider), **options)
+    np.testing.assert_array_equal(result.displacement, expected.displacement)
+    np.testing.assert_array_equal(result.warped.array, expected.warped.array)
+    assert result.warped.array.dtype == wider
+    assert result.warped_sitk.GetPixelID() == expected.warped_sitk.GetPixelID()
+
+
+def test_a_linear_transform_however_it_is_given(pair, network2d, tmp_path):
+    affine = sitk.AffineTransform(2)
+    affine.SetMatrix([1.05, 0.02, -0.03, 0.97])
+    affine.SetCenter((3.0, 4.0))
+    affine.SetTranslation((2.5, -1.5))
+    sitk.WriteTransform(affine, str(tmp_path / "affine.tfm"))
+    matrix = np.eye(3)
+    matrix[:2, 2] = affine.TransformPoint((0.0, 0.0))
+    for axis, unit in enumerate(np.eye(2).tolist()):
+        matrix[:2, axis] = affine.TransformPoint(unit) - matrix[:2, 2]
+    for given in (
+        affine,
+        tmp_path / "affine.tfm",
+        str(tmp_path / "affine.tfm"),
+        matrix,
+        matrix.tolist(),
+        jnp.asarray(matrix),
+        matrix.astype(">f8"),
+    ):
+        result = regnet_jax.register(*pair, model=network2d, initial=given)
+        np.testing.assert_allclose(result.affine, matrix, atol=1e-6)
+
+
+def test_planes_take_the_network_for_planes_and_say_so(
+    pair, network2d, network3d, monkeypatch, caplog
+):
+    networks = {"lung2d": network2d, "lung": network3d}
+    monkeypatch.setattr(call, "load_network", networks.__getitem__)
+    result = regnet_jax.register(*pair, initial="none")
+    assert result.parameters["model"] == "lung2d"
+    assert "2D and no model was named, so lung2d was used" in caplog.text
+    caplog.clear()
+    volumes = [smooth_image((10, 12, 14), seed) for seed in (0, 1)]
+    result = regnet_jax.register(*volumes, spacing=4.0, initial="none")
+    assert result.parameters["model"] == "lung"
+    regnet_jax.register(*pair, initial="none", model="lung2d")
+    assert not caplog.records
+    with pytest.raises(InputError, match="the network is 3D and 0 is 2D"):
+        regnet_jax.register(*pair, model="lung")
+
+
+def test_an_unknown_option_is_an_error_of_the_program(pair, network2d):
+    with pytest.raises(TypeError, match="spacings"):
+        regnet_jax.register(*pair, model=network2d, spacings=1.0)
 
 
 def test_values_and_geometry_are_checked(pair, network2d):
