@@ -7,3 +7,9 @@ class InputError(ValueError):
     The message is one line that names the file or flag, the fact and the
     remedy. The binaries print it alone and exit with status 2.
     """
+
+
+def shown(value) -> str:
+    """What was given, as a few words of one line, for a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from regnet_jax.errors import InputError
+from regnet_jax.errors import InputError, shown
 
 # What ITK holds, so that the first that holds a type is the smallest.
 _NAMES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
@@ -40,7 +40,7 @@ def as_array(
         ) from None
     if not array.ndim and array.dtype.kind in "OSUT":
         raise InputError(
-            f"{name}: {given!r:.60} is of type {type(given).__name__}; give {wanted}"
+            f"{name}: {shown(given)} is of type {type(given).__name__}; give {wanted}"
         )
     masked = _count_masked(given)
     if masked:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from regnet_jax.errors import InputError
+from regnet_jax.errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Frame:
             }
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"frame: {error}; give a sequence of numbers for each of shape,"
-                " spacing, origin and direction"
+                f"frame: {' '.join(str(error).split())}; give a sequence of numbers"
+                " for each of shape, spacing, origin and direction"
             ) from None
         if values["shape"] != given:
-            raise InputError(f"frame: its shape is {given}; give whole numbers")
+            raise InputError(f"frame: its shape is {shown(given)}; give whole numbers")
         lengths = [len(value) for value in values.values()]
         d = lengths[0]
         if lengths != [d, d, d, d * d]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.errors import InputError
+from regnet_jax.errors import InputError, shown
 from regnet_jax.io.arrays import as_array, as_numbers
 from regnet_jax.io.frames import Frame, cosines
 from regnet_jax.io.headers import check_header
@@ -326,8 +326,8 @@ def _spacing(given, d: int, name: str) -> np.ndarray:
     spacing = as_numbers(given, f"{name}, spacing")
     if spacing.shape not in ((), (d,)) or not (spacing > 0).all():
         raise InputError(
-            f"{name}: its spacing is {given}; give one number above zero, or {d} of"
-            f" them in {_ORDER[d]} order, in mm"
+            f"{name}: its spacing is {shown(given)}; give one number above zero, or"
+            f" {d} of them in {_ORDER[d]} order, in mm"
         )
     return np.broadcast_to(spacing, d)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from regnet_jax.errors import InputError
+from regnet_jax.errors import InputError, shown
 from regnet_jax.io import affine_matrix, as_image, as_mask, has_geometry
 from regnet_jax.registration.affine import KINDS
 from regnet_jax.registration.network import Network, default_network, load_network
@@ -118,17 +118,19 @@ def _check_options(*, intensity, inverse_consistent, refine, memory, progress):
     """What each option must be by itself; what it does is checked where it is done."""
     if not isinstance(intensity, str):
         raise InputError(
-            f"intensity: is {intensity!r}; give the name of a preset, or two"
+            f"intensity: is {shown(intensity)}; give the name of a preset, or two"
             " percentiles such as '1,99'"
         )
     flags = {"inverse_consistent": inverse_consistent, "progress": progress}
     for name, value in flags.items():
         if not isinstance(value, bool | np.bool_):
-            raise InputError(f"{name}: is {value!r}; give True or False")
+            raise InputError(f"{name}: is {shown(value)}; give True or False")
     if not _is(numbers.Integral, refine) or refine < 0:
-        raise InputError(f"refine: is {refine!r}; give a whole number of steps, from 0")
+        raise InputError(
+            f"refine: is {shown(refine)}; give a whole number of steps, from 0"
+        )
     if memory is not None and not (_is(numbers.Real, memory) and 0 < memory < math.inf):
-        raise InputError(f"memory: is {memory!r}; give GiB above 0, or None")
+        raise InputError(f"memory: is {shown(memory)}; give GiB above 0, or None")
 
 
 def _is(kind: type, value) -> bool:

@@ -200,6 +200,7 @@ BAD_GRIDS = {
     "negative": ({"spacing": (1, 1, -1)}, "above zero"),
     "two": ({"spacing": (1, 1)}, "3 of them"),
     "nested": ({"spacing": [[1, 1, 1]]}, "3 of them"),
+    "a matrix": ({"spacing": np.eye(3)}, "3 of them"),
     "not finite": ({"spacing": (1, 1, np.nan)}, "NaN"),
     "text": ({"spacing": "1"}, "'1' is of type str; give numbers"),
     "truth": ({"spacing": True}, "truth values"),

@@ -104,6 +104,7 @@ def test_transforms_and_masks(pair, network2d):
         ({"refine": 2.0}, "refine: is 2.0"),
         ({"refine": "50"}, "refine: is '50'"),
         ({"refine": True}, "refine: is True"),
+        ({"refine": np.eye(2)}, r"refine: is array\(\[\[1., 0.\], \[0., 1.\]\]\)"),
         ({"memory": 0}, "memory: is 0; give GiB above 0"),
         ({"memory": np.nan}, "memory: is nan"),
         ({"memory": np.inf}, "memory: is inf"),
