@@ -10,7 +10,9 @@ training run; left out, it is lung for 3D images and lung2d for 2D images.
 the pairs of a CSV or JSON file instead, each below --out, and goes on where it was
 stopped; --shard 2/8 takes the second of eight parts of them.
 
-Both images are 3D, or both are 2D, of any spacing and orientation. --out gets
+Both images are 3D, or both are 2D, of any spacing and orientation. Of a DICOM folder
+with several series --fixed FOLDER::SERIES picks one by its number, description or UID.
+--out gets
 warped.nii.gz (the moving image on the fixed grid), displacement.nii.gz (mm, ITK vector
 image), transform.h5 (for sitk.ReadTransform; maps fixed points to moving points),
 report.json, report.html.
@@ -34,9 +36,16 @@ from regnet_jax.registration import load_network
 from regnet_jax.registration.affine import KINDS
 from regnet_jax.registration.intensity import PRESETS, check_intensity
 
-_FIXED = flags.DEFINE_string("fixed", None, "Image that stays.")
+_FIXED = flags.DEFINE_string(
+    "fixed", None, "Image that stays: a file, a DICOM folder or FOLDER::SERIES."
+)
 _MOVING = flags.DEFINE_string("moving", None, "Image that is warped.")
-_FIXED_MASK = flags.DEFINE_string("fixed_mask", None, "Where to align the fixed image.")
+_FIXED_MASK = flags.DEFINE_string(
+    "fixed_mask",
+    None,
+    "Where to align the fixed image: what is not 0, or of fractions what is above half"
+    " of their maximum.",
+)
 _MOVING_MASK = flags.DEFINE_string("moving_mask", None, "The same for the moving one.")
 _FIXED_POINTS = flags.DEFINE_string("fixed_points", None, "Landmarks, for the report.")
 _MOVING_POINTS = flags.DEFINE_string("moving_points", None, "The same ones, moving.")

@@ -44,7 +44,7 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
     Raises:
         InputError: if a volume cannot be read or is 2D where 3D is wanted.
     """
-    volumes = {}
+    volumes, names = {}, [path.name for path in paths]
     for path in tqdm(paths, "reading scans", leave=False):
         image = read_image(path)
         if image.frame.ndim < dimensions:
@@ -54,7 +54,8 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
             )
         _, frame = canonicalise(image.array, image.frame)
         array = resample(image, isotropic_frame(frame, spacing)).array
-        volumes[path.name] = np.maximum(array, AIR)
+        name = path.name if names.count(path.name) == 1 else str(path)
+        volumes[name] = np.maximum(array, AIR)
     return volumes
 
 

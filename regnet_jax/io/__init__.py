@@ -1,6 +1,7 @@
 """Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
 from regnet_jax.io.arrays import as_array
+from regnet_jax.io.dicom import split_series
 from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.folders import staged_folder
 from regnet_jax.io.frames import (
@@ -114,6 +115,7 @@ __all__ = [
     "resample",
     "resample_field",
     "sample_transform",
+    "split_series",
     "staged_folder",
     "to_index",
     "to_sitk",

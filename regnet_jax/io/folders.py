@@ -9,6 +9,9 @@ from pathlib import Path
 
 from regnet_jax.errors import InputError
 
+# Of a name that may be as long as names can be.
+_KEPT = 32
+
 
 @contextmanager
 def staged_folder(path) -> Iterator[Path]:
@@ -30,7 +33,7 @@ def staged_folder(path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; give a folder for the results")
     parent = next(p for p in path.resolve().parents if p.exists())
-    stage = parent / f".{path.name}-{uuid.uuid4().hex[:8]}"
+    stage = parent / f".{path.name[:_KEPT]}-{uuid.uuid4().hex[:8]}"
     try:
         stage.mkdir()
     except OSError as error:

@@ -5,6 +5,7 @@ origins and directions are in millimetres and ITK's order (x, y, z) or (x, y).
 Everything is float64.
 """
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +78,31 @@ class Frame:
 def cosines(frame: Frame) -> np.ndarray:
     """The direction as a ``[d, d]`` matrix, ITK's order."""
     return np.asarray(frame.direction).reshape(frame.ndim, frame.ndim)
+
+
+def straighten(frame: Frame) -> tuple[Frame, float]:
+    """The frame with the rotation (and reflection) nearest to its direction.
+
+    Its centre and spacing stay.
+
+    Args:
+        frame: its direction is finite.
+
+    Returns:
+        The frame, and how far the voxel that moves most is moved, in voxels.
+    """
+    left, _, right = np.linalg.svd(cosines(frame))
+    straight = dataclasses.replace(frame, direction=left @ right)
+    origin = np.asarray(frame.origin) + frame.centre - straight.centre
+    straight = dataclasses.replace(straight, origin=tuple(origin))
+    return straight, largest_offset(straight, frame)
+
+
+def largest_offset(frame: Frame, other: Frame) -> float:
+    """How far apart two frames of one shape place a voxel at most, in voxels."""
+    ends = [(0, n - 1) for n in frame.shape]
+    corners = np.array(list(itertools.product(*ends)))
+    return float(np.abs(to_index(frame, to_world(other, corners)) - corners).max())
 
 
 def to_world(frame: Frame, index) -> np.ndarray:

@@ -3,8 +3,9 @@
 Whatever cannot be used raises ``InputError`` with one line that names the file.
 """
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,23 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError, shown
 from regnet_jax.io.arrays import as_array, as_numbers
-from regnet_jax.io.frames import Frame, cosines
+from regnet_jax.io.dicom import (
+    find_stack,
+    is_multiframe,
+    read_stack,
+    split_series,
+    stack_frame,
+)
+from regnet_jax.io.frames import Frame, cosines, straighten
 from regnet_jax.io.headers import check_header
 from regnet_jax.io.native import quietly
+from regnet_jax.io.nifti import header_frame, permissively
 
-_ORTHONORMAL_TOLERANCE = 1e-3
+_LOG = logging.getLogger(__name__)
+
+# Directions are held in few digits: what moves no voxel by more than this fraction
+# of one is mended without a word, and up to this skew (a sine) with a warning.
+_MOVED, _SKEW = 0.1, 2e-3
 # Of single precision: a value beyond which, or below whose inverse, it may end, and
 # the fewest steps that make an image.
 _LARGEST, _STEPS = 1e30, 16
@@ -148,10 +161,12 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
 
 
 def read_image(path) -> Image:
-    """Read a scalar 2D or 3D image, or a folder that holds one DICOM series.
+    """Read a scalar 2D or 3D image, or a DICOM series.
 
     Args:
-        path: .mha, .mhd, .nii, .nii.gz, .nrrd, .png, .tif, DICOM and a few more.
+        path: .mha, .mhd, .nii, .nii.gz, .nrrd, .png, .tif, DICOM and a few more; a
+            folder of DICOM, or ``FOLDER::SERIES`` with the number, description or
+            UID of a series in it.
 
     Returns:
         The image with all its values finite. A 3D file of one slice stays 3D.
@@ -161,14 +176,15 @@ def read_image(path) -> Image:
             not 2D or 3D; NaN or infinite values; an impossible spacing, origin
             or direction.
     """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise InputError(f"{path}: does not exist; check the path")
-    image = from_sitk(_read_series(path) if path.is_dir() else _read_file(path), "")
-    image = Image(image.array, image.frame, str(path))
-    _check_direction(image)
-    _check_values(image)
-    return image
+    path, series = split_series(path)
+    name = str(path) + f"::{series}" * bool(series)
+    if path.is_dir() or is_multiframe(path):
+        stack = find_stack(path, series)
+        if len(stack.slices) > 1 or path.is_file():
+            return as_image(Image(*read_stack(path, stack), name), name)
+        path = stack.slices[0].file
+    image = from_sitk(_read_file(path), name)
+    return as_image(replace(image, frame=header_frame(path, image.frame)), name)
 
 
 def check_pair(fixed: Image, moving: Image) -> None:
@@ -216,11 +232,12 @@ def read_frame(path) -> Frame:
     Raises:
         InputError: as ``read_image`` raises, but for what only the values tell.
     """
-    path = Path(path)
-    if os.path.isdir(path):
-        return read_image(path).frame
-    if not os.path.exists(path):
-        raise InputError(f"{path}: does not exist; check the path")
+    path, series = split_series(path)
+    if path.is_dir() or is_multiframe(path):
+        stack = find_stack(path, series)
+        if len(stack.slices) > 1 or path.is_file():
+            return straight_frame(str(path), stack_frame(path, stack))
+        path = stack.slices[0].file
     reader = _open(path)
     frame = Frame(
         shape=reader.GetSize()[::-1],
@@ -228,12 +245,12 @@ def read_frame(path) -> Frame:
         origin=reader.GetOrigin(),
         direction=reader.GetDirection(),
     )
-    _check_direction(Image(np.empty(0), frame, str(path)))
-    return frame
+    return straight_frame(str(path), header_frame(path, frame))
 
 
 def _read_file(path: Path) -> sitk.Image:
-    return quietly(_open(path).Execute, path, _UNREADABLE)
+    reader = _open(path)
+    return quietly(lambda: permissively(reader.Execute), path, _UNREADABLE)
 
 
 def _open(path: Path) -> sitk.ImageFileReader:
@@ -246,33 +263,9 @@ def _open(path: Path) -> sitk.ImageFileReader:
         return reader.GetImageIOFromFileName(str(path))
 
     check_header(path, quietly(find_reader, path, _UNREADABLE))
-    quietly(reader.ReadImageInformation, path, _UNREADABLE)
+    quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
     _check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
     return reader
-
-
-def _read_series(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = quietly(lambda: reader.GetGDCMSeriesIDs(str(folder)), folder, _UNREADABLE)
-    if not series:
-        raise InputError(
-            f"{folder}: is a folder without a DICOM series; give an image file"
-        )
-    if len(series) > 1:
-        raise InputError(
-            f"{folder}: holds {len(series)} DICOM series ({', '.join(series)});"
-            " move the one to use to a folder of its own"
-        )
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    reader.SetFileNames(names)
-    image = quietly(reader.Execute, folder, _UNREADABLE)
-    _check_kind(folder, image.GetDimension(), image.GetNumberOfComponentsPerPixel())
-    if image.HasMetaDataKey("ITK_non_uniform_sampling_deviation"):
-        raise InputError(
-            f"{folder}: its slices are not evenly spaced, one may be missing;"
-            " export the series again"
-        )
-    return image
 
 
 def _check_kind(path, dimension: int, components: int) -> None:
@@ -303,8 +296,7 @@ def _checked(image: Image) -> Image:
         )
     d = _check_axes(array, name)
     _spacing(frame.spacing, d, name)
-    image = Image(array, frame, name)
-    _check_direction(image)
+    image = Image(array, straight_frame(name, frame), name)
     _check_values(image)
     return image
 
@@ -339,14 +331,48 @@ def _without_runs(image: sitk.Image) -> sitk.Image:
     return image
 
 
-def _check_direction(image: Image) -> None:
-    matrix = cosines(image.frame)
-    deviation = np.abs(matrix.T @ matrix - np.eye(image.frame.ndim)).max()
-    if not deviation < _ORTHONORMAL_TOLERANCE:
-        raise InputError(
-            f"{image.name}: its direction matrix is not orthonormal; resample it to"
-            " an orthogonal grid or correct its header"
+def straight_frame(name: str, frame: Frame) -> Frame:
+    """The frame with an orthonormal direction, where it lacks that by rounding only.
+
+    Args:
+        name: what messages call the image.
+        frame: with any direction.
+
+    Raises:
+        InputError: if its axes are sheared or not of length 1.
+    """
+    matrix = cosines(frame)
+    lengths = np.linalg.norm(matrix, axis=0)
+    gram = matrix.T @ matrix
+    deviation = np.abs(gram - np.eye(frame.ndim)).max()
+    if deviation < 1e-6:
+        return frame
+    moved = np.inf
+    # Not so where it is NaN.
+    if deviation < 0.5:
+        straight, moved = straighten(frame)
+    if moved <= _MOVED:
+        return straight
+    if moved < np.inf and deviation <= _SKEW:
+        _LOG.warning(
+            "%s: its direction matrix is not quite orthonormal; the nearest rotation is"
+            " taken, which moves its corners by up to %.2g voxels",
+            name,
+            moved,
         )
+        return straight
+    if np.isfinite(lengths).all() and lengths.all():
+        sines = np.abs(gram / np.outer(lengths, lengths) - np.eye(frame.ndim))
+        angle = np.degrees(np.arcsin(min(sines.max(), 1.0)))
+        fact = f"its axes are {angle:.3g} degrees off a right angle"
+        if angle < 0.01:
+            fact = "its axes are not of length 1"
+    else:
+        fact = "it is singular or not finite"
+    raise InputError(
+        f"{name}: its direction matrix is not orthonormal ({fact}); resample it to an"
+        " orthogonal grid or correct its header"
+    )
 
 
 def _check_values(image: Image) -> None:

@@ -3,12 +3,12 @@
 import csv
 import dataclasses
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.manifests import is_comment, listed_path, read_lines
 
 # Names become names of folders.
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -53,9 +53,10 @@ def read_pairs(path) -> list[Pair]:
     """The pairs that a file lists.
 
     Args:
-        path: a CSV file whose first line names columns, or a JSON list of objects.
-            Columns and keys are the attributes of ``Pair``, of which name, fixed and
-            moving must be given. Relative paths start from the folder of the file.
+        path: a CSV file whose first line names columns, separated by commas,
+            semicolons or tabs, or a JSON list of objects. Columns and keys are the
+            attributes of ``Pair``, of which name, fixed and moving must be given.
+            Paths and comments are as in ``read_manifest``.
 
     Returns:
         The pairs in the order of the file. Whether their files exist is not asked, so
@@ -65,13 +66,8 @@ def read_pairs(path) -> list[Pair]:
         InputError: if the file cannot be understood.
     """
     path = Path(path)
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: no such file; name one that lists pairs")
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no text; list pairs as CSV or JSON") from error
-    rows = (_json_rows if path.suffix.lower() == ".json" else _csv_rows)(path, text)
+    lines = read_lines(path, "pairs as CSV or JSON")
+    rows = (_json_rows if path.suffix.lower() == ".json" else _csv_rows)(path, lines)
     if not rows:
         raise InputError(f"{path}: lists no pair; list some")
     pairs = [_pair(path, where, row) for where, row in rows]
@@ -82,20 +78,55 @@ def read_pairs(path) -> list[Pair]:
     return pairs
 
 
-def _csv_rows(path: Path, text: str) -> list[tuple[str, dict]]:
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    rows = []
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
-        if None in row or None in row.values():
-            raise InputError(f"{where}: has not as many cells as the first line has")
-        rows.append((where, row))
+def _csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
+    # Kept as empty lines, so that the numbers of the others stay.
+    lines = ["" if is_comment(line) else line for line in lines]
+    header = next((line for line in lines if line.strip()), "")
+    # Names of columns hold none of these.
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(
+        [f"{line}\n" for line in lines],
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=True,
+    )
+    columns, rows = None, []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            # Spreadsheets end lines with empty cells.
+            if not any(cells):
+                continue
+            if columns is None:
+                columns = _columns(path, cells)
+                continue
+            where = f"{path}, line {reader.line_num}"
+            count = len(columns)
+            if len(cells) < count or any(cells[count:]):
+                raise InputError(
+                    f"{where}: has not as many cells as the first line has; give a"
+                    " cell a column"
+                )
+            rows.append((where, dict(zip(columns, cells[:count], strict=True))))
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: is no CSV ({error}); correct it"
+        ) from error
     return rows
 
 
-def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
+def _columns(path: Path, cells: list[str]) -> list[str]:
+    while not cells[-1]:
+        cells.pop()
+    for name in cells:
+        if cells.count(name) > 1:
+            raise InputError(f"{path}: has two columns {name!r}; leave one out")
+    return cells
+
+
+def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
     try:
-        rows = json.loads(text)
+        rows = json.loads("\n".join(lines))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: is no JSON ({error}); correct it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -124,4 +155,5 @@ def _pair(path: Path, where: str, row: dict) -> Pair:
         raise InputError(
             f"{where}: {name!r} is no name of a folder; use letters, digits, . + - _"
         )
-    return Pair(name, **{key: path.parent / value for key, value in values.items()})
+    paths = {key: listed_path(path, value) for key, value in values.items()}
+    return Pair(name, **paths)

@@ -11,6 +11,8 @@ from regnet_jax.io.images import Image, from_sitk, read_image, to_sitk
 
 # Of a voxel, the fraction that must show something.
 _SHOWN = 0.99
+# Values of a mask that are closer to a whole number count as it.
+_WHOLE = 1e-3
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 
 
@@ -111,7 +113,11 @@ def where_shown(
 
 
 def read_mask(path, frame: Frame | None = None) -> Image:
-    """Read a mask as zeros and ones (uint8); whatever is not zero is inside.
+    """Read a mask as zeros and ones (uint8).
+
+    Of whole numbers (labels, 0 and 255, True and False) whatever is not zero is
+    inside; of fractions (probabilities, resampled masks) what is above half of their
+    maximum. Numbers closer to a whole one than 0.001 are rounded first.
 
     Args:
         path: as for ``read_image``.
@@ -119,14 +125,14 @@ def read_mask(path, frame: Frame | None = None) -> Image:
 
     Raises:
         InputError: as ``read_image``; and if the mask is of another dimension
-            than the frame, or nothing is inside.
+            than the frame, or has negative values, or nothing is inside.
     """
     return as_mask(read_image(path), frame)
 
 
 def as_mask(image: Image, frame: Frame | None = None) -> Image:
     """An image as a mask; see ``read_mask``."""
-    mask = Image((image.array != 0).astype(np.uint8), image.frame, image.name)
+    mask = replace(image, array=_inside(image).astype(np.uint8))
     if frame is not None and frame.ndim != mask.frame.ndim:
         raise InputError(
             f"{mask.name}: is {mask.frame.ndim}D but its image is {frame.ndim}D; give"
@@ -142,6 +148,25 @@ def as_mask(image: Image, frame: Frame | None = None) -> Image:
                 " together"
             )
     return mask
+
+
+def _inside(image: Image) -> np.ndarray:
+    """Which values of a mask mean inside."""
+    array = image.array
+    low, high = float(array.min()), float(array.max())
+    is_whole = array.dtype.kind in "bui"
+    if not is_whole:
+        rounded = np.rint(array)
+        if rounded.any() and (np.abs(array - rounded) <= _WHOLE).all():
+            array, is_whole = rounded, True
+            low = float(array.min())
+    # Resampling by splines leaves a little below zero; a scan or a distance has more.
+    if low < (0.0 if is_whole else -high / 2):
+        raise InputError(
+            f"{image.name}: has values down to {low:g}, so it is no mask; give one"
+            " that is zero outside and positive inside"
+        )
+    return array != 0 if is_whole else array > high / 2
 
 
 def _smooth(source: sitk.Image, have: Frame, want: Frame) -> sitk.Image:

@@ -15,8 +15,9 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io.arrays import as_numbers
 from regnet_jax.io.frames import Frame, to_world
-from regnet_jax.io.images import from_sitk, to_sitk
+from regnet_jax.io.images import from_sitk, straight_frame, to_sitk
 from regnet_jax.io.native import quietly
+from regnet_jax.io.nifti import header_frame, permissively
 from regnet_jax.io.writing import check_suffix, write_atomically, write_image
 
 # A smallest scale below this fraction of the largest is none.
@@ -51,7 +52,10 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = "cannot be read; check that it is whole"
-    image = _with_its_slice(quietly(lambda: sitk.ReadImage(str(path)), path, otherwise))
+    image = quietly(
+        lambda: permissively(lambda: sitk.ReadImage(str(path))), path, otherwise
+    )
+    image = _with_its_slice(image)
     d = image.GetDimension()
     if image.GetNumberOfComponentsPerPixel() != d:
         raise InputError(
@@ -61,7 +65,8 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     vectors = from_sitk(image, str(path))
     if not np.isfinite(vectors.array).all():
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
-    return vectors.array, vectors.frame
+    frame = straight_frame(str(path), header_frame(path, vectors.frame))
+    return vectors.array, frame
 
 
 def _with_its_slice(image: sitk.Image) -> sitk.Image:

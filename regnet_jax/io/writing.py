@@ -15,6 +15,8 @@ from regnet_jax.io.native import quietly
 
 # One file each, and each holds origin, spacing and direction.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+# Of a name that may be as long as names can be.
+_KEPT = 32
 
 
 def write_image(path, array, frame: Frame) -> None:
@@ -53,7 +55,7 @@ def write_atomically(path, write: Callable[[str], None]) -> None:
     if not path.parent.is_dir():
         raise InputError(f"{path}: its folder does not exist; create it")
     failure = "cannot be written; check that its folder may be written"
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name[-_KEPT:]}")
     try:
         quietly(lambda: write(str(temporary)), path, failure)
         quietly(lambda: os.replace(temporary, path), path, failure)

@@ -53,7 +53,8 @@ def register(
         initial: ``none``, ``center``, ``moments``, ``rigid`` or ``affine``; or a
             linear SimpleITK transform, the path of one, or a homogeneous matrix as an
             array or nested lists (mm, x first), from fixed to moving points.
-        fixed_mask: restricts the linear alignment to what is not zero.
+        fixed_mask: restricts the linear alignment to what is inside: not zero, or of
+            fractions above half of their maximum.
         moving_mask: the same for the moving image.
         intensity: ``auto``, ``ct``, ``mr``, ``none`` or percentiles ``LOW,HIGH``.
         inverse_consistent: go both ways and take the field half way between.

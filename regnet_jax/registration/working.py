@@ -9,6 +9,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import (
     Frame,
     Image,
+    as_mask,
     canonical_frame,
     fill_padding,
     isotropic_frame,
@@ -79,7 +80,8 @@ def make_working(
     deviation = array[shown].std() if shown.any() else 0.0
     inside = shown
     if mask is not None:
-        inside = shown & _covered(mask, mask.array != 0, frame, _IN_MASK)
+        mask = as_mask(mask)
+        inside = shown & _covered(mask, mask.array > 0, frame, _IN_MASK)
     if inside[(slice(None, None, coarsest),) * inside.ndim].sum() < _FEWEST:
         if mask is not None:
             raise InputError(

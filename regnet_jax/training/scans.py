@@ -19,13 +19,14 @@ from regnet_jax.io import (
     read_image,
     read_manifest,
     resample,
+    split_series,
 )
 from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training.config import ExperimentConfig
 
 _BRIGHTEST = 3095
 # Changes whenever other values come out of the same file.
-_VERSION = "1"
+_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def _at(image, spacing: float) -> np.ndarray:
 
 def _content(path: Path) -> str:
     """The checksum of a file, or of all files of a folder."""
+    path, series = split_series(path)
     files = sorted(p for p in path.rglob("*") if p.is_file())
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(series.encode())
     try:
         for file in files or [path]:
             with file.open("rb") as opened:

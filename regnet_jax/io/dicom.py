@@ -1,0 +1,584 @@
+"""DICOM: which files make a volume, and where each of its slices says that it lies.
+
+Headers are read by pydicom, values by SimpleITK (GDCM, which decompresses). ITK alone
+takes the first two slices for the spacing and the normal of the first for the
+direction, so that a tilted gantry is read as if it were straight, and it keeps the
+places of frames of a multi-frame file to itself.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from regnet_jax.errors import InputError
+from regnet_jax.io.frames import Frame
+from regnet_jax.io.native import quietly
+
+_LOG = logging.getLogger(__name__)
+
+# Between a folder and the series in it that is meant.
+_SEPARATOR = "::"
+# Slices whose orientations (cosines) and pixel sizes (relative) agree so far lie in
+# parallel planes.
+_PARALLEL = 2e-3
+# Fractions of the distance of slices, and of a pixel: off the grid by less is on it.
+_ON_GRID = 0.1
+# A series of more slices than this is no scout.
+_SCOUT = 2
+# A resampled volume may have so many times the pixels of its slices.
+_GROWTH = 4.0
+# Places that a message lists.
+_LISTED = 4
+_TAGS = (
+    *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
+    *("InstanceNumber", "ImageType", "Rows", "Columns", "SamplesPerPixel"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("RescaleSlope", "RescaleIntercept", "BitsAllocated", "PixelRepresentation"),
+    *("NumberOfFrames", "GridFrameOffsetVector"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """A plane of pixels in the world.
+
+    Attributes:
+        file: that holds it.
+        label: what messages call it.
+        frame: its index in a file of several frames, else 0.
+        size: rows, columns.
+        position: ``[3]`` mm, of its first pixel; None where the file says nothing.
+        orientation: ``[2, 3]`` directions in which columns and rows count up.
+        spacing: mm between columns and between rows.
+        scaling: slope and intercept from stored values, and how those are stored.
+    """
+
+    file: Path
+    label: str
+    frame: int
+    size: tuple[int, int]
+    position: np.ndarray | None
+    orientation: np.ndarray | None
+    spacing: np.ndarray | None
+    scaling: tuple
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slices of a series that are parallel and of one size.
+
+    Attributes:
+        uid: of the series.
+        number: of the series, as the scanner counted.
+        description: of the series.
+        modality: CT, MR, ...
+        slices: in no order.
+    """
+
+    uid: str
+    number: str
+    description: str
+    modality: str
+    slices: list[Slice]
+
+
+def split_series(path) -> tuple[Path, str]:
+    """A path and the DICOM series that is named behind it, as in ``FOLDER::SERIES``.
+
+    Args:
+        path: of a file, of a folder, or a folder, ``::`` and the number, description
+            or UID of a series in it.
+
+    Returns:
+        The path of an existing file or folder, and the series, or "".
+
+    Raises:
+        InputError: if there is no such file or folder.
+    """
+    text = str(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
+    if os.path.exists(text):
+        return Path(text), ""
+    folder, found, series = text.partition(_SEPARATOR)
+    while found:
+        if os.path.isdir(folder):
+            return Path(folder), series.strip()
+        more, found, series = series.partition(_SEPARATOR)
+        folder += _SEPARATOR + more
+    raise InputError(f"{text}: does not exist; check the path")
+
+
+def is_multiframe(path: Path) -> bool:
+    """Whether a file is DICOM of several frames."""
+    return len(_slices(path, _header(path))) > 1
+
+
+def find_stack(path: Path, series: str) -> Stack:
+    """The volume that a folder, or a file of several frames, holds.
+
+    Args:
+        path: folders in it are searched, too.
+        series: number, description or UID of the one that is meant; "" for the only
+            one. One of many slices beside scouts is taken with a warning.
+
+    Raises:
+        InputError: if there is none, or it is not clear which, or a header cannot be
+            read.
+    """
+    files = [path] if path.is_file() else _files(path)
+    stacks = _stacks(files)
+    if not stacks:
+        raise InputError(
+            f"{path}: is a folder without a DICOM series; give an image file"
+        )
+    chosen = stacks
+    if series:
+        chosen = [s for s in stacks if series in (s.uid, s.number, s.description)]
+    if not chosen:
+        raise InputError(f"{path}: holds no series {series}; it holds {_list(stacks)}")
+    if len(chosen) == 1:
+        return chosen[0]
+    volumes = [stack for stack in chosen if len(stack.slices) > _SCOUT]
+    if len(volumes) != 1:
+        remedy = "move the files to use to a folder of their own"
+        if len({stack.uid for stack in chosen}) > 1:
+            remedy = (
+                "name one by its number, description or UID, as in"
+                f" {path}{_SEPARATOR}{chosen[0].uid}"
+            )
+        raise InputError(
+            f"{path}: holds {len(chosen)} DICOM series or parts of one:"
+            f" {_list(chosen)}; {remedy}"
+        )
+    _LOG.warning(
+        "%s: holds %s; the only one of more than %d slices is used, %s",
+        *(path, _list(chosen), _SCOUT, _list(volumes)),
+    )
+    return volumes[0]
+
+
+def stack_frame(path: Path, stack: Stack) -> Frame:
+    """The straight grid of a stack.
+
+    Raises:
+        InputError: as ``read_stack``, but for what only the values tell.
+    """
+    return _grid(path, stack)[1]
+
+
+def read_stack(path: Path, stack: Stack) -> tuple[np.ndarray, Frame]:
+    """Read a stack as a volume.
+
+    Where the slices do not follow each other along their normal, as from a tilted
+    gantry, each is shifted in its plane by linear interpolation, and what none of
+    them shows gets the minimum of all.
+
+    Args:
+        path: what messages name.
+        stack: of at least two slices.
+
+    Returns:
+        ``[z, y, x]`` values in the type they have after rescaling, and their frame.
+
+    Raises:
+        InputError: if slices lie at one position, are missing or unevenly spaced, or
+            a file cannot be read.
+    """
+    slices, frame, shifts = _grid(path, stack)
+    array = _values(path, slices)
+    if shifts is None:
+        return array, frame
+    return _shifted(array, frame.shape, shifts), frame
+
+
+def _files(folder: Path) -> list[Path]:
+    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    return sorted(file for file in found if file.is_file())
+
+
+def _header(file: Path):
+    """The elements of a file that count here; None if it is not DICOM."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(132)
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); check that it may be read"
+        ) from error
+    marked = start[128:] == b"DICM"
+    # Old files lack the mark, and begin with the first group.
+    if not marked and start[:2] not in (b"\x02\0", b"\x08\0"):
+        return None
+    # Loads slowly, and only DICOM needs it.
+    import pydicom
+
+    with warnings.catch_warnings():
+        # Of values that are not quite as the standard wants them.
+        warnings.simplefilter("ignore")
+        try:
+            return pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
+            )
+        # Of whatever kind: the file is damaged, or only begins like DICOM.
+        except Exception as error:
+            if marked:
+                raise _damaged(file) from error
+            return None
+
+
+def _damaged(file: Path) -> InputError:
+    return InputError(
+        f"{file}: its DICOM header cannot be read; copy or export it again, or take it"
+        " out of the folder"
+    )
+
+
+def _stacks(files) -> list[Stack]:
+    """The stacks of all images among DICOM files, ordered by series."""
+    stacks: dict[str, list[Stack]] = {}
+    for file in files:
+        header = _header(file)
+        for each in _slices(file, header):
+            own = stacks.setdefault(_text(header, "SeriesInstanceUID"), [])
+            stack = next((s for s in own if _parallel(s.slices[0], each)), None)
+            if stack is None:
+                values = (_text(header, tag) for tag in _TAGS[:4])
+                own.append(stack := Stack(*values, []))
+            stack.slices.append(each)
+    return [stack for uid in sorted(stacks) for stack in stacks[uid]]
+
+
+def _text(header, tag: str) -> str:
+    value = header.get(tag)
+    return "" if value is None else str(value).strip()
+
+
+def _parallel(one: Slice, other: Slice) -> bool:
+    if one.size != other.size:
+        return False
+    for a, b, scale in (
+        (one.orientation, other.orientation, 1.0),
+        (one.spacing, other.spacing, one.spacing),
+    ):
+        if (a is None) != (b is None):
+            return False
+        if a is not None and not (np.abs(a - b) <= _PARALLEL * scale).all():
+            return False
+    return True
+
+
+def _slices(file: Path, header) -> list[Slice]:
+    """The planes of a file; none if it is no image."""
+    if header is None or header.get("Rows") is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return list(_planes(file, header))
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise _damaged(file) from error
+
+
+def _planes(file: Path, header):
+    size = (int(header.Rows), int(header.Columns))
+    count = int(header.get("NumberOfFrames") or 1)
+    if int(header.get("SamplesPerPixel") or 1) != 1:
+        count = 1
+    stored = (header.get("BitsAllocated"), header.get("PixelRepresentation"))
+    frames = header.get("PerFrameFunctionalGroupsSequence") or [None] * count
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    offsets = _numbers(header, "GridFrameOffsetVector", count)
+    number = _text(header, "InstanceNumber")
+    for k in range(count):
+        groups = [group for group in (frames[k], shared) if group is not None]
+        if groups:
+            position = _in_groups(groups, "PlanePosition", "ImagePositionPatient", 3)
+            axes = _in_groups(groups, "PlaneOrientation", "ImageOrientationPatient", 6)
+            spacing = _in_groups(groups, "PixelMeasures", "PixelSpacing", 2)
+            value = "PixelValueTransformation"
+            slope = _in_groups(groups, value, "RescaleSlope", 1)
+            intercept = _in_groups(groups, value, "RescaleIntercept", 1)
+        else:
+            position = _numbers(header, "ImagePositionPatient", 3)
+            axes = _numbers(header, "ImageOrientationPatient", 6)
+            spacing = _numbers(header, "PixelSpacing", 2)
+            slope = _numbers(header, "RescaleSlope", 1)
+            intercept = _numbers(header, "RescaleIntercept", 1)
+        axes = None if axes is None else axes.reshape(2, 3)
+        if count > 1 and not groups:
+            # Doses say how far a frame is along the normal; others nothing.
+            known = not (position is None or axes is None or offsets is None)
+            position = (
+                position + (offsets[k] - offsets[0]) * np.cross(*axes)
+                if known
+                else None
+            )
+        yield Slice(
+            file=file,
+            label=(
+                f"frame {k + 1}"
+                if count > 1
+                else f"{file.name} (number {number})"
+                if number
+                else file.name
+            ),
+            frame=k,
+            size=size,
+            position=position,
+            orientation=axes,
+            # Rows come first in DICOM, x comes first here.
+            spacing=None if spacing is None else spacing[::-1],
+            scaling=(
+                1.0 if slope is None else float(slope[0]),
+                0.0 if intercept is None else float(intercept[0]),
+                *stored,
+            ),
+        )
+
+
+def _in_groups(groups, sequence: str, tag: str, count: int) -> np.ndarray | None:
+    for group in groups:
+        for item in group.get(f"{sequence}Sequence") or ():
+            return _numbers(item, tag, count)
+    return None
+
+
+def _numbers(header, tag: str, count: int) -> np.ndarray | None:
+    value = header.get(tag)
+    if value is None or value == "":
+        return None
+    values = np.atleast_1d(np.array(value, np.float64))
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise ValueError(tag)
+    return values
+
+
+def _list(stacks: Sequence[Stack]) -> str:
+    """The stacks in words, so that one can be named."""
+
+    def words(stack):
+        rows, columns = stack.slices[0].size
+        count = len(stack.slices)
+        return (
+            (f"number {stack.number}, " if stack.number else "")
+            + (f"{stack.description!r}, " if stack.description else "")
+            + f"{stack.modality or 'no modality'}, {count} slice{'s' * (count > 1)} of"
+            f" {columns} x {rows}, UID {stack.uid}"
+        )
+
+    return "; ".join(f"({words(stack)})" for stack in stacks)
+
+
+def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | None]:
+    """The slices in order, the straight grid, and where they lie on it.
+
+    The last is ``[n, 2]``: column and row of the grid where a slice begins; None if
+    all begin at its first.
+    """
+    for each in stack.slices:
+        if each.position is None or each.orientation is None or each.spacing is None:
+            raise InputError(
+                f"{path}: does not say where its slices lie ({each.label} lacks"
+                " position, orientation or pixel size); convert it to .nii.gz by a"
+                " program that knows the scanner"
+            )
+    axes = np.mean([each.orientation for each in stack.slices], axis=0)
+    spacing = np.mean([each.spacing for each in stack.slices], axis=0)
+    normal = np.cross(*axes)
+    if not np.linalg.norm(normal) > 0.5 or not (spacing > 0).all():
+        raise InputError(
+            f"{path}: its slices have an impossible orientation or pixel size; export"
+            " the series again"
+        )
+    normal /= np.linalg.norm(normal)
+    places = np.array([each.position @ normal for each in stack.slices])
+    order = np.argsort(places, kind="stable")
+    slices = [stack.slices[k] for k in order]
+    step = _check_places(path, slices, places[order])
+    starts = np.array([each.position - slices[0].position for each in slices])
+    starts = starts @ axes.T / spacing
+    first = np.array(slices[0].position)
+    rows, columns = slices[0].size
+    shifts = None
+    if np.abs(starts).max() > _ON_GRID:
+        low = np.floor(starts.min(0) + 1e-6)
+        grown = np.ceil(starts.max(0) - 1e-6) - low
+        farthest = np.linalg.norm(starts * spacing, axis=1).max()
+        area = np.prod(grown + np.array((columns, rows)))
+        if farthest > np.ptp(places) or area > _GROWTH * rows * columns:
+            raise InputError(
+                f"{path}: its slices {_shear(slices, starts * spacing, normal)}, which"
+                " is too much to resample; export the series again"
+            )
+        first = first + (low * spacing) @ axes
+        rows, columns = rows + int(grown[1]), columns + int(grown[0])
+        # Rounding must not put the first pixel outside.
+        shifts = np.round(starts - low, 6)
+        _LOG.warning(
+            "%s: its slices %s; they are resampled to a straight grid of %d x %d x %d",
+            *(path, _shear(slices, starts * spacing, normal)),
+            *(columns, rows, len(slices)),
+        )
+    frame = Frame(
+        shape=(len(slices), rows, columns),
+        spacing=(*spacing, step),
+        origin=first,
+        direction=np.column_stack([*axes, normal]),
+    )
+    return slices, frame, shifts
+
+
+def _shear(slices: list[Slice], starts: np.ndarray, normal: np.ndarray) -> str:
+    """How slices follow each other; ``starts`` are ``[n, 2]`` mm in their plane."""
+    count = np.linspace(0.0, 1.0, len(starts))[:, None]
+    along = slices[-1].position - slices[0].position
+    if np.abs(starts - count * starts[-1]).max() < 0.02 * np.abs(starts).max():
+        cosine = along @ normal / np.linalg.norm(along)
+        return (
+            f"are tilted by {np.degrees(np.arccos(min(cosine, 1.0))):.1f} degrees (as"
+            " from a tilted gantry)"
+        )
+    far = np.linalg.norm(starts - starts[0], axis=1).max()
+    return f"are shifted against each other by up to {far:.3g} mm in their plane"
+
+
+def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
+    """The distance of evenly spaced slices, mm; else an InputError.
+
+    Args:
+        path: what the message names.
+        slices: by their place.
+        places: mm along their normal, ascending.
+    """
+    count, gaps = len(places), np.diff(places)
+    if count == 1:
+        raise InputError(
+            f"{path}: {slices[0].label} is alone in its plane, so it is no volume; give"
+            " an image of several slices"
+        )
+    usual = _usual(gaps)
+    doubled = np.flatnonzero(gaps <= _ON_GRID * usual)
+    distinct = count - doubled.size
+    if distinct == 1:
+        raise InputError(
+            f"{path}: its {count} slices lie at one position, {places[0]:.4g} mm along"
+            " their normal, so they are no volume (a time series perhaps); give an"
+            " image of several positions"
+        )
+    each = np.diff(np.flatnonzero([True, *(gaps > _ON_GRID * usual), True]))
+    if each[0] > 1 and (each == each[0]).all():
+        raise InputError(
+            f"{path}: holds {each[0]} slices at each of {distinct} positions (several"
+            " times, echoes or b-values, or copies), so they are no volume; export one"
+            " of them to a folder of its own"
+        )
+    ratios = gaps / usual
+    whole = np.rint(ratios)
+    missing = np.flatnonzero((whole > 1) & (np.abs(ratios - whole) < _ON_GRID * whole))
+    facts = [
+        f"{slices[k].label} and {slices[k + 1].label} lie at one position,"
+        f" {places[k]:.4g} mm along their normal, so a slice is doubled"
+        for k in doubled
+    ]
+    # Where it is many, the scan has parts of another spacing.
+    if missing.size <= max(1, count // 4):
+        facts += [
+            f"{whole[k] - 1:.0f} slice{'s' * int(whole[k] > 2)} missing between"
+            f" {slices[k].label} and {slices[k + 1].label}, from {places[k]:.4g} to"
+            f" {places[k + 1]:.4g} mm along their normal"
+            for k in missing
+        ]
+    step = (places[-1] - places[0]) / (count - 1)
+    even = places[0] + step * np.arange(count)
+    if not facts and np.abs(places - even).max() > _ON_GRID * step:
+        facts = [f"they are {gaps.min():.3g} to {gaps.max():.3g} mm apart"]
+    if facts:
+        more = len(facts) - _LISTED
+        listed = "; ".join(facts[:_LISTED]) + f"; and {more} more" * (more > 0)
+        raise InputError(
+            f"{path}: its slices are not evenly spaced: {listed}; export the series"
+            " again"
+        )
+    return float(step)
+
+
+def _usual(gaps: np.ndarray) -> float:
+    """The distance that most slices have, of those that have any."""
+    apart = np.sort(gaps[gaps > 0.01 * max(gaps.max(), 0.01)])
+    return float(apart[(len(apart) - 1) // 2]) if apart.size else np.inf
+
+
+def _values(path: Path, slices: list[Slice]) -> np.ndarray:
+    """``[n, rows, columns]`` in the order of the slices."""
+    files = list(dict.fromkeys(each.file for each in slices))
+    unreadable = "cannot be read; check that it is whole and may be read"
+    if len(files) == len(slices):
+        reader = sitk.ImageSeriesReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileNames([str(file) for file in files])
+        if len({each.scaling for each in slices}) > 1:
+            # The type of the first slice may not hold the values of another.
+            reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = quietly(reader.Execute, path, unreadable)
+        _check_grey(path, image)
+        return sitk.GetArrayFromImage(image)
+    volumes = {}
+    for file in files:
+        image = quietly(
+            lambda file=file: sitk.ReadImage(str(file), imageIO="GDCMImageIO"),
+            *(file, unreadable),
+        )
+        _check_grey(file, image)
+        volumes[file] = np.reshape(
+            sitk.GetArrayFromImage(image), (-1, *slices[0].size)
+        )
+    firsts = {each.file: each.scaling for each in slices if each.frame == 0}
+    planes = [
+        _rescaled(volumes[each.file][each.frame], firsts.get(each.file), each.scaling)
+        for each in slices
+    ]
+    return np.stack(planes)
+
+
+def _check_grey(path: Path, image: sitk.Image) -> None:
+    if (components := image.GetNumberOfComponentsPerPixel()) != 1:
+        raise InputError(
+            f"{path}: has {components} components per voxel where one is needed;"
+            " convert it to grey values or extract one component"
+        )
+
+
+def _rescaled(plane: np.ndarray, applied: tuple | None, own: tuple) -> np.ndarray:
+    """A frame by its own slope and intercept, where GDCM applied those of the first."""
+    if applied is None or applied == own:
+        return plane
+    (slope, intercept), (own_slope, own_intercept) = applied[:2], own[:2]
+    stored = np.rint((plane - intercept) / slope)
+    return (own_slope * stored + own_intercept).astype(np.float32)
+
+
+def _shifted(array: np.ndarray, shape, shifts: np.ndarray) -> np.ndarray:
+    """Slices where they lie on a larger grid, with the minimum around them."""
+    outside = array.min()
+    result = np.full(shape, outside, array.dtype)
+    for plane, moved, (x, y) in zip(array, result, shifts, strict=True):
+        values = ndimage.affine_transform(
+            plane.astype(np.float64),
+            np.ones(2),
+            offset=(-y, -x),
+            output_shape=moved.shape,
+            order=1,
+            mode="constant",
+            cval=float(outside),
+        )
+        moved[:] = np.rint(values) if array.dtype.kind in "iu" else values
+    return result
