@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.io.frames import Frame
-from regnet_jax.io.native import quietly
+from regnet_jax.io.native import quietly, text_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,9 +103,7 @@ def split_series(path) -> tuple[Path, str]:
     Raises:
         InputError: if there is no such file or folder.
     """
-    text = str(path)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
+    text = text_of(path)
     if os.path.exists(text):
         return Path(text), ""
     folder, found, series = text.partition(_SEPARATOR)
@@ -524,7 +522,7 @@ def _values(path: Path, slices: list[Slice]) -> np.ndarray:
     if len(files) == len(slices):
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
-        reader.SetFileNames([str(file) for file in files])
+        reader.SetFileNames([text_of(file) for file in files])
         if len({each.scaling for each in slices}) > 1:
             # The type of the first slice may not hold the values of another.
             reader.SetOutputPixelType(sitk.sitkFloat32)
@@ -534,13 +532,11 @@ def _values(path: Path, slices: list[Slice]) -> np.ndarray:
     volumes = {}
     for file in files:
         image = quietly(
-            lambda file=file: sitk.ReadImage(str(file), imageIO="GDCMImageIO"),
+            lambda file=file: sitk.ReadImage(text_of(file), imageIO="GDCMImageIO"),
             *(file, unreadable),
         )
         _check_grey(file, image)
-        volumes[file] = np.reshape(
-            sitk.GetArrayFromImage(image), (-1, *slices[0].size)
-        )
+        volumes[file] = np.reshape(sitk.GetArrayFromImage(image), (-1, *slices[0].size))
     firsts = {each.file: each.scaling for each in slices if each.frame == 0}
     planes = [
         _rescaled(volumes[each.file][each.frame], firsts.get(each.file), each.scaling)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.native import text_of
 
 # Of a name that may be as long as names can be.
 _KEPT = 32
@@ -29,7 +30,7 @@ def staged_folder(path) -> Iterator[Path]:
     Raises:
         InputError: if ``path`` is a file, or cannot be written.
     """
-    path = Path(path)
+    path = Path(text_of(path))
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; give a folder for the results")
     parent = next(p for p in path.resolve().parents if p.exists())

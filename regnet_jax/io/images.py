@@ -22,7 +22,7 @@ from regnet_jax.io.dicom import (
 )
 from regnet_jax.io.frames import Frame, cosines, straighten
 from regnet_jax.io.headers import check_header
-from regnet_jax.io.native import quietly
+from regnet_jax.io.native import quietly, text_of
 from regnet_jax.io.nifti import header_frame, permissively
 
 _LOG = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ def _read_file(path: Path) -> sitk.Image:
 
 def _open(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(text_of(path))
 
     def find_reader():
         # Opening first gives the reason where the file may not be read at all.

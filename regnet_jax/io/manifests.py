@@ -32,8 +32,8 @@ def read_manifest(path) -> list[Path]:
             split_series(image)
         except InputError as error:
             raise InputError(
-                f"{path}: {image} does not exist; correct the line (a comment has a line"
-                " of its own)"
+                f"{path}: {image} does not exist; correct the line (a comment has a"
+                " line of its own)"
             ) from error
     return images
 

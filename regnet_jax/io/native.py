@@ -74,6 +74,18 @@ def quietly(call: Callable[[], T], path, otherwise: str) -> T:
     return result
 
 
+def text_of(path) -> str:
+    """A path as SimpleITK can take it; it aborts the process at others.
+
+    Raises:
+        InputError: if the path is not UTF-8.
+    """
+    text = str(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
+    return text
+
+
 @contextlib.contextmanager
 def _captured_stderr() -> Iterator[list[str]]:
     """Keep file descriptor 2 quiet; on exit the list holds what was printed."""

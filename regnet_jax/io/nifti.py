@@ -24,7 +24,6 @@ _LOG = logging.getLogger(__name__)
 
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _MM_PER_UNIT = {1: 1e3, 3: 1e-3}
-_SCANNER = 1
 # Fraction of a voxel: what places voxels closer together says the same.
 _SAME, _ROUNDING = 0.1, 1e-3
 _LPS_OF_RAS = np.diag((-1.0, -1.0, 1.0))
@@ -71,7 +70,10 @@ def header_frame(path: Path, frame: Frame) -> Frame:
     if qform_code > 0:
         qform = _frame(path, "qform", frame, _quaternion(path, order, header, scale))
     if sform and qform and (apart := largest_offset(sform, qform)) > _SAME:
-        takes_sform = sform_code == _SCANNER
+        # What ITK took, but for a shear, which it takes the qform for by default.
+        takes_sform = not _sheared(sform) and largest_offset(
+            frame, sform
+        ) < largest_offset(frame, qform)
         _LOG.warning(
             "%s: its sform and its qform place the same voxel up to %.3g voxels apart;"
             " the %s is used",
@@ -81,7 +83,7 @@ def header_frame(path: Path, frame: Frame) -> Frame:
         )
         sform = sform if takes_sform else None
     # A shear, which changes the size, too, is the caller's to refuse.
-    if sform and straighten(sform)[1] <= _SAME:
+    if sform and not _sheared(sform):
         _check_size(path, sform, frame)
     said = sform or qform
     if said is None or largest_offset(frame, said) < _ROUNDING:
@@ -116,6 +118,10 @@ def _frame(path: Path, name: str, frame: Frame, affine: np.ndarray) -> Frame:
             " header"
         )
     return Frame(frame.shape, spacing, affine[:d, 3], direction)
+
+
+def _sheared(frame: Frame) -> bool:
+    return straighten(frame)[1] > _SAME
 
 
 def _quaternion(path: Path, order: str, header: bytes, scale: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io.arrays import as_numbers
 from regnet_jax.io.frames import Frame, to_world
 from regnet_jax.io.images import from_sitk, straight_frame, to_sitk
-from regnet_jax.io.native import quietly
+from regnet_jax.io.native import quietly, text_of
 from regnet_jax.io.nifti import header_frame, permissively
 from regnet_jax.io.writing import check_suffix, write_atomically, write_image
 
@@ -53,7 +53,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         raise InputError(f"{path}: does not exist; check the path")
     otherwise = "cannot be read; check that it is whole"
     image = quietly(
-        lambda: permissively(lambda: sitk.ReadImage(str(path))), path, otherwise
+        lambda: permissively(lambda: sitk.ReadImage(text_of(path))), path, otherwise
     )
     image = _with_its_slice(image)
     d = image.GetDimension()
@@ -227,7 +227,7 @@ def read_transform(path) -> sitk.Transform:
     )
     if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
         raise InputError(f"{path}: {otherwise}")
-    transform = quietly(lambda: sitk.ReadTransform(str(path)), path, otherwise)
+    transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):
         # ITK takes a text that ends too early for whole.
         lines = path.read_text("utf-8", errors="replace").splitlines()

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io.frames import Frame
 from regnet_jax.io.images import to_sitk
-from regnet_jax.io.native import quietly
+from regnet_jax.io.native import quietly, text_of
 
 # One file each, and each holds origin, spacing and direction.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -51,7 +51,7 @@ def write_atomically(path, write: Callable[[str], None]) -> None:
     wrong the file beside is removed, ``path`` stays as it was, and InputError
     says why.
     """
-    path = Path(path)
+    path = Path(text_of(path))
     if not path.parent.is_dir():
         raise InputError(f"{path}: its folder does not exist; create it")
     failure = "cannot be written; check that its folder may be written"

@@ -25,7 +25,7 @@ def test_paths_start_from_the_list_and_comments_are_left_out(listed, tmp_path):
     series = tmp_path / "series"
     series.mkdir()
     path = listed(
-        f"# chests\n\na.nii\n  deep/b c.mha  # inhale\n \t\n../series\n{series}\n"
+        f"# chests\n\na.nii\n  deep/b c.mha \n  # inhale\n\t\n../series\n{series}\n"
     )
     folder = path.parent
     want = [folder / "a.nii", folder / "deep" / "b c.mha", folder / "../series", series]
@@ -37,6 +37,37 @@ def test_an_image_may_be_named_twice_and_lines_may_end_as_on_windows(listed):
     assert [image.name for image in read_manifest(path)] == ["a.nii", "a.nii"]
 
 
+NAMES = (
+    *("patient #2.nii", "#1.nii", "50 % of it.mha", "été, Müller; 肺.nii", "a\\b.nii"),
+    *("'quoted'.nii", 'a "b" c.nii', "~tilde.nii", "no\u00a0break \u2028 x\x85y.nii"),
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_any_name_can_be_listed(listed, tmp_path, end, encoding):
+    folder = tmp_path / "scans"
+    for name in NAMES:
+        (folder / name).touch()
+    lines = [f"./{name}" if name[0] == "#" else name for name in NAMES]
+    path = folder / "list.txt"
+    path.write_bytes((end.join(["# names", *lines]) + end).encode(encoding))
+    assert [image.name for image in read_manifest(path)] == list(NAMES)
+    path.write_text("".join(f'"{folder / name}"\n' for name in NAMES), "utf-8")
+    assert read_manifest(path) == [folder / name for name in NAMES]
+
+
+def test_spaces_at_the_ends_stand_in_quotes(listed, tmp_path):
+    (tmp_path / "scans" / " a.nii ").touch()
+    path = listed('" a.nii "\na.nii  \n')
+    assert [image.name for image in read_manifest(path)] == [" a.nii ", "a.nii"]
+
+
+def test_home(listed, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_manifest(listed("~/scans/a.nii\n")) == [tmp_path / "scans/a.nii"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -44,6 +75,7 @@ def test_an_image_may_be_named_twice_and_lines_may_end_as_on_windows(listed):
         ("\n  # a.nii\n", "names no image"),
         ("a.nii\ngone.nii\n", "gone.nii does not exist"),
         ("a.nii b.nii", "does not exist"),
+        ("a.nii # inhale", "a.nii # inhale does not exist.* a line of its own"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said_in_a_line(listed, text, said):
@@ -63,3 +95,13 @@ def test_files_that_are_no_list(listed, tmp_path):
     path.write_bytes(b"\x93NUMPY\xff\xfe\x00")
     with pytest.raises(InputError, match="is no text"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_refused_with_a_line(listed, encoding):
+    path = listed("")
+    path.write_bytes("a.nii\nMüller.nii\n".encode(encoding))
+    with pytest.raises(InputError, match="is no text in UTF-8, line") as caught:
+        read_manifest(path)
+    assert "save it as UTF-8" in str(caught.value)
+    assert ("line 2" in str(caught.value)) == (encoding == "latin-1")

@@ -1,5 +1,6 @@
 """Lists of pairs: what is read, and what is refused."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -48,6 +49,47 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
     assert read_pairs(tmp_path / "pairs.csv")[0].name == "a"
 
 
+NAMES = (
+    *(
+        "patient #2.nii",
+        "50 % of it.mha",
+        "été, Müller; 肺.nii",
+        "a\\b.nii",
+        "a\tb.nii",
+    ),
+    *("no\u00a0break \u2028 x\x85y.nii", 'a "b" c.nii', "x::1.2.3", "~tilde.nii"),
+)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_any_name_of_a_file_and_any_table_of_a_spreadsheet(tmp_path, delimiter, end):
+    path = tmp_path / "pairs.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        file.write(f"# pairs{end}")
+        # An empty column, as spreadsheets leave them.
+        table = csv.writer(file, delimiter=delimiter, lineterminator=end)
+        table.writerow(["name", "fixed", "moving", ""])
+        for k, name in enumerate(NAMES):
+            table.writerow([f"pair{k}", name, f"./#{name}", ""])
+        file.write(delimiter * 3 + end)
+    pairs = read_pairs(path)
+    assert [pair.fixed for pair in pairs] == [tmp_path / name for name in NAMES]
+    assert [pair.moving for pair in pairs] == [tmp_path / f"#{name}" for name in NAMES]
+
+
+def test_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/some one")
+    for suffix, text in (
+        ("csv", "name,fixed,moving\na,~/b.nii,~c.nii\n"),
+        ("json", '[{"name": "a", "fixed": "~/b.nii", "moving": "~c.nii"}]'),
+    ):
+        (tmp_path / f"pairs.{suffix}").write_text(text)
+        pair = read_pairs(tmp_path / f"pairs.{suffix}")[0]
+        assert pair.fixed == Path("/home/some one/b.nii")
+        assert pair.moving == tmp_path / "~c.nii"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fact"),
     [
@@ -65,7 +107,15 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
             "name,fixed,moving,fixed_labels\na,b,c,d\n",
             "line 2: has no moving_labels",
         ),
+        ("p.csv", "name,fixed,moving,fixed\na,b,c,d\n", "two columns 'fixed'"),
+        ("p.csv", 'name,fixed,moving\na,"b,c\nd,e,f\n', "is no CSV"),
+        ("p.csv", "name,fixed,moving\n\n# a\na,b\n", "line 4: has not as many"),
         ("p.csv", b"\xff\xfe\x00", "is no text"),
+        (
+            "p.csv",
+            b"name,fixed,moving\na,M\xfcller.nii,c\n",
+            "no text in UTF-8, line 2",
+        ),
         ("p.json", "{", "is no JSON"),
         ("p.json", "[]", "lists no pair"),
         ("p.json", "{}", "no list of objects"),

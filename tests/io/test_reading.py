@@ -2,7 +2,9 @@
 
 import contextlib
 import gzip
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +13,16 @@ from example_frames import FRAMES
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
+    IMAGE_SUFFIXES,
     Frame,
     Image,
     check_pair,
     from_sitk,
+    read_displacement,
     read_image,
     read_mask,
+    read_transform,
+    staged_folder,
     to_sitk,
     write_image,
 )
@@ -245,42 +251,59 @@ def test_transform_instead_of_image(refused, tmp_path):
     refused(lambda: read_image(path), path, "not an image")
 
 
-def write_series(folder, count, uid, skip=()):
-    folder.mkdir(exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for z in set(range(count)) - set(skip):
-        image = sitk.GetImageFromArray(np.full((1, 5, 6), 10 * z + 1, np.int16))
-        image.SetSpacing((0.5, 0.75, 1))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0020|000e": uid,
-            "0020|000d": "1.2.3",
-            "0020|0032": f"1\\2\\{3 * z}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0020|0013": str(z),
-        }.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid}-{z}.dcm"))
-        writer.Execute(image)
+NAMES = (
+    *("Müller, Ann #2 (5%) été 肺", "a%03d b", "%s%n{}[0]", "a\\b", "'a' \"b\"", "-a"),
+    *(
+        "a;b&c|d$HOME`e`",
+        "a*?",
+        "x::y",
+        " a ",
+        "no\u00a0break \u2028 x",
+        "~a",
+        "a" * 200,
+    ),
+)
 
 
-def test_dicom_folder(tmp_path):
-    write_series(tmp_path / "scan", 4, "1.2.3.4")
-    image = read_image(tmp_path / "scan")
-    assert image.frame.shape == (4, 5, 6)
-    np.testing.assert_allclose(image.frame.spacing, (0.5, 0.75, 3))
-    np.testing.assert_allclose(image.frame.origin, (1, 2, 0))
-    np.testing.assert_array_equal(image.array[:, 0, 0], [1, 11, 21, 31])
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nii", ".nii.gz", ".nrrd", ".tif"])
+def test_any_name_is_read_and_written(tmp_path, suffix):
+    for name in NAMES:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}{suffix}"
+        if suffix == ".mhd" and ("%" in name or name != name.strip()):
+            # The header cannot name its data file then: a pattern, words of a line.
+            continue
+        if suffix in IMAGE_SUFFIXES:
+            write_image(path, ARRAY, PLAIN)
+        else:
+            sitk.WriteImage(to_sitk(ARRAY, PLAIN), str(path))
+        image = read_image(path)
+        np.testing.assert_array_equal(image.array, ARRAY)
+        assert image.name == str(path)
 
 
-def test_bad_dicom_folders(refused, tmp_path):
-    refused(lambda: read_image(tmp_path), tmp_path, "without a DICOM series")
-    write_series(tmp_path / "gap", 6, "1.2.3.4", skip=[2])
-    refused(lambda: read_image(tmp_path / "gap"), "evenly spaced")
-    write_series(tmp_path / "two", 3, "1.2.3.4")
-    write_series(tmp_path / "two", 3, "1.2.3.5")
-    refused(lambda: read_image(tmp_path / "two"), "2 DICOM series", "1.2.3.5")
+def test_names_as_long_as_names_can_be(tmp_path):
+    path = tmp_path / ("ä" * 123 + "a.mha")
+    assert len(path.name.encode()) > 250
+    write_image(path, ARRAY, PLAIN)
+    np.testing.assert_array_equal(read_image(path).array, ARRAY)
+    long = tmp_path / ("x" * 255)
+    with staged_folder(long) as folder:
+        write_image(folder / "a.mha", ARRAY, PLAIN)
+    np.testing.assert_array_equal(read_image(long / "a.mha").array, ARRAY)
+
+
+def test_names_that_are_no_text(refused, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.mha"))
+    path.touch()
+    said = ("ller.mha", "is not UTF-8", "rename")
+    refused(lambda: read_image(path), *said)
+    refused(lambda: read_displacement(path), *said)
+    refused(lambda: read_transform(path), *said)
+    refused(lambda: write_image(path, ARRAY, PLAIN), *said)
+    refused(lambda: read_image("a" * 300), "does not exist")
+    refused(lambda: read_image("a\0b"), "does not exist")
 
 
 def test_masks(refused, stored):
