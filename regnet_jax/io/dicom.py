@@ -59,6 +59,7 @@ class Slice:
         orientation: ``[2, 3]`` directions in which columns and rows count up.
         spacing: mm between columns and between rows.
         scaling: slope and intercept from stored values, and how those are stored.
+        applied: the same of the first frame of the file, which GDCM uses for all.
     """
 
     file: Path
@@ -69,6 +70,7 @@ class Slice:
     orientation: np.ndarray | None
     spacing: np.ndarray | None
     scaling: tuple
+    applied: tuple
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,9 +225,11 @@ def _header(file: Path):
         # Of values that are not quite as the standard wants them.
         warnings.simplefilter("ignore")
         try:
-            return pydicom.dcmread(
+            header = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
             )
+            # Values are understood when they are first looked at.
+            return header if list(header) else None
         # Of whatever kind: the file is damaged, or only begins like DICOM.
         except Exception as error:
             if marked:
@@ -282,7 +286,8 @@ def _slices(file: Path, header) -> list[Slice]:
         warnings.simplefilter("ignore")
         try:
             return list(_planes(file, header))
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
+        # What is wrong in a header has many names in pydicom.
+        except Exception as error:
             raise _damaged(file) from error
 
 
@@ -320,26 +325,25 @@ def _planes(file: Path, header):
                 if known
                 else None
             )
+        scaling = (
+            1.0 if slope is None else float(slope[0]),
+            0.0 if intercept is None else float(intercept[0]),
+            *stored,
+        )
+        if k == 0:
+            applied = scaling
+        label = file.name + f" (number {number})" * bool(number)
         yield Slice(
             file=file,
-            label=(
-                f"frame {k + 1}"
-                if count > 1
-                else f"{file.name} (number {number})"
-                if number
-                else file.name
-            ),
+            label=f"frame {k + 1}" if count > 1 else label,
             frame=k,
             size=size,
             position=position,
             orientation=axes,
             # Rows come first in DICOM, x comes first here.
             spacing=None if spacing is None else spacing[::-1],
-            scaling=(
-                1.0 if slope is None else float(slope[0]),
-                0.0 if intercept is None else float(intercept[0]),
-                *stored,
-            ),
+            scaling=scaling,
+            applied=applied,
         )
 
 
@@ -537,12 +541,9 @@ def _values(path: Path, slices: list[Slice]) -> np.ndarray:
         )
         _check_grey(file, image)
         volumes[file] = np.reshape(sitk.GetArrayFromImage(image), (-1, *slices[0].size))
-    firsts = {each.file: each.scaling for each in slices if each.frame == 0}
-    planes = [
-        _rescaled(volumes[each.file][each.frame], firsts.get(each.file), each.scaling)
-        for each in slices
-    ]
-    return np.stack(planes)
+    return np.stack(
+        [_rescaled(volumes[each.file][each.frame], each) for each in slices]
+    )
 
 
 def _check_grey(path: Path, image: sitk.Image) -> None:
@@ -553,13 +554,14 @@ def _check_grey(path: Path, image: sitk.Image) -> None:
         )
 
 
-def _rescaled(plane: np.ndarray, applied: tuple | None, own: tuple) -> np.ndarray:
-    """A frame by its own slope and intercept, where GDCM applied those of the first."""
-    if applied is None or applied == own:
+def _rescaled(plane: np.ndarray, own: Slice) -> np.ndarray:
+    """A frame by its own slope and intercept instead of those of the first."""
+    if own.scaling == own.applied:
         return plane
-    (slope, intercept), (own_slope, own_intercept) = applied[:2], own[:2]
+    slope, intercept = own.applied[:2]
     stored = np.rint((plane - intercept) / slope)
-    return (own_slope * stored + own_intercept).astype(np.float32)
+    slope, intercept = own.scaling[:2]
+    return (slope * stored + intercept).astype(np.float32)
 
 
 def _shifted(array: np.ndarray, shape, shifts: np.ndarray) -> np.ndarray:

@@ -418,6 +418,22 @@ def test_a_damaged_file_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"0.000000000\\0.000000000\\", b"0.000000000\\x.000000000\\"),
+        (b"1.000000000\\1.000000000", b"1.000000000 1.000000000"),
+    ],
+)
+def test_numbers_that_are_none(tmp_path, change):
+    plain_series(tmp_path, range(4))
+    path = tmp_path / "1.2.3.4-002.dcm"
+    assert change[0] in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(*change))
+    with pytest.raises(InputError, match=r"002\.dcm: its DICOM header"):
+        read_image(tmp_path)
+
+
 def test_one_slice_is_read_as_one(tmp_path):
     plain_series(tmp_path, [5.0], SAGITTAL)
     for path in (tmp_path, tmp_path / "1.2.3.4-001.dcm"):

@@ -1,6 +1,7 @@
 """Real scans on the way into training."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from regnet_jax.io import Frame, Image, to_sitk, to_world
 from regnet_jax.synthesis import generator
 from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training.loop import train
+from regnet_jax.training.scans import read_volumes
 from regnet_jax.training.volumes import Volumes
 
 
@@ -135,3 +137,29 @@ def test_training_hands_each_stage_its_scans(experiment, monkeypatch, tmp_path):
     assert list(evaluation) == ["medium 4 mm", "high 4 mm", "medium 8 mm", "high 8 mm"]
     log = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
     assert '"loss": 0.0' not in log[0]
+
+
+def test_series_of_one_folder_are_kept_apart(tmp_path):
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    folder = tmp_path / "patient"
+    folder.mkdir()
+    for series, value in (("1.2.3.1", 10), ("1.2.3.2", 20)):
+        for z in range(4):
+            image = sitk.GetImageFromArray(np.full((1, 5, 6), value, np.int16))
+            for tag, text in {
+                "0008|0060": "CT",
+                "0020|000e": series,
+                "0020|0032": f"0\\0\\{z}",
+                "0020|0037": "1\\0\\0\\0\\1\\0",
+            }.items():
+                image.SetMetaData(tag, text)
+            writer.SetFileName(str(folder / f"{series}-{z}.dcm"))
+            writer.Execute(image)
+    for _ in range(2):
+        for series, value in (("1.2.3.1", 10), ("1.2.3.2", 20)):
+            path = Path(f"{folder}::{series}")
+            (volume,) = read_volumes(path, [1.0], tmp_path / "cache")
+            assert volume.shape == (4, 5, 6)
+            assert (volume == value).all()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
