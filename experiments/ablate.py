@@ -8,7 +8,7 @@ Networks learn from procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by 
 families, until their steps have taken --budget seconds of processor time (both cores
 of two count), so that other work on the machine does not matter. All are measured on
 the same pairs: procedural chests that no training draws, and the scans that --volumes
-lists, a path a line, artificially deformed. Endpoint errors are over the visible body.
+lists, a path a line (CTs in Hounsfield units), artificially deformed. Endpoint errors are over the visible body.
 """
 
 from absl import flags
@@ -16,11 +16,12 @@ from absl import flags
 from experiments import cli
 from experiments.heldout.ablation import experiment, measure, volumes_drawn
 from experiments.heldout.budget import train_for
-from experiments.heldout.cases import read_volumes
+from experiments.heldout.cases import check_room, read_volumes
 from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_manifest
+from regnet_jax.io import check_output, read_manifest
 from regnet_jax.models import MODELS
+from regnet_jax.synthesis import FAMILIES
 
 _DIMENSIONS = flags.DEFINE_enum("dimensions", "2", ["2", "3"], "Of the networks.")
 _BUDGET = flags.DEFINE_float(
@@ -51,12 +52,14 @@ def main():
         if name not in MODELS:
             known = ", ".join(MODELS)
             raise InputError(f"--networks {name}: unknown; there are {known}")
+    check_output(_OUT.value)
     dimensions, results = int(_DIMENSIONS.value), {}
     sets = {"drawn": volumes_drawn(_COUNT.value // 2 + 1, dimensions)}
     if _VOLUMES.value:
         paths = read_manifest(_VOLUMES.value)
         spacing = experiment(_NETWORKS.value[0], dimensions, 0).data.spacing
         sets["scans"] = read_volumes(paths, spacing, dimensions)
+        check_room(sets["scans"], list(FAMILIES), spacing=spacing, d=dimensions)
     for name in _NETWORKS.value:
         config = experiment(name, dimensions, _SEED.value)
         network, steps = train_for(config, _BUDGET.value)

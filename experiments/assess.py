@@ -3,7 +3,7 @@ r"""Measures a network on scans that it never saw, artificially deformed.
 Example:
     python -m experiments.assess --volumes heldout.txt --model lung --out heldout.json
 
---volumes lists scans, a path a line. Each is deformed by fields of every family in
+--volumes lists CTs in Hounsfield units, a path a line. Each is deformed by fields of every family in
 turn (components of up to 20 mm), noise of 10 HU is put on both images, and the pair
 is registered as experiments.register does it, without linear alignment. Endpoint
 errors are over the voxels of the body that both images show. A 2D network gets axial
@@ -17,11 +17,11 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import cli
-from experiments.heldout.cases import make_cases, read_volumes
+from experiments.heldout.cases import check_room, make_cases, read_volumes
 from experiments.heldout.errors import assess, summarise
 from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_manifest
+from regnet_jax.io import check_output, read_manifest
 from regnet_jax.registration import load_network
 from regnet_jax.synthesis import FAMILIES
 
@@ -61,9 +61,11 @@ def _print(summary: dict) -> None:
 def main():
     """Reads the flags, registers the pairs, writes and shows the errors."""
     _check_flags()
+    check_output(_OUT.value)
     network = load_network(_MODEL.value)
     d, spacing = network.dimensions, _SPACING.value
     volumes = read_volumes(read_manifest(_VOLUMES.value), spacing, d)
+    check_room(volumes, _FAMILIES.value, spacing=spacing, d=d)
     key = jax.random.key(_SEED.value)
     cases = make_cases(
         key, volumes, _FAMILIES.value, _COUNT.value, spacing=spacing, d=d

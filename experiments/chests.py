@@ -21,7 +21,7 @@ from experiments import cli
 from regnet_jax.io import (
     canonicalise,
     isotropic_frame,
-    read_image,
+    read_ct,
     read_manifest,
     resample,
     staged_folder,
@@ -45,7 +45,7 @@ _WALL, _VESSEL = 6.0, 8.0
 
 
 def _real(path: str) -> np.ndarray:
-    image = read_image(path)
+    image = read_ct(path)
     _, frame = canonicalise(image.array, image.frame)
     return resample(image, isotropic_frame(frame, _SPACING, _SHAPE)).array
 

@@ -13,9 +13,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 from absl import app, flags, logging
 
-from regnet_jax.errors import InputError
+from regnet_jax.errors import DivergenceError, InputError
 
 _BAD_INPUT = 2
+_DIVERGED = 3
 _INTERRUPTED = 130
 _TERMINATED = 143
 
@@ -24,8 +25,9 @@ def run(main: Callable[[], None]) -> None:
     """Runs a binary: ``main`` after the flags are parsed.
 
     Bad flags, ``InputError`` and what the file system refuses give one line on
-    standard error and exit status 2, an interrupt 130, SIGTERM 143. Compiled programs
-    are kept in the user's cache folder, so that only the first run waits for them.
+    standard error and exit status 2, a training that is no longer finite one and 3,
+    an interrupt 130, SIGTERM 143. Compiled programs are kept in the user's cache
+    folder, so that only the first run waits for them.
 
     Args:
         main: the work of the binary, which reads its own flags.
@@ -63,6 +65,8 @@ def _guarded(main):
         main()
     except InputError as error:
         _fail(str(error), _BAD_INPUT)
+    except DivergenceError as error:
+        _fail(str(error), _DIVERGED)
     except OSError as error:
         fact = f"{error.filename}: {error.strerror}" if error.filename else error
         _fail(f"{fact}; check the path and whether it may be written", _BAD_INPUT)

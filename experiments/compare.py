@@ -10,7 +10,8 @@ moving_mask, fixed_points, moving_points, fixed_labels, moving_labels, displacem
 Each method runs in a process of its own, one after another. --out gets report.html,
 table.md and results.json: similarity, overlap of lungs, folding, errors at landmarks
 and against the displacement, Dice, seconds of the whole process, and peak memory.
-A method that fails on a pair is listed and the others go on. Methods: affine, regnet,
+The files of all pairs are looked at before the first is registered; a method that
+fails on a pair is listed and the others go on. Methods: affine, regnet,
 regnet+refine, demons, bspline (SimpleITK), elastix and greedy
 (pip install "regnet_jax[compare]").
 """
@@ -25,6 +26,7 @@ from experiments import cli
 from experiments.comparison import methods, runs, tables
 from experiments.comparison.page import write_page
 from experiments.comparison.pair import compare_on
+from experiments.toolkit.lists import check_pairs
 from experiments.toolkit.tables import write_measures
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_pairs, staged_folder
@@ -45,29 +47,32 @@ _PATIENCE = flags.DEFINE_float(
 def main():
     """Reads the flags and the list, runs everything, and writes the tables."""
     pairs = read_pairs(_PAIRS.value)
+    check_pairs(_PAIRS.value, pairs)
     installed = methods.installed(_METHODS.value)
     cache = str(cli.cache_folder() / "xla")
     values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
     options = runs.Options(*values)
     rows, failures, figures = [], [], []
-    for pair in tqdm(pairs, "comparing"):
-        try:
-            compared = compare_on(pair, list(installed), options)
-        except InputError as error:
-            failures.append({"pair": pair.name, "method": "all", "reason": str(error)})
-            continue
-        rows += compared.rows
-        failures += compared.failures
-        if not figures:
-            caption = f"Fixed minus warped image of {pair.name}; white is none."
-            figures.append(("Difference", caption, compared.figure))
-    for failure in failures:
-        print("failed: {method} on {pair}: {reason}".format(**failure))
-    if not rows:
-        raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
-    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-    parameters = options._asdict() | machine | installed
     with staged_folder(_OUT.value) as folder:
+        for pair in tqdm(pairs, "comparing"):
+            try:
+                compared = compare_on(pair, list(installed), options)
+            except InputError as error:
+                failures.append(
+                    {"pair": pair.name, "method": "all", "reason": str(error)}
+                )
+                continue
+            rows += compared.rows
+            failures += compared.failures
+            if not figures:
+                caption = f"Fixed minus warped image of {pair.name}; white is none."
+                figures.append(("Difference", caption, compared.figure))
+        for failure in failures:
+            print("failed: {method} on {pair}: {reason}".format(**failure))
+        if not rows:
+            raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
+        machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+        parameters = options._asdict() | machine | installed
         report = {"parameters": parameters, "summary": tables.summarise(rows)}
         report |= {"failures": failures, "rows": rows}
         write_measures(folder / "results.json", report)

@@ -8,7 +8,8 @@ Example:
 NAME_NNN_displacement.nii.gz (mm, ITK vector image, fixed to moving) for each family
 and number, pairs.csv, which lists them for experiments.compare, families.png, heat maps
 of the first field of each, and statistics.json and .png: how large, uneven and fine the
-fields are. --family all makes them all. The volumes are procedural chests, or the
+fields are. --family all makes them all. A family that finds no room in --shape is
+refused before any pair is made. The volumes are procedural chests, or the
 middle of --volume. 3D figures are coronal.
 """
 
@@ -33,6 +34,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import staged_folder
 from regnet_jax.reporting import family_figure
 from regnet_jax.synthesis import FAMILIES, artificial_pair, field_statistics
+from regnet_jax.synthesis.families import draw_field, has_room
 
 _FAMILY = flags.DEFINE_list(
     "family",
@@ -40,7 +42,9 @@ _FAMILY = flags.DEFINE_list(
     f"Of the field: {', '.join(FAMILIES)}; several with commas, or all.",
     required=True,
 )
-_VOLUME = flags.DEFINE_string("volume", None, "CT to deform; default procedural.")
+_VOLUME = flags.DEFINE_string(
+    "volume", None, "CT in Hounsfield units to deform; default procedural."
+)
 _COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1)
 _SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
@@ -76,12 +80,28 @@ def _families() -> list[str]:
     return names
 
 
-def _check_motion(name: str, pair) -> None:
-    """Refuses a family that found no room for its fields."""
-    if FAMILIES[name].amplitude and not pair.displacement.any():
+def _check_motion(names, numbers, shape, keys, draw) -> None:
+    """Refuses families that find no room for their fields, before any pair is made."""
+    spacing = _SPACING.value
+    room = {name: has_room(FAMILIES[name], shape, spacing=spacing) for name in names}
+    still = [name for name in names if room[name] is False]
+
+    @jax.jit
+    def moves(key, volume, family):
+        # As ``artificial_pair`` draws it.
+        field_key, _ = jax.random.split(key)
+        return draw_field(field_key, volume, family, spacing=spacing).displacement.any()
+
+    unsure = [] if still else [(n, i) for n, i in numbers if room[n] is None]
+    for name, number in tqdm(unsure, "looking for room", leave=False):
+        volume_key, pair_key = keys(number)
+        traced = jax.tree.map(np.float32, FAMILIES[name])
+        if name not in still and not moves(pair_key, draw(volume_key), traced):
+            still.append(name)
+    if still:
         raise InputError(
-            f"--family {name}: finds nothing to move in --shape"
-            f" {','.join(_SHAPE.value)}; give a larger shape or spacing"
+            f"--family {','.join(still)}: finds nothing to move in --shape"
+            f" {','.join(_SHAPE.value)}; give a larger shape or spacing, or leave it out"
         )
 
 
@@ -96,15 +116,19 @@ def main():
     fields, images, measures = {}, {}, {name: [] for name in names}
     numbers = list(itertools.product(names, range(_COUNT.value)))
     lines = ["name,fixed,moving,displacement"]
+
+    def keys(number):
+        """Families of one number share volume and peaks, to be compared."""
+        return jax.random.split(jax.random.fold_in(stream, number))
+
     with staged_folder(_OUT.value) as folder:
+        _check_motion(names, numbers, shape, keys, draw)
         for name, number in tqdm(numbers, "making pairs"):
-            # Families of one number share volume and peaks, to be compared.
-            volume_key, pair_key = jax.random.split(jax.random.fold_in(stream, number))
+            volume_key, pair_key = keys(number)
             traced = jax.tree.map(np.float32, FAMILIES[name])
             pair = deform(pair_key, draw(volume_key), traced)
             measures[name].append(jax.device_get(measure(pair.displacement)))
             pair = jax.tree.map(np.asarray, pair)
-            _check_motion(name, pair)
             case = f"{name}_{number:03d}"
             write_pair(folder, case, frame, pair)
             files = (f"{case}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))

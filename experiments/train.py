@@ -3,7 +3,9 @@
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
 
-SIGTERM saves and ends a run early. Processes that Slurm, Open MPI or a TPU pod starts
+SIGTERM saves and ends a run early. A step whose loss, gradient or weights are not
+finite ends it with status 3; the newest checkpoint then is the state before that step.
+Processes that Slurm, Open MPI or a TPU pod starts
 together train together; elsewhere --coordinator, --processes and --process_id say so.
 --workdir is then a folder that all of them see. Curves and pictures:
 tensorboard --logdir DIR.

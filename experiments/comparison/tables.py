@@ -37,20 +37,26 @@ def columns_of(rows: Sequence[dict]) -> dict[str, tuple[str, str, int]]:
 
 
 def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """``n``, ``mean``, ``sd`` and ``median`` over pairs, by method and column."""
+    """Statistics over pairs, by method and column.
+
+    Returns:
+        ``n``, ``mean``, ``sd`` and ``median`` of the numbers that are finite, and
+        ``undefined``: how many are not, as the distance to a label that is missing.
+    """
     result: dict = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [row["values"] for row in rows if row["method"] == method]
         result[method] = {}
         for name in columns_of(rows):
             numbers = np.array([v[name] for v in mine if name in v], float)
-            numbers = numbers[np.isfinite(numbers)]
+            finite = numbers[np.isfinite(numbers)]
             if numbers.size:
                 result[method][name] = {
-                    "n": int(numbers.size),
-                    "mean": float(numbers.mean()),
-                    "sd": float(numbers.std(ddof=1)) if numbers.size > 1 else None,
-                    "median": float(np.median(numbers)),
+                    "n": int(finite.size),
+                    "mean": float(finite.mean()) if finite.size else np.nan,
+                    "sd": float(finite.std(ddof=1)) if finite.size > 1 else None,
+                    "median": float(np.median(finite)) if finite.size else np.nan,
+                    "undefined": int(numbers.size - finite.size),
                 }
     return result
 
@@ -72,7 +78,9 @@ def _cell(value: dict | None, digits: int) -> str:
     if value is None:
         return ""
     text = f"{value['mean']:.{digits}f}"
-    return text if value["sd"] is None else f"{text} ± {value['sd']:.{digits}f}"
+    if value["sd"] is not None:
+        text += f" ± {value['sd']:.{digits}f}"
+    return f"{text} ({value['undefined']} nan)" if value["undefined"] else text
 
 
 def markdown(rows: Sequence[dict]) -> str:

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regnet_jax.errors import DivergenceError
 from regnet_jax.models import make_model
 from regnet_jax.registration.network import Network, make_network
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.state import init_state
-from regnet_jax.training.step import make_draw, make_update
+from regnet_jax.training.step import QUANTITIES, make_draw, make_update
 
 # The part of the budget in which the rate rises.
 _WARM_UP = 0.05
@@ -30,6 +31,9 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
 
     Returns:
         The network, and how many steps it took.
+
+    Raises:
+        DivergenceError: if a step computes something that is not finite.
     """
     model = make_model(config.model, dimensions=len(config.data.shape))
     optimizer = optax.chain(
@@ -50,6 +54,11 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
         hyper = state.optimizer[1].hyperparams
         hyper["learning_rate"] = jnp.float32(config.learning_rate * rate)
         began = time.process_time()
-        state, _ = jax.block_until_ready(step(state))
+        state, metrics = jax.block_until_ready(step(state))
         spent += time.process_time() - began
+        if fault := int(metrics["fault"]):
+            raise DivergenceError(
+                f"{config.name}: the {QUANTITIES[fault - 1]} of step {state.step + 1} is"
+                " not finite; leave the network out of --networks or try another --seed"
+            )
     return make_network(config, state.variables), int(state.step)

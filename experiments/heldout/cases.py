@@ -10,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import canonicalise, isotropic_frame, read_image, resample
+from regnet_jax.io import canonicalise, isotropic_frame, read_ct, read_frame, resample
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
 from regnet_jax.synthesis.chest import AIR
-from regnet_jax.synthesis.families import pick_family
+from regnet_jax.synthesis.families import has_room, pick_family
 from regnet_jax.synthesis.pairs import add_noise
 
 # Sigma of the noise on both images, HU.
@@ -39,24 +39,50 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
         dimensions: of the network.
 
     Returns:
-        ``{name: [*spatial]}``, HU.
+        ``{name: [*spatial]}``, HU; the name is that of the file, or the path where
+        several have that name.
 
     Raises:
-        InputError: if a volume cannot be read or is 2D where 3D is wanted.
+        InputError: if a volume cannot be read, has no Hounsfield units, or is 2D where
+            3D is wanted.
     """
+    for path in paths:
+        # All headers before the first volume is read.
+        if (ndim := read_frame(path).ndim) < dimensions:
+            raise InputError(
+                f"{path}: is {ndim}D and the network {dimensions}D; take it out of"
+                " --volumes"
+            )
     volumes, names = {}, [path.name for path in paths]
     for path in tqdm(paths, "reading scans", leave=False):
-        image = read_image(path)
-        if image.frame.ndim < dimensions:
-            raise InputError(
-                f"{path}: is {image.frame.ndim}D and the network {dimensions}D; take"
-                " it out of --volumes"
-            )
+        image = read_ct(path)
         _, frame = canonicalise(image.array, image.frame)
         array = resample(image, isotropic_frame(frame, spacing)).array
         name = path.name if names.count(path.name) == 1 else str(path)
         volumes[name] = np.maximum(array, AIR)
     return volumes
+
+
+def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int):
+    """Refuses volumes in which a family never finds anything to move.
+
+    Args:
+        volumes: from ``read_volumes``.
+        families: names in ``FAMILIES``.
+        spacing: voxel size, mm.
+        d: dimension of the pairs.
+
+    Raises:
+        InputError: names the volume and the family.
+    """
+    for name, volume in volumes.items():
+        shape = volume.shape[-d:]
+        for family in families:
+            if has_room(FAMILIES[family], shape, spacing=spacing) is False:
+                raise InputError(
+                    f"{name}: has no room for a field of the family {family} at"
+                    f" {spacing:g} mm; take it out of --volumes, or choose --families"
+                )
 
 
 def make_cases(

@@ -1,6 +1,5 @@
 """Volumes for artificial pairs, and the files and figures of pairs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from regnet_jax.io import (
     canonicalise,
     displacement_to_world,
     isotropic_frame,
-    read_image,
+    read_ct,
     resample,
+    strict_json,
     write_displacement,
     write_image,
 )
@@ -34,13 +34,14 @@ def make_source(path, shape: tuple[int, ...], spacing: float):
         ``draw(key) -> [*shape, 1]`` and the frame of the volumes.
 
     Raises:
-        InputError: if the scan cannot be read or has another dimension.
+        InputError: if the scan cannot be read, has no Hounsfield units or another
+            dimension.
     """
     if path is None:
         d = len(shape)
         frame = Frame(shape, (spacing,) * d, (0.0,) * d, np.eye(d))
         return jax.jit(lambda key: chest(key, shape, spacing=spacing)), frame
-    image = read_image(path)
+    image = read_ct(path)
     if image.frame.ndim != len(shape):
         raise InputError(
             f"{path} is {image.frame.ndim}D and --shape {len(shape)}D;"
@@ -101,7 +102,7 @@ def write_statistics(
         name: {key: values.tolist() for key, values in numbers.items()}
         for name, numbers in columns.items()
     }
-    (folder / "statistics.json").write_text(json.dumps(listed, indent=1) + "\n")
+    (folder / "statistics.json").write_text(strict_json(listed, indent=1) + "\n")
     statistics_figure(columns).savefig(folder / "statistics.png", dpi=150)
     lines = ["family          mean mm      largest mm   least det.    wavelength mm"]
     for name, numbers in columns.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.toolkit.jobs import Options, register_files, request
+from experiments.toolkit.lists import check_pairs
 from experiments.toolkit.rows import make_row, write_rows
 from regnet_jax.errors import InputError
 from regnet_jax.io import Pair, read_pairs
@@ -20,8 +21,9 @@ _SHARD = re.compile(r"(\d+)/(\d+)")
 def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
     """Registers the pairs of a file, each to a folder of its name below ``out``.
 
-    A pair that was registered before, by the same request, is left as it is; one
-    that fails is listed and the others go on. The table of rows is rewritten after
+    A pair that was registered before, by the same request, is left as it is. The files
+    of all others are looked at before the first is registered. One that fails all the
+    same is listed and the others go on. The table of rows is rewritten after
     every pair.
 
     Args:
@@ -34,8 +36,8 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
         Seconds of the phases, summed over pairs.
 
     Raises:
-        InputError: if the list or the shard cannot be understood, and at the end if
-            a pair failed.
+        InputError: if the list or the shard cannot be understood, if a pair cannot be
+            used as far as headers tell, and at the end if a pair failed.
     """
     part, parts = _parse_shard(shard)
     pairs = read_pairs(path)[part - 1 :: parts]
@@ -43,8 +45,12 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results")
     load = functools.cache(load_network)
-    if options.model is not None:
-        load(options.model)  # Before anything is made.
+    # Before anything is made.
+    dimensions = None if options.model is None else load(options.model).dimensions
+    begun = [
+        pair for pair in pairs if _finished(out / pair.name, pair, options) is None
+    ]
+    check_pairs(path, begun, dimensions)
     out.mkdir(parents=True, exist_ok=True)
     table = out / ("pairs.csv" if parts == 1 else f"pairs-{part}-of-{parts}.csv")
     rows, total = [], {}

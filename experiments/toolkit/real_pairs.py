@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
+from experiments.toolkit.lists import check_pairs
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import correlation, label_overlap, registration_errors
 from regnet_jax.io import (
@@ -39,38 +41,39 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     Returns:
         ``measure(variables) -> {pair: {measure: number}}`` of the registration by
         the network: mean ``tre`` in mm and mean ``dice`` over the labels, as far as
-        points and labels are given, and ``correlation`` of the images.
+        points and labels are given, and ``correlation`` of the images. All are NaN,
+        with a warning, where the network's prediction cannot be used.
 
     Raises:
         InputError: if a pair cannot be used.
     """
-    cases = {
-        pair.name: _read(pair, len(config.data.shape)) for pair in read_pairs(path)
-    }
+    pairs = read_pairs(path)
+    check_pairs(path, pairs, len(config.data.shape))
+    cases = {pair.name: _read(pair) for pair in pairs}
     # One network, with other variables each time: what it compiles is kept.
     network = make_network(config, None)
 
     def measure(variables):
         trained = dataclasses.replace(network, variables=variables)
-        return {name: _measure(trained, case) for name, case in cases.items()}
+        return {name: _measure(name, trained, case) for name, case in cases.items()}
 
     return measure
 
 
-def _read(pair: Pair, dimensions: int) -> _Case:
+def _read(pair: Pair) -> _Case:
     known = read_pair(pair)
-    if known.fixed.frame.ndim != dimensions:
-        raise InputError(
-            f"{pair.fixed}: is {known.fixed.frame.ndim}D and the experiment"
-            f" {dimensions}D; list other pairs"
-        )
     return _Case(known, align(known.fixed, known.moving, kind="affine"))
 
 
-def _measure(network, case: _Case) -> dict:
-    known = case.known
-    result = register(known.fixed, known.moving, network, initial=case.affine)
-    measures = {}
+def _measure(name: str, network, case: _Case) -> dict:
+    known, measures = case.known, {}
+    try:
+        result = register(known.fixed, known.moving, network, initial=case.affine)
+    except InputError as error:
+        # A network in training may predict anything: the training goes on.
+        logging.warning("real pair %s is not measured: %s", name, error)
+        given = {"tre": known.points, "dice": known.labels, "correlation": True}
+        return {key: np.nan for key, value in given.items() if value}
     if known.points:
         warped = map_points(result.transform, known.points[0])
         measures["tre"] = float(registration_errors(warped, known.points[1]).mean())
@@ -80,6 +83,7 @@ def _measure(network, case: _Case) -> dict:
             moving, fixed.frame, result.transform, interpolation="nearest"
         )
         overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
-        measures["dice"] = float(np.mean([v["dice"] for v in overlap.values()]))
+        scores = [values["dice"] for values in overlap.values()]
+        measures["dice"] = float(np.mean(scores)) if scores else np.nan
     measures["correlation"] = correlation(known.fixed.array, result.warped.array)
-    return {key: value for key, value in measures.items() if np.isfinite(value)}
+    return measures

@@ -1,10 +1,8 @@
 """Measures as a JSON file, and as a table on the terminal."""
 
-import json
-import math
 from pathlib import Path
 
-from regnet_jax.io import write_atomically
+from regnet_jax.io import strict_json, write_atomically
 
 _TITLES = {
     "tre": "TRE (mm)",
@@ -16,8 +14,8 @@ _TITLES = {
 
 
 def write_measures(path, report: dict) -> None:
-    """Writes measures as JSON, whole or not at all; NaN becomes null."""
-    text = json.dumps(_plain(report), indent=2) + "\n"
+    """Writes measures as JSON, whole or not at all; what is not finite is null."""
+    text = strict_json(report, indent=2) + "\n"
     write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
 
 
@@ -31,13 +29,6 @@ def print_measures(report: dict) -> None:
             cells = (before.get(name, ""), value)
             text = (f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells)
             print(f"{name:36s}" + "".join(f"{cell:>10s}" for cell in text))
-
-
-def _plain(value):
-    """The same without NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _flat(values: dict, prefix: str) -> dict[str, float]:

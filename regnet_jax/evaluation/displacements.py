@@ -26,9 +26,12 @@ def endpoint_statistics(errors) -> dict:
         errors: ``[n]``, mm.
 
     Returns:
-        ``mean``, ``sd``, ``median``, ``p95`` (95th percentile) and ``max``.
+        ``mean``, ``sd``, ``median``, ``p95`` (95th percentile) and ``max``; NaN where
+        there are no voxels.
     """
     errors = np.asarray(errors, np.float64)
+    if not errors.size:
+        return dict.fromkeys(("mean", "sd", "median", "p95", "max"), np.nan)
     return {
         "mean": float(errors.mean()),
         "sd": float(errors.std()),

@@ -1,6 +1,7 @@
 """Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
 from regnet_jax.io.arrays import as_array
+from regnet_jax.io.ct import hounsfield_offset, read_ct
 from regnet_jax.io.dicom import split_series
 from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.folders import staged_folder
@@ -27,7 +28,8 @@ from regnet_jax.io.images import (
     to_sitk,
 )
 from regnet_jax.io.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
-from regnet_jax.io.known import KnownPair, read_pair
+from regnet_jax.io.json_text import strict_json
+from regnet_jax.io.known import KnownPair, check_files, read_pair
 from regnet_jax.io.labels import read_labels
 from regnet_jax.io.landmarks import (
     POINT_SUFFIXES,
@@ -64,6 +66,7 @@ from regnet_jax.io.transforms import (
 from regnet_jax.io.warping import warp_image, warp_image_back
 from regnet_jax.io.writing import (
     IMAGE_SUFFIXES,
+    check_output,
     check_suffix,
     write_atomically,
     write_image,
@@ -86,6 +89,8 @@ __all__ = [
     "canonical_frame",
     "canonicalise",
     "check_dimension",
+    "check_files",
+    "check_output",
     "check_pair",
     "check_suffix",
     "composite",
@@ -96,10 +101,12 @@ __all__ = [
     "find_padding",
     "from_sitk",
     "has_geometry",
+    "hounsfield_offset",
     "invert_on_grid",
     "invert_points",
     "isotropic_frame",
     "map_points",
+    "read_ct",
     "read_displacement",
     "read_frame",
     "read_image",
@@ -117,6 +124,7 @@ __all__ = [
     "sample_transform",
     "split_series",
     "staged_folder",
+    "strict_json",
     "to_index",
     "to_sitk",
     "to_world",

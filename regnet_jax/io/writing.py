@@ -44,6 +44,21 @@ def check_suffix(path, suffixes: tuple[str, ...]) -> None:
         )
 
 
+def check_output(path) -> None:
+    """Raise InputError unless a file can be written at ``path``, before long work."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file for the result")
+    _check_parent(path)
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: its folder may not be written; choose another")
+
+
+def _check_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist; create it")
+
+
 def write_atomically(path, write: Callable[[str], None]) -> None:
     """Call ``write(name)`` on a name beside ``path``, then move it into place.
 
@@ -52,8 +67,7 @@ def write_atomically(path, write: Callable[[str], None]) -> None:
     says why.
     """
     path = Path(text_of(path))
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: its folder does not exist; create it")
+    _check_parent(path)
     failure = "cannot be written; check that its folder may be written"
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name[-_KEPT:]}")
     try:

@@ -11,7 +11,13 @@ from regnet_jax.synthesis.deformation import Deformation, limit_folding
 from regnet_jax.synthesis.flows import diffeomorphic
 from regnet_jax.synthesis.linear import LinearFamily, affine, translation, zero
 from regnet_jax.synthesis.mixed import MixedFamily, mixed_frequency
-from regnet_jax.synthesis.peaks import FAMILIES_2017, peak_field
+from regnet_jax.synthesis.peaks import (
+    FAMILIES_2017,
+    ZERO_PEAKS,
+    PeakFamily,
+    peak_field,
+    peaks_that_fit,
+)
 from regnet_jax.synthesis.respiratory import RespiratoryFamily, respiratory, sliding
 from regnet_jax.synthesis.splines import SplineFamily, multiscale, single_frequency
 
@@ -73,6 +79,28 @@ FAMILIES = {
     "sliding": Family(sliding, RespiratoryFamily(20.0)),
     "diffeomorphic": Family(_by_shape(diffeomorphic), SplineFamily(20.0)),
 }
+
+
+def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | None:
+    """Whether the fields of a family move anything in volumes of a shape.
+
+    Args:
+        family: its numbers are not traced.
+        shape: spatial shape.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        True or False where all of its fields do or none does; None where that depends
+        on the volume or the random key, so that only a drawn field can tell.
+    """
+    if not family.amplitude:
+        return True
+    if not isinstance(family.parameters, PeakFamily):
+        return None
+    fewest, most = peaks_that_fit(shape, family.parameters, spacing=spacing)
+    if most <= ZERO_PEAKS:
+        return False
+    return True if fewest > ZERO_PEAKS else None
 
 
 def draw_field(

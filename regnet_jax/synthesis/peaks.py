@@ -8,6 +8,7 @@ peak is a Gaussian, and that is a product of one function for each axis, so the
 whole field is one matrix product here, exact at any distance from the border.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,30 @@ FAMILIES_2017 = {
     "medium": PeakFamily(amplitude=15.0, sigma=25.0),
     "high": PeakFamily(amplitude=15.0, sigma=20.0, separation=40.0, area=20.0),
 }
+
+
+def peaks_that_fit(
+    shape: Sequence[int], family: PeakFamily, *, spacing: float
+) -> tuple[int, int]:
+    """How many peaks a field has at least and at most.
+
+    Args:
+        shape: spatial shape.
+        family: not traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        Fewest and most: peaks that keep their distance leave no room for others, where
+        chance places them badly, long before the volume is full.
+    """
+    border = math.ceil(family.border / spacing)
+    distance = math.ceil(family.separation / spacing)
+    fewest = most = 1
+    for size in shape:
+        places = size - 2 * min(border, (size - 1) // 2)
+        fewest *= math.ceil(places / (2 * distance - 1)) if distance else PEAKS
+        most *= math.ceil(places / distance) if distance else PEAKS
+    return min(fewest, PEAKS), min(most, PEAKS)
 
 
 def _positions(key, shape, border, separation):

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 
 from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.step import QUANTITIES
+from regnet_jax.training.parallel import local
 from regnet_jax.training.volumes import Volumes
 
 # How often the drawing of pairs is timed at the beginning of a run.
@@ -32,8 +34,9 @@ def make_advance(
         halted: from ``halting``.
 
     Returns:
-        ``advance(state, number, goal) -> (state, number)``; stops before the goal if
-        it is halted.
+        ``advance(state, number, goal) -> (state, number, fault)``; stops before the
+        goal if it is halted, or if something in the step after ``number`` is not
+        finite: ``fault`` then names it, and is empty otherwise.
     """
     rehearsals = iter(range(_REHEARSALS))
 
@@ -47,36 +50,49 @@ def make_advance(
         return state
 
     def advance(state, number, goal):
-        clock, pending = time.perf_counter(), None
-        while number < goal and not halted():
+        clock, pending, fault = time.perf_counter(), None, ""
+        while number < goal and not fault and not halted():
             scans, change = (), None
             if volumes:
                 scans, change = volumes.at(number), volumes.until(number)
             stop = min(goal, number + config.dispatch, change or goal)
             state, sums = steps(state, stream, scans, np.int32(stop))
-            clock = _settle(config, journal, pending, clock)
-            pending, number = (number, stop - number, sums), stop
-            if next(rehearsals, None) is not None:
-                _settle(config, journal, pending, clock)
-                pending, state = None, rehearse(state, number, scans)
+            if pending:
+                fault = _settle(config, journal, pending, clock)
                 clock = time.perf_counter()
-        _settle(config, journal, pending, clock)
-        return state, number
+            pending, number = (number, stop - number, sums), stop
+            if not fault and next(rehearsals, None) is not None:
+                fault = _settle(config, journal, pending, clock)
+                pending = None
+                if not fault:
+                    state = rehearse(state, number, scans)
+                clock = time.perf_counter()
+        if pending and not fault:
+            fault = _settle(config, journal, pending, clock)
+        # From a fault on the state stays as it was, also in steps begun since.
+        return state, int(local(state.step)) if fault else number, fault
 
     return advance
 
 
-def _settle(config: ExperimentConfig, journal, pending, clock: float) -> float:
-    """Waits for the steps that are pending, since the clock, and writes them."""
-    if not pending:
-        return clock
+def _settle(config: ExperimentConfig, journal, pending, clock: float) -> str:
+    """Waits for the steps that are pending, since the clock, and writes them.
+
+    Returns:
+        What is not finite in one of them, the last that is written; or nothing.
+    """
     first, count, sums = pending
     sums = {name: np.asarray(values) for name, values in sums.items()}
     seconds = (time.perf_counter() - clock) / count
     for index in range(count):
         of_step = {name: values[index] for name, values in sums.items()}
-        journal.step(first + index + 1, _means(config, of_step), seconds)
-    return time.perf_counter()
+        means = _means(config, of_step)
+        if of_step["fault"]:
+            fault = QUANTITIES[int(of_step["fault"]) - 1]
+            journal.fault(first + index + 1, means, fault)
+            return fault
+        journal.step(first + index + 1, means, seconds)
+    return ""
 
 
 def _means(config: ExperimentConfig, sums) -> dict:

@@ -54,7 +54,9 @@ def open_checkpoints(
 
 
 def _ratio(metrics: Mapping) -> float:
-    return metrics[RATIO]
+    """The smaller the better; an evaluation of NaN counts as none."""
+    ratio = metrics[RATIO]
+    return math.inf if math.isnan(ratio) else ratio
 
 
 def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) -> None:
@@ -63,7 +65,8 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
     Args:
         manager: from ``open_checkpoints``.
         state: a ``TrainState``.
-        metrics: with ``RATIO``, if it was evaluated; otherwise it is no best one.
+        metrics: with ``RATIO``, if it was evaluated; otherwise, or where it is NaN,
+            it is no best one.
     """
     step = int(state.step)
     if step in manager.all_steps():
@@ -74,7 +77,7 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
     manager.save(
         step,
         args=ocp.args.StandardSave(content),
-        metrics=metrics or {RATIO: math.inf},
+        metrics={RATIO: _ratio(metrics or {RATIO: math.inf})},
         custom_metadata={_SUM: _checksum(content)},
     )
 
@@ -136,7 +139,13 @@ def _restore(manager, step: int, template) -> dict:
     # Those of earlier versions have no sum.
     if written is not None and written != _checksum(content):
         raise ValueError("its values are not those that were written (checksum)")
+    if not _finite(content):
+        raise ValueError("it holds values that are not finite")
     return content
+
+
+def _finite(tree) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(local(tree)))
 
 
 def _set_aside(manager, steps) -> None:
@@ -166,7 +175,8 @@ def restore_variables(folder: Path, *, best: bool = False):
         the weights where the run keeps one.
 
     Raises:
-        InputError: if the folder holds no checkpoint, or it cannot be read.
+        InputError: if the folder holds no checkpoint, or it cannot be read or holds
+            values that are not finite, or if the best is wanted and none was evaluated.
     """
     if not (folder / _CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
@@ -174,6 +184,11 @@ def restore_variables(folder: Path, *, best: bool = False):
         step = manager.best_step() if best else manager.latest_step()
         if step is None:
             raise InputError(f"{folder}: no finished checkpoint; train further")
+        if best and not math.isfinite(_ratio(manager.metrics(step))):
+            raise InputError(
+                f"{folder}: no checkpoint has an evaluation that is finite, so none is"
+                " the best; train further, or take the newest"
+            )
         # A run on other devices than there are here ends up on the first of these.
         args = ocp.args.StandardRestore(fallback_sharding=first_device())
         try:
@@ -184,7 +199,14 @@ def restore_variables(folder: Path, *, best: bool = False):
                 " sets it aside"
             ) from error
     average = {"params": state["average"]} if "average" in state else {}
-    return state["variables"] | average
+    variables = state["variables"] | average
+    if not _finite(variables):
+        raise InputError(
+            f"{folder}: the weights of checkpoint {step} are not finite, so it predicts"
+            f" nothing; remove {folder / _CHECKPOINTS / str(step)} to take the one"
+            " before, or train again with a lower learning_rate"
+        )
+    return variables
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:

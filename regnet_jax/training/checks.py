@@ -6,9 +6,11 @@ import operator
 
 import jax
 
+from absl import logging
+
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
-from regnet_jax.synthesis.families import FAMILIES
+from regnet_jax.synthesis.families import FAMILIES, has_room
 from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.intensity import INTENSITY_MODELS
 from regnet_jax.training.config import ExperimentConfig
@@ -78,6 +80,29 @@ def check(config: ExperimentConfig, *, devices: int) -> None:
     _check_update(config, devices)
     _check_fields(config.data)
     _check_window(config)
+    _check_room(config.data)
+
+
+def _check_room(data: GeneratorConfig) -> None:
+    """Refuses a stage at which nothing moves; warns of a family that does not."""
+    shape = ",".join(map(str, data.shape))
+    for stage in data.stages:
+        chances = dict(zip(data.families, data.chances, strict=True))
+        moving = [name for name in data.families if FAMILIES[name].amplitude]
+        moving = [name for name in moving if chances[name]]
+        still = [
+            name
+            for name in moving
+            if has_room(FAMILIES[name], stage.shape, spacing=stage.spacing) is False
+        ]
+        fact = (
+            f"data.families={','.join(still)}: finds nothing to move in"
+            f" data.shape={shape} at {stage.spacing:g} mm"
+        )
+        if still and still == moving:
+            raise InputError(f"{fact}; give a larger shape or other families")
+        if still:
+            logging.warning("%s: its fields are zero; give a larger shape", fact)
 
 
 def _check_update(config: ExperimentConfig, devices: int) -> None:

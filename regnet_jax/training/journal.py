@@ -12,6 +12,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from regnet_jax.io import strict_json
+
 METRICS = "metrics.jsonl"
 _BOARD = "tensorboard"
 
@@ -117,6 +119,16 @@ class Journal:
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update()
 
+    def fault(self, number: int, record: Mapping, quantity: str) -> None:
+        """Writes the numbers of a step that was not taken.
+
+        Args:
+            number: of the step, from 1.
+            record: as for ``step``, as far as they are finite.
+            quantity: the first that is not finite.
+        """
+        self._write({"step": number, **record, "not_finite": quantity})
+
     def evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
         """Writes an evaluation on held-out pairs.
 
@@ -144,7 +156,7 @@ class Journal:
                 self._board.add_scalar(f"real_{key}/{pair}", value, number)
 
     def _write(self, record: dict) -> None:
-        self._log.write(json.dumps(record) + "\n")
+        self._log.write(strict_json(record) + "\n")
 
 
 @contextlib.contextmanager

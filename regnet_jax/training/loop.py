@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from regnet_jax.errors import DivergenceError
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, parallel
@@ -54,6 +55,8 @@ def train(
 
     Raises:
         InputError: if the config cannot be run, or the folder holds another's run.
+        DivergenceError: if a step computes something that is not finite. The newest
+            checkpoint is then the state before it.
     """
     check(config, devices=jax.device_count())
     checkpoint.write_config(folder, config)
@@ -141,19 +144,37 @@ def _run(run, folder, manager, state: TrainState, stream, volumes, end) -> dict:
         advance = make_advance(config, run.steps, stream, volumes, journal, halted)
         number = first
         while number < end and not halted():
-            state, number = advance(state, number, _next_goal(config, number, end))
+            goal = _next_goal(config, number, end)
+            state, number, fault = advance(state, number, goal)
             metrics = None
-            if number % config.evaluate_every == 0 or number == end:
+            evaluated = number % config.evaluate_every == 0 or number == end
+            if evaluated and not fault:
                 evaluation = _evaluate(run, journal, state, number)
                 metrics = {checkpoint.RATIO: parallel.agree(overall(evaluation))}
             # Whatever made it come back, nothing is lost from here on.
             checkpoint.save(manager, state, metrics)
-            if config.save_every == 1:
+            if config.save_every == 1 or fault:
                 manager.wait_until_finished()
+            if fault:
+                raise DivergenceError(_explain(config, folder, number, fault))
         manager.wait_until_finished()
     if number < end:
         return {}
     return evaluation or run.evaluate(parallel.local(state).best)
+
+
+def _explain(config: ExperimentConfig, folder: Path, number: int, fault: str) -> str:
+    """What to say of a fault in the step after ``number``, in one line."""
+    remedies = [f"a learning_rate below {config.learning_rate:g}"]
+    if not config.clip:
+        remedies.append("clip=1")
+    if config.precision != "float32":
+        remedies.append("precision=float32")
+    return (
+        f"{folder}: the {fault} of step {number + 1} is not finite; the weights of step"
+        f" {number} are kept, and the same command stops there again; train in another"
+        f" --workdir with {' or '.join(remedies)}"
+    )
 
 
 def _next_goal(config, number: int, end: int) -> int:

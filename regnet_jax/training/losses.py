@@ -88,8 +88,9 @@ def endpoint_error(prediction, target):
         ``[..., 1]``, voxels.
     """
     square = jnp.sum((prediction - target) ** 2, axis=-1, keepdims=True)
-    # A safe root: the derivative at zero must not be infinite.
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    # A safe root: the derivative at zero must not be infinite, and NaN stays NaN.
+    same = square == 0
+    return jnp.where(same, 0.0, jnp.sqrt(jnp.where(same, 1.0, square)))
 
 
 def bending(displacement, *, spacing: float = 1.0):

@@ -15,8 +15,8 @@ from regnet_jax.io import (
     canonical_frame,
     canonicalise,
     isotropic_frame,
+    read_ct,
     read_frame,
-    read_image,
     read_manifest,
     resample,
     split_series,
@@ -108,7 +108,7 @@ def read_volumes(
         ``[*spatial]`` int16 HU for each voxel size.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it cannot be read or has no Hounsfield units.
     """
     image = None
     content = _content(path) if cache else ""
@@ -117,7 +117,7 @@ def read_volumes(
         stored = cache and cache / f"{_name(content, spacing)}.npy"
         volume = _load(stored) if stored else None
         if volume is None:
-            image = image or read_image(path)
+            image = image or read_ct(path)
             volume = _at(image, spacing)
             if stored:
                 _store(stored, volume)

@@ -16,6 +16,11 @@ from regnet_jax.training.state import TrainState, follow
 _COIN = 0xC014
 _HUBER = Loss()
 _SUMS = ("loss", "error", "zero_error", "weight")
+# What a step must leave finite, in the order in which it computes them.
+QUANTITIES = (
+    *("loss", "gradient", "batch statistics"),
+    *("state of the optimizer", "weights", "average of the weights"),
+)
 
 
 def draw_batch(generate: Callable, stream, step, indices) -> Pairs:
@@ -108,7 +113,9 @@ def make_update(
 
     Returns:
         ``update(state, batch) -> (state, metrics)``; metrics are sums over the batch
-        of all devices (``loss``, ``error`` and ``zero_error`` in voxels, ``weight``).
+        of all devices (``loss``, ``error`` and ``zero_error`` in voxels, ``weight``),
+        and ``fault``: 0, or the number, from 1, of the first of ``QUANTITIES`` that
+        is not finite. The state is then the given one.
     """
     gradient = jax.value_and_grad(_make_total(model, loss), has_aux=True)
 
@@ -135,14 +142,32 @@ def make_update(
         gradients = jax.tree.map(lambda g: g * mean, gradients)
         changes, optimizer_state = optimizer.update(gradients, state.optimizer, params)
         params = optax.apply_updates(params, changes)
-        return TrainState(
+        new = TrainState(
             state.step + 1,
             {**others, "params": params},
             optimizer_state,
             follow(state.average, params, state.step, decay=average),
-        ), metrics
+        )
+        computed = (metrics["loss"], gradients, others, optimizer_state, params)
+        fault = _first_fault(reduce, *computed, new.average)
+        # What is not finite never enters the state.
+        new = jax.tree.map(lambda n, old: jnp.where(fault == 0, n, old), new, state)
+        return new, {**metrics, "fault": fault}
 
     return update
+
+
+def _first_fault(reduce: Callable, *quantities):
+    """Number, from 1, of the first tree with a value that is not finite, or 0.
+
+    Every device gets the same number, also if only one of them finds a fault.
+    """
+    faults = [
+        sum(jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
+        for tree in quantities
+    ]
+    found = reduce(jnp.stack([jnp.asarray(n > 0, jnp.int32) for n in faults])) > 0
+    return jnp.where(jnp.any(found), 1 + jnp.argmax(found), 0).astype(jnp.int32)
 
 
 def _make_total(model, loss: Callable) -> Callable:
@@ -184,23 +209,29 @@ def make_train_steps(
 
     Returns:
         ``steps(state, indices, stream, scans, end) -> (state, metrics)``. From step
-        ``end`` on, pairs are drawn but nothing is learned from them: the state stays
-        as it is and metrics are zero. So one program serves any number of steps, and
-        none at all, which tells what drawing costs. Metrics have a leading axis of
-        ``count``.
+        ``end`` on, and after a step with a fault (see ``make_update``), pairs are
+        drawn but nothing is learned from them: the state stays as it is and metrics
+        are zero. So one program serves any number of steps, and none at all, which
+        tells what drawing costs. Metrics have a leading axis of ``count``.
     """
 
     def steps(state: TrainState, indices, stream, scans, end):
-        def step(state, _):
+        nothing = dict.fromkeys(_SUMS, jnp.zeros(())) | {"fault": jnp.int32(0)}
+
+        def step(carried, _):
+            state, sound = carried
             batch = draw(state, stream, indices, scans)
             state, metrics = jax.lax.cond(
-                state.step < end,
+                (state.step < end) & sound,
                 lambda: update(state, batch),
-                lambda: (state, dict.fromkeys(_SUMS, jnp.zeros(()))),
+                lambda: (state, nothing),
             )
             # Drawing without learning must have a result, or it is left out.
-            return state, {**metrics, "drawn": reduce(jnp.sum(batch.weight))}
+            drawn = reduce(jnp.sum(batch.weight))
+            sound &= metrics["fault"] == 0
+            return (state, sound), {**metrics, "drawn": drawn}
 
-        return jax.lax.scan(step, state, length=count)
+        (state, _), metrics = jax.lax.scan(step, (state, jnp.bool_(True)), length=count)
+        return state, metrics
 
     return steps
