@@ -8,7 +8,8 @@ Networks learn from procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by 
 families, until their steps have taken --budget seconds of processor time (both cores
 of two count), so that other work on the machine does not matter. All are measured on
 the same pairs: procedural chests that no training draws, and the scans that --volumes
-lists, a path a line (CTs in Hounsfield units), artificially deformed. Endpoint errors are over the visible body.
+lists, CTs in Hounsfield units, a path a line, artificially deformed. Endpoint errors
+are over the visible body.
 """
 
 from absl import flags

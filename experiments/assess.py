@@ -3,11 +3,11 @@ r"""Measures a network on scans that it never saw, artificially deformed.
 Example:
     python -m experiments.assess --volumes heldout.txt --model lung --out heldout.json
 
---volumes lists CTs in Hounsfield units, a path a line. Each is deformed by fields of every family in
-turn (components of up to 20 mm), noise of 10 HU is put on both images, and the pair
-is registered as experiments.register does it, without linear alignment. Endpoint
-errors are over the voxels of the body that both images show. A 2D network gets axial
-slices. With --refine N the network's answer is measured too.
+--volumes lists CTs in Hounsfield units, a path a line. Each is deformed by fields of
+every family in turn (components of up to 20 mm), noise of 10 HU is put on both images,
+and the pair is registered as experiments.register does it, without linear alignment.
+Endpoint errors are over the voxels of the body that both images show. A 2D network gets
+axial slices. With --refine N the network's answer is measured too.
 """
 
 import math

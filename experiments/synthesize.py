@@ -101,7 +101,7 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
     if still:
         raise InputError(
             f"--family {','.join(still)}: finds nothing to move in --shape"
-            f" {','.join(_SHAPE.value)}; give a larger shape or spacing, or leave it out"
+            f" {','.join(_SHAPE.value)}; leave it out or give a larger shape or spacing"
         )
 
 

@@ -58,7 +58,8 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
         spent += time.process_time() - began
         if fault := int(metrics["fault"]):
             raise DivergenceError(
-                f"{config.name}: the {QUANTITIES[fault - 1]} of step {state.step + 1} is"
-                " not finite; leave the network out of --networks or try another --seed"
+                f"{config.name}: the {QUANTITIES[fault - 1]} of step"
+                f" {int(state.step) + 1} is not finite; leave {config.model} out of"
+                " --networks or try another --seed"
             )
     return make_network(config, state.variables), int(state.step)

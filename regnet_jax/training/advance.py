@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.step import QUANTITIES
 from regnet_jax.training.parallel import local
+from regnet_jax.training.step import QUANTITIES
 from regnet_jax.training.volumes import Volumes
 
 # How often the drawing of pairs is timed at the beginning of a run.

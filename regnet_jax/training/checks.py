@@ -5,7 +5,6 @@ import math
 import operator
 
 import jax
-
 from absl import logging
 
 from regnet_jax.errors import InputError

@@ -40,13 +40,15 @@ def folder(tmp_path_factory):
         store(folder / f"{name}_labels.mha", labels)
         points = "point\n3\n10 12\n30 20\n24 31.5\n"
         (folder / f"{name}.pts").write_text(points)
-    (folder / "broken.mha").write_text("no image")
+    store(folder / "level.mha", np.full((30, 34), 7.0, np.float32))
+    # Their headers are those of any image.
+    store(folder / "nan.mha", np.full((30, 34), np.nan, np.float32))
     (folder / "pairs.csv").write_text(
         "name,fixed,moving,fixed_points,moving_points,fixed_labels,moving_labels\n"
         "one,a.mha,b.mha,a.pts,b.pts,a_labels.mha,b_labels.mha\n"
-        "two,broken.mha,b.mha,,,,\n"
+        "two,nan.mha,b.mha,,,,\n"
         "three,b.mha,a.mha,,,,\n"
-        "four,a.mha,gone.mha,,,,\n"
+        "four,a.mha,level.mha,,,,\n"
     )
     return folder
 
@@ -65,6 +67,32 @@ def batch(command, run2d, folder):
         )
 
     return run
+
+
+def test_the_whole_list_is_looked_at_before_the_first_pair(batch, folder):
+    (folder / "broken.mha").write_text("no image")
+    (folder / "twice.pts").write_text("point\n1\n10 12\n")
+    store(folder / "volume.mha", smooth_image((6, 7, 8), 0)[..., :8])
+    (folder / "bad.csv").write_text(
+        "name,fixed,moving,fixed_mask,fixed_points,moving_points\n"
+        "good,a.mha,b.mha,,,\n"
+        "broken,broken.mha,b.mha,,,\n"
+        "gone,a.mha,gone.mha,,,\n"
+        "mask,a.mha,b.mha,volume.mha,,\n"
+        "points,a.mha,b.mha,,a.pts,twice.pts\n"
+    )
+    result = batch("refused", pairs="bad.csv")
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert "bad.csv: 4 of 5 pairs cannot be used" in result.errors[0]
+    for fact in (
+        "broken: ",
+        "gone.mha: does not exist",
+        "volume.mha: is 3D where 2D is needed",
+        "points: ",
+    ):
+        assert fact in result.errors[0]
+    assert not (folder / "refused").exists()
 
 
 def rows(path):
@@ -92,8 +120,8 @@ def test_failures_are_listed_and_the_others_are_registered(first):
     assert [row["status"] for row in table.values()] == [
         *("registered", "failed", "registered", "failed"),
     ]
-    assert "broken.mha" in table["two"]["error"]
-    assert "gone.mha: does not exist" in table["four"]["error"]
+    assert "nan.mha: all of its values are NaN" in table["two"]["error"]
+    assert "level.mha: has the same value everywhere" in table["four"]["error"]
     assert {p.name for p in out.iterdir()} == {"one", "three", "pairs.csv"}
     for name in ("one", "three"):
         assert {p.name for p in (out / name).iterdir()} == FILES
@@ -123,8 +151,8 @@ def test_rows_are_what_the_reports_say(first):
 def test_a_second_run_leaves_what_is_done(first, batch, folder):
     _, out = first
     before = times(out / "one")
-    pairs = (folder / "pairs.csv").read_text("utf-8").replace("broken", "a")
-    (folder / "mended.csv").write_text(pairs.replace("gone", "b"))
+    pairs = (folder / "pairs.csv").read_text("utf-8").replace("nan.mha", "a.mha")
+    (folder / "mended.csv").write_text(pairs.replace("level", "b"))
     result = batch("out", pairs="mended.csv")
     assert result.status == 0, result.err
     assert "2 finished before, 2 registered" in result.out

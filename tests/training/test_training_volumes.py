@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training import scans, volumes
 from regnet_jax.training.volumes import Volumes, chosen
 
@@ -25,9 +26,11 @@ def test_every_scan_has_its_turn():
 
 @pytest.fixture
 def experiment(tiny, tmp_path):
-    """Five slices of one value each, two of them on the device at a time."""
+    """Five slices of one value under air, two of them on the device at a time."""
     for value in range(5):
-        image = sitk.GetImageFromArray(np.full((24, 20 + value), 10 * value, np.int16))
+        array = np.full((24, 20 + value), 10 * value, np.int16)
+        array[-2:] = AIR
+        image = sitk.GetImageFromArray(array)
         image.SetSpacing((4.0, 4.0))
         sitk.WriteImage(image, str(tmp_path / f"{value}.mha"))
     (tmp_path / "scans.txt").write_text("".join(f"{v}.mha\n" for v in range(5)))
@@ -81,7 +84,7 @@ def test_resampled_scans_are_kept_by_content(experiment, tmp_path, monkeypatch):
         raise AssertionError(f"{path} was read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scans, "read_image", refuse)
+        patch.setattr(scans, "read_ct", refuse)
         for again in (path, tmp_path / "copy.mha"):
             for a, b in zip(
                 first, scans.read_volumes(again, (4.0, 8.0), cache), strict=True
