@@ -93,7 +93,9 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
         return draw_field(field_key, volume, family, spacing=spacing).displacement.any()
 
     unsure = [] if still else [(n, i) for n, i in numbers if room[n] is None]
-    for name, number in tqdm(unsure, "looking for room", leave=False):
+    for name, number in tqdm(
+        unsure, "looking for room", leave=False, disable=not unsure
+    ):
         volume_key, pair_key = keys(number)
         traced = jax.tree.map(np.float32, FAMILIES[name])
         if name not in still and not moves(pair_key, draw(volume_key), traced):

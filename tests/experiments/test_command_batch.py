@@ -72,7 +72,8 @@ def batch(command, run2d, folder):
 def test_the_whole_list_is_looked_at_before_the_first_pair(batch, folder):
     (folder / "broken.mha").write_text("no image")
     (folder / "twice.pts").write_text("point\n1\n10 12\n")
-    store(folder / "volume.mha", smooth_image((6, 7, 8), 0)[..., :8])
+    volume = sitk.GetImageFromArray(smooth_image((6, 7, 8), 0))
+    sitk.WriteImage(volume, str(folder / "volume.mha"))
     (folder / "bad.csv").write_text(
         "name,fixed,moving,fixed_mask,fixed_points,moving_points\n"
         "good,a.mha,b.mha,,,\n"

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from regnet_jax.synthesis import peaks
 from regnet_jax.synthesis.deformation import rescale_lobes
-from regnet_jax.synthesis.peaks import FAMILIES_2017, peak_field
+from regnet_jax.synthesis.peaks import FAMILIES_2017, peak_field, peaks_that_fit
 
 # Spatial shape and spacing, mm: room for several distant peaks inside the border.
 SPACES = {2: ((96, 80), 2.0), 3: ((40, 44, 48), 4.0)}
@@ -254,3 +254,15 @@ def test_volumes_without_room_inside_the_border_are_finite():
         assert area.shape == shape
         assert np.isfinite(displacement).all()
         assert np.abs(displacement).max() <= family.amplitude
+
+
+@pytest.mark.parametrize("shape", [(70, 90), (40, 44), (200, 210), (96, 96, 96)])
+@pytest.mark.parametrize("name", list(FAMILIES_2017))
+def test_peaks_that_fit_are_between_fewest_and_most(name, shape):
+    family = FAMILIES_2017[name]
+    fewest, most = peaks_that_fit(shape, family, spacing=1.0)
+    for seed in range(5):
+        _, exists = peaks._positions(
+            jax.random.key(seed), shape, family.border, family.separation
+        )
+        assert fewest <= int(exists.sum()) <= most

@@ -157,7 +157,7 @@ def test_nan_is_as_far_away_as_nan():
     prediction = jnp.asarray([[3.0, 4.0], [0.0, 0.0], [jnp.nan, 0.0], [jnp.inf, 1.0]])
     got = np.asarray(endpoint_error(prediction, target))[:, 0]
     np.testing.assert_array_equal(got, [5.0, 0.0, np.nan, np.inf])
-    slope = jax.grad(lambda p: endpoint_error(p, target).sum())(prediction[:2])
+    slope = jax.grad(lambda p: endpoint_error(p, target[:2]).sum())(prediction[:2])
     np.testing.assert_allclose(slope, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
 
 
