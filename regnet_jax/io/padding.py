@@ -24,6 +24,11 @@ _SAME = 1e-6
 # surface is so, and 0.16 to 0.51 where a body is cut by a round field of view.
 _LEAST_OF_SURFACE = 0.05
 _JUMP = 0.2
+# Of the faces of a region's voxels, at most this fraction lies on its surface: equal
+# values in noise hang together, too.
+_RAGGED = 0.3
+# Times that padding may lie around padding.
+_LAYERS = 3
 # Of the voxels, at least this fraction must show something.
 _LEAST_SHOWN = 0.02
 
@@ -43,18 +48,24 @@ def find_padding(image) -> np.ndarray | None:
         blends there; None where all voxels show something.
     """
     image = np.asarray(image)
-    border = np.concatenate([face.ravel() for face in _faces(image)])
-    values, counts = np.unique(border, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_CANDIDATES]
+    if image.dtype == bool:
+        image = image.astype(np.uint8)
     padding = np.zeros(image.shape, bool)
-    for k in order[counts[order] >= _LEAST_OF_BORDER * border.size]:
-        region = _constant_region(image, values[k], padding)
-        if region is not None and _ends_in_a_jump(image, values[k], region | padding):
-            padding |= region
-    padding |= _darker_than_air(image, border, padding)
+    beside = np.concatenate([face.ravel() for face in _faces(image)])
+    # Padding may lie around padding.
+    for _ in range(_LAYERS):
+        found = _darker_than_air(image, padding)
+        for value in _frequent(beside):
+            region = _constant_region(image, value, padding | found)
+            if region is not None and _is_padding(image, value, region, padding):
+                found |= region
+        if not found.any():
+            break
+        padding |= found
+        beside = image[ndimage.binary_dilation(padding) & ~padding]
     if not padding.any():
         return None
-    grown = ndimage.binary_dilation(padding, iterations=1)
+    grown = ndimage.binary_dilation(padding)
     shown = image[~grown]
     if shown.size < _LEAST_SHOWN * image.size or shown.min() == shown.max():
         # All of the picture is one value on another, as in a mask.
@@ -79,6 +90,13 @@ def _faces(image):
             yield np.take(image, index, axis=axis)
 
 
+def _frequent(values) -> np.ndarray:
+    """The most frequent of some values."""
+    values, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_CANDIDATES]
+    return values[order[counts[order] >= _LEAST_OF_BORDER * counts.sum()]]
+
+
 def _constant_region(image, value, found) -> np.ndarray | None:
     """What has a value and is connected to the border or to padding found before."""
     low, high = float(image.min()), float(image.max())
@@ -86,13 +104,13 @@ def _constant_region(image, value, found) -> np.ndarray | None:
     return _connected(same & ~found, found)
 
 
-def _darker_than_air(image, border, found) -> np.ndarray:
+def _darker_than_air(image, found) -> np.ndarray:
     """What is too dark for a CT and connected to the border or to padding."""
-    nothing = np.zeros(image.shape, bool)
-    if border.min() >= LEAST or not looks_like_ct(image[image >= LEAST]):
-        return nothing
-    region = _connected((image < LEAST) & ~found, found)
-    return nothing if region is None else region
+    dark = image < LEAST
+    if not dark.any() or not looks_like_ct(image[~dark]):
+        return np.zeros(image.shape, bool)
+    region = _connected(dark & ~found, found)
+    return np.zeros(image.shape, bool) if region is None else region
 
 
 def _connected(region, found) -> np.ndarray | None:
@@ -109,10 +127,14 @@ def _connected(region, found) -> np.ndarray | None:
     return keep[pieces] if keep.any() else None
 
 
-def _ends_in_a_jump(image, value, region) -> bool:
-    """Whether the values beside a region are far from its own."""
-    beside = image[ndimage.binary_dilation(region) & ~region].astype(np.float64)
-    rest = image[~region]
+def _is_padding(image, value, region, found) -> bool:
+    """Whether a region is compact, and the values beside it are far from its own."""
+    together = region | found
+    faces = sum(np.diff(together, axis=axis).sum() for axis in range(image.ndim))
+    if faces > _RAGGED * 2 * image.ndim * together.sum():
+        return False
+    beside = image[ndimage.binary_dilation(together) & ~together].astype(np.float64)
+    rest = image[~together]
     if not beside.size:
         return False
     low, high = np.percentile(rest[:: max(rest.size // 10**6, 1)], (1, 99))

@@ -80,7 +80,6 @@ def register(
         inverse_consistent=inverse_consistent,
         refine=refine,
         memory=memory,
-        voxel_size=voxel_size,
         progress=progress,
     )
     if spacing is not None and has_geometry(fixed) and has_geometry(moving):
@@ -110,6 +109,7 @@ def register(
         inverse_consistent=inverse_consistent,
         refine=int(refine),
         memory=memory,
+        voxel_size=voxel_size,
         progress=progress,
     )
     return replace(result, parameters=result.parameters | {"model": name})

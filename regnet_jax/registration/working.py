@@ -57,43 +57,43 @@ def make_working(
         coarsest: of how many voxels on an axis the mask must still show some.
 
     Raises:
-        InputError: if the mask, or the image beside its padding, covers too little.
+        InputError: if the mask covers too little of what the image shows.
     """
     own = canonical_frame(image.frame)
     extent = np.prod(np.multiply(own.shape[::-1], own.spacing))
     frame = isotropic_frame(own, (extent / _VOXELS[own.ndim]) ** (1 / own.ndim))
     shown = np.ones(frame.shape, bool)
     if padding is not None:
-        # Whatever value it has, what it blends with does not count.
-        value = float(image.array[~padding].min())
-        image = replace(image, array=fill_padding(image.array, padding, value))
-        shown = _covered(image, ~padding, frame, _SHOWN)
+        covered = _covered(image, ~padding, frame, _SHOWN)
+        if _is_enough(covered, coarsest):
+            # Whatever value padding has, what it blends with does not count.
+            value = float(image.array[~padding].min())
+            image = replace(image, array=fill_padding(image.array, padding, value))
+            shown = covered
     array = resample(image, frame).array.astype(np.float64)
-    if not shown.all() and shown.any():
+    if not shown.all():
         nearest = ndimage.distance_transform_edt(
             ~shown, return_distances=False, return_indices=True
         )
         array = array[tuple(nearest)]
-    low, high = np.percentile(array[shown], _CLIPPED) if shown.any() else (0.0, 0.0)
+    low, high = np.percentile(array[shown], _CLIPPED)
     if low < high:
         array = np.clip(array, low, high)
-    deviation = array[shown].std() if shown.any() else 0.0
     inside = shown
     if mask is not None:
         mask = as_mask(mask)
         inside = shown & _covered(mask, mask.array > 0, frame, _IN_MASK)
-    if inside[(slice(None, None, coarsest),) * inside.ndim].sum() < _FEWEST:
-        if mask is not None:
+        if not _is_enough(inside, coarsest):
             raise InputError(
                 f"{mask.name}: covers too little of {image.name} to align them by;"
                 " give a larger mask or none"
             )
-        if padding is not None:
-            raise InputError(
-                f"{image.name}: shows too little beside its padding to align it by;"
-                " crop it to the part that shows something, or use --initial center"
-            )
-    return Working(array / (deviation or 1.0), inside, rebase(frame, base)[0])
+    return Working(array / (array[shown].std() or 1.0), inside, rebase(frame, base)[0])
+
+
+def _is_enough(inside, coarsest: int) -> bool:
+    """Whether there is something to compare at the coarsest level."""
+    return inside[(slice(None, None, coarsest),) * inside.ndim].sum() >= _FEWEST
 
 
 def _covered(image: Image, inside, frame: Frame, least: float) -> np.ndarray:

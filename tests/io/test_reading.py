@@ -271,8 +271,8 @@ def test_any_name_is_read_and_written(tmp_path, suffix):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         path = folder / f"{name}{suffix}"
-        if suffix == ".mhd" and ("%" in name or name != name.strip()):
-            # The header cannot name its data file then: a pattern, words of a line.
+        if suffix == ".mhd" and (name[0] == "~" or "%" in name or name != name.strip()):
+            # ITK takes the name of the data file for a home, a pattern, a word.
             continue
         if suffix in IMAGE_SUFFIXES:
             write_image(path, ARRAY, PLAIN)

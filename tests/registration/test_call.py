@@ -125,10 +125,13 @@ def test_bare_arrays_are_images_with_a_spacing(pair, network2d):
     """Also beside an image that has its own, and with masks that are arrays."""
     frame = Frame(pair[0].frame.shape, (2.0, 1.5), (0, 0), np.eye(2))
     images = [to_sitk(image.array, frame) for image in pair]
-    mask = pair[0].array > -400
+    mask, other = (image.array > -400 for image in pair)
     options = {"model": network2d, "initial": "rigid"}
     expected = regnet_jax.register(
-        *images, **options, fixed_mask=to_sitk(mask, frame), moving_mask=images[1]
+        *images,
+        **options,
+        fixed_mask=to_sitk(mask, frame),
+        moving_mask=to_sitk(other, frame),
     )
     for fixed, moving, inside in (
         (pair[0].array, pair[1].array, mask),
@@ -138,7 +141,7 @@ def test_bare_arrays_are_images_with_a_spacing(pair, network2d):
     ):
         result = regnet_jax.register(
             fixed, moving, spacing=(2.0, 1.5), **options,
-            fixed_mask=inside, moving_mask=pair[1].array,
+            fixed_mask=inside, moving_mask=other,
         )  # fmt: skip
         np.testing.assert_array_equal(result.displacement, expected.displacement)
         assert result.frame == frame

@@ -1,18 +1,27 @@
 """Registration in the world, against geometry that is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from networks import config, smooth_image
 from scipy.spatial.transform import Rotation
 
+from regnet_jax import registration
 from regnet_jax.errors import InputError
 from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.models.regnet import RegNet
-from regnet_jax.registration import Network, prediction, register
+from regnet_jax.registration import Network, prediction
 
 MARGIN, STRIDE = 26, 2
 SHIFT = {2: np.array([1.25, -0.5]), 3: np.array([1.25, -0.5, 0.75])}
+
+
+def register(fixed, moving, network, **options):
+    """With the network's voxels, though the images are smaller than any body."""
+    options = {"voxel_size": network.spacing} | options
+    return registration.register(fixed, moving, network, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -116,9 +125,16 @@ def test_the_map_is_the_affine_after_the_residual(case):
     fixed = Image(seen(grid) * 4095.0 - 1000.0, frame, "ramp")
     network = fake(d, lambda v: (SHIFT[d] * np.asarray(v)).astype(np.float32), 2.0)
     affine = homogeneous(d)
+    # Three times as wide, so that it shows all that is mapped into it.
+    wide = dataclasses.replace(
+        frame,
+        spacing=3 * np.array(frame.spacing),
+        origin=to_world(frame, 1 - np.array(frame.shape)),
+    )
+    moving = Image(moving.array, wide, moving.name)
     result = register(fixed, moving, network, initial=affine)
     # Away from the border, where the ramp ends.
-    points = points_inside(frame, margin=3.0)
+    points = points_inside(frame, margin=4.0)
     residual = seen(points)[:, None] * (anatomical @ (2.0 * SHIFT[d][::-1]))
     expected = (points + residual) @ affine[:d, :d].T + affine[:d, d]
     np.testing.assert_allclose(mapped(result, points), expected, atol=0.01)
