@@ -66,7 +66,8 @@ _INTENSITY = flags.DEFINE_string(
     "intensity",
     "auto",
     f"What intensities are: {', '.join(PRESETS)}, or LOW,HIGH, percentiles to take for"
-    " air and bone. auto: ct where there is air in Hounsfield units, elsewhere mr.",
+    " air and bone. auto: ct where there is air in Hounsfield units, ct+1024 where they"
+    " are stored without their sign, elsewhere mr.",
 )
 _REFINE = flags.DEFINE_integer(
     "refine", 0, "Steps of descent from the network's answer.", lower_bound=0

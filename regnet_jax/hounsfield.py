@@ -11,6 +11,10 @@ RANGE = (-1024.0, 3071.0)
 LEAST = -1100.0
 # An image with darker places than this has air in it, in Hounsfield units.
 _AIR_BELOW = -500.0
+# Values that are stored without their sign are so much larger.
+STORED = 1024
+# Voxels that are looked at for the distribution of values.
+_SAMPLE = 1_000_000
 
 
 def looks_like_ct(values) -> bool:
@@ -24,3 +28,44 @@ def looks_like_ct(values) -> bool:
     """
     values = np.asarray(values)
     return bool(values.size) and bool(values.min() < _AIR_BELOW)
+
+
+def hounsfield_offset(values) -> int | None:
+    """Return what to add to the values of an image to have Hounsfield units.
+
+    HU are told by air below -500, or, where a crop shows none, by fat below and soft
+    tissue about 0 in a range of more than 8 bits. HU + 1024 are told by air at 0 and
+    soft tissue near 1024 with little between and above.
+
+    Args:
+        values: of all voxels, finite, any shape. Those of -1024 and less, such as
+            padding, tell nothing.
+
+    Returns:
+        0 or -1024; None where the values mean something else.
+    """
+    values = np.asarray(values)
+    seen = values > RANGE[0]
+    if (seen & (values < _AIR_BELOW)).any():
+        return 0
+    sample = values[seen]
+    sample = sample[:: max(sample.size // _SAMPLE, 1)]
+    if not sample.size:
+        return None
+    if _is_stored_without_sign(sample):
+        return -STORED
+    # Here all air is below the range of the scanner and has one value.
+    if RANGE[0] <= values.min() < _AIR_BELOW:
+        return 0
+    low, middle, high = np.percentile(sample, (1, 50, 99))
+    crop = low < -20 and abs(middle) < 200 and high > 0
+    return 0 if crop and np.ptp(sample) > 255 else None
+
+
+def _is_stored_without_sign(sample) -> bool:
+    """Whether air is at 0 and most of what is denser than lung at 1024."""
+    # In two halves of the range from air to water.
+    dense = sample[sample > 0.4 * STORED]
+    tissue = np.abs(dense - float(STORED)) < 150
+    air = np.abs(sample) < 150
+    return bool(air.mean() > 0.05 and dense.size and tissue.mean() > 0.6)

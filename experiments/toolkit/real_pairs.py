@@ -62,13 +62,21 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
 
 def _read(pair: Pair) -> _Case:
     known = read_pair(pair)
-    return _Case(known, align(known.fixed, known.moving, kind="affine"))
+    masks = {"fixed_mask": known.fixed_mask, "moving_mask": known.moving_mask}
+    return _Case(known, align(known.fixed, known.moving, kind="affine", **masks))
 
 
 def _measure(name: str, network, case: _Case) -> dict:
     known, measures = case.known, {}
     try:
-        result = register(known.fixed, known.moving, network, initial=case.affine)
+        result = register(
+            known.fixed,
+            known.moving,
+            network,
+            initial=case.affine,
+            intensity="auto",
+            voxel_size=network.spacing,
+        )
     except InputError as error:
         # A network in training may predict anything: the training goes on.
         logging.warning("real pair %s is not measured: %s", name, error)
@@ -85,5 +93,7 @@ def _measure(name: str, network, case: _Case) -> dict:
         overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
         scores = [values["dice"] for values in overlap.values()]
         measures["dice"] = float(np.mean(scores)) if scores else np.nan
-    measures["correlation"] = correlation(known.fixed.array, result.warped.array)
+    shown = result.shown.fixed & result.shown.after
+    images = known.fixed.array, result.warped.array
+    measures["correlation"] = correlation(*images, shown)
     return measures

@@ -1,7 +1,7 @@
 """Images, landmarks, transforms, their place in the world: the edge to files, ITK."""
 
 from regnet_jax.io.arrays import as_array
-from regnet_jax.io.ct import hounsfield_offset, read_ct
+from regnet_jax.io.ct import read_ct
 from regnet_jax.io.dicom import split_series
 from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.folders import staged_folder
@@ -101,7 +101,6 @@ __all__ = [
     "find_padding",
     "from_sitk",
     "has_geometry",
-    "hounsfield_offset",
     "invert_on_grid",
     "invert_points",
     "isotropic_frame",

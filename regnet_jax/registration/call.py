@@ -56,7 +56,8 @@ def register(
         fixed_mask: restricts the linear alignment to what is inside: not zero, or of
             fractions above half of their maximum.
         moving_mask: the same for the moving image.
-        intensity: ``auto``, ``ct``, ``mr``, ``none`` or percentiles ``LOW,HIGH``.
+        intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none`` or percentiles
+            ``LOW,HIGH``.
         inverse_consistent: go both ways and take the field half way between.
         refine: steps of descent from the network's answer.
         memory: the most that the process should hold while it predicts, GiB.

@@ -9,12 +9,14 @@ import re
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import RANGE, looks_like_ct
+from regnet_jax.hounsfield import RANGE, STORED, hounsfield_offset, looks_like_ct
 
 # Percentiles that become air and bone, HU.
 _MR = (1.0, 99.0)
 _DARK, _BRIGHT = -1000.0, 400.0
-PRESETS = ("auto", "ct", "mr", "none")
+# Hounsfield units that are stored without their sign.
+_UNSIGNED = f"ct+{STORED}"
+PRESETS = ("auto", "ct", _UNSIGNED, "mr", "none")
 _PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
 
 
@@ -33,11 +35,13 @@ def resolve_intensity(preset: str, image) -> str:
     Args:
         preset: checked by ``check_intensity``.
         image: any shape, what is not padding. Where it has air in Hounsfield units it
-            is CT.
+            is CT, and where these are shifted to be positive ``ct+1024``.
     """
     if preset != "auto":
         return preset
-    return "ct" if looks_like_ct(image) else "mr"
+    if looks_like_ct(image):
+        return "ct"
+    return _UNSIGNED if hounsfield_offset(image) == -STORED else "mr"
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
@@ -45,9 +49,9 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
 
     Args:
         preset: from ``resolve_intensity``: ``ct`` clips to the range of Hounsfield
-            units; ``mr`` and percentiles ``LOW,HIGH`` take the image's own
-            percentiles to what air and bone have, and clip there; ``none`` changes
-            nothing.
+            units; ``ct+1024`` subtracts 1024 before; ``mr`` and percentiles
+            ``LOW,HIGH`` take the image's own percentiles to what air and bone have, and
+            clip there; ``none`` changes nothing.
         image: any shape, all of it but the padding.
 
     Returns:
@@ -57,6 +61,8 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
         return 1.0, 0.0, -np.inf, np.inf
     if preset == "ct":
         return 1.0, 0.0, *RANGE
+    if preset == _UNSIGNED:
+        return 1.0, -float(STORED), *RANGE
     dark, bright = np.percentile(image, _percentiles(preset) or _MR)
     if dark == bright:
         # Few voxels have anything in them, as in a mask.

@@ -15,8 +15,15 @@ from regnet_jax.evaluation import (
     lung_mask,
 )
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.hounsfield import looks_like_ct
-from regnet_jax.io import Image, canonicalise, displacement_from_world, resample
+from regnet_jax.hounsfield import AIR, looks_like_ct
+from regnet_jax.io import (
+    Image,
+    canonicalise,
+    displacement_from_world,
+    fill_padding,
+    find_padding,
+    resample,
+)
 from regnet_jax.registration.register import Registration
 
 # Correlation in the lung that those of two people stay below: the likest of twelve
@@ -106,7 +113,8 @@ def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
     """
     masks = []
     for image in (fixed, moving):
-        array, frame = canonicalise(image.array, image.frame)
+        seen = fill_padding(image.array, find_padding(image.array), AIR)
+        array, frame = canonicalise(seen, image.frame)
         mask = lung_mask(array, frame.spacing[::-1])
         if not mask.any():
             return None
@@ -187,7 +195,14 @@ def _warnings(registration: Registration, fixed, views: Views, after) -> list[st
             f"the moving image shows nothing at {unmatched:.0%} of the fixed image; the"
             " field is continued smoothly there and measures no motion"
         )
-    if not looks_like_ct(fixed):
+    presets = registration.parameters.get("intensity", {})
+    shifted = [name for name, preset in presets.items() if preset == "ct+1024"]
+    if shifted:
+        warnings.append(
+            f"the values of the {' and the '.join(shifted)} image were taken for"
+            " Hounsfield units + 1024; if they are not, set --intensity"
+        )
+    elif not looks_like_ct(fixed):
         warnings.append(
             "the fixed image does not look like CT in Hounsfield units, which is what"
             " the network has learned from"

@@ -32,6 +32,17 @@ def test_ct_is_clipped_and_no_more():
     np.testing.assert_array_equal(mapped("ct", CT), np.float32(expected))
 
 
+@pytest.mark.parametrize("shape", [(60, 70), (24, 30, 32)])
+def test_hounsfield_units_without_a_sign_are_recognised_and_shifted(shape):
+    index = np.stack(np.indices(shape), -1) / np.array(shape) - 0.5
+    radius = np.linalg.norm(index, axis=-1)
+    tissue = 30.0 + 40.0 * np.sin(20.0 * index[..., 0])
+    hu = np.where(radius < 0.2, -850.0, np.where(radius < 0.4, tissue, -1000.0))
+    stored = (hu + 1024).astype(np.uint16)
+    assert resolve_intensity("auto", stored) == "ct+1024"
+    np.testing.assert_allclose(mapped("ct+1024", stored), hu, atol=1.0)
+
+
 def test_none_changes_nothing():
     np.testing.assert_array_equal(mapped("none", CT), np.float32(CT))
 

@@ -104,3 +104,10 @@ def test_a_guessed_voxel_size_is_warned_of():
     for quiet in ({"mm": 2.0}, {"given": True}):
         parameters = {"voxel_size": voxel | quiet}
         assert report(chest(0), chest(0), parameters=parameters)["warnings"] == []
+
+
+def test_shifted_hounsfield_units_are_warned_of():
+    parameters = {"intensity": {"fixed": "ct+1024", "moving": "ct"}}
+    stored = chest(0) + 1024
+    (text,) = report(stored, chest(0), parameters=parameters)["warnings"]
+    assert "values of the fixed image were taken for Hounsfield units + 1024" in text
