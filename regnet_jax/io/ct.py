@@ -32,7 +32,7 @@ def read_ct(path) -> Image:
         InputError: as ``read_image``; and if the values are not Hounsfield units.
     """
     image = read_image(path)
-    padding = find_padding(image.array)
+    padding = find_padding(image.array, grow=0)
     seen = image.array if padding is None else image.array[~padding]
     low, high = seen.min(), seen.max()
     offset = hounsfield_offset(seen)

@@ -11,9 +11,10 @@ from scipy import ndimage
 from regnet_jax.hounsfield import LEAST, looks_like_ct
 
 # Of the voxels at an image's border, padding fills at least this fraction, and of all
-# voxels this one.
+# voxels this one and this number.
 _LEAST_OF_BORDER = 0.02
 _LEAST_OF_IMAGE = 1e-3
+_LEAST_VOXELS = 16
 # Values that are tried, the most frequent ones at the border.
 _CANDIDATES = 4
 # Values are the same within this fraction of the image's range.
@@ -33,7 +34,7 @@ _LAYERS = 3
 _LEAST_SHOWN = 0.02
 
 
-def find_padding(image) -> np.ndarray | None:
+def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     """Find the voxels where an image shows nothing.
 
     A region is padding if it reaches the border of the image, has one value, and ends
@@ -42,10 +43,10 @@ def find_padding(image) -> np.ndarray | None:
 
     Args:
         image: ``[*spatial]``, finite.
+        grow: voxels that each region is grown by, since resampling blends there.
 
     Returns:
-        Bool, ``[*spatial]``, with one voxel more around each region, since resampling
-        blends there; None where all voxels show something.
+        Bool, ``[*spatial]``; None where all voxels show something.
     """
     image = np.asarray(image)
     if image.dtype == bool:
@@ -62,10 +63,13 @@ def find_padding(image) -> np.ndarray | None:
         if not found.any():
             break
         padding |= found
+        # In padding there is only what is darker than the picture: drawn pictures have
+        # constant parts of any other value.
         beside = image[ndimage.binary_dilation(padding) & ~padding]
+        beside = beside[beside <= image[~padding].min(initial=image.max())]
     if not padding.any():
         return None
-    grown = ndimage.binary_dilation(padding)
+    grown = ndimage.binary_dilation(padding, iterations=grow) if grow else padding
     shown = image[~grown]
     if shown.size < _LEAST_SHOWN * image.size or shown.min() == shown.max():
         # All of the picture is one value on another, as in a mask.
@@ -122,7 +126,8 @@ def _connected(region, found) -> np.ndarray | None:
     keep = np.zeros(count + 1, bool)
     for piece in touched:
         keep[np.unique(piece)] = True
-    keep &= np.bincount(pieces.ravel()) >= _LEAST_OF_IMAGE * region.size
+    least = max(_LEAST_OF_IMAGE * region.size, _LEAST_VOXELS)
+    keep &= np.bincount(pieces.ravel()) >= least
     keep[0] = False
     return keep[pieces] if keep.any() else None
 

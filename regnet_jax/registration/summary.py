@@ -113,7 +113,8 @@ def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
     """
     masks = []
     for image in (fixed, moving):
-        seen = fill_padding(image.array, find_padding(image.array), AIR)
+        padding = find_padding(image.array, grow=0)
+        seen = fill_padding(image.array, padding, AIR)
         array, frame = canonicalise(seen, image.frame)
         mask = lung_mask(array, frame.spacing[::-1])
         if not mask.any():

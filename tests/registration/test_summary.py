@@ -20,7 +20,9 @@ def chest(seed):
         for c in (20, 46)
     )
     texture = np.random.default_rng(seed).normal(-850, 60, SHAPE)
-    return np.where(lungs > 0, texture, np.where(body, 40.0, -1000.0))
+    # Not constant, which at the border of an image would be padding.
+    tissue = np.random.default_rng(9).normal(40, 5, SHAPE)
+    return np.where(lungs > 0, texture, np.where(body, tissue, -1000.0))
 
 
 EVERYWHERE = np.ones(SHAPE, bool)
