@@ -1,8 +1,9 @@
 """One registration from files to files, as ``experiments.register`` does it."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments.toolkit.measures import before_and_after, measure_labels
@@ -74,6 +75,37 @@ def register_files(
     Raises:
         InputError: whatever is wrong with the files.
     """
+    with _logged_warnings() as logged:
+        report, seconds = _register(pair, out, load, options, logged, progress)
+    for warning in report["warnings"]:
+        if warning not in logged:
+            _LOG.warning("%s: %s", pair.fixed, warning)
+    return report, seconds
+
+
+class _Lines(logging.Handler):
+    """Keeps the messages of warnings."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _logged_warnings() -> Iterator[list[str]]:
+    """What the library warns of meanwhile: it belongs into the report, too."""
+    logger, handler = logging.getLogger("regnet_jax"), _Lines()
+    logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def _register(pair, out, load, options, logged, progress) -> tuple[dict, dict]:
     seconds: dict = {}
     model, notices = options.model, []
     if model is not None:
@@ -87,8 +119,6 @@ def register_files(
             initial = affine_matrix(initial, d)
     if model is None:
         model, notices = default_network(d)
-        for notice in notices:
-            _LOG.warning("%s: %s", known.fixed.name, notice)
     with timed(seconds, "network"):
         network = load(model)
     with staged_folder(out) as folder:
@@ -119,7 +149,7 @@ def register_files(
                 known.fixed,
                 known.moving,
                 model=model,
-                notices=notices,
+                notices=[*notices, *logged],
                 landmarks=known.points,
                 formats=options.formats,
                 extra=extra,

@@ -10,7 +10,7 @@ _COLUMNS = (
     *("name", "status", "seconds"),
     *(f"{name}_{moment}" for name in _MEASURES for moment in ("before", "after")),
     *("tre_before", "tre_after", "dice_before", "dice_after"),
-    *("folding_fraction", "min_jacobian", "error"),
+    *("folding_fraction", "min_jacobian", "warnings", "error"),
 )
 
 
@@ -26,6 +26,7 @@ def make_row(pair: Pair, status: str, report: dict) -> dict:
         Values by column; some columns may be missing.
     """
     row = {"name": pair.name, "status": status, "seconds": report["seconds"]["total"]}
+    row["warnings"] = "; ".join(report["warnings"])
     for moment in ("before", "after"):
         for name, value in report["similarity"][moment].items():
             row[f"{name}_{moment}"] = value

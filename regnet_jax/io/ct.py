@@ -44,8 +44,8 @@ def read_ct(path) -> Image:
     array = image.array
     if offset:
         _LOG.warning(
-            "%s: its values, %g to %g, are taken for HU + %d; %d is added",
-            *(path, low, high, -offset, offset),
+            "%s: its values, %g to %g, are taken for HU + %d; %d is subtracted",
+            *(path, low, high, -offset, -offset),
         )
         array = array.astype(np.float32) + offset
     if array.min() < _LOWEST:

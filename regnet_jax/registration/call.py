@@ -14,6 +14,7 @@ from regnet_jax.registration.affine import KINDS
 from regnet_jax.registration.network import Network, default_network, load_network
 from regnet_jax.registration.register import Registration
 from regnet_jax.registration.register import register as register_images
+from regnet_jax.registration.summary import warnings_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ def register(
         voxel_size=voxel_size,
         progress=progress,
     )
+    for warning in warnings_of(result):
+        _LOG.warning("%s: %s", fixed.name, warning)
     return replace(result, parameters=result.parameters | {"model": name})
 
 

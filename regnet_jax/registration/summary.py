@@ -180,15 +180,22 @@ def _similarity(views: Views, shown, lungs: Lungs | None, name: str) -> dict:
     return result
 
 
-def _warnings(registration: Registration, fixed, views: Views, after) -> list[str]:
-    """What a person should know before trusting the result."""
+def warnings_of(registration: Registration) -> list[str]:
+    """Say what was guessed of the images, and where nothing could be measured.
+
+    Args:
+        registration: from ``register``.
+
+    Returns:
+        A line each.
+    """
     warnings = []
     voxel = registration.parameters.get("voxel_size", {})
     if voxel and not voxel["given"] and voxel["mm"] != voxel["network"]:
         warnings.append(
-            f"by their size the images show no human body, so they were registered with"
-            f" voxels of {voxel['mm']:.3g} mm instead of {voxel['network']:g}; check"
-            " their spacing, or set --voxel_size"
+            "the size of the images is not that of a human body, so they were"
+            f" registered with voxels of {voxel['mm']:.3g} mm instead of"
+            f" {voxel['network']:g}; check their spacing, or set --voxel_size"
         )
     unmatched = registration.shown.unmatched
     if unmatched > _UNMATCHED:
@@ -203,7 +210,14 @@ def _warnings(registration: Registration, fixed, views: Views, after) -> list[st
             f"the values of the {' and the '.join(shifted)} image were taken for"
             " Hounsfield units + 1024; if they are not, set --intensity"
         )
-    elif not looks_like_ct(fixed):
+    return warnings
+
+
+def _warnings(registration: Registration, fixed, views: Views, after) -> list[str]:
+    """What a person should know before trusting the result."""
+    warnings = warnings_of(registration)
+    presets = registration.parameters.get("intensity", {})
+    if presets.get("fixed") != "ct+1024" and not looks_like_ct(fixed):
         warnings.append(
             "the fixed image does not look like CT in Hounsfield units, which is what"
             " the network has learned from"
@@ -213,7 +227,7 @@ def _warnings(registration: Registration, fixed, views: Views, after) -> list[st
     likeness = after.get("lung_correlation", 1.0)
     if not likeness >= _UNLIKE:  # also where there is none
         warnings.append(
-            f"the lungs are unlike after the registration, too (correlation"
+            f"the lungs are still unlike after the registration (correlation"
             f" {likeness:.2f}); check that both scans are of one patient and show the"
             " same part"
         )

@@ -67,7 +67,7 @@ def test_stored_values_are_shifted_with_a_warning(tmp_path, shape, caplog):
     sitk.WriteImage(image, str(path))
     np.testing.assert_array_equal(read_ct(path).array, hu)
     assert "stored.nii.gz" in caplog.text
-    assert "-1024 is added" in caplog.text
+    assert "1024 is subtracted" in caplog.text
 
 
 def test_padding_becomes_the_lowest_value(tmp_path, caplog):
