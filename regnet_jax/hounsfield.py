@@ -11,23 +11,34 @@ RANGE = (-1024.0, 3071.0)
 LEAST = -1100.0
 # An image with darker places than this has air in it, in Hounsfield units.
 _AIR_BELOW = -500.0
+# Fat is darker than this, HU, and tissues differ by more than that.
+_FAT, _TISSUES = -20.0, 100.0
 # Values that are stored without their sign are so much larger.
 STORED = 1024
 # Voxels that are looked at for the distribution of values.
 _SAMPLE = 1_000_000
 
 
-def looks_like_ct(values) -> bool:
+def looks_like_ct(image, padding=None) -> bool:
     """Tell whether values are Hounsfield units of a CT.
 
     Args:
-        values: any shape, of what the image shows, without padding.
+        image: any shape.
+        padding: bool, of the same shape, where the image shows nothing; or None.
 
     Returns:
-        True where some are as dark as air.
+        True where the image shows something as dark as air. Where it shows no air, but
+        its padding has the value of air, true if it shows fat, below zero.
     """
-    values = np.asarray(values)
-    return bool(values.size) and bool(values.min() < _AIR_BELOW)
+    image = np.asarray(image)
+    shown = image if padding is None else image[~padding]
+    if not shown.size:
+        return False
+    if shown.min() < _AIR_BELOW:
+        return True
+    if padding is None or shown.min() > _FAT or np.ptp(shown) < _TISSUES:
+        return False
+    return bool((np.abs(image[padding] - AIR) < 100).any())
 
 
 def hounsfield_offset(values) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import RANGE, hounsfield_offset
+from regnet_jax.hounsfield import RANGE, hounsfield_offset, looks_like_ct
 from regnet_jax.io.images import Image, read_image
 from regnet_jax.io.padding import fill_padding, find_padding
 
@@ -36,6 +36,8 @@ def read_ct(path) -> Image:
     seen = image.array if padding is None else image.array[~padding]
     low, high = seen.min(), seen.max()
     offset = hounsfield_offset(seen)
+    if offset is None and looks_like_ct(image.array, padding):
+        offset = 0
     if offset is None:
         raise InputError(
             f"{Path(path)}: its values, {low:g} to {high:g}, are not Hounsfield units;"

@@ -29,19 +29,21 @@ def check_intensity(preset: str) -> None:
         )
 
 
-def resolve_intensity(preset: str, image) -> str:
+def resolve_intensity(preset: str, image, padding=None) -> str:
     """The preset to use for an image: what ``auto`` stands for, or ``preset``.
 
     Args:
         preset: checked by ``check_intensity``.
-        image: any shape, what is not padding. Where it has air in Hounsfield units it
-            is CT, and where these are shifted to be positive ``ct+1024``.
+        image: ``[*spatial]``. Where it has air in Hounsfield units it is CT, and where
+            these are shifted to be positive ``ct+1024``.
+        padding: bool, of the same shape, where the image shows nothing; or None.
     """
     if preset != "auto":
         return preset
-    if looks_like_ct(image):
+    if looks_like_ct(image, padding):
         return "ct"
-    return _UNSIGNED if hounsfield_offset(image) == -STORED else "mr"
+    shown = image if padding is None else image[~padding]
+    return _UNSIGNED if hounsfield_offset(shown) == -STORED else "mr"
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:

@@ -157,7 +157,7 @@ def register(
     with timed(seconds, "alignment"):
         padding = [find_padding(image.array) for image in (fixed, moving)]
         presets = [
-            resolve_intensity(intensity, _shown_values(image, nothing))
+            resolve_intensity(intensity, image.array, nothing)
             for image, nothing in zip((fixed, moving), padding, strict=True)
         ]
         masks = (fixed_mask, moving_mask)

@@ -217,7 +217,7 @@ def _warnings(registration: Registration, fixed, views: Views, after) -> list[st
     """What a person should know before trusting the result."""
     warnings = warnings_of(registration)
     presets = registration.parameters.get("intensity", {})
-    if presets.get("fixed") != "ct+1024" and not looks_like_ct(fixed):
+    if presets.get("fixed") not in ("ct", "ct+1024") and not looks_like_ct(fixed):
         warnings.append(
             "the fixed image does not look like CT in Hounsfield units, which is what"
             " the network has learned from"

@@ -205,7 +205,8 @@ def test_planes_and_volumes_take_their_own_networks(
     out, options = tmp_path / "out", Options(initial="none")
     run_batch(listed, out, options)
     notice = "the images are 2D and no model was named, so lung2d was used"
-    assert [r.getMessage() for r in caplog.records] == [f"{folder / 'a.mha'}: {notice}"]
+    said = [r.getMessage() for r in caplog.records]
+    assert said.count(f"{folder / 'a.mha'}: {notice}") == 1
     for name, model in (("plane", "lung2d"), ("volume", "lung")):
         report = json.loads((out / name / "report.json").read_text("utf-8"))
         assert report["model"] == model
@@ -214,9 +215,8 @@ def test_planes_and_volumes_take_their_own_networks(
     states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
     assert states == dict.fromkeys(("plane", "volume"), "finished before")
     # A model that is named is for all of them.
-    with pytest.raises(InputError, match=r"1 of 2 pairs failed \(plane\)"):
+    with pytest.raises(InputError, match=r"1 of 2 pairs .*plane: .* is 2D where 3D is"):
         run_batch(listed, out, Options(model="lung", initial="none"))
-    assert "the network is 3D" in rows(out / "pairs.csv")["plane"]["error"]
 
 
 def test_a_plane_alone_takes_the_network_for_planes(command, folder, tmp_path):
@@ -225,9 +225,11 @@ def test_a_plane_alone_takes_the_network_for_planes(command, folder, tmp_path):
         f"--out={tmp_path}", "--initial=none",
     )  # fmt: skip
     assert result.status == 0, result.err
-    assert len(result.errors) == 1
-    assert "a.mha: the images are 2D" in result.errors[0]
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    # Each warning is printed once.
+    assert len(result.errors) == len(report["warnings"]) > 0
+    for line, warning in zip(result.errors, report["warnings"], strict=True):
+        assert f"a.mha: {warning}" in line
     assert report["model"] == "lung2d"
     assert "so lung2d was used" in report["warnings"][0]
     assert "so lung2d was used" in (tmp_path / "report.html").read_text("utf-8")

@@ -76,12 +76,15 @@ def known_pair(folder, d):
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
-    """Files of pairs in 2D and 3D, the first pair of each without its images."""
+    """Files of pairs in 2D and 3D, the first pair of each with an empty image."""
     made = {}
     for d in FRAMES:
         folder = tmp_path_factory.mktemp(f"compare{d}d")
-        rows = [COLUMNS, ["bad", "none.nii.gz", *[""] * 6], known_pair(folder, d)]
-        rows[1][2] = "none.nii.gz"
+        # What only the values tell is found when it is the pair's turn.
+        nothing = np.zeros(FRAMES[d].shape, np.float32)
+        write_image(folder / "nothing.nii.gz", nothing, FRAMES[d])
+        bad = ["bad", "nothing.nii.gz", "moving.nii.gz", *[""] * 5]
+        rows = [COLUMNS, bad, known_pair(folder, d)]
         with (folder / "pairs.csv").open("w") as file:
             csv.writer(file).writerows(rows)
         made[d] = folder / "pairs.csv"

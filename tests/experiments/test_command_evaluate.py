@@ -248,7 +248,8 @@ def test_the_lungs_of_a_chest(evaluate, tmp_path):
     z, y, x = np.indices((20, 40, 50))
     body = ((y - 20) / 17) ** 2 + ((x - 25) / 22) ** 2 < 1
     lungs = ((z - 10) / 8) ** 2 + ((y - 20) / 10) ** 2 + ((x - 25) / 14) ** 2 < 1
-    image = np.where(body, 40, -1000).astype(np.int16)
+    tissue = np.random.default_rng(1).normal(40, 5, body.shape)
+    image = np.where(body, tissue, -1000).astype(np.int16)
     texture = np.random.default_rng(0).normal(-850, 30, image.shape)
     image[lungs] = texture[lungs]
     frame = Frame(image.shape, (4, 4, 4), (0, 0, 0), np.diag([-1, -1, 1]))

@@ -10,6 +10,7 @@ from networks import config
 
 from experiments.toolkit import real_pairs
 from regnet_jax.errors import InputError
+from regnet_jax.registration.register import Shown
 
 SHIFT = (6.0, -4.0)
 
@@ -40,15 +41,20 @@ def pairs(tmp_path, monkeypatch):
     path.write_text(f"{columns}\n{row}\n")
     aligned = []
 
-    def align(fixed, moving, *, kind):
+    def align(fixed, moving, *, kind, fixed_mask, moving_mask):
+        assert fixed_mask is moving_mask is None
         aligned.append(kind)
         return np.eye(3)
 
-    def register(fixed, moving, network, *, initial):
+    def register(fixed, moving, network, *, initial, intensity, voxel_size):
+        assert (intensity, voxel_size) == ("auto", network.spacing)
+        everywhere = np.ones(fixed.frame.shape, bool)
         np.testing.assert_array_equal(initial, np.eye(3))
         assert network.variables == {"params": 1}
         return SimpleNamespace(
-            transform=sitk.TranslationTransform(2, SHIFT), warped=fixed
+            transform=sitk.TranslationTransform(2, SHIFT),
+            warped=fixed,
+            shown=Shown(*[everywhere] * 3),
         )
 
     monkeypatch.setattr(real_pairs, "align", align)
@@ -67,7 +73,7 @@ def test_what_is_measured(pairs):
 
 
 def test_pairs_that_do_not_fit_are_refused(pairs):
-    with pytest.raises(InputError, match="2D and the experiment 3D; list other pairs"):
+    with pytest.raises(InputError, match=r"disc: .*is 2D where 3D is needed"):
         real_pairs.make_measure(config(3, 4.0), str(pairs.path))
     points = pairs.path.with_name("moving.pts")
     points.write_text("point\n1\n3 4\n")
