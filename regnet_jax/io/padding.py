@@ -21,7 +21,7 @@ _CANDIDATES = 4
 _SAME = 1e-6
 # A constant region is padding where this fraction of its surface borders on values that
 # are further off than this fraction of the contrast. Air that was clipped to a constant
-# goes over into air that was not: on twelve scans and 4D images at most 0.025 of its
+# goes over into air that was not: on eleven CT and MR volumes at most 0.025 of its
 # surface is so, and 0.16 to 0.51 where a body is cut by a round field of view.
 _LEAST_OF_SURFACE = 0.05
 _JUMP = 0.2
