@@ -148,7 +148,9 @@ def test_series_of_one_folder_are_kept_apart(tmp_path):
     folder.mkdir()
     for series, value in (("1.2.3.1", 10), ("1.2.3.2", 20)):
         for z in range(4):
-            image = sitk.GetImageFromArray(np.full((1, 5, 6), value, np.int16))
+            slice_ = np.full((1, 5, 6), value, np.int16)
+            slice_[..., :2] = -1000
+            image = sitk.GetImageFromArray(slice_)
             for tag, text in {
                 "0008|0060": "CT",
                 "0020|000e": series,
@@ -163,5 +165,6 @@ def test_series_of_one_folder_are_kept_apart(tmp_path):
             path = Path(f"{folder}::{series}")
             (volume,) = read_volumes(path, [1.0], tmp_path / "cache")
             assert volume.shape == (4, 5, 6)
-            assert (volume == value).all()
+            assert (volume[..., 2:] == value).all()
+            assert (volume[..., :2] == -1000).all()
     assert len(list((tmp_path / "cache").iterdir())) == 2
