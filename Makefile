@@ -5,10 +5,10 @@ BIN := .venv/bin
 PARALLEL := -n 2 --dist worksteal
 
 # Of the tests whose results are numbers, those that are quick; see `test-isa`.
-NUMERIC := $(addprefix tests/,test_numerics.py geometry models evaluation \
-	registration/test_tiling.py registration/test_passes.py \
-	registration/test_window.py registration/test_intensity.py \
-	training/test_training_step.py training/test_training_losses.py)
+NUMERIC := $(addprefix tests/,test_numerics.py geometry evaluation \
+	models/test_convolution.py models/test_correlation.py models/test_views.py \
+	registration/test_tiling.py registration/test_window.py \
+	registration/test_intensity.py training/test_training_losses.py)
 ISA ?= AVX2
 
 .PHONY: demo test test-isa lint clean
