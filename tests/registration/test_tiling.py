@@ -37,10 +37,13 @@ def scaled(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "scales", "residuals"),
-    [((303, 270), (1.0, 2.0), 0.5), ((9, 12, 301), (1.0, 3.0), 0.0)],
+    ("shape", "scales", "residuals", "hidden"),
+    [
+        ((303, 270), (1.0, 2.0), 0.5, False),
+        ((303, 270), (1.0, 2.0), 0.5, True),
+        ((9, 12, 301), (1.0, 3.0), 0.0, True),
+    ],
 )
-@pytest.mark.parametrize("hidden", [False, True])
 def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals, hidden):
     network, images = gentle(len(shape), scales, residuals), scaled(shape)
     images = [image[..., None] for image in images]
