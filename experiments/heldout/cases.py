@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import AIR
 from regnet_jax.io import canonicalise, isotropic_frame, read_ct, read_frame, resample
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
-from regnet_jax.synthesis.chest import AIR
 from regnet_jax.synthesis.families import has_room, pick_family
 from regnet_jax.synthesis.pairs import add_noise
 

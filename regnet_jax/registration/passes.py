@@ -23,7 +23,7 @@ from regnet_jax.registration.region import body_region
 _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
 _warp, _compose = jax.jit(warp), jax.jit(compose)
-_continue = jax.jit(continue_smoothly)
+continue_on_host = jax.jit(continue_smoothly)
 
 # A displacement of so many voxels is halved: below it, networks tell noise from motion
 # badly. Chosen on scans of the training.
@@ -102,7 +102,7 @@ def passes(step, fixed, moving, factors: Sequence[int], *, doubt: float = 0.0):
             field = _upsample(field, last // factor, one.shape[:-1])
         one, other, shown = _seen(one, _warp(other, field))
         field = _compose(doubted(step(one, other), doubt), field)
-        field = field if shown is None else _continue(field, shown)
+        field = field if shown is None else continue_on_host(field, shown)
         last = factor
     return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
 

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.geometry import continue_smoothly, upsample
+from regnet_jax.geometry import upsample
 from regnet_jax.hounsfield import AIR
 from regnet_jax.models.preprocessing import scale_hounsfield
 from regnet_jax.registration.network import Network
 from regnet_jax.registration.passes import (
+    continue_on_host,
     fill_each_other,
     pass_factors,
     predict_in_passes,
@@ -73,7 +74,7 @@ def _predict_at_once(network: Network, fixed, moving, shown, options):
     *images, both = fill_each_other(*(with_shown(*pair) for pair in pairs))
     images = (np.asarray(image[..., 0]) for image in images)
     field = predict_displacement(network, *images, **options)
-    return np.asarray(continue_smoothly(jnp.asarray(field), both))
+    return np.asarray(continue_on_host(field, both))
 
 
 def predict_by_tiles(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from regnet_jax.geometry import (
@@ -237,7 +238,11 @@ def refine_on_body(
         ``[*spatial, d]`` float32, voxels.
     """
     region = body_region(fixed)
-    shown = tuple(None if where is None else region.cut(where, 0.0) for where in shown)
+    # Arrays in any case, so that one program serves all pairs of a shape.
+    everywhere = np.ones(fixed.shape, np.float32)
+    shown = tuple(
+        region.cut(everywhere if where is None else where, 0.0) for where in shown
+    )
     images = [region.cut(image, AIR) for image in (fixed, moving)]
     window = lung_window(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)

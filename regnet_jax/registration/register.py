@@ -81,7 +81,7 @@ class Registration:
     affine: np.ndarray
     residual: np.ndarray
     warped: Image
-    shown: "Shown"
+    shown: Shown
     seconds: dict
     parameters: dict = field(default_factory=dict)
 
@@ -164,10 +164,10 @@ def register(
         affine = _initial(fixed, moving, initial, masks, padding)
         _check_finite(affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid, images, shown = _on_grid(fixed, moving, padding, size, affine, presets)
-        ways = [(images, shown)]
+        grid, *way = _on_grid(fixed, moving, padding, size, affine, presets)
+        ways = [way]
         if inverse_consistent:
-            ways.append((images[::-1], shown[::-1]))
+            ways.append([both[::-1] for both in way])
         options = {"memory": memory, "progress": progress}
         fields = [
             predict(network, *images, shown=shown, **options) for images, shown in ways
@@ -184,9 +184,11 @@ def register(
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
         displacement, cycle = _joined(fields)
-        residual, warped = _on_fixed(fixed, moving, grid, displacement, affine)
+        residual = _on_fixed(fixed, grid, displacement)
+        transform = composite(fixed.frame, residual, affine)
+        warped = warp_image(moving, fixed.frame, transform)
         _check_finite((residual, warped.array), "resampling", names)
-        seen = _seen(fixed, moving, padding, composite(fixed.frame, residual, affine))
+        seen = _seen(fixed, moving, padding, transform)
     parameters = {
         "initial": initial if isinstance(initial, str) else "given",
         "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
@@ -239,12 +241,10 @@ def _joined(fields):
     return map(np.asarray, symmetric(*fields))
 
 
-def _on_fixed(fixed, moving, grid, displacement, affine):
-    """The residual in mm, and the moving image, on the fixed image's own grid."""
+def _on_fixed(fixed, grid, displacement):
+    """The residual on the fixed image's own grid, mm, x first."""
     vectors = displacement_to_world(grid, displacement)
-    residual = resample_field(vectors, grid, fixed.frame)
-    transform = composite(fixed.frame, residual, affine)
-    return residual, warp_image(moving, fixed.frame, transform)
+    return resample_field(vectors, grid, fixed.frame)
 
 
 def _disagreement(cycle: np.ndarray) -> dict:

@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.geometry import (
-    continue_smoothly,
-    downsample,
-    identity_grid,
-    sample,
-    upsample_field,
-)
+from regnet_jax.geometry import downsample, identity_grid, sample, upsample_field
 from regnet_jax.models.arithmetic import cost, window_of
 from regnet_jax.registration.network import Network
-from regnet_jax.registration.passes import doubt_of, doubted, fill_each_other
+from regnet_jax.registration.passes import (
+    continue_on_host,
+    doubt_of,
+    doubted,
+    fill_each_other,
+)
 from regnet_jax.registration.planning import Plan, plan_tiles
 from regnet_jax.registration.programs import program
 
@@ -108,7 +107,6 @@ def tiled_passes(
 
 
 _coarsened = jax.jit(downsample, static_argnums=1)
-_continue = jax.jit(continue_smoothly)
 
 
 def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):
@@ -129,7 +127,7 @@ def _by_tiles(step, fixed, moving, coarse, ratio, plan: Plan, label, progress):
         field[tuple(slice(t.first, t.first + t.count) for t in tile)] = answer[taken]
     if channels == 1:
         return field
-    return np.asarray(_continue(field[..., :-1], field[..., -1:] > 0.5))
+    return np.asarray(continue_on_host(field[..., :-1], field[..., -1:] > 0.5))
 
 
 def _cut(image, starts, window):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.lungs import disease, tissue, vessels
 from regnet_jax.synthesis.noise import tubes
 from regnet_jax.synthesis.patient import (
@@ -23,8 +24,6 @@ from regnet_jax.synthesis.patient import (
     texture_scale,
 )
 from regnet_jax.synthesis.shapes import blend, capsule, ellipsoid, inside, periodic
-
-AIR = -1000.0
 
 
 def _trunk(grid, patient, textures):

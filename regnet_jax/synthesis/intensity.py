@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.noise import smooth_noise
 
 _OCCLUSIONS = 10

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.noise import smooth_noise, tubes
 
 REGIONS = 8

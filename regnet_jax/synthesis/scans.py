@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import identity_grid, sample
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 
 # Each axis is scaled by up to this factor, and the whole is turned by up to so many
 # radians about each axis.

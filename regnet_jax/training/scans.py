@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import AIR
 from regnet_jax.io import (
     canonical_frame,
     canonicalise,
@@ -21,7 +22,6 @@ from regnet_jax.io import (
     resample,
     split_series,
 )
-from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training.config import ExperimentConfig
 
 _BRIGHTEST = 3095

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.scans import Scans
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.scans import Scan, leave_out, list_scans, read_volumes

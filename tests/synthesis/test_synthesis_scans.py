@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.scans import Scans, crop
 
 # Of the scans, and of the crops: odd, even and unequal.

@@ -10,8 +10,8 @@ import pytest
 import scipy.ndimage as ndi
 
 from experiments import configs
+from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis import another_patient, generator, windows
-from regnet_jax.synthesis.chest import AIR
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.synthesis.scans import Scans

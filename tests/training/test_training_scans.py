@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import AIR
 from regnet_jax.io import Frame, Image, to_sitk, to_world
 from regnet_jax.synthesis import generator
-from regnet_jax.synthesis.chest import AIR
 from regnet_jax.training.loop import train
 from regnet_jax.training.scans import read_volumes
 from regnet_jax.training.volumes import Volumes

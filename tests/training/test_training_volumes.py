@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.synthesis.chest import AIR
+from regnet_jax.hounsfield import AIR
 from regnet_jax.training import scans, volumes
 from regnet_jax.training.volumes import Volumes, chosen
 
