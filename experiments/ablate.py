@@ -14,13 +14,13 @@ are over the visible body.
 
 from absl import flags
 
-from experiments import cli
-from experiments.heldout.ablation import experiment, measure, volumes_drawn
-from experiments.heldout.budget import train_for
-from experiments.heldout.cases import check_room, read_volumes
-from experiments.toolkit.tables import write_measures
+from experiments.heldout.ablation import experiment, measure, train_for, volumes_drawn
+from experiments.heldout.artificial import check_room, read_volumes
+from regnet_jax.cli import common
+from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import check_output, read_manifest
+from regnet_jax.files import check_output
+from regnet_jax.io import read_manifest
 from regnet_jax.models import MODELS
 from regnet_jax.synthesis import FAMILIES
 
@@ -72,4 +72,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

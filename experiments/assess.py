@@ -16,12 +16,18 @@ import jax
 from absl import flags
 from tqdm import tqdm
 
-from experiments import cli
-from experiments.heldout.cases import check_room, make_cases, read_volumes
-from experiments.heldout.errors import assess, summarise
-from experiments.toolkit.tables import write_measures
+from experiments.heldout.artificial import (
+    assess,
+    check_room,
+    make_cases,
+    read_volumes,
+    summarise,
+)
+from regnet_jax.cli import common
+from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import check_output, read_manifest
+from regnet_jax.files import check_output
+from regnet_jax.io import read_manifest
 from regnet_jax.registration import load_network
 from regnet_jax.synthesis import FAMILIES
 
@@ -86,4 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -19,9 +19,9 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from experiments import cli
 from experiments.benchmarks import conv, loop, register, step, synthesis, tiles
-from regnet_jax.io import write_atomically
+from regnet_jax.cli import common
+from regnet_jax.files import write_atomically
 
 _SUITES = {
     "conv": conv.run,
@@ -67,4 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -17,18 +17,13 @@ from absl import flags
 from scipy import ndimage
 from tqdm import tqdm
 
-from experiments import cli
-from regnet_jax.io import (
-    canonicalise,
-    isotropic_frame,
-    read_ct,
-    read_manifest,
-    resample,
-    staged_folder,
-)
+from regnet_jax.cli import common
+from regnet_jax.files import staged_folder
+from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.io import read_ct, read_manifest
 from regnet_jax.reporting import volumes_figure
+from regnet_jax.spatial import canonicalise, isotropic_frame, resample
 from regnet_jax.synthesis import chest
-from regnet_jax.synthesis.anatomy import lung_mask
 
 _SCANS = flags.DEFINE_string("scans", None, "File that lists scans.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
@@ -98,4 +93,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

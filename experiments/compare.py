@@ -22,14 +22,15 @@ import platform
 from absl import flags
 from tqdm import tqdm
 
-from experiments import cli
 from experiments.comparison import methods, runs, tables
 from experiments.comparison.page import write_page
-from experiments.comparison.pair import compare_on
-from experiments.toolkit.lists import check_pairs
-from experiments.toolkit.tables import write_measures
+from experiments.comparison.runs import compare_on
+from regnet_jax.cli import common
+from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_pairs, staged_folder
+from regnet_jax.files import staged_folder
+from regnet_jax.io import read_pairs
+from regnet_jax.registration.batch import check_pairs
 
 _PAIRS = flags.DEFINE_string("pairs", None, "File that lists pairs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
@@ -49,7 +50,7 @@ def main():
     pairs = read_pairs(_PAIRS.value)
     check_pairs(_PAIRS.value, pairs)
     installed = methods.installed(_METHODS.value)
-    cache = str(cli.cache_folder() / "xla")
+    cache = str(common.cache_folder() / "xla")
     values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
     options = runs.Options(*values)
     rows, failures, figures = [], [], []
@@ -85,4 +86,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -15,19 +15,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import cli, configs
-from experiments.toolkit.results import write_results
-from regnet_jax.io import (
-    Frame,
-    displacement_from_world,
-    from_sitk,
-    staged_folder,
-    to_sitk,
-    write_image,
-)
+from experiments import configs
+from regnet_jax.cli import common
+from regnet_jax.files import staged_folder
+from regnet_jax.io.images import write_image
 from regnet_jax.registration import load_network, register
+from regnet_jax.registration.files import write_results
+from regnet_jax.spatial import Frame, displacement_from_world, from_sitk, to_sitk
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
-from regnet_jax.training.journal import describe
+from regnet_jax.training.logs import describe
 from regnet_jax.training.loop import train
 
 _OUT = flags.DEFINE_string("out", "out/demo", "Folder for everything.")
@@ -78,4 +74,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

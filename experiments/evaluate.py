@@ -1,69 +1,10 @@
-r"""Measures a registration by landmarks, label maps and images.
+"""Measures a registration by landmarks, label maps and images.
 
-Example:
-    python -m experiments.evaluate --transform result/transform.h5 \
-        --fixed exhale.nii.gz --moving inhale.nii.gz \
-        --fixed_points exhale.csv --moving_points inhale.csv --out measures.json
-
-Give one of the three pairs or more. --out gets, before (without the transform) and
-after, tre (mm), tre_snapped (warped points rounded to voxels of the moving image, as
-DIR-Lab does), overlap of each label and similarity, and the jacobian on the fixed
-grid. Points that are voxel indices need the images or the label maps of their pair,
-and so do snapped ones. Without --transform the pair is measured as it lies.
+The command is ``regnet evaluate``; here it runs from a checkout.
 """
 
-from absl import flags
-
-from experiments import cli
-from experiments.toolkit.evaluation import measure_files
-from experiments.toolkit.tables import print_measures, write_measures
-from regnet_jax.errors import InputError
-
-_TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving; default none.")
-_FIXED_POINTS = flags.DEFINE_string("fixed_points", None, "Landmarks, fixed.")
-_MOVING_POINTS = flags.DEFINE_string("moving_points", None, "The same ones, moving.")
-_FIXED_LABELS = flags.DEFINE_string("fixed_labels", None, "Label map, fixed.")
-_MOVING_LABELS = flags.DEFINE_string("moving_labels", None, "Label map, moving.")
-_FIXED = flags.DEFINE_string("fixed", None, "Fixed image.")
-_MOVING = flags.DEFINE_string("moving", None, "Moving image.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
-
-_PAIRS = (
-    (_FIXED_POINTS, _MOVING_POINTS),
-    (_FIXED_LABELS, _MOVING_LABELS),
-    (_FIXED, _MOVING),
-)
-
-
-def _check_flags():
-    """At least one pair, and no half of one."""
-    for fixed, moving in _PAIRS:
-        if bool(fixed.value) != bool(moving.value):
-            missing = moving if fixed.value else fixed
-            raise InputError(f"--{missing.name}: is missing; give both of the pair")
-    if not any(fixed.value for fixed, _ in _PAIRS):
-        names = ", ".join(f"--{fixed.name}" for fixed, _ in _PAIRS)
-        raise InputError(f"{names}: none is given; give a pair to measure")
-
-
-def _given(*pair):
-    """The two paths, or None."""
-    return tuple(flag.value for flag in pair) if pair[0].value else None
-
-
-def main():
-    """Reads the flags, measures, writes, and shows what was measured."""
-    _check_flags()
-    report = measure_files(
-        transform=_TRANSFORM.value,
-        points=_given(_FIXED_POINTS, _MOVING_POINTS),
-        labels=_given(_FIXED_LABELS, _MOVING_LABELS),
-        images=_given(_FIXED, _MOVING),
-    )
-    write_measures(_OUT.value, report)
-    print_measures(report)
-    print(f"wrote {_OUT.value}")
-
+from regnet_jax.cli import common
+from regnet_jax.cli.evaluate import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

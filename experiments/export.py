@@ -16,12 +16,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import cli
 from regnet_jax import pretrained
+from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.training.checkpoint import read_config, restore_variables
+from regnet_jax.training.checkpoint import read_config, read_trained, restore_variables
 from regnet_jax.training.config import to_json
-from regnet_jax.training.trained import read_trained
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _BEST = flags.DEFINE_bool(
@@ -68,4 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -12,8 +12,8 @@ training keeps, all of that size.
 
 from absl import flags
 
-from experiments import cli
-from regnet_jax.models.table import table
+from regnet_jax.cli import common
+from regnet_jax.models.cost import table
 
 _DIMENSIONS = flags.DEFINE_enum("dimensions", "3", ["2", "3"], "Of the images.")
 _SIZE = flags.DEFINE_integer(
@@ -27,4 +27,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli, configs
-from experiments.toolkit.real_pairs import make_measure
+from experiments import configs
+from experiments.real_pairs import make_measure
+from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.training import config as settings
 from regnet_jax.training import parallel
-from regnet_jax.training.journal import METRICS, describe
+from regnet_jax.training.logs import METRICS, describe
 from regnet_jax.training.loop import train
 
 _CONFIG = flags.DEFINE_string("config", None, "Experiment to run.", required=True)
@@ -79,7 +80,7 @@ def main():
         folder,
         until=_STEPS.value,
         measure=measure,
-        cache=cli.cache_folder() / "volumes",
+        cache=common.cache_folder() / "volumes",
     )
     if not parallel.is_main():
         return
@@ -91,4 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

@@ -1,69 +1,10 @@
-r"""Applies a transform to an image, a label map or points.
+"""Applies a transform to an image, a label map or points.
 
-Example:
-    python -m experiments.warp --transform result/transform.h5 \
-        --image inhale.nii.gz --out warped.nii.gz
-
-The transform is what sitk.ReadTransform reads and maps fixed points to moving points.
-It brings a moving image (--image, linear) or its label map (--labels, nearest) onto
-the fixed grid, and points of the fixed image (--points) into the moving image. With
---inverse it goes the other way: a fixed image onto the moving grid (--like), points
-of the moving image into the fixed image. Points are .pts or .txt (elastix, DIR-Lab),
-.csv (Learn2Reg), .fcsv or .mrk.json (3D Slicer) and are written in mm as elastix does.
+The command is ``regnet warp``; here it runs from a checkout.
 """
 
-from absl import flags
-
-from experiments import cli
-from experiments.toolkit.warping import warp_image_file, warp_point_file
-from regnet_jax.errors import InputError
-from regnet_jax.io import IMAGE_SUFFIXES, POINT_SUFFIXES, check_suffix
-
-_TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving.", required=True)
-_IMAGE = flags.DEFINE_string("image", None, "Moving image to warp.")
-_LABELS = flags.DEFINE_string("labels", None, "Label map of the moving image to warp.")
-_POINTS = flags.DEFINE_string("points", None, "Points of the fixed image to map.")
-_POINTS_IMAGE = flags.DEFINE_string(
-    "points_image", None, "Image of --points, for files of voxel indices."
-)
-_LIKE = flags.DEFINE_string(
-    "like", None, "Image whose grid the result gets; default that of the transform."
-)
-_INVERSE = flags.DEFINE_bool("inverse", False, "Go from the moving to the fixed image.")
-_OUT = flags.DEFINE_string("out", None, "File for the result.", required=True)
-
-
-def _check_flags():
-    """What the flags together must be, before anything is read."""
-    wanted = (_IMAGE, _LABELS, _POINTS)
-    if sum(bool(flag.value) for flag in wanted) != 1:
-        raise InputError("--image, --labels, --points: give one of the three")
-    if _POINTS.value and _LIKE.value:
-        raise InputError("--like: is for images; with --points leave it out")
-    if _POINTS_IMAGE.value and not _POINTS.value:
-        raise InputError("--points_image: is for --points; leave it out or give those")
-    if _INVERSE.value and not (_POINTS.value or _LIKE.value):
-        raise InputError("--like: is needed with --inverse; give the moving image")
-    check_suffix(_OUT.value, POINT_SUFFIXES if _POINTS.value else IMAGE_SUFFIXES)
-
-
-def main():
-    """Reads the flags, applies the transform, and says what was written."""
-    _check_flags()
-    transform = _TRANSFORM.value
-    how = {"inverse": _INVERSE.value}
-    if _POINTS.value:
-        lost = warp_point_file(
-            transform, _POINTS.value, _OUT.value, image=_POINTS_IMAGE.value, **how
-        )
-    else:
-        how |= {"labels": bool(_LABELS.value), "like": _LIKE.value}
-        source = _IMAGE.value or _LABELS.value
-        lost = warp_image_file(transform, source, _OUT.value, **how)
-    if lost:
-        print(lost)
-    print(f"wrote {_OUT.value}")
-
+from regnet_jax.cli import common
+from regnet_jax.cli.warp import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.run(main)

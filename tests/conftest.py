@@ -14,3 +14,6 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Fixtures that several folders use.
+pytest_plugins = ("tests.helpers.commands", "tests.helpers.networks")

@@ -7,7 +7,7 @@ import pytest
 from regnet_jax import pretrained
 from regnet_jax.errors import InputError
 from regnet_jax.registration import load_network
-from regnet_jax.registration.prediction import predict
+from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
 
 VARIABLES = {

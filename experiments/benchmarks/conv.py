@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks.timing import geometric_mean, seconds
-from regnet_jax.models.convolution import convolve
-from regnet_jax.models.lowerings import convolve_by_xla
+from regnet_jax.models.layers.convolution import convolve
+from regnet_jax.models.layers.cpu_convolution import convolve_by_xla
 
 # Voxels on each axis, channels in and out.
 _CASES = ((45, 16, 16), (37, 32, 25), (24, 60, 70), (64, 24, 24))

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from experiments import configs
-from experiments.toolkit.memory import peak_gib
+from regnet_jax.cli.common import peak_gib
 from regnet_jax.models.registry import MODELS
 from regnet_jax.training import parallel
-from regnet_jax.training.journal import METRICS
+from regnet_jax.training.data import Volumes
+from regnet_jax.training.logs import METRICS
 from regnet_jax.training.loop import prepare, train
 from regnet_jax.training.state import init_state, make_optimizer
-from regnet_jax.training.volumes import Volumes
 
 # Steps before the clock starts, in which the loop times the drawing of pairs, and
 # steps that are timed.

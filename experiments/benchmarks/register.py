@@ -10,11 +10,11 @@ import numpy as np
 
 from experiments import configs
 from experiments.benchmarks.timing import seconds
-from experiments.heldout.suited import suited
-from experiments.toolkit.memory import peak_gib
+from experiments.heldout.ablation import suited
+from regnet_jax.cli.common import peak_gib
 from regnet_jax.models import MODELS, make_model
-from regnet_jax.registration.network import make_network
-from regnet_jax.registration.prediction import predict
+from regnet_jax.registration.inference.network import make_network
+from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import chest
 
 _SHAPE = (160, 160, 160)

@@ -5,11 +5,11 @@ import time
 import jax
 import numpy as np
 
-from experiments.toolkit.memory import peak_gib
-from regnet_jax.evaluation import body_mask
+from regnet_jax.cli.common import peak_gib
 from regnet_jax.geometry import upsample
+from regnet_jax.hounsfield import body_mask
 from regnet_jax.registration import load_network
-from regnet_jax.registration.prediction import predict
+from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import chest
 
 _SHAPE = (400, 512, 512)

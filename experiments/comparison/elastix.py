@@ -17,8 +17,8 @@ import tempfile
 import itk
 import numpy as np
 
-from experiments.comparison.tools import THREADS, Setting
-from regnet_jax.io import Frame, Image
+from experiments.comparison.methods import THREADS, Setting
+from regnet_jax.spatial import Frame, Image
 
 _COMMON = {
     "AutomaticParameterEstimation": "true",

@@ -13,8 +13,8 @@ import numpy as np
 import picsl_greedy
 import SimpleITK as sitk
 
-from experiments.comparison.tools import THREADS, Setting
-from regnet_jax.io import Image, to_sitk
+from experiments.comparison.methods import THREADS, Setting
+from regnet_jax.spatial import Image, to_sitk
 
 _ITERATIONS = "100x50x10"
 # Half widths of the windows in voxels: thin vessels, and organs of unclear contrast.

@@ -7,11 +7,18 @@ A method is called as ``register(fixed, moving, *, setting, masks)``, with image
 
 import functools
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from regnet_jax.errors import InputError
+
+# Tools are told to use all cores, in case their own default is another.
+THREADS = os.cpu_count() or 1
+
+# What is known of the images: chest CT, or nothing.
+Setting = Literal["lung", "default"]
 
 
 class Method(NamedTuple):

@@ -6,9 +6,9 @@ Both start from the linear alignment of this project.
 import numpy as np
 import SimpleITK as sitk
 
-from experiments.comparison.tools import Setting
-from regnet_jax.io import Image, affine_transform, sample_transform, to_sitk
-from regnet_jax.registration.affine import align
+from experiments.comparison.methods import Setting
+from regnet_jax.registration.alignment.linear import align
+from regnet_jax.spatial import Image, affine_transform, sample_transform, to_sitk
 
 # HU between which tissue differs; what is beyond pulls no demon.
 _RANGE = (-1000.0, 300.0)

@@ -15,14 +15,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from experiments.comparison import methods
-from experiments.toolkit.memory import peak_gib
+from regnet_jax.cli.common import peak_gib
 from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    check_pair,
-    read_image,
-    read_mask,
-    write_displacement,
-)
+from regnet_jax.io import read_image, read_mask, write_displacement
+from regnet_jax.spatial import check_pair
 
 FIELD, ANSWER = "displacement.nii", "answer.json"
 

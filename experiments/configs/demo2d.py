@@ -7,7 +7,7 @@ cores it takes 100 s and reaches 0.26 to 0.34 of the zero field's error, family 
 family.
 """
 
-from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(

@@ -13,7 +13,7 @@ One network serves both voxel sizes, for they look alike to it: displacements of
 up to 7 voxels, in any mixture of families, on images of any two scanners.
 """
 
-from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 _FAMILIES = {

@@ -11,7 +11,7 @@ error for the low, medium and high frequencies; a quarter of the steps reached 0
 0.62 and 0.65. The weights `regnet2d_2017` that ship are of this run.
 """
 
-from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(

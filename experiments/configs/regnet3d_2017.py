@@ -18,7 +18,7 @@ On two CPU cores the first 360 steps took 46 minutes and reached 0.72, 0.73 and 
 the zero field's error for the low, medium and high frequencies.
 """
 
-from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(

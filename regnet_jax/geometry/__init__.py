@@ -5,10 +5,15 @@ Everything is pure, batchless, and usable under ``jit``, ``vmap`` and ``grad``.
 
 from regnet_jax.geometry.bspline import bspline_field, prefilter
 from regnet_jax.geometry.continuation import continue_smoothly
-from regnet_jax.geometry.fields import compose, exponentiate, invert, warp
-from regnet_jax.geometry.grids import identity_grid
-from regnet_jax.geometry.interpolation import sample
-from regnet_jax.geometry.jacobian import jacobian_determinant, jacobian_matrix
+from regnet_jax.geometry.fields import (
+    compose,
+    exponentiate,
+    invert,
+    jacobian_determinant,
+    jacobian_matrix,
+    warp,
+)
+from regnet_jax.geometry.interpolation import identity_grid, sample
 from regnet_jax.geometry.pyramids import downsample, pyramid, upsample, upsample_field
 from regnet_jax.geometry.smoothing import gaussian_smooth
 

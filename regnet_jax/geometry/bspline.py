@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.geometry.separable import apply_separable
+from regnet_jax.geometry.smoothing import apply_separable
 
 
 def cubic_weights(t):

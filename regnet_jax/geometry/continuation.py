@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 
 from regnet_jax.geometry.pyramids import upsample
-from regnet_jax.geometry.separable import apply_separable
+from regnet_jax.geometry.smoothing import apply_separable
 
 # Voxels of an axis that become one, from resolution to resolution.
 _FACTOR = 4

@@ -17,6 +17,21 @@ from jax.custom_derivatives import SymbolicZero
 
 from regnet_jax.geometry.bspline import cubic_weights, prefilter
 
+
+def identity_grid(shape: Sequence[int], dtype=jnp.float32):
+    """Index coordinates of every voxel.
+
+    Args:
+        shape: spatial shape, (z, y, x) or (y, x).
+        dtype: floating-point type of the result.
+
+    Returns:
+        ``[*shape, len(shape)]``, in voxels and array-axis order.
+    """
+    axes = [jnp.arange(n, dtype=dtype) for n in shape]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
 # Voxels on an axis that a point draws from, by order.
 _TAPS = {0: 1, 1: 2, 3: 4}
 

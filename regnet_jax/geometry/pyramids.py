@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from regnet_jax.geometry.separable import apply_separable
-from regnet_jax.geometry.smoothing import gaussian_smooth
+from regnet_jax.geometry.smoothing import apply_separable, gaussian_smooth
 
 
 def downsample(image, factor: int):

@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.frames import Frame
-from regnet_jax.io.native import quietly, text_of
+from regnet_jax.files import quietly, text_of
+from regnet_jax.spatial.frames import Frame
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.io.frames import Frame, cosines
-from regnet_jax.io.transforms import affine_transform, write_displacement
-from regnet_jax.io.writing import write_atomically
+from regnet_jax.files import write_atomically
+from regnet_jax.io.transforms import write_displacement
+from regnet_jax.spatial.frames import Frame, cosines
+from regnet_jax.spatial.transforms import affine_transform
 
 
 def write_for_ants(folder, frame: Frame, residual, affine) -> None:

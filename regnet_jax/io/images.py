@@ -3,16 +3,18 @@
 Whatever cannot be used raises ``InputError`` with one line that names the file.
 """
 
+import dataclasses
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.errors import InputError, shown
-from regnet_jax.io.arrays import as_array, as_numbers
+from regnet_jax.errors import InputError
+from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
+from regnet_jax.hounsfield import RANGE, hounsfield_offset, looks_like_ct
 from regnet_jax.io.dicom import (
     find_stack,
     is_multiframe,
@@ -20,106 +22,25 @@ from regnet_jax.io.dicom import (
     split_series,
     stack_frame,
 )
-from regnet_jax.io.frames import Frame, cosines, straighten
-from regnet_jax.io.headers import check_header
-from regnet_jax.io.native import quietly, text_of
-from regnet_jax.io.nifti import header_frame, permissively
+from regnet_jax.io.headers import check_header, header_frame, permissively
+from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.images import (
+    Image,
+    _without_runs,
+    as_array,
+    check_kind,
+    checked_image,
+    from_sitk,
+    straight_frame,
+    to_sitk,
+)
+from regnet_jax.spatial.padding import fill_padding, find_padding
+from regnet_jax.spatial.resampling import as_mask
 
 _LOG = logging.getLogger(__name__)
 
-# Directions are held in few digits: what moves no voxel by more than this fraction
-# of one is mended without a word, and up to this skew (a sine) with a warning.
-_MOVED, _SKEW = 0.1, 2e-3
-# Of single precision: a value beyond which, or below whose inverse, it may end, and
-# the fewest steps that make an image.
-_LARGEST, _STEPS = 1e30, 16
-# A nanometre to a metre, mm.
-_SPACINGS = (1e-6, 1e3)
-_ORDER = {2: "(x, y)", 3: "(x, y, z)"}
 _IMAGES = "a SimpleITK image, a path, a regnet_jax.io.Image or an array of real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """A scalar image in the world.
-
-    Attributes:
-        array: ``[z, y, x]`` or ``[y, x]``, in the type the file has.
-        frame: where its voxels lie.
-        name: what messages call it, usually its path.
-    """
-
-    array: np.ndarray
-    frame: Frame
-    name: str
-
-    @classmethod
-    def from_array(
-        cls, array, spacing, origin=None, direction=None, *, name: str = "array"
-    ) -> "Image":
-        """An image of an array, checked as one from a file is.
-
-        The axes of the array are (z, y, x) or (y, x), as in NumPy; what is in
-        millimetres is in (x, y, z) or (x, y) order, as in SimpleITK. So an array of 40
-        slices, 3 mm apart, of 256 x 256 voxels of 0.7 mm has the shape
-        ``(40, 256, 256)`` and the spacing ``(0.7, 0.7, 3)``.
-
-        Args:
-            array: ``[z, y, x]`` or ``[y, x]`` real numbers of any type and layout,
-                see ``as_array``.
-            spacing: mm between voxel centres, x first; one number for all axes.
-            origin: mm, x first, of the centre of voxel zero; by default zero.
-            direction: d x d cosines as ITK has them; by default the identity.
-            name: what messages call the image.
-
-        Returns:
-            The image.
-
-        Raises:
-            InputError: the array is none of an image, or there is no such grid.
-        """
-        array = as_array(array, name)
-        d = _check_axes(array, name)
-        frame = Frame(
-            shape=array.shape,
-            spacing=_spacing(spacing, d, name),
-            origin=np.zeros(d) if origin is None else as_numbers(origin, "origin"),
-            direction=np.eye(d) if direction is None else direction,
-        )
-        return _checked(cls(array, frame, name))
-
-
-def from_sitk(image: sitk.Image, name: str) -> Image:
-    """The array (channels last, if it has any) and frame of a SimpleITK image."""
-    frame = Frame(
-        shape=image.GetSize()[::-1],
-        spacing=image.GetSpacing(),
-        origin=image.GetOrigin(),
-        direction=image.GetDirection(),
-    )
-    return Image(sitk.GetArrayFromImage(image), frame, name)
-
-
-def to_sitk(array, frame: Frame) -> sitk.Image:
-    """A SimpleITK image of ``[*frame.shape]``, or ``[*frame.shape, c]`` vectors.
-
-    Types that ITK lacks are widened, see ``as_array``.
-
-    Raises:
-        InputError: the array holds no real numbers or has another shape.
-    """
-    array = as_array(array, "array")
-    if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
-        raise InputError(
-            f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
-            " of the grid"
-        )
-    image = sitk.GetImageFromArray(array, isVector=array.ndim > frame.ndim)
-    image.SetSpacing(frame.spacing)
-    image.SetOrigin(frame.origin)
-    image.SetDirection(frame.direction)
-    return image
 
 
 def has_geometry(given) -> bool:
@@ -145,13 +66,13 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
         return read_image(given)
     if isinstance(given, sitk.Image):
         components = given.GetNumberOfComponentsPerPixel()
-        _check_kind(name, given.GetDimension(), components)
-        return _checked(from_sitk(_without_runs(given), name))
+        check_kind(name, given.GetDimension(), components)
+        return checked_image(from_sitk(_without_runs(given), name))
     if isinstance(given, Image):
-        return _checked(given)
+        return checked_image(given)
     array = as_array(given, name, wanted=_IMAGES)
     if frame is not None:
-        return _checked(Image(array, frame, name))
+        return checked_image(Image(array, frame, name))
     if spacing is None:
         raise InputError(
             f"{name}: is an array, which does not say how large its voxels are; give"
@@ -185,39 +106,6 @@ def read_image(path) -> Image:
         path = stack.slices[0].file
     image = from_sitk(_read_file(path), name)
     return as_image(replace(image, frame=header_frame(path, image.frame)), name)
-
-
-def check_pair(fixed: Image, moving: Image) -> None:
-    """Raise InputError unless the two images can be registered to each other.
-
-    Registration computes in single precision, so their contrast must survive that.
-    """
-    if fixed.frame.ndim != moving.frame.ndim:
-        raise InputError(
-            f"{fixed.name} is {fixed.frame.ndim}D and {moving.name} is"
-            f" {moving.frame.ndim}D; give two images of the same dimension"
-        )
-    for image in (fixed, moving):
-        _check_contrast(image)
-
-
-def _check_contrast(image: Image) -> None:
-    low, high = image.array.min().item(), image.array.max().item()
-    if low == high:
-        raise InputError(
-            f"{image.name}: has the same value everywhere, so there is nothing"
-            " to register; check that it is the right file"
-        )
-    extremes = f"{image.name}: its values lie between {low:.9g} and {high:.9g}"
-    largest = max(-low, high)
-    if largest > _LARGEST or high - low < 1 / _LARGEST:
-        raise InputError(
-            f"{extremes}, beyond single precision; scale them, for example to 0 to 1000"
-        )
-    if high - low < _STEPS * float(np.spacing(np.float32(largest))):
-        raise InputError(
-            f"{extremes}, too close together for single precision; subtract {low:.9g}"
-        )
 
 
 def read_frame(path) -> Frame:
@@ -264,130 +152,101 @@ def _open(path: Path) -> sitk.ImageFileReader:
 
     check_header(path, quietly(find_reader, path, _UNREADABLE))
     quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
-    _check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
+    check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
     return reader
 
 
-def _check_kind(path, dimension: int, components: int) -> None:
-    if components != 1:
-        raise InputError(
-            f"{path}: has {components} components per voxel where one is needed;"
-            " convert it to grey values or extract one component"
-        )
-    if dimension not in (2, 3):
-        raise InputError(
-            f"{path}: is {dimension}D where 2D or 3D is needed; extract one volume"
-        )
+# The lowest value that a scanner stores, HU.
+_LOWEST = int(RANGE[0])
 
 
-def _checked(image: Image) -> Image:
-    """An image whose array and grid are known from a program, not from a file."""
-    name, frame = image.name, image.frame
-    if not isinstance(frame, Frame):
-        raise InputError(
-            f"{name}: its frame is of type {type(frame).__name__}; give a"
-            " regnet_jax.io.Frame"
-        )
-    array = as_array(image.array, name)
-    if array.shape != frame.shape:
-        raise InputError(
-            f"{name}: has shape {array.shape} on a grid of {frame.shape} voxels; give"
-            " one value for each voxel of the grid"
-        )
-    d = _check_axes(array, name)
-    _spacing(frame.spacing, d, name)
-    image = Image(array, straight_frame(name, frame), name)
-    _check_values(image)
-    return image
+def read_ct(path) -> Image:
+    """Read an image in Hounsfield units.
 
-
-def _check_axes(array: np.ndarray, name: str) -> int:
-    """The dimension of the image that an array is."""
-    if array.ndim not in (2, 3):
-        raise InputError(
-            f"{name}: has shape {array.shape}; give [z, y, x] or [y, x], one channel of"
-            " one image, such as array[0, ..., 0] of [batch, z, y, x, channel]"
-        )
-    if not array.size:
-        raise InputError(f"{name}: has shape {array.shape}; give one with voxels")
-    return array.ndim
-
-
-def _spacing(given, d: int, name: str) -> np.ndarray:
-    """``[d]`` mm, x first."""
-    spacing = as_numbers(given, f"{name}, spacing")
-    if spacing.shape not in ((), (d,)) or not (spacing > 0).all():
-        raise InputError(
-            f"{name}: its spacing is {shown(given)}; give one number above zero, or"
-            f" {d} of them in {_ORDER[d]} order, in mm"
-        )
-    return np.broadcast_to(spacing, d)
-
-
-def _without_runs(image: sitk.Image) -> sitk.Image:
-    """A label map of ITK, which is kept as runs, as an image; any other as it is."""
-    if "label of" in image.GetPixelIDTypeAsString():
-        return sitk.LabelMapToLabel(image)
-    return image
-
-
-def straight_frame(name: str, frame: Frame) -> Frame:
-    """The frame with an orthonormal direction, where it lacks that by rounding only.
+    Padding beside the field of view (see ``find_padding``) becomes -1024. Values that
+    are stored as HU + 1024 are shifted back, which a warning says.
 
     Args:
-        name: what messages call the image.
-        frame: with any direction.
+        path: as in ``read_image``.
+
+    Returns:
+        The image, with no value below -1024.
 
     Raises:
-        InputError: if its axes are sheared or not of length 1.
+        InputError: as ``read_image``; and if the values are not Hounsfield units.
     """
-    matrix = cosines(frame)
-    lengths = np.linalg.norm(matrix, axis=0)
-    gram = matrix.T @ matrix
-    deviation = np.abs(gram - np.eye(frame.ndim)).max()
-    if deviation < 1e-6:
-        return frame
-    moved = np.inf
-    # Not so where it is NaN.
-    if deviation < 0.5:
-        straight, moved = straighten(frame)
-    if moved <= _MOVED:
-        return straight
-    if moved < np.inf and deviation <= _SKEW:
+    image = read_image(path)
+    padding = find_padding(image.array, grow=0)
+    seen = image.array if padding is None else image.array[~padding]
+    low, high = seen.min(), seen.max()
+    offset = hounsfield_offset(seen)
+    if offset is None and looks_like_ct(image.array, padding):
+        offset = 0
+    if offset is None:
+        raise InputError(
+            f"{Path(path)}: its values, {low:g} to {high:g}, are not Hounsfield units;"
+            " convert it, so that air is -1000 and water 0"
+        )
+    array = image.array
+    if offset:
         _LOG.warning(
-            "%s: its direction matrix is not quite orthonormal; the nearest rotation is"
-            " taken, which moves its corners by up to %.2g voxels",
-            name,
-            moved,
+            "%s: its values, %g to %g, are taken for HU + %d; %d is subtracted",
+            *(path, low, high, -offset, -offset),
         )
-        return straight
-    if np.isfinite(lengths).all() and lengths.all():
-        sines = np.abs(gram / np.outer(lengths, lengths) - np.eye(frame.ndim))
-        angle = np.degrees(np.arcsin(min(sines.max(), 1.0)))
-        fact = f"its axes are {angle:.3g} degrees off a right angle"
-        if angle < 0.01:
-            fact = "its axes are not of length 1"
-    else:
-        fact = "it is singular or not finite"
-    raise InputError(
-        f"{name}: its direction matrix is not orthonormal ({fact}); resample it to an"
-        " orthogonal grid or correct its header"
-    )
+        array = array.astype(np.float32) + offset
+    if array.min() < _LOWEST:
+        array = np.maximum(array, array.dtype.type(_LOWEST))
+    if padding is not None:
+        array = fill_padding(array, padding, _LOWEST).astype(array.dtype)
+    return dataclasses.replace(image, array=array)
 
 
-def _check_values(image: Image) -> None:
-    if not np.isfinite(image.frame.origin).all():
-        raise InputError(f"{image.name}: its origin is not finite; correct its header")
-    low, high = _SPACINGS
-    if not all(low <= size <= high for size in image.frame.spacing):
+def read_labels(path) -> Image:
+    """Read an image of whole numbers, a number for each structure, 0 for none.
+
+    Raises InputError as ``read_image``, and if a value has a fraction.
+    """
+    image = read_image(path)
+    if (image.array != np.rint(image.array)).any():
         raise InputError(
-            f"{image.name}: its spacing is {image.frame.spacing} mm, which no image"
-            f" has; give millimetres, {low:g} to {high:g}"
+            f"{path}: holds fractions, so it is no label map; give whole numbers"
         )
-    bad = int(np.size(image.array) - np.isfinite(image.array).sum())
-    if bad:
-        share = "all" if bad == image.array.size else f"{bad} of {image.array.size}"
-        raise InputError(
-            f"{image.name}: {share} of its values are NaN or infinite; replace them,"
-            " for example by the background"
-        )
+    return image
+
+
+# One file each, and each holds origin, spacing and direction.
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+
+
+def write_image(path, array, frame: Frame) -> None:
+    """Write ``[*shape]`` or ``[*shape, c]`` on its frame, whole or not at all.
+
+    Args:
+        path: .nii.gz, .nii, .mha or .nrrd; all but .nii are compressed.
+        array: values in any type that ITK knows.
+        frame: where the voxels lie. NIfTI keeps it in single precision.
+
+    Raises:
+        InputError: unknown suffix, missing or unwritable folder, full disk.
+    """
+    check_suffix(path, IMAGE_SUFFIXES)
+    image = to_sitk(array, frame)
+    write_atomically(path, lambda name: sitk.WriteImage(image, name, True))
+
+
+def read_mask(path, frame: Frame | None = None) -> Image:
+    """Read a mask as zeros and ones (uint8).
+
+    Of whole numbers (labels, 0 and 255, True and False) whatever is not zero is
+    inside; of fractions (probabilities, resampled masks) what is above half of their
+    maximum. Numbers closer to a whole one than 0.001 are rounded first.
+
+    Args:
+        path: as for ``read_image``.
+        frame: where given, the mask is brought there by nearest neighbour.
+
+    Raises:
+        InputError: as ``read_image``; and if the mask is of another dimension
+            than the frame, or has negative values, or nothing is inside.
+    """
+    return as_mask(read_image(path), frame)

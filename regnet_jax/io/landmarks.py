@@ -4,22 +4,161 @@ Points are ``[n, d]`` float64, mm, (x, y, z), LPS as in ITK. Whatever cannot be 
 raises ``InputError`` with one line that names the file.
 """
 
+import csv
+import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.frames import Frame, to_world
-from regnet_jax.io.landmark_formats import (
-    Parsed,
-    parse_csv,
-    parse_dirlab,
-    parse_elastix,
-    parse_fcsv,
-    parse_markups,
-)
-from regnet_jax.io.writing import check_suffix, write_atomically
+from regnet_jax.files import check_suffix, write_atomically
+from regnet_jax.spatial.frames import Frame, to_world
+
+# Signs that bring (x, y, z) to LPS. Slicer wrote numbers until version 4.10.
+_TO_LPS = {
+    "LPS": (1.0, 1.0, 1.0),
+    "1": (1.0, 1.0, 1.0),
+    "RAS": (-1.0, -1.0, 1.0),
+    "0": (-1.0, -1.0, 1.0),
+}
+
+
+class Parsed(NamedTuple):
+    """What a file says.
+
+    Attributes:
+        values: ``[n, d]`` float64, x first.
+        voxels: whether they are voxel indices, from 0, and not mm (LPS).
+    """
+
+    values: np.ndarray
+    voxels: bool
+
+
+def parse_elastix(path: Path, text: str) -> Parsed:
+    """``point`` or ``index``, the number of points, and a line for each."""
+    lines = _rows(text)
+    words = [words[0] if len(words) == 1 else "" for _, words in lines[:2]]
+    if len(words) < 2 or not words[0] or not words[1].isdecimal():
+        raise InputError(
+            f"{path}: its first line must be point or index and its second the"
+            " number of points; correct them"
+        )
+    kind, expected, rows = words[0].lower(), int(words[1]), lines[2:]
+    if len(rows) != expected:
+        raise InputError(
+            f"{path}: announces {expected} points and has {len(rows)}; correct the"
+            " second line or copy the file again"
+        )
+    return Parsed(_numbers(path, rows), kind == "index")
+
+
+def parse_dirlab(path: Path, text: str) -> Parsed:
+    """DIR-Lab: voxel indices that count from 1, a line for each point."""
+    values = _numbers(path, _rows(text))
+    if (values != np.rint(values)).any():
+        raise InputError(
+            f"{path}: holds fractions where voxel indices of DIR-Lab are whole; for"
+            " points in mm begin with a line point and a line with their number"
+        )
+    return Parsed(values - 1, True)
+
+
+def parse_csv(path: Path, text: str) -> Parsed:
+    """Learn2Reg: voxel indices that count from 0, separated by commas."""
+    return Parsed(_numbers(path, _rows(text, ",")), True)
+
+
+def parse_fcsv(path: Path, text: str) -> Parsed:
+    """3D Slicer's old format: a table below a header of comments."""
+    header, rows = {}, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            header[key.strip()] = value.strip()
+        elif line.strip():
+            rows.append((number, next(csv.reader([line]))))
+    signs = _signs(path, header.get("CoordinateSystem"))
+    columns = [name.strip() for name in header.get("columns", "id,x,y,z").split(",")]
+    if not {"x", "y", "z"} <= set(columns):
+        raise InputError(f"{path}: its columns lack x, y or z; export it again")
+    places = [columns.index(name) for name in "xyz"]
+    words = [(n, [row[k] if k < len(row) else "" for k in places]) for n, row in rows]
+    return Parsed(_numbers(path, words) * signs, False)
+
+
+def parse_markups(path: Path, text: str) -> Parsed:
+    """3D Slicer's markups: the control points of the only list in the file."""
+    try:
+        lists = json.loads(text)["markups"]
+        if len(lists) != 1:
+            raise InputError(
+                f"{path}: holds {len(lists)} lists of points; save one to a file of"
+                " its own"
+            )
+        # Slicer's schema names LPS and mm as what is meant where nothing is said.
+        signs = _signs(path, lists[0].get("coordinateSystem", "LPS"))
+        unit = lists[0].get("coordinateUnits", "mm")
+        positions = [p.get("position") for p in lists[0]["controlPoints"]]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: is no list of markups of 3D Slicer; export it again"
+        ) from None
+    if unit not in ("mm", ["mm"]):
+        raise InputError(f"{path}: is in {unit}; export it in mm")
+    for number, position in enumerate(positions, 1):
+        if not _is_position(position):
+            raise InputError(
+                f"{path}: control point {number} has no position of 3 numbers; place"
+                " or delete it"
+            )
+    return Parsed(np.array(positions, np.float64).reshape(-1, 3) * signs, False)
+
+
+def _signs(path: Path, system: str | None) -> np.ndarray:
+    if system not in _TO_LPS:
+        fact = "names no coordinate system" if system is None else f"is in {system}"
+        raise InputError(f"{path}: {fact}; save its points in LPS or RAS")
+    return np.array(_TO_LPS[system])
+
+
+def _is_position(position) -> bool:
+    return (
+        isinstance(position, list)
+        and len(position) == 3
+        and all(type(value) in (int, float) for value in position)
+    )
+
+
+def _rows(text: str, separator: str | None = None) -> list[tuple[int, list[str]]]:
+    """Number and words of each line that has any."""
+    lines = enumerate(text.splitlines(), 1)
+    return [(number, line.split(separator)) for number, line in lines if line.strip()]
+
+
+def _numbers(path: Path, rows) -> np.ndarray:
+    """``[n, d]`` of rows of words that are d numbers each, 2 or 3."""
+    values: list[list[float]] = []
+    for number, words in rows:
+        try:
+            values.append([float(word) for word in words])
+        except ValueError:
+            raise InputError(
+                f"{path}: line {number} is not all numbers; give a point a line"
+            ) from None
+        wanted = (len(values[0]),) if 2 <= len(values[0]) <= 3 else (2, 3)
+        if len(words) not in wanted:
+            needed = " or ".join(map(str, wanted))
+            raise InputError(
+                f"{path}: line {number} has {len(words)} numbers where {needed} are"
+                " needed; give a point a line"
+            )
+    return np.array(values) if values else np.empty((0, 3))
+
 
 POINT_SUFFIXES = (".pts", ".txt")
 

@@ -1,4 +1,4 @@
-"""Files that list pairs of images and what is known of each, as CSV or JSON."""
+"""Files that list images."""
 
 import csv
 import dataclasses
@@ -6,9 +6,85 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.manifests import is_comment, listed_path, read_lines
+from regnet_jax.io.dicom import split_series
+from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
+from regnet_jax.io.landmarks import read_landmarks
+from regnet_jax.spatial.images import Image, check_pair
+
+
+def read_manifest(path) -> list[Path]:
+    """The images that a text file names, a path a line.
+
+    Args:
+        path: of the file, UTF-8. Relative paths in it start from its folder, ``~/``
+            from the home folder. Empty lines and those that begin with ``#`` are left
+            out; a name that begins so is written ``./#name``, and one that begins or
+            ends with spaces stands in double quotes.
+
+    Returns:
+        Paths of existing files or folders; ``FOLDER::SERIES`` as in ``read_image``.
+
+    Raises:
+        InputError: if the file or an image is missing, or none is named.
+    """
+    path = Path(path)
+    lines = read_lines(path, "images, a path a line")
+    lines = [line.strip() for line in lines if not is_comment(line)]
+    images = [listed_path(path, line) for line in lines if line]
+    if not images:
+        raise InputError(f"{path}: names no image; list them, a path a line")
+    for image in images:
+        try:
+            split_series(image)
+        except InputError as error:
+            raise InputError(
+                f"{path}: {image} does not exist; correct the line (a comment has a"
+                " line of its own)"
+            ) from error
+    return images
+
+
+def read_lines(path: Path, content: str) -> list[str]:
+    """The lines of a text file that lists something.
+
+    Args:
+        path: of the file.
+        content: what it should list, for the message.
+
+    Raises:
+        InputError: if it is missing, or is not UTF-8.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name one that lists {content}")
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}: is no text in UTF-8, line {number} is not; list {content}, and"
+            " save it as UTF-8"
+        ) from error
+    # Other separators that Python knows can be letters of a name.
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line of a list is a remark, and names nothing."""
+    return line.lstrip().startswith("#")
+
+
+def listed_path(path: Path, name: str) -> Path:
+    """The path that a name in a list means, seen from the folder of the list."""
+    if len(name) > 2 and name[0] == name[-1] == '"':
+        name = name[1:-1]
+    return path.parent / (Path(name).expanduser() if name[:2] == "~/" else name)
+
 
 # Names become names of folders.
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -157,3 +233,88 @@ def _pair(path: Path, where: str, row: dict) -> Pair:
         )
     paths = {key: listed_path(path, value) for key, value in values.items()}
     return Pair(name, **paths)
+
+
+class KnownPair(NamedTuple):
+    """A pair in memory, with what is known of it.
+
+    Attributes:
+        fixed: image that stays.
+        moving: image that is warped.
+        fixed_mask: where to align the fixed image, or None.
+        moving_mask: the same for the moving image.
+        points: fixed and moving landmarks that correspond, ``[n, d]``, mm; or None.
+        labels: fixed and moving label maps, or None.
+    """
+
+    fixed: Image
+    moving: Image
+    fixed_mask: Image | None = None
+    moving_mask: Image | None = None
+    points: tuple[np.ndarray, np.ndarray] | None = None
+    labels: tuple[Image, Image] | None = None
+
+
+def check_files(pair: Pair, dimensions: int | None = None) -> list[str]:
+    """What keeps a pair from being used, as far as headers tell.
+
+    Args:
+        pair: its paths.
+        dimensions: that its images must have; None for any.
+
+    Returns:
+        A line for each thing that is wrong; none where nothing is.
+    """
+    problems = []
+
+    def attempt(read, *arguments):
+        try:
+            return read(*arguments)
+        except (InputError, OSError) as error:
+            problems.append(str(error))
+            return None
+
+    fixed, moving = attempt(read_frame, pair.fixed), attempt(read_frame, pair.moving)
+    known = fixed or moving
+    wanted = dimensions or (known and known.ndim)
+    others = (pair.fixed_mask, pair.moving_mask, pair.fixed_labels, pair.moving_labels)
+    frames = {pair.fixed: fixed, pair.moving: moving}
+    frames |= {path: attempt(read_frame, path) for path in others if path}
+    problems += [
+        f"{path}: is {frame.ndim}D where {wanted}D is needed; list another"
+        for path, frame in frames.items()
+        if frame and frame.ndim != wanted
+    ]
+    if pair.fixed_points and pair.moving_points and fixed and moving:
+        paths = (pair.fixed_points, pair.moving_points)
+        attempt(read_landmarks, paths, (fixed, moving))
+    if pair.displacement and not Path(pair.displacement).exists():
+        problems.append(f"{pair.displacement}: does not exist; check the path")
+    return problems
+
+
+def read_pair(pair: Pair) -> KnownPair:
+    """Reads images, masks, landmarks and label maps of a pair.
+
+    Args:
+        pair: its paths.
+
+    Returns:
+        What the paths hold.
+
+    Raises:
+        InputError: if a file cannot be read, or does not fit the others.
+    """
+    fixed, moving = read_image(pair.fixed), read_image(pair.moving)
+    check_pair(fixed, moving)
+    masks = (
+        path and read_mask(path, image.frame)
+        for path, image in ((pair.fixed_mask, fixed), (pair.moving_mask, moving))
+    )
+    points = labels = None
+    if pair.fixed_points and pair.moving_points:
+        paths = (pair.fixed_points, pair.moving_points)
+        points = read_landmarks(paths, (fixed.frame, moving.frame))
+    if pair.fixed_labels and pair.moving_labels:
+        labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
+    return KnownPair(fixed, moving, *masks, points, labels)

@@ -1,8 +1,4 @@
-"""Displacements and transforms as ITK has them.
-
-Points, vectors and matrices are in mm and (x, y, z) order; a transform maps
-points of the fixed image to points of the moving image.
-"""
+"""Transforms and displacement images from and to files, as ITK has them."""
 
 import errno
 import os
@@ -13,16 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.arrays import as_numbers
-from regnet_jax.io.frames import Frame, to_world
-from regnet_jax.io.images import from_sitk, straight_frame, to_sitk
-from regnet_jax.io.native import quietly, text_of
-from regnet_jax.io.nifti import header_frame, permissively
-from regnet_jax.io.writing import check_suffix, write_atomically, write_image
+from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
+from regnet_jax.io.headers import header_frame, permissively
+from regnet_jax.io.images import write_image
+from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.images import as_numbers, from_sitk, straight_frame
 
-# A smallest scale below this fraction of the largest is none.
-_SINGULAR = 1e-6
-_LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
 
 
@@ -87,44 +79,73 @@ def _with_its_slice(image: sitk.Image) -> sitk.Image:
     return volume
 
 
-def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
-    """The transform ``T(x) = A(x + r(x))``.
+def write_transform(path, transform: sitk.Transform) -> None:
+    """Write a transform for ``sitk.ReadTransform``, whole or not at all.
 
-    Outside of ``frame`` the residual is zero.
+    A field takes 24 bytes a voxel in .h5: 256 x 256 x 128 voxels are 201 MB,
+    written in 0.5 s and read in 1 s. As text they would be 494 MB and 17 s.
 
-    Args:
-        frame: the fixed grid.
-        residual: ``r``, ``[*frame.shape, d]`` vectors (mm).
-        affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+    Raises:
+        InputError: unknown suffix, missing or unwritable folder, full disk.
     """
-    field = to_sitk(np.asarray(residual, np.float64), frame)
-    displacement = sitk.DisplacementFieldTransform(field)
-    # ITK applies the transform that was added last first.
-    return sitk.CompositeTransform([affine_transform(affine), displacement])
+    check_suffix(path, TRANSFORM_SUFFIXES)
+
+    def write(name):
+        # HDF5 that meets a full disk brings the process down when it ends. The
+        # last part of a composite, which is what this counts, is the field.
+        needed = 8 * transform.GetNumberOfParameters()
+        if shutil.disk_usage(Path(name).parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sitk.WriteTransform(transform, name)
+
+    write_atomically(path, write)
 
 
-def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
-    """``A(x + r(x)) - x`` at the voxels: ``[*frame.shape, d]`` vectors (mm).
+def read_transform(path) -> sitk.Transform:
+    """Read a transform that ITK or ``write_transform`` wrote.
 
-    Args are those of ``composite``, and linear interpolation of the result is
-    what the composite computes.
+    Raises:
+        InputError: missing, unreadable or truncated file, or not a transform.
     """
-    d = frame.ndim
-    affine = np.asarray(affine, np.float64)
-    linear, shift = affine[:d, :d], affine[:d, d]
-    grid = np.moveaxis(np.indices(frame.shape, dtype=np.float64), 0, -1)
-    own = to_world(frame, grid) @ (linear - np.eye(d)).T
-    return own + residual @ linear.T + shift
-
-
-def affine_transform(matrix) -> sitk.AffineTransform:
-    """The SimpleITK transform of a homogeneous matrix ``[d + 1, d + 1]``."""
-    matrix = np.asarray(matrix, np.float64)
-    d = len(matrix) - 1
-    transform = sitk.AffineTransform(d)
-    transform.SetMatrix(matrix[:d, :d].ravel().tolist())
-    transform.SetTranslation(matrix[:d, d].tolist())
+    path = Path(path)
+    if not os.path.exists(path):
+        raise InputError(f"{path}: does not exist; check the path")
+    otherwise = (
+        "is not a whole transform that ITK can read; give the .h5 of a registration"
+        " or a .tfm"
+    )
+    if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
+        raise InputError(f"{path}: {otherwise}")
+    transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
+    if path.suffix.lower() in (".tfm", ".txt"):
+        # ITK takes a text that ends too early for whole.
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+        keys = [line.partition(":")[0] for line in lines]
+        if keys.count("Parameters") != keys.count("FixedParameters"):
+            raise InputError(f"{path}: {otherwise}")
     return transform
+
+
+def _is_whole_hdf5(path: Path) -> bool:
+    """Whether a file of HDF5 is as long as it says; true of all other files.
+
+    ITK's HDF5 may end the process on a file that has more than it says.
+    """
+    if path.is_dir():
+        return True
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return True
+    place = 28 if head[8:9] >= b"\2" else 40
+    return int.from_bytes(head[place : place + 8], "little") == path.stat().st_size
+
+
+# A smallest scale below this fraction of the largest is none.
+_SINGULAR = 1e-6
+
+
+_LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
 
 
 def affine_matrix(given, dimension: int) -> np.ndarray:
@@ -188,65 +209,3 @@ def _matrix_of(transform: sitk.Transform, dimension: int) -> np.ndarray:
     matrix[:-1, :-1] = (np.array(units) - zero).T
     matrix[:-1, -1] = zero
     return as_numbers(matrix, "the transform")
-
-
-def write_transform(path, transform: sitk.Transform) -> None:
-    """Write a transform for ``sitk.ReadTransform``, whole or not at all.
-
-    A field takes 24 bytes a voxel in .h5: 256 x 256 x 128 voxels are 201 MB,
-    written in 0.5 s and read in 1 s. As text they would be 494 MB and 17 s.
-
-    Raises:
-        InputError: unknown suffix, missing or unwritable folder, full disk.
-    """
-    check_suffix(path, TRANSFORM_SUFFIXES)
-
-    def write(name):
-        # HDF5 that meets a full disk brings the process down when it ends. The
-        # last part of a composite, which is what this counts, is the field.
-        needed = 8 * transform.GetNumberOfParameters()
-        if shutil.disk_usage(Path(name).parent).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sitk.WriteTransform(transform, name)
-
-    write_atomically(path, write)
-
-
-def read_transform(path) -> sitk.Transform:
-    """Read a transform that ITK or ``write_transform`` wrote.
-
-    Raises:
-        InputError: missing, unreadable or truncated file, or not a transform.
-    """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise InputError(f"{path}: does not exist; check the path")
-    otherwise = (
-        "is not a whole transform that ITK can read; give the .h5 of a registration"
-        " or a .tfm"
-    )
-    if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
-        raise InputError(f"{path}: {otherwise}")
-    transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
-    if path.suffix.lower() in (".tfm", ".txt"):
-        # ITK takes a text that ends too early for whole.
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-        keys = [line.partition(":")[0] for line in lines]
-        if keys.count("Parameters") != keys.count("FixedParameters"):
-            raise InputError(f"{path}: {otherwise}")
-    return transform
-
-
-def _is_whole_hdf5(path: Path) -> bool:
-    """Whether a file of HDF5 is as long as it says; true of all other files.
-
-    ITK's HDF5 may end the process on a file that has more than it says.
-    """
-    if path.is_dir():
-        return True
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return True
-    place = 28 if head[8:9] >= b"\2" else 40
-    return int.from_bytes(head[place : place + 8], "little") == path.stat().st_size

@@ -1,83 +1,111 @@
-"""Images and label maps through a transform, there and back, in their own type."""
-
-from dataclasses import replace
+"""Images, label maps and points through a transform, from file to file."""
 
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.io.arrays import as_array
-from regnet_jax.io.frames import Frame
-from regnet_jax.io.images import Image
-from regnet_jax.io.inversion import invert_on_grid
-from regnet_jax.io.mapping import field_frame
-from regnet_jax.io.resampling import resample
-from regnet_jax.io.transforms import composite
-
-# Voxels of the fixed grid: an inverse that is further off is none.
-_LOST = 0.5
-
-
-def warp_image(
-    image: Image, frame: Frame, transform: sitk.Transform, *, interpolation="linear"
-) -> Image:
-    """A moving image or label map on a fixed grid, as ITK resamples it.
-
-    Args:
-        image: what is warped; its minimum, or 0 with ``nearest``, is the background.
-        frame: where the result lies.
-        transform: maps points of ``frame`` to points of ``image`` (mm).
-        interpolation: ``linear``, or ``nearest`` for labels.
-
-    Returns:
-        ``[*frame.shape]`` in the type of the image, or where ITK lacks that in the
-        type of ``as_array``; whole numbers rounded.
-    """
-    image = replace(image, array=as_array(image.array, image.name))
-    array = resample(
-        image, frame, transform, interpolation=interpolation, smooth=False
-    ).array
-    dtype = image.array.dtype
-    if dtype.kind in "iu" and interpolation == "linear":
-        array = _rounded(array, dtype)
-    return Image(array.astype(dtype), frame, image.name)
+from regnet_jax.errors import InputError
+from regnet_jax.io.images import read_image, read_labels, write_image
+from regnet_jax.io.landmarks import read_points, write_points
+from regnet_jax.io.transforms import read_transform
+from regnet_jax.spatial import (
+    POINT_TOLERANCE,
+    Frame,
+    check_dimension,
+    field_frame,
+    invert_points,
+    map_points,
+    warp_image,
+    warp_image_back,
+)
 
 
-def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Float values as whole numbers that an integer type holds."""
-    info, kind = np.iinfo(dtype), array.dtype.type
-    # 2**31 - 1 and 2**63 - 1 are no floats, so the next float below is the largest.
-    highest = np.nextafter(kind(info.max + 1), kind(0))
-    return np.clip(np.rint(array), kind(info.min), highest)
-
-
-def warp_image_back(
-    image: Image,
-    frame: Frame,
-    transform: sitk.Transform,
-    *,
-    interpolation="linear",
-    progress: bool = False,
-) -> tuple[Image, int]:
-    """A fixed image or label map on a moving grid, by the inverse of a transform.
+def warp_point_file(path, source, out, *, image=None, inverse: bool = False) -> str:
+    """Maps the points of a file.
 
     Args:
-        image: as for ``warp_image``.
-        frame: where the result lies.
-        transform: fixed to moving: points of ``image`` to points of ``frame`` (mm).
-        interpolation: as for ``warp_image``.
-        progress: show a bar.
+        path: of the transform, fixed to moving.
+        source: path of the points.
+        out: path for the result.
+        image: path of their image, where the file holds voxel indices.
+        inverse: from moving to fixed.
 
     Returns:
-        The image, and how many voxels became background because the transform folds
-        and has no inverse there.
+        Which points have no inverse, as a line; empty if all have.
 
     Raises:
-        InputError: if the transform has no inverse anywhere.
+        InputError: if a file cannot be read, or does not fit the transform.
     """
-    fixed = field_frame(transform) or image.frame
-    vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
-    inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
-    warped = warp_image(image, frame, inverse, interpolation=interpolation)
-    lost = errors > _LOST * min(fixed.spacing)
-    warped.array[lost] = image.array.min() if interpolation == "linear" else 0
-    return warped, int(lost.sum())
+    transform = read_transform(path)
+    points = read_points(source, read_image(image).frame if image else None)
+    check_dimension(transform, source, points.shape[1])
+    if not inverse:
+        write_points(out, map_points(transform, points))
+        return ""
+    points, errors = invert_points(transform, points)
+    write_points(out, points)
+    lost = np.flatnonzero(errors > POINT_TOLERANCE)
+    if not lost.size:
+        return ""
+    numbers = ", ".join(map(str, lost[:10] + 1)) + ", ..." * (lost.size > 10)
+    return (
+        f"no inverse for {lost.size} of {len(points)} points (number {numbers}),"
+        f" off by up to {errors.max():.3g} mm: the transform folds or ends there"
+    )
+
+
+def warp_image_file(
+    path,
+    source,
+    out,
+    *,
+    labels: bool = False,
+    like=None,
+    inverse: bool = False,
+) -> str:
+    """Resamples an image or a label map.
+
+    Args:
+        path: of the transform, fixed to moving.
+        source: path of the image.
+        out: path for the result.
+        labels: it is a label map.
+        like: path of an image on whose grid the result is to lie; None takes that of
+            the transform.
+        inverse: from the fixed image to the moving grid.
+
+    Returns:
+        How many voxels have no inverse, as a line; empty if all have.
+
+    Raises:
+        InputError: if a file cannot be read, or does not fit the transform.
+    """
+    transform = read_transform(path)
+    image = read_labels(source) if labels else read_image(source)
+    check_dimension(transform, image.name, image.frame.ndim)
+    how = {"interpolation": "nearest" if labels else "linear"}
+    frame, lost = _grid(transform, path, like), 0
+    if inverse:
+        warped, lost = warp_image_back(image, frame, transform, **how, progress=True)
+    else:
+        warped = warp_image(image, frame, transform, **how)
+    write_image(out, warped.array, frame)
+    if not lost:
+        return ""
+    return (
+        f"no inverse for {lost} of {warped.array.size} voxels, where the transform"
+        " folds; they are background"
+    )
+
+
+def _grid(transform: sitk.Transform, path, like) -> Frame:
+    """Where the result is to lie."""
+    if like:
+        frame = read_image(like).frame
+        check_dimension(transform, like, frame.ndim)
+        return frame
+    frame = field_frame(transform)
+    if frame is None:
+        raise InputError(
+            f"{path}: has no grid of its own; give --like, the fixed image"
+        )
+    return frame

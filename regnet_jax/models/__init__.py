@@ -1,6 +1,9 @@
 """Networks that look at two images and predict a displacement field."""
 
-from regnet_jax.models.inflation import inflate
-from regnet_jax.models.registry import MODELS, make_model
+from regnet_jax.models.registry import MODELS, inflate, make_model
 
-__all__ = ["MODELS", "inflate", "make_model"]
+__all__ = [
+    "MODELS",
+    "inflate",
+    "make_model",
+]

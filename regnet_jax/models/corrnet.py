@@ -15,15 +15,19 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import warp
-from regnet_jax.models.convolution import Conv
-from regnet_jax.models.correlation import (
+from regnet_jax.models.layers.blocks import (
+    check_dimensions,
+    pad_to_multiple,
+    resize,
+)
+from regnet_jax.models.layers.convolution import Conv
+from regnet_jax.models.layers.correlation import (
     expected_offset,
     local_correlation,
     normalise,
     offsets,
 )
-from regnet_jax.models.layers import check_dimensions, pad_to_multiple, resize
-from regnet_jax.models.phases import space_to_channel
+from regnet_jax.models.layers.cpu_convolution import space_to_channel
 from regnet_jax.models.support import Support, between_centres, blocks, reach, taps
 
 # From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale

@@ -8,15 +8,20 @@ to what the answers need, so that wide context costs little.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.layers import central, inside, max_pool, refine_centres
-from regnet_jax.models.support import Support, between_centres, blocks, taps
-from regnet_jax.models.views import (
+from regnet_jax.models.layers.blocks import (
+    central,
+    inside,
+    max_pool,
+    refine_centres,
+)
+from regnet_jax.models.multiview import (
     AROUND_HALF,
     AROUND_MERGED,
     PERIOD,
     ThreeViews,
     reach_from_quarter,
 )
+from regnet_jax.models.support import Support, between_centres, blocks, taps
 
 _FEATURES = (16, 30, 40)
 # Voxels from the edge of a window of 4 k + 2 voxels to its first answer.

@@ -11,8 +11,11 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.layers import LayeredNet, inside, max_pool
-from regnet_jax.models.phases import batch_to_space, space_to_batch
+from regnet_jax.models.layers.blocks import LayeredNet, inside, max_pool
+from regnet_jax.models.layers.cpu_convolution import (
+    batch_to_space,
+    space_to_batch,
+)
 from regnet_jax.models.support import Support
 
 # Voxels that a displacement depends on along each axis, and the one it belongs to.

@@ -10,7 +10,7 @@ padded by zeros; here all keep their size, so that images of any size are answer
 import flax.linen as nn
 import jax.numpy as jnp
 
-from regnet_jax.models.layers import (
+from regnet_jax.models.layers.blocks import (
     LayeredNet,
     check_dimensions,
     inside,

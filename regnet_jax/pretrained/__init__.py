@@ -1,5 +1,9 @@
 """Weights that ship: a folder each, with config, card and checksum."""
 
-from regnet_jax.pretrained.shipped import CARD, names, read, summary, write
+from regnet_jax.pretrained.shipped import names, read, summary
 
-__all__ = ["CARD", "names", "read", "summary", "write"]
+__all__ = [
+    "names",
+    "read",
+    "summary",
+]

@@ -9,12 +9,17 @@ from dataclasses import replace
 import numpy as np
 
 from regnet_jax.errors import InputError, shown
-from regnet_jax.io import affine_matrix, as_image, as_mask, has_geometry
-from regnet_jax.registration.affine import KINDS
-from regnet_jax.registration.network import Network, default_network, load_network
-from regnet_jax.registration.register import Registration
+from regnet_jax.io import affine_matrix, as_image, has_geometry
+from regnet_jax.registration.alignment.linear import KINDS
+from regnet_jax.registration.inference.network import (
+    Network,
+    default_network,
+    load_network,
+)
 from regnet_jax.registration.register import register as register_images
+from regnet_jax.registration.result import Registration
 from regnet_jax.registration.summary import warnings_of
+from regnet_jax.spatial import as_mask
 
 _LOG = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from regnet_jax.geometry import (
 )
 from regnet_jax.geometry.bspline import control_points
 from regnet_jax.hounsfield import AIR
-from regnet_jax.registration.region import body_region
-from regnet_jax.registration.window import (
+from regnet_jax.registration.inference.boxes import (
     Window,
+    body_region,
     cut,
     look,
     lung_window,

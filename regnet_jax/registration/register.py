@@ -1,14 +1,31 @@
 """Registration of two images in the world: align, predict, compose."""
 
-import functools
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
-from regnet_jax.io import (
-    Frame,
+from regnet_jax.registration.alignment.linear import align
+from regnet_jax.registration.inference.intensity import (
+    check_intensity,
+    intensity_map,
+    map_intensity,
+    resolve_intensity,
+)
+from regnet_jax.registration.inference.inverse_consistency import symmetric
+from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.prediction import predict
+from regnet_jax.registration.inference.voxel_size import (
+    check_voxel_size,
+    choose_voxel_size,
+)
+from regnet_jax.registration.refinement import refine_on_body
+from regnet_jax.registration.result import Registration, Shown
+from regnet_jax.spatial import (
     Image,
     affine_transform,
     canonicalise,
@@ -20,85 +37,9 @@ from regnet_jax.io import (
     isotropic_frame,
     resample,
     resample_field,
-    to_sitk,
-    total_displacement,
     warp_image,
     where_shown,
 )
-from regnet_jax.registration.affine import align
-from regnet_jax.registration.intensity import (
-    check_intensity,
-    intensity_map,
-    map_intensity,
-    resolve_intensity,
-)
-from regnet_jax.registration.network import Network
-from regnet_jax.registration.prediction import predict
-from regnet_jax.registration.refinement import refine_on_body
-from regnet_jax.registration.symmetry import symmetric
-from regnet_jax.registration.timing import timed
-from regnet_jax.registration.voxels import check_voxel_size, choose_voxel_size
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """Where images show something, which padding and the outside do not.
-
-    Attributes:
-        fixed: ``[*frame.shape]`` bool, of the fixed image, on its own grid.
-        before: the same of the moving image without any transform.
-        after: the same of the moving image, warped.
-    """
-
-    fixed: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-
-    @property
-    def unmatched(self) -> float:
-        """The fraction of what the fixed image shows that the moving one does not."""
-        return float(1.0 - self.after[self.fixed].mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Registration:
-    """Where every point of the fixed image lies in the moving image.
-
-    The map is ``x -> A(x + r(x))`` with the affine ``A`` and the residual ``r``.
-
-    Attributes:
-        frame: the fixed image's own grid.
-        affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
-        residual: ``[*frame.shape, d]`` vectors, mm, x first.
-        warped: the moving image on the fixed grid, in the moving image's type.
-        shown: where each image shows something, on the fixed grid.
-        seconds: of each phase.
-        parameters: what was asked for and, of ``auto`` and ``inverse_consistent``,
-            what came of it.
-    """
-
-    frame: Frame
-    affine: np.ndarray
-    residual: np.ndarray
-    warped: Image
-    shown: Shown
-    seconds: dict
-    parameters: dict = field(default_factory=dict)
-
-    @property
-    def transform(self):
-        """The SimpleITK transform from fixed points to moving points."""
-        return composite(self.frame, self.residual, self.affine)
-
-    @property
-    def warped_sitk(self):
-        """The moving image on the fixed grid, as a SimpleITK image."""
-        return to_sitk(self.warped.array, self.warped.frame)
-
-    @functools.cached_property
-    def displacement(self) -> np.ndarray:
-        """``[*frame.shape, d]`` vectors, mm, x first: affine and residual."""
-        return total_displacement(self.frame, self.residual, self.affine)
 
 
 def register(
@@ -293,3 +234,11 @@ def _seen(fixed, moving, padding, transform) -> Shown:
         where_shown(moving, padding[1], fixed.frame, how) for how in (None, transform)
     )
     return Shown(own, *moments)
+
+
+@contextmanager
+def timed(seconds: dict, phase: str) -> Iterator[None]:
+    """Adds what the block takes to ``seconds[phase]``."""
+    began = time.perf_counter()
+    yield
+    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - began

@@ -8,15 +8,11 @@ import jax
 import numpy as np
 
 import regnet_jax
-from regnet_jax.evaluation import (
-    correlation,
-    dice,
-    jacobian_statistics,
-    lung_mask,
-)
+from regnet_jax.evaluation import correlation, dice, jacobian_statistics
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.hounsfield import AIR, looks_like_ct
-from regnet_jax.io import (
+from regnet_jax.hounsfield import AIR, looks_like_ct, lung_mask
+from regnet_jax.registration.result import Registration
+from regnet_jax.spatial import (
     Image,
     canonicalise,
     displacement_from_world,
@@ -24,7 +20,6 @@ from regnet_jax.io import (
     find_padding,
     resample,
 )
-from regnet_jax.registration.register import Registration
 
 # Correlation in the lung that those of two people stay below: the likest of twelve
 # pairs had 0.36, and a breath of one patient has 0.7.

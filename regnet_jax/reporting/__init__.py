@@ -5,18 +5,26 @@ are still in array-axis order, (z, y, x) or (y, x). Figures are matplotlib
 ``Figure`` objects that no global state knows of.
 """
 
-from regnet_jax.reporting.comparison import box_figure, differences_figure
 from regnet_jax.reporting.curves import training_figure
-from regnet_jax.reporting.families import family_figure
-from regnet_jax.reporting.fields import displacement_figure, grid_figure
-from regnet_jax.reporting.figures import (
+from regnet_jax.reporting.drawing import write
+from regnet_jax.reporting.families import family_figure, statistics_figure
+from regnet_jax.reporting.fields import (
+    displacement_figure,
+    grid_figure,
+    jacobian_figure,
+)
+from regnet_jax.reporting.html import encode_figure, write_report
+from regnet_jax.reporting.images import (
     checkerboard_figure,
     difference_figure,
     pair_figure,
+    volumes_figure,
 )
-from regnet_jax.reporting.html import encode_figure, write_report
-from regnet_jax.reporting.jacobians import jacobian_figure
-from regnet_jax.reporting.landmarks import landmark_figure
+from regnet_jax.reporting.measures import (
+    box_figure,
+    differences_figure,
+    landmark_figure,
+)
 from regnet_jax.reporting.registration import registration_report
 from regnet_jax.reporting.slices import (
     Plane,
@@ -25,9 +33,7 @@ from regnet_jax.reporting.slices import (
     choose_planes,
     differing_index,
 )
-from regnet_jax.reporting.statistics import statistics_figure
 from regnet_jax.reporting.viewer import ViewerData, viewer_data
-from regnet_jax.reporting.volumes import volumes_figure
 
 __all__ = [
     "Plane",
@@ -52,5 +58,6 @@ __all__ = [
     "training_figure",
     "viewer_data",
     "volumes_figure",
+    "write",
     "write_report",
 ]

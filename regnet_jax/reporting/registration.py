@@ -7,21 +7,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from regnet_jax.reporting.fields import displacement_figure, grid_figure
-from regnet_jax.reporting.figures import (
+from regnet_jax.reporting.fields import (
+    displacement_figure,
+    grid_figure,
+    jacobian_figure,
+)
+from regnet_jax.reporting.html import write_report
+from regnet_jax.reporting.images import (
     checkerboard_figure,
     difference_figure,
     pair_figure,
 )
-from regnet_jax.reporting.html import write_report
-from regnet_jax.reporting.jacobians import jacobian_figure
-from regnet_jax.reporting.landmarks import landmark_figure
-from regnet_jax.reporting.slices import (
-    Window,
-    as_image,
-    auto_window,
-    differing_index,
-)
+from regnet_jax.reporting.measures import landmark_figure
+from regnet_jax.reporting.slices import Window, as_image, auto_window, differing_index
 from regnet_jax.reporting.summary import headline, report_tables
 from regnet_jax.reporting.viewer import viewer_data
 

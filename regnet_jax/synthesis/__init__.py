@@ -3,19 +3,15 @@
 Every function is pure and takes its key first.
 """
 
-from regnet_jax.synthesis.chest import chest
-from regnet_jax.synthesis.deformation import Deformation, limit_folding
-from regnet_jax.synthesis.families import FAMILIES, Family, draw_field
+from regnet_jax.synthesis.config import GeneratorConfig
+from regnet_jax.synthesis.fields.deformation import Deformation, limit_folding
+from regnet_jax.synthesis.fields.families import FAMILIES, Family, draw_field
+from regnet_jax.synthesis.fields.statistics import FieldStatistics, field_statistics
 from regnet_jax.synthesis.generator import make_generator
-from regnet_jax.synthesis.generator_config import GeneratorConfig
-from regnet_jax.synthesis.pairs import (
-    ArtificialPair,
-    another_patient,
-    artificial_pair,
-)
-from regnet_jax.synthesis.regions import random_regions
-from regnet_jax.synthesis.statistics import FieldStatistics, field_statistics
-from regnet_jax.synthesis.windows import Pairs
+from regnet_jax.synthesis.pairs import ArtificialPair, another_patient, artificial_pair
+from regnet_jax.synthesis.patches import Pairs
+from regnet_jax.synthesis.volumes.chest import chest
+from regnet_jax.synthesis.volumes.regions import random_regions
 
 __all__ = [
     "FAMILIES",

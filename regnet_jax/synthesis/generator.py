@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from regnet_jax.synthesis.chance import by_chance
-from regnet_jax.synthesis.chest import chest
-from regnet_jax.synthesis.families import Family, choose_family, draw_field
-from regnet_jax.synthesis.generator_config import GeneratorConfig
+from regnet_jax.synthesis.config import GeneratorConfig
+from regnet_jax.synthesis.fields.families import (
+    Family,
+    choose_family,
+    draw_field,
+)
 from regnet_jax.synthesis.pairs import another_patient
-from regnet_jax.synthesis.regions import random_regions
-from regnet_jax.synthesis.scans import Scans, crop
-from regnet_jax.synthesis.windows import Pairs, cut_window, draw_starts
-from regnet_jax.synthesis.written import written
+from regnet_jax.synthesis.patches import Pairs, cut_window, draw_starts
+from regnet_jax.synthesis.random import by_chance, written
+from regnet_jax.synthesis.volumes.chest import chest
+from regnet_jax.synthesis.volumes.regions import random_regions
+from regnet_jax.synthesis.volumes.scans import Scans, crop
 
 
 def _volume(key, config: GeneratorConfig, scans: Scans | None):

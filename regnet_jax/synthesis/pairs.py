@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 
 from regnet_jax.geometry import warp
-from regnet_jax.synthesis.deformation import limit_folding
-from regnet_jax.synthesis.families import Family, draw_field
-from regnet_jax.synthesis.noise import gaussian_noise
-from regnet_jax.synthesis.splines import SplineFamily, single_frequency
+from regnet_jax.synthesis.fields.deformation import limit_folding
+from regnet_jax.synthesis.fields.families import Family, draw_field
+from regnet_jax.synthesis.fields.splines import SplineFamily, single_frequency
+from regnet_jax.synthesis.volumes.shapes import gaussian_noise
 
 # Another patient differs by slow deformations, mm, that leave their organs intact.
 _MILD = SplineFamily(8.0, finest=40.0, held_border=0.0)

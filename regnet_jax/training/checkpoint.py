@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
+from regnet_jax import pretrained
 from regnet_jax.errors import InputError
 from regnet_jax.training.config import ExperimentConfig, from_json, to_json
 from regnet_jax.training.parallel import agree, first_device, is_main, local
@@ -266,3 +268,29 @@ def _flat(values: dict, prefix: str = "") -> dict:
         group = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{key}.") if group else {prefix + key: value}
     return flat
+
+
+def read_trained(name: str | Path) -> tuple[ExperimentConfig, dict]:
+    """The config and the variables of a trained network.
+
+    Args:
+        name: of a shipped network, or the ``--workdir`` of a run, whose newest
+            checkpoint it is.
+
+    Returns:
+        The config of its training, and the variables that its ``apply`` takes.
+
+    Raises:
+        InputError: if no shipped network has the name and the folder holds no run or
+            no checkpoint.
+    """
+    if str(name) in pretrained.names():
+        config, variables = pretrained.read(str(name))
+        return from_json(config), variables
+    folder = Path(name)
+    if not os.path.exists(folder):
+        known = ", ".join(pretrained.names()) or "none"
+        raise InputError(
+            f"{name}: neither a folder nor a shipped network; there are: {known}"
+        )
+    return read_config(folder), restore_variables(folder)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.synthesis.families import pick_family
+from regnet_jax.synthesis.config import GeneratorConfig
+from regnet_jax.synthesis.fields.families import pick_family
 from regnet_jax.synthesis.generator import draw_windows
-from regnet_jax.synthesis.generator_config import GeneratorConfig
 from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.logs import panel
 from regnet_jax.training.losses import endpoint_error
-from regnet_jax.training.panels import panel
 from regnet_jax.training.step import draw_batch, predict
 
 # Folded into the seed's key: the stream of held-out pairs never meets training's.

@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from regnet_jax.evaluation import (
-    correlation,
-    dice,
-    jacobian_statistics,
-    lung_mask,
-)
+from regnet_jax.evaluation import correlation, dice, jacobian_statistics
+from regnet_jax.hounsfield import lung_mask
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from experiments.benchmarks.timing import geometric_mean, seconds
-from experiments.toolkit.memory import peak_gib
+from regnet_jax.cli.common import peak_gib
 
 
 def test_seconds_are_those_of_each_function():

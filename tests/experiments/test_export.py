@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from networks import config, untrained
 
 from experiments.export import mean_weights
 from regnet_jax.errors import InputError
+from tests.helpers.networks import config, untrained
 
 
 def test_the_mean_of_two_networks_lies_half_way(run2d):

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from networks import config
 
-from experiments.toolkit import real_pairs
+from experiments import real_pairs
 from regnet_jax.errors import InputError
-from regnet_jax.registration.register import Shown
+from regnet_jax.registration.result import Shown
+from tests.helpers.networks import config
 
 SHIFT = (6.0, -4.0)
 

@@ -7,16 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import (
-    DOSE,
-    ENHANCED_MR,
-    MR,
-    numbers,
-    write_frames,
-    write_plain_frames,
-    write_slices,
-)
-from example_frames import rotation
 from scipy import ndimage
 
 from regnet_jax.errors import InputError
@@ -27,8 +17,18 @@ from regnet_jax.io import (
     read_manifest,
     read_mask,
     split_series,
-    to_world,
 )
+from regnet_jax.spatial import to_world
+from tests.helpers.dicom_files import (
+    DOSE,
+    ENHANCED_MR,
+    MR,
+    numbers,
+    write_frames,
+    write_plain_frames,
+    write_slices,
+)
+from tests.helpers.frames import rotation
 
 # Rows of these are the directions of columns and of rows of a slice.
 AXIAL, CORONAL = np.eye(3)[:2], np.array([[1.0, 0, 0], [0, 0, -1]])

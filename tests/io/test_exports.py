@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from example_frames import FRAMES
 
-from regnet_jax.io import (
-    composite,
-    map_points,
-    to_world,
-    total_displacement,
-    write_displacement,
-    write_for_ants,
-    write_for_elastix,
-)
+from regnet_jax.io import write_displacement, write_for_ants, write_for_elastix
+from regnet_jax.spatial import composite, map_points, to_world, total_displacement
+from tests.helpers.frames import FRAMES
 
 frames = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 

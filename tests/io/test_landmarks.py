@@ -5,12 +5,13 @@ import os
 
 import numpy as np
 import pytest
-from example_frames import FRAMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import Frame, read_points, to_sitk, write_points
+from regnet_jax.io import read_points, write_points
+from regnet_jax.spatial import Frame, to_sitk
+from tests.helpers.frames import FRAMES
 
 every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 PLAIN = Frame((6, 7, 8), (1, 2, 3), (10, 20, 30), np.eye(3))

@@ -9,23 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from example_frames import FRAMES
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    IMAGE_SUFFIXES,
-    Frame,
-    Image,
-    check_pair,
-    from_sitk,
-    read_displacement,
-    read_image,
-    read_mask,
-    read_transform,
-    staged_folder,
-    to_sitk,
-    write_image,
-)
+from regnet_jax.files import staged_folder
+from regnet_jax.io import read_displacement, read_image, read_mask, read_transform
+from regnet_jax.io.images import IMAGE_SUFFIXES, write_image
+from regnet_jax.spatial import Frame, Image, check_pair, from_sitk, to_sitk
+from tests.helpers.frames import FRAMES
 
 ARRAY = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
 PLAIN = Frame((6, 7, 8), (2, 3, 4), (0, 0, 0), np.eye(3))

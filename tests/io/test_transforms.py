@@ -5,20 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from example_frames import FRAMES, rotation
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
-    affine_transform,
-    composite,
     read_displacement,
     read_transform,
-    to_world,
-    total_displacement,
     write_displacement,
     write_transform,
 )
+from regnet_jax.spatial import affine_transform, composite, to_world, total_displacement
+from tests.helpers.frames import FRAMES, rotation
 
 every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import config, untrained
 
 from regnet_jax.models import inflate, make_model
+from tests.helpers.networks import config, untrained
 
 
 @functools.cache

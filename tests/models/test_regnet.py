@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from regnet_jax.models import regnet
-from regnet_jax.models.layers import max_pool
+from regnet_jax.models.layers.blocks import max_pool
 from regnet_jax.models.regnet import CENTRE, RECEPTIVE_FIELD, RegNet
 
 # Odd and even, none equal, as small as tells the phases apart.

@@ -7,12 +7,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from networks import config, make_network, smooth_image, untrained
 
 import regnet_jax
 from regnet_jax.errors import InputError
-from regnet_jax.io import Frame, Image, to_sitk
-from regnet_jax.registration import call, prediction
+from regnet_jax.registration import call
+from regnet_jax.registration.inference import prediction
+from regnet_jax.spatial import Frame, Image, to_sitk
+from tests.helpers.networks import config, make_network, smooth_image, untrained
 
 
 @pytest.fixture(autouse=True)

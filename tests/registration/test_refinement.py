@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 from scipy import ndimage
 
 from regnet_jax.geometry import jacobian_determinant, warp
+from regnet_jax.registration.inference.boxes import Window, whole
 from regnet_jax.registration.refinement import (
     Refinement,
     local_correlation_coefficient,
@@ -17,7 +18,6 @@ from regnet_jax.registration.refinement import (
     refine,
     refine_on_body,
 )
-from regnet_jax.registration.window import Window, whole
 
 SHAPES = [(23, 31), (13, 17, 11)]
 

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from networks import config, smooth_image
 from scipy.spatial.transform import Rotation
 
 from regnet_jax import registration
 from regnet_jax.errors import InputError
-from regnet_jax.io import Frame, Image, from_sitk, to_sitk, to_world
 from regnet_jax.models.regnet import RegNet
-from regnet_jax.registration import Network, prediction
+from regnet_jax.registration import Network
+from regnet_jax.registration.inference import prediction
+from regnet_jax.spatial import Frame, Image, from_sitk, to_sitk, to_world
+from tests.helpers.networks import config, smooth_image
 
 MARGIN, STRIDE = 26, 2
 SHIFT = {2: np.array([1.25, -0.5]), 3: np.array([1.25, -0.5, 0.75])}

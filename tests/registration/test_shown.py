@@ -5,14 +5,14 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import dense
 from scipy import ndimage
 
 import regnet_jax
 from regnet_jax.errors import InputError
-from regnet_jax.io import Frame, Image
 from regnet_jax.registration import load_network, register
-from regnet_jax.registration.affine import align
+from regnet_jax.registration.alignment.linear import align
+from regnet_jax.spatial import Frame, Image
+from tests.helpers.networks import dense
 
 SPACING = 3.0
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from regnet_jax.io import Frame, Image
-from regnet_jax.registration.register import Registration, Shown
+from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.summary import find_lungs, make_views, summarise
+from regnet_jax.spatial import Frame, Image
 
 SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
 FRAME = Frame(SHAPE, SPACING, (5.0, -8.0, 40.0), np.eye(3))

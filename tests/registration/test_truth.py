@@ -9,19 +9,13 @@ import importlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from networks import dense
 from scipy.spatial.transform import Rotation
 
 from regnet_jax.evaluation import registration_errors
-from regnet_jax.io import (
-    Frame,
-    Image,
-    canonical_frame,
-    isotropic_frame,
-    to_world,
-    write_transform,
-)
+from regnet_jax.io import write_transform
 from regnet_jax.registration import register
+from regnet_jax.spatial import Frame, Image, canonical_frame, isotropic_frame, to_world
+from tests.helpers.networks import dense
 
 SPACING = 2.0
 TOLERANCE = 0.02  # mm

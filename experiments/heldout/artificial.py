@@ -1,0 +1,202 @@
+"""Held-out volumes, artificially deformed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from regnet_jax.errors import InputError
+from regnet_jax.evaluation import endpoint_errors, endpoint_statistics
+from regnet_jax.hounsfield import AIR, body_mask
+from regnet_jax.io import read_ct, read_frame
+from regnet_jax.registration import Network, register
+from regnet_jax.spatial import (
+    Frame,
+    canonicalise,
+    displacement_from_world,
+    from_sitk,
+    isotropic_frame,
+    resample,
+    to_sitk,
+)
+from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
+from regnet_jax.synthesis.fields.families import has_room, pick_family
+from regnet_jax.synthesis.pairs import add_noise
+
+# Sigma of the noise on both images, HU.
+_NOISE = 10.0
+# Axial slices are taken from this part of a volume about its middle.
+_MIDDLE = 0.6
+
+
+class Case(NamedTuple):
+    """An artificial pair and what it was made of."""
+
+    volume: str
+    family: str
+    pair: ArtificialPair
+
+
+def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict:
+    """Scans in canonical orientation at one voxel size.
+
+    Args:
+        paths: of the images; 3D ones give slices where 2D is wanted.
+        spacing: voxel size, mm.
+        dimensions: of the network.
+
+    Returns:
+        ``{name: [*spatial]}``, HU; the name is that of the file, or the path where
+        several have that name.
+
+    Raises:
+        InputError: if a volume cannot be read, has no Hounsfield units, or is 2D where
+            3D is wanted.
+    """
+    for path in paths:
+        # All headers before the first volume is read.
+        if (ndim := read_frame(path).ndim) < dimensions:
+            raise InputError(
+                f"{path}: is {ndim}D and the network {dimensions}D; take it out of"
+                " --volumes"
+            )
+    volumes, names = {}, [path.name for path in paths]
+    for path in tqdm(paths, "reading scans", leave=False):
+        image = read_ct(path)
+        _, frame = canonicalise(image.array, image.frame)
+        array = resample(image, isotropic_frame(frame, spacing)).array
+        name = path.name if names.count(path.name) == 1 else str(path)
+        volumes[name] = np.maximum(array, AIR)
+    return volumes
+
+
+def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int):
+    """Refuses volumes in which a family never finds anything to move.
+
+    Args:
+        volumes: from ``read_volumes``.
+        families: names in ``FAMILIES``.
+        spacing: voxel size, mm.
+        d: dimension of the pairs.
+
+    Raises:
+        InputError: names the volume and the family.
+    """
+    for name, volume in volumes.items():
+        shape = volume.shape[-d:]
+        for family in families:
+            if has_room(FAMILIES[family], shape, spacing=spacing) is False:
+                raise InputError(
+                    f"{name}: has no room for a field of the family {family} at"
+                    f" {spacing:g} mm; take it out of --volumes, or choose --families"
+                )
+
+
+def make_cases(
+    key, volumes: dict, families: Sequence[str], count: int, *, spacing: float, d: int
+) -> Iterator[Case]:
+    """Deforms volumes by fields of all families in turn, with noise on both images.
+
+    Args:
+        key: random key; a case is a function of it and of the case's number.
+        volumes: from ``read_volumes``.
+        families: names in ``FAMILIES``, each on every volume in the long run.
+        count: cases.
+        spacing: voxel size, mm.
+        d: dimension of the pairs; 2 takes axial slices of volumes.
+
+    Yields:
+        The cases.
+    """
+    choices = [FAMILIES[name] for name in families]
+
+    @jax.jit
+    def draw(key, volume, number):
+        pair_key, noise_key = jax.random.split(key)
+        family = pick_family(choices, number)
+        noise = {"spacing": spacing, "noise": _NOISE}
+        pair = artificial_pair(pair_key, volume[..., None], family, **noise)
+        return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
+
+    names = list(volumes)
+    for index in range(count):
+        turn, number = divmod(index, len(families))
+        name = names[(index + turn) % len(names)]
+        slice_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
+        volume = volumes[name]
+        if volume.ndim > d:
+            place = 0.5 + _MIDDLE * (jax.random.uniform(slice_key) - 0.5)
+            volume = volume[int(place * len(volume))]
+        pair = draw(draw_key, volume, jnp.int32(number))
+        yield Case(name, families[number], jax.tree.map(np.asarray, pair))
+
+
+def visible_body(pair: ArtificialPair) -> np.ndarray:
+    """Voxels of the body in the fixed image that lie in the moving image, too."""
+    u = pair.displacement
+    points = np.moveaxis(np.indices(u.shape[:-1]), 0, -1) + u
+    inside = ((points >= 0) & (points <= np.array(u.shape[:-1]) - 1)).all(axis=-1)
+    return inside & body_mask(pair.fixed[..., 0])
+
+
+def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -> dict:
+    """Registers one case as ``experiments.register`` does, without alignment.
+
+    Args:
+        case: from ``make_cases``.
+        network: of its dimension.
+        spacing: of its voxels, mm.
+        steps: of refinement; the case is registered for each entry.
+
+    Returns:
+        ``volume``, ``family``, ``errors``: endpoint statistics (mm) over the visible
+        body ``before`` and ``after`` each number of steps.
+    """
+    truth, mask = spacing * case.pair.displacement, visible_body(case.pair)
+    d = truth.shape[-1]
+    frame = Frame(truth.shape[:-1], (spacing,) * d, (0.0,) * d, np.eye(d))
+    images = [
+        from_sitk(to_sitk(image[..., 0], frame), case.volume)
+        for image in (case.pair.fixed, case.pair.moving)
+    ]
+    fields = {"before": np.zeros_like(truth)}
+    for count in steps:
+        found = register(*images, network, initial="none", refine=count)
+        vectors = spacing * displacement_from_world(frame, found.displacement)
+        fields["network" if not count else "refined"] = vectors
+    errors = {
+        name: endpoint_statistics(endpoint_errors(field, truth, mask))
+        for name, field in fields.items()
+    }
+    return {"volume": case.volume, "family": case.family, "errors": errors}
+
+
+def summarise(rows: Sequence[dict]) -> dict:
+    """Means over pairs of what ``assess`` gave, and ratios to before.
+
+    Returns:
+        By method: ``n``, ``mean`` and ``sd`` of the pairs' mean errors (mm), mean of
+        their 95th percentiles ``p95``, and ``ratio`` and ``p95_ratio`` of both to
+        those before (None where nothing moves).
+    """
+    result = {}
+    for method in rows[0]["errors"]:
+        means, tails = (
+            np.array([row["errors"][method][name] for row in rows])
+            for name in ("mean", "p95")
+        )
+        result[method] = {
+            "n": len(rows),
+            "mean": float(means.mean()),
+            "sd": float(means.std(ddof=1)) if len(rows) > 1 else 0.0,
+            "p95": float(tails.mean()),
+        }
+    before = result["before"]
+    for values in result.values():
+        for name, ratio in (("mean", "ratio"), ("p95", "p95_ratio")):
+            values[ratio] = values[name] / before[name] if before[name] else None
+    return result

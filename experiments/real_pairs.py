@@ -1,0 +1,93 @@
+"""Real pairs with landmarks or labels, on which a run is evaluated as it goes."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from regnet_jax.errors import InputError
+from regnet_jax.evaluation import correlation, label_overlap, registration_errors
+from regnet_jax.io import KnownPair, Pair, read_pair, read_pairs
+from regnet_jax.registration import register
+from regnet_jax.registration.alignment.linear import align
+from regnet_jax.registration.batch import check_pairs
+from regnet_jax.registration.inference.network import make_network
+from regnet_jax.spatial import map_points, resample
+from regnet_jax.training.config import ExperimentConfig
+
+
+class _Case(NamedTuple):
+    """A pair in memory, aligned linearly once for all evaluations."""
+
+    known: KnownPair
+    affine: np.ndarray
+
+
+def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping]:
+    """Reads and aligns the pairs that a file lists.
+
+    Args:
+        config: of the run.
+        path: of the file, see ``io.read_pairs``.
+
+    Returns:
+        ``measure(variables) -> {pair: {measure: number}}`` of the registration by
+        the network: mean ``tre`` in mm and mean ``dice`` over the labels, as far as
+        points and labels are given, and ``correlation`` of the images. All are NaN,
+        with a warning, where the network's prediction cannot be used.
+
+    Raises:
+        InputError: if a pair cannot be used.
+    """
+    pairs = read_pairs(path)
+    check_pairs(path, pairs, len(config.data.shape))
+    cases = {pair.name: _read(pair) for pair in pairs}
+    # One network, with other variables each time: what it compiles is kept.
+    network = make_network(config, None)
+
+    def measure(variables):
+        trained = dataclasses.replace(network, variables=variables)
+        return {name: _measure(name, trained, case) for name, case in cases.items()}
+
+    return measure
+
+
+def _read(pair: Pair) -> _Case:
+    known = read_pair(pair)
+    masks = {"fixed_mask": known.fixed_mask, "moving_mask": known.moving_mask}
+    return _Case(known, align(known.fixed, known.moving, kind="affine", **masks))
+
+
+def _measure(name: str, network, case: _Case) -> dict:
+    known, measures = case.known, {}
+    try:
+        result = register(
+            known.fixed,
+            known.moving,
+            network,
+            initial=case.affine,
+            intensity="auto",
+            voxel_size=network.spacing,
+        )
+    except InputError as error:
+        # A network in training may predict anything: the training goes on.
+        logging.warning("real pair %s is not measured: %s", name, error)
+        given = {"tre": known.points, "dice": known.labels, "correlation": True}
+        return {key: np.nan for key, value in given.items() if value}
+    if known.points:
+        warped = map_points(result.transform, known.points[0])
+        measures["tre"] = float(registration_errors(warped, known.points[1]).mean())
+    if known.labels:
+        fixed, moving = known.labels
+        warped = resample(
+            moving, fixed.frame, result.transform, interpolation="nearest"
+        )
+        overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
+        scores = [values["dice"] for values in overlap.values()]
+        measures["dice"] = float(np.mean(scores)) if scores else np.nan
+    shown = result.shown.fixed & result.shown.after
+    images = known.fixed.array, result.warped.array
+    measures["correlation"] = correlation(*images, shown)
+    return measures

@@ -1,1 +1,0 @@
-"""What the binaries share: measuring, registering files, writing results."""

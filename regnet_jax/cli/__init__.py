@@ -1,0 +1,1 @@
+"""The command ``regnet``: register, warp, evaluate."""

@@ -1,0 +1,120 @@
+"""What every binary shares: flags, one-line errors, exit status, compile cache."""
+
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+# XLA's loader of cached programs complains about features that it chose itself.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+from absl import app, flags, logging
+
+from regnet_jax.errors import DivergenceError, InputError
+
+_BAD_INPUT = 2
+_DIVERGED = 3
+_INTERRUPTED = 130
+_TERMINATED = 143
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a binary: ``main`` after the flags are parsed.
+
+    Bad flags, ``InputError`` and what the file system refuses give one line on
+    standard error and exit status 2, a training that is no longer finite one and 3,
+    an interrupt 130, SIGTERM 143. Compiled programs are kept in the user's cache
+    folder, so that only the first run waits for them.
+
+    Args:
+        main: the work of the binary, which reads its own flags.
+    """
+    # Help is that of the module that ``main`` is of, whichever file was started.
+    module = sys.modules[main.__module__]
+    if module is not (started := sys.modules["__main__"]):
+        started.__doc__ = module.__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(module):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+
+
+def cache_folder() -> Path:
+    """What is kept of one run for the next: compiled programs, resampled scans."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "regnet_jax"
+
+
+def _parse_flags(arguments):
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
+    if len(rest) > 1:
+        _fail(f"{rest[1]!r} is no flag; values follow --NAME (see --help)", _BAD_INPUT)
+    return rest
+
+
+def _guarded(main):
+    # Orbax tells every step of every save otherwise.
+    logging.set_verbosity(logging.WARNING)
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    # Of small programs there are many: together they take a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # Without a cache, or with a damaged one, programs are compiled anew: no harm.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
+    # A batch system says so when time is over; what is half written goes.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        main()
+    except InputError as error:
+        _fail(str(error), _BAD_INPUT)
+    except DivergenceError as error:
+        _fail(str(error), _DIVERGED)
+    except OSError as error:
+        fact = f"{error.filename}: {error.strerror}" if error.filename else error
+        _fail(f"{fact}; check the path and whether it may be written", _BAD_INPUT)
+    except KeyboardInterrupt:
+        _leave(_INTERRUPTED)
+    except _Terminated:
+        _leave(_TERMINATED)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def _terminate(*_):
+    raise _Terminated
+
+
+def _leave(status: int):
+    """Ends the process at once, after all that was half written is gone.
+
+    What XLA still computes in its threads would be waited for otherwise, or meet an
+    interpreter that is no more.
+    """
+    print("error: interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _fail(message: str, status: int):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def peak_gib() -> float:
+    """The most that this process has held so far, GiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike what getrusage says, this knows nothing of the process that
+        # started this one.
+        lines = dict(x.split(":", 1) for x in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,37 @@
+"""The command ``regnet``, which a pip user gets: one word for each binary."""
+
+import importlib
+import sys
+
+from regnet_jax.cli import common
+
+_COMMANDS = {
+    "register": "register a moving to a fixed image, or many pairs",
+    "warp": "apply a transform to an image, a label map or points",
+    "evaluate": "measure a registration by landmarks, labels and images",
+}
+
+
+def main() -> None:
+    """Run ``regnet COMMAND --flags``, the entry point of the package."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help", "help"):
+        print("usage: regnet COMMAND --FLAG VALUE ...\n")
+        for command, purpose in _COMMANDS.items():
+            print(f"  {command:10}{purpose}")
+        print("\nregnet COMMAND --help shows its flags and an example.")
+        return
+    if name not in _COMMANDS:
+        print(
+            f"error: {name!r} is no command; there are {', '.join(_COMMANDS)}"
+            " (see regnet --help)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    module = importlib.import_module(f"regnet_jax.cli.{name}")
+    sys.argv[:2] = [f"regnet {name}"]
+    common.run(module.main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Measures as a JSON file, and as a table on the terminal."""
+
+from pathlib import Path
+
+from regnet_jax import pretrained
+from regnet_jax.cli.common import peak_gib
+from regnet_jax.files import strict_json, write_atomically
+
+_TITLES = {
+    "tre": "TRE (mm)",
+    "tre_snapped": "TRE snapped (mm)",
+    "overlap": "label",
+    "similarity": "",
+    "jacobian": "Jacobian",
+}
+
+
+def write_measures(path, report: dict) -> None:
+    """Writes measures as JSON, whole or not at all; what is not finite is null."""
+    text = strict_json(report, indent=2) + "\n"
+    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
+
+
+def print_measures(report: dict) -> None:
+    """Prints a line for each measure, before and after where it has both."""
+    print(f"{'':36s}{'before':>10s}{'after':>10s}")
+    for section, title in _TITLES.items():
+        values = report.get(section) or {}
+        before = _flat(values.get("before", {}), title)
+        for name, value in _flat(values.get("after", values), title).items():
+            cells = (before.get(name, ""), value)
+            text = (f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells)
+            print(f"{name:36s}" + "".join(f"{cell:>10s}" for cell in text))
+
+
+def _flat(values: dict, prefix: str) -> dict[str, float]:
+    """Nested measures under one name each; intervals are left to the file."""
+    flat = {}
+    for key, value in values.items():
+        name = f"{prefix} {key.replace('_', ' ')}".strip()
+        if isinstance(value, dict):
+            flat |= _flat(value, name)
+        elif not isinstance(value, list):
+            flat[name] = value
+    return flat
+
+
+def print_networks() -> None:
+    """A line for each network that ships."""
+    for name in pretrained.names():
+        print(f"{name:15s} {pretrained.summary(name)}")
+
+
+def print_outcome(report: dict, out) -> None:
+    """A line for each measure before and after, the seconds, and the files.
+
+    Args:
+        report: the content of ``report.json``.
+        out: the folder it is in.
+    """
+    moments = {m: dict(report["similarity"][m]) for m in ("before", "after")}
+    if "tre" in report:
+        for moment, values in moments.items():
+            values["landmarks, mm"] = report["tre"][moment]["mean"]
+    for measure, before in moments["before"].items():
+        after = moments["after"][measure]
+        print(f"{measure.replace('_', ' '):18s}{before:.3f} -> {after:.3f}")
+    print(f"{'seconds':18s}{report['seconds']['total']:.1f}")
+    print(f"wrote {out}/report.html, .json, transform.h5, warped and displacement")
+
+
+def print_profile(seconds: dict) -> None:
+    """A line for each phase, and the largest memory that the process had.
+
+    Args:
+        seconds: by phase.
+    """
+    total = sum(seconds.values())
+    for phase, value in (*seconds.items(), ("all of these", total)):
+        print(f"{phase:24s}{value:9.2f} s {100 * value / max(total, 1e-9):5.1f} %")
+    print(f"{'peak memory':24s}{peak_gib():9.2f} GiB")

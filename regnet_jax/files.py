@@ -1,0 +1,225 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from regnet_jax.errors import InputError
+
+# Of a name that may be as long as names can be.
+_KEPT = 32
+
+
+def check_suffix(path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError unless ``path`` ends in one of ``suffixes``."""
+    if not str(path).lower().endswith(suffixes):
+        raise InputError(
+            f"{path}: has no suffix that can be written here; use"
+            f" {', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        )
+
+
+def check_output(path) -> None:
+    """Raise InputError unless a file can be written at ``path``, before long work."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file for the result")
+    _check_parent(path)
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: its folder may not be written; choose another")
+
+
+def _check_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist; create it")
+
+
+def write_atomically(path, write: Callable[[str], None]) -> None:
+    """Call ``write(name)`` on a name beside ``path``, then move it into place.
+
+    The name keeps the suffix, by which ITK picks the format. If anything goes
+    wrong the file beside is removed, ``path`` stays as it was, and InputError
+    says why.
+    """
+    path = Path(text_of(path))
+    _check_parent(path)
+    failure = "cannot be written; check that its folder may be written"
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name[-_KEPT:]}")
+    try:
+        quietly(lambda: write(str(temporary)), path, failure)
+        quietly(lambda: os.replace(temporary, path), path, failure)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def staged_folder(path) -> Iterator[Path]:
+    """A folder to write results into, moved into place once all are there.
+
+    Files that ``path`` holds already are replaced if a result has their name and
+    are kept if not. If anything goes wrong ``path`` stays as it was.
+
+    Args:
+        path: where the results are to be; made with its parents if need be.
+
+    Yields:
+        A folder beside it, empty.
+
+    Raises:
+        InputError: if ``path`` is a file, or cannot be written.
+    """
+    path = Path(text_of(path))
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; give a folder for the results")
+    parent = next(p for p in path.resolve().parents if p.exists())
+    stage = parent / f".{path.name[:_KEPT]}-{uuid.uuid4().hex[:8]}"
+    try:
+        stage.mkdir()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: cannot be made ({reason}); choose another"
+        ) from error
+    try:
+        yield stage
+        _move_files(stage, path)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _move_files(stage: Path, path: Path) -> None:
+    for file in sorted(stage.iterdir()):
+        # Known before the first file is replaced.
+        if (path / file.name).is_dir():
+            raise InputError(
+                f"{path / file.name}: is a folder where a result is to be; remove it"
+            )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for file in sorted(stage.iterdir()):
+            os.replace(file, path / file.name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be written ({reason})") from error
+
+
+def strict_json(value, *, indent: int | None = None) -> str:
+    """Return a value as JSON, with null for every number that is not finite.
+
+    JSON has no word for NaN and infinity, and strict readers refuse those of Python.
+
+    Args:
+        value: nested dictionaries, lists and tuples of what JSON knows.
+        indent: spaces of each level; None for a single line.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+T = TypeVar("T")
+
+
+# Descriptor 2 belongs to the process: two redirections at once would restore
+# each other's copies.
+_DESCRIPTOR = threading.Lock()
+
+
+# What a person is told, and the words in what ITK says that mean it.
+_MEANINGS = {
+    "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
+    "has a direction matrix that is singular or not orthonormal; correct its header"
+    " or resample it to an orthogonal grid": ("determinant is 0", "orthonormal"),
+    "is truncated; copy or export it again": (
+        "not read completely",
+        "Can not read TIFF",
+        "Failed to read directory",
+        "fread got only",
+        "but received",
+        "has been truncated",
+    ),
+    "names a data file that is missing; copy that too": ("Cannot open data file",),
+    "does not fit on the disk; free some space": (
+        "File too large",
+        "No space left",
+        "only wrote",
+        "wrote only",
+    ),
+}
+
+
+def quietly(call: Callable[[], T], path, otherwise: str) -> T:
+    """Run a call of ITK on a file; a sign of trouble becomes an InputError.
+
+    Some calls only print and return, so what is printed counts too.
+
+    Args:
+        call: takes nothing; its result is returned.
+        path: the file or folder that the message names.
+        otherwise: what the message says of a failure without explanation.
+    """
+    result, failure = None, ""
+    with _captured_stderr() as printed:
+        try:
+            result = call()
+        except OSError as error:
+            printed.append(str(error))
+            failure = f"{error.strerror}: {otherwise}"
+        except (RuntimeError, UnicodeDecodeError) as error:
+            # The latter where ITK quotes bytes of the file that are no text.
+            printed.append(str(error))
+            failure = otherwise
+    text = "\n".join(printed)
+    found = (m for m, words in _MEANINGS.items() if any(w in text for w in words))
+    reason = next(found, failure)
+    if reason:
+        raise InputError(f"{path}: {reason}")
+    return result
+
+
+def text_of(path) -> str:
+    """A path as SimpleITK can take it; it aborts the process at others.
+
+    Raises:
+        InputError: if the path is not UTF-8.
+    """
+    text = str(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
+    return text
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[list[str]]:
+    """Keep file descriptor 2 quiet; on exit the list holds what was printed."""
+    lines: list[str] = []
+    with _DESCRIPTOR, tempfile.TemporaryFile() as sink:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            sink.seek(0)
+            lines.extend(sink.read().decode(errors="replace").splitlines())

@@ -1,0 +1,234 @@
+"""What the networks are built of: normalised layers, pooling, resizing, padding."""
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.models.layers.convolution import Conv
+
+
+class LayeredNet(nn.Module):
+    """What the networks of convolution, batch normalisation and activation share.
+
+    Attributes:
+        dimensions: 3, or 2 for the same network with 2D kernels.
+        axis_name: of the mapped devices over which batch statistics are shared.
+        use_bias: adds the biases that batch normalisation makes redundant.
+        dtype: to convolve in; parameters, statistics and sums stay float32.
+    """
+
+    dimensions: int = 3
+    axis_name: str | None = None
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    def layer(
+        self,
+        x,
+        features: int,
+        *,
+        train: bool,
+        taps: int = 3,
+        dilation: int = 1,
+        padding: str = "VALID",
+        activation: Callable = nn.relu,
+    ):
+        """Convolution, batch normalisation and activation.
+
+        Args:
+            x: ``[batch, *spatial, c]``.
+            features: channels of the result.
+            train: normalise by the batch and update ``batch_stats``.
+            taps: of the kernel along each axis.
+            dilation: as in ``convolve``.
+            padding: as in ``convolve``.
+            activation: elementwise.
+
+        Returns:
+            ``[batch, *outputs, features]``.
+        """
+        x = Conv(
+            features,
+            (taps,) * self.dimensions,
+            dilation=dilation,
+            padding=padding,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+        )(x)
+        # The original's framework averages statistics with 0.99, which lags
+        # behind the weights in runs of a thousand steps.
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.95,
+            epsilon=1e-3,
+            axis_name=self.axis_name,
+        )(x)
+        return activation(x)
+
+    def answers(self, image) -> list[int]:
+        """How many displacements a window has room for, on each axis.
+
+        Args:
+            image: ``[batch, *window, c]``.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            ValueError: if there is none, or if the window is of another dimension
+                than the network.
+        """
+        window, support = image.shape[1:-1], self.support
+        check_dimensions(window, self.dimensions)
+        needed = 2 * support.margin + 1
+        if min(window) < needed:
+            raise ValueError(f"a window of {window} has no room for {needed}")
+        return [(n - needed) // support.stride + 1 for n in window]
+
+    def displacement(self, x):
+        """The last layer, linear, with one tap.
+
+        Args:
+            x: ``[batch, *spatial, c]``.
+
+        Returns:
+            ``[batch, *spatial, d]`` float32.
+        """
+        # From zero: a random answer would first have to be unlearned.
+        zeros = nn.initializers.zeros
+        last = Conv(self.dimensions, (1,) * self.dimensions, kernel_init=zeros)
+        return last(x.astype(jnp.float32))
+
+
+def check_dimensions(window, dimensions: int) -> None:
+    """Refuses images of another dimension than the network.
+
+    Args:
+        window: spatial shape of the images.
+        dimensions: of the network.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if len(window) != dimensions:
+        raise ValueError(f"images of {window} for a {dimensions}D network")
+
+
+def inside(starts, sizes):
+    """Index of a box of voxels in ``[batch, *spatial, c]``.
+
+    Args:
+        starts: first voxel on each axis.
+        sizes: voxels on each axis.
+
+    Returns:
+        A tuple of slices.
+    """
+    boxes = zip(starts, sizes, strict=True)
+    return (slice(None), *(slice(start, start + size) for start, size in boxes))
+
+
+def max_pool(x, step: int):
+    """Maximum over two voxels on each axis.
+
+    Elementwise maxima: the gradient of a windowed reduction is slow on CPUs.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+        step: 1 at every voxel, 2 at every second one.
+
+    Returns:
+        ``[batch, *((spatial - 2) // step + 1), c]``.
+    """
+    sizes = [(n - 2) // step + 1 for n in x.shape[1:-1]]
+
+    def corner(offsets):
+        cut = zip(offsets, sizes, strict=True)
+        return x[
+            (slice(None), *(slice(o, o + step * (n - 1) + 1, step) for o, n in cut))
+        ]
+
+    offsets = itertools.product((0, 1), repeat=len(sizes))
+    return functools.reduce(jnp.maximum, map(corner, offsets))
+
+
+def resize(x, factor: int):
+    """Linear interpolation to ``factor`` times the sizes, centres on centres.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+        factor: whole number.
+
+    Returns:
+        ``[batch, *(factor * spatial), c]``; the edge continues.
+    """
+    sizes = [factor * n for n in x.shape[1:-1]]
+    return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
+
+
+def refine_nodes(x):
+    """Linear interpolation halfway between voxels, which stay as they are.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+
+    Returns:
+        ``[batch, *(2 * spatial - 1), c]``.
+    """
+    for axis in range(1, x.ndim - 1):
+        x = jnp.moveaxis(x, axis, 0)
+        between = jnp.stack([x[:-1], (x[:-1] + x[1:]) / 2], axis=1)
+        x = jnp.concatenate([between.reshape(-1, *x.shape[1:]), x[-1:]])
+        x = jnp.moveaxis(x, 0, axis)
+    return x
+
+
+def refine_centres(x):
+    """Linear interpolation by ``resize`` to twice the sizes, without the outermost
+    voxels, which would continue the edge.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+
+    Returns:
+        ``[batch, *(2 * spatial - 2), c]``.
+    """
+    sizes = [2 * n - 2 for n in x.shape[1:-1]]
+    return central(resize(x, 2), sizes)
+
+
+def central(x, sizes):
+    """The middle of a map.
+
+    Args:
+        x: ``[batch, *spatial, c]``.
+        sizes: smaller than those of ``x`` by even numbers.
+
+    Returns:
+        ``[batch, *sizes, c]``.
+
+    Raises:
+        ValueError: if there is no middle of that size.
+    """
+    rests = [n - size for n, size in zip(x.shape[1:-1], sizes, strict=True)]
+    if any(rest < 0 or rest % 2 for rest in rests):
+        raise ValueError(f"{x.shape[1:-1]} voxels have no middle of {sizes}")
+    return x[inside([rest // 2 for rest in rests], sizes)]
+
+
+def pad_to_multiple(image, multiple: int):
+    """Continues an image by its edge.
+
+    Args:
+        image: ``[batch, *spatial, c]``.
+        multiple: of which the sizes shall be.
+
+    Returns:
+        ``[batch, *larger, c]``; what is added stands after the far ends.
+    """
+    pads = [(0, -n % multiple) for n in image.shape[1:-1]]
+    return jnp.pad(image, [(0, 0), *pads, (0, 0)], mode="edge")

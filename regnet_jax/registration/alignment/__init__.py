@@ -1,0 +1,1 @@
+"""Linear alignment of two images, before anything nonrigid."""

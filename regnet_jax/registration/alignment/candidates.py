@@ -1,0 +1,177 @@
+"""Shifts at which two images fit where they overlap, over all shifts at once.
+
+The correlation of the overlapping parts of two masked images, at every shift by whole
+voxels, takes a handful of Fourier transforms (D. Padfield, "Masked object registration
+in the Fourier domain", IEEE Transactions on Image Processing 21(5), 2012). A high
+correlation in a small overlap means little, so shifts are ranked by how much a linear
+relation explains in all: ``-n log(1 - r**2)`` of the ``n`` voxels that overlap.
+"""
+
+import itertools
+
+import numpy as np
+from scipy import fft, ndimage
+
+from regnet_jax.registration.alignment.pyramid import Working
+from regnet_jax.spatial import Frame, Image, resample, to_world
+
+# Of the voxels of the smaller image, at least this share has to overlap.
+_LEAST_OVERLAP = 0.15
+# What is left unexplained counts as at least this much, so that a perfect fit of a
+# small part is no better than a good one of a large part.
+_UNEXPLAINED = 0.02
+# Peaks closer than this many voxels are one, and one much lower than the best is none.
+_APART = 3
+_WORTH = 0.4
+
+
+def masked_correlation(fixed, fixed_mask, moving, moving_mask):
+    """Correlation of what overlaps, at every shift.
+
+    Args:
+        fixed: ``[*shape]``.
+        fixed_mask: bool, of the same shape, where it counts.
+        moving: ``[*other]``, of as many axes.
+        moving_mask: bool, ``[*other]``.
+
+    Returns:
+        The correlation and the number of voxels that overlap, each
+        ``[*shape + other - 1]``. At index ``k`` voxel ``i`` of the fixed image lies
+        on voxel ``i + k - (shape - 1)`` of the moving image.
+    """
+    shape = np.add(fixed.shape, moving.shape) - 1
+    padded = [fft.next_fast_len(int(n), real=True) for n in shape]
+    flipped = (slice(None, None, -1),) * fixed.ndim
+    images = [
+        _powers(fixed[flipped], fixed_mask[flipped]),
+        _powers(moving, moving_mask),
+    ]
+    first, second = ([fft.rfftn(p, padded) for p in image] for image in images)
+    inside = tuple(slice(int(n)) for n in shape)
+
+    def total(p: int, q: int):
+        """Sum over the overlap of the fixed values to the p times the moving to q."""
+        return fft.irfftn(first[p] * second[q], padded)[inside]
+
+    count = np.rint(total(0, 0))
+    n = np.maximum(count, 1.0)
+    means = total(1, 0) / n, total(0, 1) / n
+    # Values have unit variance: what is far below is a constant part and rounding.
+    variances = [
+        np.maximum(total(*powers) / n - mean**2, 1e-6)
+        for powers, mean in zip(((2, 0), (0, 2)), means, strict=True)
+    ]
+    covariance = total(1, 1) / n - means[0] * means[1]
+    return np.clip(covariance / np.sqrt(variances[0] * variances[1]), -1, 1), count
+
+
+def likely_shifts(fixed, fixed_mask, moving, moving_mask, *, most: int) -> np.ndarray:
+    """The shifts that explain most, best first.
+
+    Args:
+        fixed: as for ``masked_correlation``.
+        fixed_mask: the same.
+        moving: the same, on a grid of the same voxels.
+        moving_mask: the same.
+        most: that are wanted.
+
+    Returns:
+        ``[n, d]`` whole voxels, at most ``most`` and at least one: what is at ``x``
+        in the fixed image is at ``x + shift`` in the moving array.
+    """
+    r, count = masked_correlation(fixed, fixed_mask, moving, moving_mask)
+    gain = -count * np.log(np.maximum(1 - r**2, _UNEXPLAINED))
+    gain[count < _LEAST_OVERLAP * min(fixed_mask.sum(), moving_mask.sum())] = 0.0
+    peaks = (gain == ndimage.maximum_filter(gain, 2 * _APART + 1)) & (
+        gain >= _WORTH * gain.max()
+    )
+    places = np.argwhere(peaks)
+    best = places[np.argsort(-gain[peaks], kind="stable")[:most]]
+    return best - (np.array(fixed.shape) - 1)
+
+
+def _powers(image, mask) -> list[np.ndarray]:
+    """The mask and, inside it, the standardised values and their squares."""
+    inside = image[mask]
+    values = np.where(mask, (image - inside.mean()) / (inside.std() or 1.0), 0.0)
+    return [mask.astype(float), values, values**2]
+
+
+# Voxels of the larger image on the grid of the search over all shifts: 8 mm and less
+# for a chest.
+_SEARCHED = {2: 2**12, 3: 2**16}
+_SHIFTS = 3
+
+
+def centres(fixed: Working, moving: Working) -> list[np.ndarray]:
+    """The shifts between the centres of the grids and of the masses."""
+    return [
+        _shift(moving.frame.centre - fixed.frame.centre),
+        _shift(_mass(moving)[0] - _mass(fixed)[0]),
+    ]
+
+
+def moments(fixed: Working, moving: Working) -> list[np.ndarray]:
+    """The motions that lay centre and principal axes of the masses on each other.
+
+    An axis has no front: all turns that are no reflections are given, and the shift
+    without a turn.
+    """
+    (start, axes), (end, other) = _mass(fixed), _mass(moving)
+    motions = [_shift(end - start)]
+    for signs in itertools.product((1.0, -1.0), repeat=len(start)):
+        turn = other @ np.diag(signs) @ axes.T
+        if np.linalg.det(turn) > 0:
+            matrix = _shift(end - turn @ start)
+            matrix[:-1, :-1] = turn
+            motions.append(matrix)
+    return motions
+
+
+def shifts(fixed: Working, moving: Working) -> list[np.ndarray]:
+    """The shifts at which the overlapping parts of the two images fit best."""
+    d = fixed.frame.ndim
+    extents = [np.ptp(_corners(image.frame), axis=0) for image in (fixed, moving)]
+    spacing = (max(map(np.prod, extents)) / _SEARCHED[d]) ** (1 / d)
+    grids = [_upright(image.frame, spacing) for image in (fixed, moving)]
+    arrays = []
+    for image, grid in zip((fixed, moving), grids, strict=True):
+        inside = Image(image.inside.astype(np.uint8), image.frame, "")
+        mask = resample(inside, grid, interpolation="nearest").array > 0
+        arrays += [resample(Image(image.array, image.frame, ""), grid).array, mask]
+    offset = np.subtract(grids[1].origin, grids[0].origin)
+    voxels = likely_shifts(*arrays, most=_SHIFTS)
+    return [_shift(offset + spacing * voxel[::-1]) for voxel in voxels]
+
+
+def _shift(vector) -> np.ndarray:
+    matrix = np.eye(len(vector) + 1)
+    matrix[:-1, -1] = vector
+    return matrix
+
+
+def _mass(image: Working) -> tuple[np.ndarray, np.ndarray]:
+    """Centre ``[d]`` and principal axes ``[d, d]``, as columns, of the mass."""
+    # Above the darkest value, since air in CT is negative.
+    weights = (image.array - image.array[image.inside].min()) * image.inside
+    weights = weights.ravel() / (weights.sum() or 1.0)
+    index = np.indices(image.array.shape).reshape(image.array.ndim, -1).T
+    points = to_world(image.frame, index)
+    centre = weights @ points
+    spread = (points - centre).T * weights @ (points - centre)
+    return centre, np.linalg.eigh(spread)[1]
+
+
+def _corners(frame: Frame) -> np.ndarray:
+    """``[2**d, d]``: the corners of a grid's outermost voxels."""
+    ends = [(-0.5, n - 0.5) for n in frame.shape]
+    return to_world(frame, np.array(list(itertools.product(*ends))))
+
+
+def _upright(frame: Frame, spacing: float) -> Frame:
+    """The grid of identity direction that covers another one."""
+    corners = _corners(frame)
+    size = np.ceil(np.ptp(corners, axis=0) / spacing - 1e-6)
+    size = np.maximum(size, 1).astype(int)
+    origin = (corners.min(0) + corners.max(0) - spacing * (size - 1)) / 2
+    return Frame(size[::-1], (spacing,) * frame.ndim, origin, np.eye(frame.ndim))

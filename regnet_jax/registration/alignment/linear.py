@@ -1,0 +1,198 @@
+"""Small copies of images, on which the linear alignment works."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.registration.alignment.candidates import centres, moments, shifts
+from regnet_jax.registration.alignment.correlation_ratio import (
+    Level,
+    evaluate,
+    hats,
+    optimise,
+)
+from regnet_jax.registration.alignment.pyramid import Working, make_working
+from regnet_jax.spatial import (
+    Image,
+    affine_transform,
+    canonical_frame,
+    check_pair,
+    find_padding,
+    rebase,
+    to_sitk,
+    to_world,
+)
+
+_LOG = logging.getLogger(__name__)
+
+# Blur of each level in voxels; of the fixed voxels every such one is compared.
+_COARSENING = (4, 2)
+# An axis with fewer voxels says nothing of rotation and scaling.
+_THINNEST = 4
+# A linear part beyond these singular values is a failure, not a patient.
+_PLAUSIBLE = (0.5, 2.0)
+# Gains that differ by less are equal: each ended its own search.
+_TIE = 1e-2
+
+
+def align(
+    fixed: Image,
+    moving: Image,
+    *,
+    kind: str = "affine",
+    fixed_mask: Image | None = None,
+    moving_mask: Image | None = None,
+    padding: Sequence | None = None,
+) -> np.ndarray:
+    """Align two images linearly.
+
+    Args:
+        fixed: the image whose points are mapped.
+        moving: the image they are mapped to; any grid, any contrast.
+        kind: ``none``, ``center`` (a translation of the centres), ``moments`` (of
+            the centres of mass, and a turn of the principal axes), ``rigid`` or
+            ``affine``. The latter two look at every shift first, so that fields of
+            view may overlap in part.
+        fixed_mask: where given, only what is inside is compared.
+        moving_mask: the same for the moving image.
+        padding: of both images, what ``find_padding`` gave; None looks for it. Where
+            an image shows nothing, nothing is compared.
+
+    Returns:
+        Homogeneous matrix ``[d + 1, d + 1]`` from fixed points to moving points
+        (mm, x first). Images too thin or too different for ``kind`` get the
+        best simpler alignment, and a warning is logged.
+
+    Raises:
+        InputError: unknown kind, images of different dimensions or constant, or
+            a mask that covers too little of its image.
+    """
+    if kind not in KINDS:
+        raise InputError(f"{kind}: is no alignment; use one of {', '.join(KINDS)}")
+    check_pair(fixed, moving)
+    if kind == "none":
+        return np.eye(fixed.frame.ndim + 1)
+    base = canonical_frame(fixed.frame)
+    if padding is None:
+        padding = [find_padding(image.array) for image in (fixed, moving)]
+    target, source = (
+        make_working(*given, base, coarsest=max(_COARSENING))
+        for given in zip(
+            (fixed, moving), (fixed_mask, moving_mask), padding, strict=True
+        )
+    )
+    levels = [_level(target, source, factor) for factor in _COARSENING]
+    starts = (moments if kind == "moments" else centres)(target, source)
+    generators = [make(fixed.frame.ndim) for make in KINDS[kind]]
+    names = f"{fixed.name} and {moving.name}"
+    if generators and min(*fixed.array.shape, *moving.array.shape) < _THINNEST:
+        _LOG.warning("%s: too thin an axis, so only the centres are aligned", names)
+        generators = []
+    if generators:
+        starts += [np.eye(fixed.frame.ndim + 1), *shifts(target, source)]
+    matrix = _aligned(levels, starts, generators, names)
+    back = rebase(base, base)[1]
+    return back @ matrix @ np.linalg.inv(back)
+
+
+def _aligned(levels: list[Level], starts, generators, names: str) -> np.ndarray:
+    """The best start, and what descent from the starts makes better."""
+    matrix = max(starts, key=lambda start: evaluate(levels[0], start).gain)
+    for group in generators:
+        candidate = optimise(levels, starts, group)
+        if not _better(levels[-1], candidate, matrix):
+            _LOG.warning("%s: fit no better, a simpler alignment is kept", names)
+            break
+        matrix = candidate
+        starts = [matrix]
+    return matrix
+
+
+def _better(level: Level, candidate: np.ndarray, matrix: np.ndarray) -> bool:
+    scales = np.linalg.svd(candidate[:-1, :-1], compute_uv=False)
+    low, high = _PLAUSIBLE
+    plausible = low <= scales.min() and scales.max() <= high
+    bound = evaluate(level, matrix).gain - _TIE
+    return plausible and evaluate(level, candidate).gain > bound
+
+
+def _rigid_generators(d: int) -> np.ndarray:
+    """``[p, d, d + 1]``: rotations about, and shifts of, the fixed centre."""
+    planes = [(i, j) for i in range(d) for j in range(i)]
+    rotations = np.zeros((len(planes), d, d + 1))
+    for rotation, (i, j) in zip(rotations, planes, strict=True):
+        rotation[i, j], rotation[j, i] = 1, -1
+    shifts = _affine_generators(d)[d :: d + 1]
+    return np.concatenate([rotations, shifts])
+
+
+def _affine_generators(d: int) -> np.ndarray:
+    """``[d * (d + 1), d, d + 1]``: one for each entry of the matrix."""
+    return np.eye(d * (d + 1)).reshape(-1, d, d + 1)
+
+
+# The sets of generators that are optimised, one after the other.
+KINDS = {
+    "none": (),
+    "center": (),
+    "moments": (),
+    "rigid": (_rigid_generators,),
+    "affine": (_rigid_generators, _affine_generators),
+}
+
+
+def _level(fixed: Working, moving: Working, factor: int) -> Level:
+    """Both images blurred alike, and the fixed voxels thinned as much.
+
+    The moving image keeps its grid: interpolation then costs no detail.
+    """
+    every = (slice(None, None, factor),) * fixed.array.ndim
+    inside = fixed.inside[every]
+    spacing = np.multiply(fixed.frame.spacing, factor)
+    frame = replace(fixed.frame, shape=inside.shape, spacing=spacing)
+    points = to_world(frame, np.argwhere(inside))
+    image = _with_gradient(moving, _blurred(moving, factor))
+
+    def sample(matrix):
+        sampled = sitk.Resample(
+            image,
+            frame.shape[::-1],
+            affine_transform(matrix),
+            sitk.sitkLinear,
+            frame.origin,
+            frame.spacing,
+            frame.direction,
+            np.nan,
+        )
+        return sitk.GetArrayFromImage(sampled)[inside]
+
+    return Level(
+        points=np.column_stack([points, np.ones(len(points))]),
+        basis=hats(_blurred(fixed, factor)[every][inside]),
+        sample=sample,
+    )
+
+
+def _blurred(image: Working, factor: int) -> np.ndarray:
+    # As wide at half height as the coarser voxel, given that of the finer.
+    variance = (factor**2 - 1) / (8 * np.log(2))
+    blurred = sitk.DiscreteGaussian(
+        sitk.GetImageFromArray(image.array), variance, useImageSpacing=False
+    )
+    return sitk.GetArrayFromImage(blurred)
+
+
+def _with_gradient(image: Working, array: np.ndarray) -> sitk.Image:
+    """Value and d/d(x, y, z) at each voxel, NaN where it doesn't count."""
+    slopes = [
+        np.gradient(array, axis=k) if n > 1 else np.zeros_like(array)
+        for k, n in enumerate(array.shape)
+    ]
+    gradient = np.stack(slopes, axis=-1) @ np.linalg.inv(image.frame.matrix)
+    values = np.concatenate([array[..., None], gradient], axis=-1)
+    values[~image.inside] = np.nan
+    return to_sitk(values, image.frame)

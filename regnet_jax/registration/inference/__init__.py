@@ -1,0 +1,1 @@
+"""What a trained network predicts for two images of any size."""

@@ -1,0 +1,83 @@
+"""The voxel size of the grid that registration works on."""
+
+import math
+import numbers
+
+import numpy as np
+
+from regnet_jax.errors import InputError, shown
+from regnet_jax.spatial import Frame
+
+# The geometric mean of an image's extents, mm, within which it can be a part of a
+# human body; a chest has some 300.
+_HUMAN = (60.0, 1500.0)
+_CHEST = 300.0
+# Voxels of a working grid that are too many for any machine.
+_MOST = 2e9
+
+
+def extent(frame: Frame) -> float:
+    """The geometric mean of a grid's extents, mm."""
+    sizes = np.multiply(frame.shape[::-1], frame.spacing)
+    # An axis of one slice has the thickness of the slice, which says nothing.
+    sizes = [size for size, n in zip(sizes, frame.shape[::-1], strict=True) if n > 1]
+    return float(np.prod(sizes) ** (1 / len(sizes))) if sizes else frame.spacing[0]
+
+
+def choose_voxel_size(fixed: Frame, moving: Frame, network: float) -> float:
+    """Choose the voxel size of the working grid.
+
+    A network knows structures by their size in voxels. Images that are too small or too
+    large for a human body therefore get as many voxels as a chest has, though none that
+    are finer than half of their own. (Hippocampi of 40 mm, eight pairs of people, Dice:
+    0.751 with voxels of 2 mm, 0.781 with 1 mm, 0.813 with 0.5 mm.)
+
+    Args:
+        fixed: grid of the fixed image.
+        moving: grid of the moving image.
+        network: the voxel size that the network was trained with, mm.
+
+    Returns:
+        Isotropic, mm; that of the network where the images can be human.
+    """
+    size = max(extent(fixed), extent(moving))
+    if _HUMAN[0] <= size <= _HUMAN[1]:
+        return network
+    wanted = network * size / _CHEST
+    if size > _HUMAN[1]:
+        return wanted
+    finest = min(min(fixed.spacing), min(moving.spacing))
+    return min(max(wanted, finest / 2), network)
+
+
+def check_voxel_size(voxel_size: float | None, frame: Frame) -> float | None:
+    """Return a voxel size that was given as a number.
+
+    Args:
+        voxel_size: mm, or None.
+        frame: of the fixed image.
+
+    Raises:
+        InputError: if it is not positive and finite, or the image would have more
+            voxels than any machine can hold, or only one.
+    """
+    if voxel_size is None:
+        return None
+    number = isinstance(voxel_size, numbers.Real) and not isinstance(voxel_size, bool)
+    if not (number and 0.0 < voxel_size < math.inf):
+        raise InputError(
+            f"voxel_size: is {shown(voxel_size)}; give mm above zero, or leave it out"
+        )
+    size = float(voxel_size)
+    extents = np.multiply(frame.shape, frame.spacing[::-1])
+    if np.prod(np.ceil(extents / size)) > _MOST:
+        raise InputError(
+            f"voxel_size {size:g} mm: gives the fixed image more than"
+            f" {_MOST / 1e9:g} billion voxels; choose a larger one"
+        )
+    if size > max(extents) / 2:
+        raise InputError(
+            f"voxel_size {size:g} mm: is more than half of the fixed image; choose a"
+            " smaller one"
+        )
+    return size

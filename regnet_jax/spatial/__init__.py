@@ -1,0 +1,64 @@
+"""The world of millimetres: frames, images, resampling, transforms, warping."""
+
+from regnet_jax.spatial.frames import (
+    Frame,
+    canonical_axes,
+    canonical_frame,
+    canonicalise,
+    displacement_from_world,
+    displacement_to_world,
+    isotropic_frame,
+    rebase,
+    to_index,
+    to_world,
+)
+from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to_sitk
+from regnet_jax.spatial.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
+from regnet_jax.spatial.padding import fill_padding, find_padding
+from regnet_jax.spatial.resampling import as_mask, resample, resample_field, where_shown
+from regnet_jax.spatial.transforms import (
+    affine_transform,
+    check_dimension,
+    composite,
+    field_frame,
+    map_points,
+    sample_transform,
+    total_displacement,
+)
+from regnet_jax.spatial.warping import warp_image, warp_image_back
+
+__all__ = [
+    "POINT_TOLERANCE",
+    "Frame",
+    "Image",
+    "affine_transform",
+    "as_array",
+    "as_mask",
+    "canonical_axes",
+    "canonical_frame",
+    "canonicalise",
+    "check_dimension",
+    "check_pair",
+    "composite",
+    "displacement_from_world",
+    "displacement_to_world",
+    "field_frame",
+    "fill_padding",
+    "find_padding",
+    "from_sitk",
+    "invert_on_grid",
+    "invert_points",
+    "isotropic_frame",
+    "map_points",
+    "rebase",
+    "resample",
+    "resample_field",
+    "sample_transform",
+    "to_index",
+    "to_sitk",
+    "to_world",
+    "total_displacement",
+    "warp_image",
+    "warp_image_back",
+    "where_shown",
+]

@@ -1,0 +1,356 @@
+"""Images as arrays with their place in the world, from arrays and SimpleITK."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError, shown
+from regnet_jax.spatial.frames import Frame, cosines, straighten
+
+_LOG = logging.getLogger(__name__)
+
+# What ITK holds, so that the first that holds a type is the smallest.
+_NAMES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+
+_HELD = tuple(map(np.dtype, _NAMES))
+
+
+def as_array(
+    given, name: str, *, wanted: str = "an array of real numbers"
+) -> np.ndarray:
+    """Real numbers, in a type that ITK holds and the byte order of the machine.
+
+    A type that ITK lacks becomes the smallest that holds its values: bool uint8,
+    float16 and bfloat16 float32, four-bit integers int8 and uint8. Extended precision
+    becomes float64. No other type is changed, and nothing is copied without need.
+
+    Args:
+        given: a NumPy or JAX array of any layout, whatever has ``__array__``, or
+            nested lists.
+        name: what messages call it.
+        wanted: what messages ask for instead of something that is no array at all.
+
+    Returns:
+        The array.
+
+    Raises:
+        InputError: no array can be made of it; it does not hold real numbers; some of
+            it is masked.
+    """
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # Whatever the ``__array__`` of a stranger raises.
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{name}: no array can be made of it ({line}); give {wanted}"
+        ) from None
+    if not array.ndim and array.dtype.kind in "OSUT":
+        raise InputError(
+            f"{name}: {shown(given)} is of type {type(given).__name__}; give {wanted}"
+        )
+    masked = _count_masked(given)
+    if masked:
+        raise InputError(
+            f"{name}: {masked} of {array.size} values are masked; fill them, for"
+            " example by array.filled(array.min())"
+        )
+    with np.errstate(over="ignore"):  # Then a value is infinite, which is seen later.
+        return array.astype(_held_type(array.dtype, name), copy=False)
+
+
+def as_numbers(given, name: str, *, wanted: str = "numbers") -> np.ndarray:
+    """Finite real numbers as float64; args are those of ``as_array``.
+
+    Raises:
+        InputError: as ``as_array``; and of truth values, NaN and infinite values.
+    """
+    numbers = as_array(given, name, wanted=wanted)
+    if np.asarray(given).dtype == bool:
+        raise InputError(f"{name}: holds truth values; give {wanted}")
+    numbers = numbers.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{name}: holds NaN or infinite values; give finite numbers")
+    return numbers
+
+
+def _held_type(dtype: np.dtype, name: str) -> np.dtype:
+    if dtype.kind == "c":
+        raise InputError(
+            f"{name}: holds complex numbers; give their magnitude or their real part"
+        )
+    for held in _HELD:
+        if np.can_cast(dtype, held):
+            return held
+    if np.can_cast(dtype, np.float64, "same_kind"):
+        return np.dtype(np.float64)
+    raise InputError(
+        f"{name}: holds {dtype} where real numbers are needed; convert it, for example"
+        " by array.astype(np.float32)"
+    )
+
+
+def _count_masked(given) -> int:
+    """How many values are masked, also where a list holds masked slices."""
+    pieces = given if isinstance(given, list | tuple) else [given]
+    return sum(int(np.ma.getmaskarray(p).sum()) for p in pieces if np.ma.is_masked(p))
+
+
+# Directions are held in few digits: what moves no voxel by more than this fraction
+# of one is mended without a word, and up to this skew (a sine) with a warning.
+_MOVED, _SKEW = 0.1, 2e-3
+
+
+# Of single precision: a value beyond which, or below whose inverse, it may end, and
+# the fewest steps that make an image.
+_LARGEST, _STEPS = 1e30, 16
+
+
+# A nanometre to a metre, mm.
+_SPACINGS = (1e-6, 1e3)
+
+
+_ORDER = {2: "(x, y)", 3: "(x, y, z)"}
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A scalar image in the world.
+
+    Attributes:
+        array: ``[z, y, x]`` or ``[y, x]``, in the type the file has.
+        frame: where its voxels lie.
+        name: what messages call it, usually its path.
+    """
+
+    array: np.ndarray
+    frame: Frame
+    name: str
+
+    @classmethod
+    def from_array(
+        cls, array, spacing, origin=None, direction=None, *, name: str = "array"
+    ) -> "Image":
+        """An image of an array, checked as one from a file is.
+
+        The axes of the array are (z, y, x) or (y, x), as in NumPy; what is in
+        millimetres is in (x, y, z) or (x, y) order, as in SimpleITK. So an array of 40
+        slices, 3 mm apart, of 256 x 256 voxels of 0.7 mm has the shape
+        ``(40, 256, 256)`` and the spacing ``(0.7, 0.7, 3)``.
+
+        Args:
+            array: ``[z, y, x]`` or ``[y, x]`` real numbers of any type and layout,
+                see ``as_array``.
+            spacing: mm between voxel centres, x first; one number for all axes.
+            origin: mm, x first, of the centre of voxel zero; by default zero.
+            direction: d x d cosines as ITK has them; by default the identity.
+            name: what messages call the image.
+
+        Returns:
+            The image.
+
+        Raises:
+            InputError: the array is none of an image, or there is no such grid.
+        """
+        array = as_array(array, name)
+        d = _check_axes(array, name)
+        frame = Frame(
+            shape=array.shape,
+            spacing=_spacing(spacing, d, name),
+            origin=np.zeros(d) if origin is None else as_numbers(origin, "origin"),
+            direction=np.eye(d) if direction is None else direction,
+        )
+        return checked_image(cls(array, frame, name))
+
+
+def from_sitk(image: sitk.Image, name: str) -> Image:
+    """The array (channels last, if it has any) and frame of a SimpleITK image."""
+    frame = Frame(
+        shape=image.GetSize()[::-1],
+        spacing=image.GetSpacing(),
+        origin=image.GetOrigin(),
+        direction=image.GetDirection(),
+    )
+    return Image(sitk.GetArrayFromImage(image), frame, name)
+
+
+def to_sitk(array, frame: Frame) -> sitk.Image:
+    """A SimpleITK image of ``[*frame.shape]``, or ``[*frame.shape, c]`` vectors.
+
+    Types that ITK lacks are widened, see ``as_array``.
+
+    Raises:
+        InputError: the array holds no real numbers or has another shape.
+    """
+    array = as_array(array, "array")
+    if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
+        raise InputError(
+            f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
+            " of the grid"
+        )
+    image = sitk.GetImageFromArray(array, isVector=array.ndim > frame.ndim)
+    image.SetSpacing(frame.spacing)
+    image.SetOrigin(frame.origin)
+    image.SetDirection(frame.direction)
+    return image
+
+
+def check_pair(fixed: Image, moving: Image) -> None:
+    """Raise InputError unless the two images can be registered to each other.
+
+    Registration computes in single precision, so their contrast must survive that.
+    """
+    if fixed.frame.ndim != moving.frame.ndim:
+        raise InputError(
+            f"{fixed.name} is {fixed.frame.ndim}D and {moving.name} is"
+            f" {moving.frame.ndim}D; give two images of the same dimension"
+        )
+    for image in (fixed, moving):
+        _check_contrast(image)
+
+
+def _check_contrast(image: Image) -> None:
+    low, high = image.array.min().item(), image.array.max().item()
+    if low == high:
+        raise InputError(
+            f"{image.name}: has the same value everywhere, so there is nothing"
+            " to register; check that it is the right file"
+        )
+    extremes = f"{image.name}: its values lie between {low:.9g} and {high:.9g}"
+    largest = max(-low, high)
+    if largest > _LARGEST or high - low < 1 / _LARGEST:
+        raise InputError(
+            f"{extremes}, beyond single precision; scale them, for example to 0 to 1000"
+        )
+    if high - low < _STEPS * float(np.spacing(np.float32(largest))):
+        raise InputError(
+            f"{extremes}, too close together for single precision; subtract {low:.9g}"
+        )
+
+
+def check_kind(path, dimension: int, components: int) -> None:
+    """Raise InputError unless an image is scalar, and 2D or 3D."""
+    if components != 1:
+        raise InputError(
+            f"{path}: has {components} components per voxel where one is needed;"
+            " convert it to grey values or extract one component"
+        )
+    if dimension not in (2, 3):
+        raise InputError(
+            f"{path}: is {dimension}D where 2D or 3D is needed; extract one volume"
+        )
+
+
+def checked_image(image: Image) -> Image:
+    """An image whose array and grid are known from a program, not from a file."""
+    name, frame = image.name, image.frame
+    if not isinstance(frame, Frame):
+        raise InputError(
+            f"{name}: its frame is of type {type(frame).__name__}; give a"
+            " regnet_jax.io.Frame"
+        )
+    array = as_array(image.array, name)
+    if array.shape != frame.shape:
+        raise InputError(
+            f"{name}: has shape {array.shape} on a grid of {frame.shape} voxels; give"
+            " one value for each voxel of the grid"
+        )
+    d = _check_axes(array, name)
+    _spacing(frame.spacing, d, name)
+    image = Image(array, straight_frame(name, frame), name)
+    _check_values(image)
+    return image
+
+
+def _check_axes(array: np.ndarray, name: str) -> int:
+    """The dimension of the image that an array is."""
+    if array.ndim not in (2, 3):
+        raise InputError(
+            f"{name}: has shape {array.shape}; give [z, y, x] or [y, x], one channel of"
+            " one image, such as array[0, ..., 0] of [batch, z, y, x, channel]"
+        )
+    if not array.size:
+        raise InputError(f"{name}: has shape {array.shape}; give one with voxels")
+    return array.ndim
+
+
+def _spacing(given, d: int, name: str) -> np.ndarray:
+    """``[d]`` mm, x first."""
+    spacing = as_numbers(given, f"{name}, spacing")
+    if spacing.shape not in ((), (d,)) or not (spacing > 0).all():
+        raise InputError(
+            f"{name}: its spacing is {shown(given)}; give one number above zero, or"
+            f" {d} of them in {_ORDER[d]} order, in mm"
+        )
+    return np.broadcast_to(spacing, d)
+
+
+def _without_runs(image: sitk.Image) -> sitk.Image:
+    """A label map of ITK, which is kept as runs, as an image; any other as it is."""
+    if "label of" in image.GetPixelIDTypeAsString():
+        return sitk.LabelMapToLabel(image)
+    return image
+
+
+def straight_frame(name: str, frame: Frame) -> Frame:
+    """The frame with an orthonormal direction, where it lacks that by rounding only.
+
+    Args:
+        name: what messages call the image.
+        frame: with any direction.
+
+    Raises:
+        InputError: if its axes are sheared or not of length 1.
+    """
+    matrix = cosines(frame)
+    lengths = np.linalg.norm(matrix, axis=0)
+    gram = matrix.T @ matrix
+    deviation = np.abs(gram - np.eye(frame.ndim)).max()
+    if deviation < 1e-6:
+        return frame
+    moved = np.inf
+    # Not so where it is NaN.
+    if deviation < 0.5:
+        straight, moved = straighten(frame)
+    if moved <= _MOVED:
+        return straight
+    if moved < np.inf and deviation <= _SKEW:
+        _LOG.warning(
+            "%s: its direction matrix is not quite orthonormal; the nearest rotation is"
+            " taken, which moves its corners by up to %.2g voxels",
+            name,
+            moved,
+        )
+        return straight
+    if np.isfinite(lengths).all() and lengths.all():
+        sines = np.abs(gram / np.outer(lengths, lengths) - np.eye(frame.ndim))
+        angle = np.degrees(np.arcsin(min(sines.max(), 1.0)))
+        fact = f"its axes are {angle:.3g} degrees off a right angle"
+        if angle < 0.01:
+            fact = "its axes are not of length 1"
+    else:
+        fact = "it is singular or not finite"
+    raise InputError(
+        f"{name}: its direction matrix is not orthonormal ({fact}); resample it to an"
+        " orthogonal grid or correct its header"
+    )
+
+
+def _check_values(image: Image) -> None:
+    if not np.isfinite(image.frame.origin).all():
+        raise InputError(f"{image.name}: its origin is not finite; correct its header")
+    low, high = _SPACINGS
+    if not all(low <= size <= high for size in image.frame.spacing):
+        raise InputError(
+            f"{image.name}: its spacing is {image.frame.spacing} mm, which no image"
+            f" has; give millimetres, {low:g} to {high:g}"
+        )
+    bad = int(np.size(image.array) - np.isfinite(image.array).sum())
+    if bad:
+        share = "all" if bad == image.array.size else f"{bad} of {image.array.size}"
+        raise InputError(
+            f"{image.name}: {share} of its values are NaN or infinite; replace them,"
+            " for example by the background"
+        )

@@ -1,0 +1,166 @@
+"""Images on other grids, without aliasing."""
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.spatial.frames import Frame, cosines
+from regnet_jax.spatial.images import Image, from_sitk, to_sitk
+
+# Of a voxel, the fraction that must show something.
+_SHOWN = 0.99
+# Values of a mask that are closer to a whole number count as it.
+_WHOLE = 1e-3
+_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
+
+
+def resample(
+    image: Image,
+    frame: Frame,
+    transform: sitk.Transform | None = None,
+    *,
+    interpolation: str = "linear",
+    background: float | None = None,
+    smooth: bool = True,
+) -> Image:
+    """Sample an image at the voxels of ``frame``.
+
+    Where the frame is coarser than the image, linear interpolation would fold
+    detail back as noise, so the image is smoothed first. Both grids are taken
+    as blurred by a Gaussian as wide at half height as their voxel, hence sigma
+    is ``sqrt(target**2 - source**2) / 2.355`` mm along each axis of the image.
+
+    Args:
+        image: what is sampled.
+        frame: where the result lies.
+        transform: maps points of ``frame`` to points of ``image`` (mm).
+        interpolation: ``linear``, or ``nearest`` for labels and masks, which
+            are never smoothed and keep their type.
+        background: value outside of the image; by default its minimum, and 0
+            with ``nearest``.
+        smooth: smooth where the frame is coarser. Without it the result is what
+            ITK's resampling gives with the same transform.
+
+    Returns:
+        ``[*frame.shape]``, float32 if linear, under the name of the image.
+    """
+    source = to_sitk(image.array, image.frame)
+    if interpolation == "linear":
+        source = sitk.Cast(source, sitk.sitkFloat32)
+        source = _smooth(source, image.frame, frame) if smooth else source
+        if background is None:
+            background = float(np.min(image.array))
+    result = sitk.Resample(
+        source,
+        frame.shape[::-1],
+        transform or sitk.Transform(frame.ndim, sitk.sitkIdentity),
+        _INTERPOLATORS[interpolation],
+        frame.origin,
+        frame.spacing,
+        frame.direction,
+        background or 0.0,
+    )
+    return from_sitk(result, image.name)
+
+
+def resample_field(vectors, source: Frame, target: Frame) -> np.ndarray:
+    """Displacement vectors at the voxels of another grid, linearly interpolated.
+
+    Args:
+        vectors: ``[*source.shape, d]``, mm, x first; they stay as they are, since
+            physical vectors do not depend on the grid.
+        source: where the vectors lie.
+        target: where they are wanted; zero outside of the source.
+
+    Returns:
+        ``[*target.shape, d]`` float64.
+    """
+    field = to_sitk(np.asarray(vectors, np.float64), source)
+    result = sitk.Resample(
+        field,
+        target.shape[::-1],
+        sitk.Transform(target.ndim, sitk.sitkIdentity),
+        sitk.sitkLinear,
+        target.origin,
+        target.spacing,
+        target.direction,
+    )
+    return sitk.GetArrayFromImage(result)
+
+
+def where_shown(
+    image: Image, padding, frame: Frame, transform: sitk.Transform | None = None
+) -> np.ndarray:
+    """Find the voxels of ``frame`` at which an image shows something.
+
+    Args:
+        image: whose field of view counts.
+        padding: bool, of the image's shape, where it shows nothing; or None.
+        frame: where the result lies.
+        transform: maps points of ``frame`` to points of ``image`` (mm).
+
+    Returns:
+        ``[*frame.shape]`` bool; false outside of the image and where padding takes
+        part in the interpolation.
+    """
+    if padding is None:
+        everywhere = replace(image, array=np.ones(image.frame.shape, np.uint8))
+        return resample(everywhere, frame, transform, interpolation="nearest").array > 0
+    marked = replace(image, array=(~padding).astype(np.uint8))
+    return resample(marked, frame, transform, background=0.0).array >= _SHOWN
+
+
+def as_mask(image: Image, frame: Frame | None = None) -> Image:
+    """An image as a mask; see ``read_mask``."""
+    mask = replace(image, array=_inside(image).astype(np.uint8))
+    if frame is not None and frame.ndim != mask.frame.ndim:
+        raise InputError(
+            f"{mask.name}: is {mask.frame.ndim}D but its image is {frame.ndim}D; give"
+            " a mask of the image"
+        )
+    if not mask.array.any():
+        raise InputError(f"{mask.name}: is empty; give a mask with something inside")
+    if frame is not None and frame != mask.frame:
+        mask = resample(mask, frame, interpolation="nearest")
+        if not mask.array.any():
+            raise InputError(
+                f"{mask.name}: lies outside of its image; check that the two belong"
+                " together"
+            )
+    return mask
+
+
+def _inside(image: Image) -> np.ndarray:
+    """Which values of a mask mean inside."""
+    array = image.array
+    low, high = float(array.min()), float(array.max())
+    is_whole = array.dtype.kind in "bui"
+    if not is_whole:
+        rounded = np.rint(array)
+        if rounded.any() and (np.abs(array - rounded) <= _WHOLE).all():
+            array, is_whole = rounded, True
+            low = float(array.min())
+    # Resampling by splines leaves a little below zero; a scan or a distance has more.
+    if low < (0.0 if is_whole else -high / 2):
+        raise InputError(
+            f"{image.name}: has values down to {low:g}, so it is no mask; give one"
+            " that is zero outside and positive inside"
+        )
+    return array != 0 if is_whole else array > high / 2
+
+
+def _smooth(source: sitk.Image, have: Frame, want: Frame) -> sitk.Image:
+    # How far apart the target's samples are along each axis of the source.
+    turn = cosines(have).T @ cosines(want)
+    spacing = np.sqrt(turn**2 @ np.square(want.spacing))
+    variance = (spacing**2 - np.square(have.spacing)) / (8 * np.log(2))
+    # Below a few percent of a voxel the smoothing is rounding of equal grids.
+    variance[variance < 1e-3 * np.square(have.spacing)] = 0.0
+    if not variance.any():
+        return source
+    smoother = sitk.DiscreteGaussianImageFilter()
+    smoother.SetVariance(variance.tolist())
+    smoother.SetMaximumKernelWidth(int(8 * np.ceil((spacing / have.spacing).max())) + 1)
+    return smoother.Execute(source)

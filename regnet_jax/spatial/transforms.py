@@ -1,0 +1,126 @@
+"""Displacements and transforms as ITK has them.
+
+Points, vectors and matrices are in mm and (x, y, z) order; a transform maps
+points of the fixed image to points of the moving image.
+"""
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.spatial.frames import Frame, to_world
+from regnet_jax.spatial.images import to_sitk
+
+
+def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
+    """The transform ``T(x) = A(x + r(x))``.
+
+    Outside of ``frame`` the residual is zero.
+
+    Args:
+        frame: the fixed grid.
+        residual: ``r``, ``[*frame.shape, d]`` vectors (mm).
+        affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+    """
+    field = to_sitk(np.asarray(residual, np.float64), frame)
+    displacement = sitk.DisplacementFieldTransform(field)
+    # ITK applies the transform that was added last first.
+    return sitk.CompositeTransform([affine_transform(affine), displacement])
+
+
+def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
+    """``A(x + r(x)) - x`` at the voxels: ``[*frame.shape, d]`` vectors (mm).
+
+    Args are those of ``composite``, and linear interpolation of the result is
+    what the composite computes.
+    """
+    d = frame.ndim
+    affine = np.asarray(affine, np.float64)
+    linear, shift = affine[:d, :d], affine[:d, d]
+    grid = np.moveaxis(np.indices(frame.shape, dtype=np.float64), 0, -1)
+    own = to_world(frame, grid) @ (linear - np.eye(d)).T
+    return own + residual @ linear.T + shift
+
+
+def affine_transform(matrix) -> sitk.AffineTransform:
+    """The SimpleITK transform of a homogeneous matrix ``[d + 1, d + 1]``."""
+    matrix = np.asarray(matrix, np.float64)
+    d = len(matrix) - 1
+    transform = sitk.AffineTransform(d)
+    transform.SetMatrix(matrix[:d, :d].ravel().tolist())
+    transform.SetTranslation(matrix[:d, d].tolist())
+    return transform
+
+
+def map_points(transform: sitk.Transform, points) -> np.ndarray:
+    """World points ``[n, d]`` (mm, x first) through a transform.
+
+    Raises InputError where the transform says NaN.
+    """
+    points = np.asarray(points, np.float64)
+    mapped = [transform.TransformPoint(point) for point in points.tolist()]
+    return _finite(np.array(mapped).reshape(points.shape))
+
+
+def sample_transform(transform: sitk.Transform, frame: Frame) -> np.ndarray:
+    """The displacement ``T(x) - x`` at the voxels of a grid.
+
+    Args:
+        transform: of the grid's dimension.
+        frame: the grid.
+
+    Returns:
+        ``[*frame.shape, d]`` float64 vectors, mm, x first.
+
+    Raises:
+        InputError: where the transform says NaN.
+    """
+    field = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        frame.shape[::-1],
+        frame.origin,
+        frame.spacing,
+        frame.direction,
+    )
+    return _finite(sitk.GetArrayFromImage(field))
+
+
+def field_frame(transform: sitk.Transform) -> Frame | None:
+    """The grid of the displacement field that a transform applies first.
+
+    For the transform of a registration that is the fixed image's grid.
+
+    Returns:
+        The grid, or None if what comes first is no displacement field.
+    """
+    while isinstance(transform, sitk.CompositeTransform):
+        if not transform.GetNumberOfTransforms():
+            return None
+        # ITK applies the transform that was added last first.
+        transform = transform.GetBackTransform()
+    if not isinstance(transform, sitk.DisplacementFieldTransform):
+        return None
+    d = transform.GetDimension()
+    values = transform.GetFixedParameters()
+    return Frame(
+        shape=values[:d][::-1],
+        origin=values[d : 2 * d],
+        spacing=values[2 * d : 3 * d],
+        direction=values[3 * d :],
+    )
+
+
+def check_dimension(transform: sitk.Transform, name: str, dimension: int) -> None:
+    """Raise InputError unless the transform is of the dimension of what has a name."""
+    if transform.GetDimension() != dimension:
+        raise InputError(
+            f"{name} is {dimension}D and the transform is {transform.GetDimension()}D;"
+            " give both of the same dimension"
+        )
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise InputError("the transform holds NaN or infinite values; make it again")
+    return values

@@ -1,0 +1,1 @@
+"""The artificial displacement fields, family by family."""

@@ -1,0 +1,195 @@
+"""The families of artificial displacement fields, by name, and mixtures of them."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.synthesis.fields.deformation import Deformation, limit_folding
+from regnet_jax.synthesis.fields.linear import LinearFamily, affine, translation, zero
+from regnet_jax.synthesis.fields.peaks import (
+    FAMILIES_2017,
+    ZERO_PEAKS,
+    PeakFamily,
+    peak_field,
+    peaks_that_fit,
+)
+from regnet_jax.synthesis.fields.respiratory import (
+    RespiratoryFamily,
+    respiratory,
+    sliding,
+)
+from regnet_jax.synthesis.fields.splines import (
+    MixedFamily,
+    SplineFamily,
+    diffeomorphic,
+    mixed_frequency,
+    multiscale,
+    single_frequency,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A kind of field and its numbers.
+
+    It is a pytree of the numbers, so that one compiled function serves all families
+    of a kind.
+
+    Attributes:
+        draw: ``draw(key, volume, parameters, *, spacing) -> Deformation``.
+        parameters: a named tuple of numbers.
+    """
+
+    draw: Callable = dataclasses.field(metadata={"static": True})
+    parameters: Any
+
+    @property
+    def amplitude(self):
+        """Largest component of any displacement, mm; 0 if nothing moves."""
+        return getattr(self.parameters, "amplitude", 0.0)
+
+    def scaled(self, factor) -> "Family":
+        """The same family with another amplitude.
+
+        Args:
+            factor: of the amplitude; may be traced.
+
+        Returns:
+            A family; one without amplitude is returned as it is.
+        """
+        if not hasattr(self.parameters, "amplitude"):
+            return self
+        amplitude = factor * self.amplitude
+        return Family(self.draw, self.parameters._replace(amplitude=amplitude))
+
+
+def _by_shape(draw: Callable) -> Callable:
+    """A family that wants to know only the shape of the volume."""
+    return lambda key, volume, parameters, *, spacing: draw(
+        key, volume.shape[:-1], parameters, spacing=spacing
+    )
+
+
+_peaks = _by_shape(peak_field)
+
+FAMILIES = {
+    **{name: Family(_peaks, numbers) for name, numbers in FAMILIES_2017.items()},
+    "zero": Family(_by_shape(zero), ()),
+    "translation": Family(_by_shape(translation), LinearFamily(20.0)),
+    "affine": Family(_by_shape(affine), LinearFamily(20.0)),
+    "single": Family(_by_shape(single_frequency), SplineFamily(20.0)),
+    "multiscale": Family(_by_shape(multiscale), SplineFamily(20.0, held_border=0.0)),
+    "mixed": Family(mixed_frequency, MixedFamily(20.0)),
+    "respiratory": Family(respiratory, RespiratoryFamily(20.0)),
+    "sliding": Family(sliding, RespiratoryFamily(20.0)),
+    "diffeomorphic": Family(_by_shape(diffeomorphic), SplineFamily(20.0)),
+}
+
+
+def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | None:
+    """Whether the fields of a family move anything in volumes of a shape.
+
+    Args:
+        family: its numbers are not traced.
+        shape: spatial shape.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        True or False where all of its fields do or none does; None where that depends
+        on the volume or the random key, so that only a drawn field can tell.
+    """
+    if not family.amplitude:
+        return True
+    if not isinstance(family.parameters, PeakFamily):
+        return None
+    fewest, most = peaks_that_fit(shape, family.parameters, spacing=spacing)
+    if most <= ZERO_PEAKS:
+        return False
+    return True if fewest > ZERO_PEAKS else None
+
+
+def draw_field(
+    key, volume, family: Family, *, spacing: float, least_jacobian: float | None = None
+) -> Deformation:
+    """Draws a field of a family.
+
+    Args:
+        key: random key.
+        volume: ``[*spatial, 1]`` HU, the moving image.
+        family: its numbers may be traced.
+        spacing: isotropic voxel size, mm.
+        least_jacobian: shrink the field until its Jacobian determinant is nowhere
+            smaller; None leaves it.
+
+    Returns:
+        A ``Deformation``.
+    """
+    field, area = family.draw(key, volume, family.parameters, spacing=spacing)
+    if least_jacobian is not None:
+        field = limit_folding(field, least_jacobian)
+    return Deformation(field, area)
+
+
+def pick_family(families: Sequence[Family], index) -> Family:
+    """One of several families by its number, which may be traced.
+
+    Only that one is run. Each kind is compiled once, however many families of it
+    there are.
+
+    Args:
+        families: the choices.
+        index: number of the one.
+
+    Returns:
+        A family that draws what the picked one draws; its numbers are traced.
+    """
+    kinds = list(dict.fromkeys(family.draw for family in families))
+    kind_of = [kinds.index(family.draw) for family in families]
+    row_of = [kind_of[:i].count(kind) for i, kind in enumerate(kind_of)]
+    tables = [
+        jax.tree.map(
+            lambda *column: jnp.asarray(column, jnp.float32),
+            *(family.parameters for family in families if family.draw is kind),
+        )
+        for kind in kinds
+    ]
+
+    def draw(key, volume, parameters, *, spacing):
+        kind, row = parameters
+        branches = [
+            _from_table(one, table, spacing)
+            for one, table in zip(kinds, tables, strict=True)
+        ]
+        return jax.lax.switch(kind, branches, key, volume, row)
+
+    return Family(draw, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
+
+
+def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> Family:
+    """Draws one of several families.
+
+    Args:
+        key: random key.
+        families: the choices.
+        weights: chance of each, up to a common factor.
+
+    Returns:
+        A family as ``pick_family`` gives it.
+    """
+    chances = jnp.asarray(weights, jnp.float32)
+    index = jax.random.choice(key, len(families), p=chances / jnp.sum(chances))
+    return pick_family(families, index)
+
+
+def _from_table(draw, table, spacing):
+    """One kind of field, whose numbers stand in the rows of a table."""
+
+    def draw_row(key, volume, row):
+        numbers = jax.tree.map(lambda column: column[row], table)
+        return draw(key, volume, numbers, spacing=spacing)
+
+    return draw_row

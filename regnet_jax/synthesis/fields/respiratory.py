@@ -1,0 +1,146 @@
+"""Breathing: the diaphragm moves, the chest widens, and both are uneven.
+
+Sources: Hub et al., "A stochastic approach to estimate the uncertainty involved in
+B-spline image registration", IEEE TMI 28(11), 2009, as Sokooti et al., arXiv
+1908.10235, 2019, use it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from regnet_jax.geometry import gaussian_smooth
+from regnet_jax.hounsfield import extent
+from regnet_jax.hounsfield import traced_body_mask as body_mask
+from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
+from regnet_jax.synthesis.fields.splines import FINEST, draw_part, draw_spline
+
+# Of the uneven part: half the amplitude, and little of it along the body.
+_UNEVEN = 0.5
+_UNEVEN_ALONG = 0.3
+# From the back to the axis about which the chest widens, and width of the edge over
+# which motion fades at the skin, mm.
+_SPINE_DEPTH = 50.0
+_FADE = 10.0
+# The dome of the diaphragm: so much of the lungs is below it, in the recesses around.
+_BELOW_DOME = 0.15
+# From the dome to the top of the lungs, where the motion of the diaphragm ends.
+_REACH = 0.7
+# Width of the border along which organs slide, mm.
+_SHEAR = (2.0, 8.0)
+
+
+class RespiratoryFamily(NamedTuple):
+    """What sets one family apart.
+
+    Attributes:
+        amplitude: largest component of any displacement, mm.
+        descent: largest motion of the diaphragm, mm.
+        widening: largest antero-posterior scaling, as a part.
+        least: descent and widening are drawn from this part of the largest up.
+        finest: smallest distance of control points of the uneven part, mm.
+        coarsest: largest distance of them, mm.
+    """
+
+    amplitude: float
+    descent: float = 30.0
+    widening: float = 0.12
+    least: float = 0.2
+    finest: float = FINEST
+    coarsest: float = 80.0
+
+
+def descent_profile(position, bottom, end):
+    """How much of the diaphragm's motion is left at a height.
+
+    Args:
+        position: heights, any unit and shape.
+        bottom: the diaphragm: from here down the motion is whole.
+        end: from here up there is none.
+
+    Returns:
+        An array like ``position`` in [0, 1], falling off logarithmically.
+    """
+    height = jnp.clip((position - bottom) / jnp.maximum(end - bottom, 1.0), 0.0, 1.0)
+    return 1.0 - jnp.log1p((jnp.e - 1.0) * height)
+
+
+def _regular(volume, descent, widening, *, spacing: float):
+    """Motion of the diaphragm and of the chest wall, voxels, for breathing in."""
+    shape = volume.shape[:-1]
+    dimensions = len(shape)
+    bottom, top = extent(lung_mask(volume), 0, tail=_BELOW_DOME)
+    end = bottom + _REACH * (top - bottom)
+    height = jnp.arange(shape[0], dtype=jnp.float32)
+    profile = descent_profile(height, bottom, end)
+    along = -descent / spacing * profile.reshape((-1,) + (1,) * (dimensions - 1))
+    parts = [jnp.broadcast_to(along, shape)]
+    if dimensions == 3:
+        _, back = extent(body_mask(volume), 1)
+        depth = jnp.arange(shape[1], dtype=jnp.float32)
+        depth = depth - (back - _SPINE_DEPTH / spacing)
+        parts.append(jnp.broadcast_to(widening * depth[None, :, None], shape))
+    parts.append(jnp.zeros(shape))
+    return jnp.stack(parts, axis=-1)
+
+
+def respiratory(
+    key, volume, family: RespiratoryFamily, *, spacing: float
+) -> Deformation:
+    """Draws the motion of a breath, in or out.
+
+    Args:
+        key: random key.
+        volume: ``[*spatial, 1]`` HU, a chest; z points up and y to the back. In 2D a
+            coronal slice: the first axis points up and nothing widens.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``: towards the moving image, which is a breath in or out of
+        the fixed one.
+    """
+    keys = jax.random.split(key, 4)
+    shape = volume.shape[:-1]
+    sign = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
+    part = sign * draw_part(keys[1], family.least)
+    field = _regular(
+        volume, part * family.descent, part * family.widening, spacing=spacing
+    )
+    uneven = draw_spline(keys[2], shape, family, 0.0, spacing=spacing)
+    largest = _UNEVEN * family.amplitude * draw_part(keys[3], family.least)
+    uneven = rescale(uneven, largest / spacing)
+    field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
+    body = body_mask(volume)[..., None].astype(jnp.float32)
+    field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
+    top = jnp.max(jnp.abs(field))
+    return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))
+
+
+def sliding(key, volume, family: RespiratoryFamily, *, spacing: float) -> Deformation:
+    """Draws a breath that moves the lungs and what is below them, along the ribs.
+
+    Spine and ribs stay where they are, so the field is steep along the chest wall, as
+    it is in the living.
+
+    Args:
+        key: random key.
+        volume: as for ``respiratory``.
+        family: its entries may be traced.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        A ``Deformation``; zero where there is no lung at or above.
+    """
+    field_key, width_key = jax.random.split(key)
+    field, area = respiratory(field_key, volume, family, spacing=spacing)
+    lungs = lung_mask(volume).astype(jnp.float32)
+    # The first axis points up: what lies below a lung follows it.
+    organs = lax.cummax(lungs, axis=0, reverse=True)[..., None]
+    width = jax.random.uniform(width_key, minval=_SHEAR[0], maxval=_SHEAR[1])
+    return Deformation(
+        field * gaussian_smooth(organs, [width / spacing] * (volume.ndim - 1)), area
+    )

@@ -1,0 +1,197 @@
+"""Models of how two scans of the same anatomy differ in intensity.
+
+Each is a function ``model(key, image, *, spacing) -> image`` on ``[*spatial, 1]`` in
+Hounsfield units; ``random_chain`` makes one of several. The sponge needs the
+deformation as well and stands apart.
+
+Sources: sponge, noise and occlusions from Sokooti et al., arXiv 1908.10235, 2019; the
+sponge after Staring et al., "Pulmonary image registration with elastix using a
+standard intensity-based algorithm", MICCAI EMPIRE10 workshop, 2010.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
+from regnet_jax.hounsfield import AIR
+from regnet_jax.synthesis.volumes.shapes import smooth_noise
+
+_OCCLUSIONS = 10
+
+
+def _uniform(key, low, high, shape=()):
+    return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def sponge(key, image, displacement):
+    """Conservation of mass: tissue that is squeezed gets denser.
+
+    Density, the distance from air, is multiplied by how many voxels of the moving
+    image a voxel of the fixed one holds, which is the Jacobian determinant of the
+    field, clipped to [0.7, 1.3]; and by a random number of 0.9 to 1.1.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU, the deformed image.
+        displacement: ``[*spatial, d]``, voxels, that deformed it, from its grid.
+
+    Returns:
+        An image like ``image``; air stays air.
+    """
+    change = jnp.clip(jacobian_determinant(displacement), 0.7, 1.3)
+    factor = change[..., None] * _uniform(key, 0.9, 1.1)
+    return AIR + (image - AIR) * factor
+
+
+def noise(key, image, *, spacing: float):
+    """Gaussian noise of 10 HU with a random mean of up to 10 HU.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: not used.
+
+    Returns:
+        An image like ``image``.
+    """
+    del spacing
+    mean_key, noise_key = jax.random.split(key)
+    mean = _uniform(mean_key, -10.0, 10.0)
+    return image + mean + 10.0 * jax.random.normal(noise_key, image.shape)
+
+
+def grain(key, image, *, spacing: float):
+    """The noise of another scanner: of up to 50 HU, in grains of up to 2 mm.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An image like ``image``.
+    """
+    sigma_key, size_key, noise_key = jax.random.split(key, 3)
+    d = image.ndim - 1
+    size = _uniform(size_key, 0.0, 1.0 / spacing, (1,))
+    grains = jax.random.normal(noise_key, image.shape)
+    grains = gaussian_smooth(grains, jnp.broadcast_to(size, (d,)))
+    return image + _uniform(sigma_key, 0.0, 50.0) * grains
+
+
+def occlusions(key, image, *, spacing: float):
+    """Up to ten ellipsoids of another density, with soft edges.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An image like ``image``.
+    """
+    keys = jax.random.split(key, 4)
+    *shape, _ = image.shape
+    d = len(shape)
+    number = jax.random.randint(keys[0], (), 0, _OCCLUSIONS + 1)
+    centres = jax.random.uniform(keys[1], (_OCCLUSIONS, d)) * jnp.asarray(shape)[None]
+    radii = _uniform(keys[2], 5.0, 30.0, (_OCCLUSIONS, d)) / spacing
+    densities = _uniform(keys[3], -950.0, 150.0, (_OCCLUSIONS,))
+    grid = jnp.moveaxis(identity_grid(shape), -1, 0)
+
+    def paint(i, image):
+        squares = [((g - centres[i, a]) / radii[i, a]) ** 2 for a, g in enumerate(grid)]
+        radius = jnp.sqrt(sum(squares) + 1e-6)
+        # Over a fifth of the radius from the inside to the outside.
+        inside = jax.nn.sigmoid((1.0 - radius) / 0.05)[..., None]
+        return jnp.where(i < number, image + (densities[i] - image) * inside, image)
+
+    return jax.lax.fori_loop(0, _OCCLUSIONS, paint, image)
+
+
+def contrast(key, image, *, spacing: float):
+    """A change of contrast and a gamma curve, between air and 1000 HU.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: not used.
+
+    Returns:
+        An image like ``image``; what is outside that range is only scaled.
+    """
+    del spacing
+    gain_key, gamma_key = jax.random.split(key)
+    part = (image - AIR) / 2000.0
+    inside = jnp.clip(part, 1e-4, 1.0)
+    curved = inside ** jnp.exp(_uniform(gamma_key, -0.25, 0.25)) + (part - inside)
+    return AIR + 2000.0 * curved * _uniform(gain_key, 0.9, 1.1)
+
+
+def bias_field(key, image, *, spacing: float):
+    """A smooth multiplicative drift of up to a few percent, of 100 mm and more.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An image like ``image``; air stays air.
+    """
+    *shape, _ = image.shape
+    drift = smooth_noise(key, shape, {"drift": (100.0 / spacing, 1)})["drift"]
+    return AIR + (image - AIR) * jnp.exp(0.03 * drift)
+
+
+def blur(key, image, *, spacing: float):
+    """The point spread of another scanner: up to 1.5 mm, each axis its own.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An image like ``image``.
+    """
+    d = image.ndim - 1
+    return gaussian_smooth(image, _uniform(key, 0.0, 1.5 / spacing, (d,)))
+
+
+INTENSITY_MODELS = {
+    "noise": noise,
+    "occlusions": occlusions,
+    "contrast": contrast,
+    "bias_field": bias_field,
+    "blur": blur,
+    "grain": grain,
+}
+
+
+def random_chain(models: Sequence[Callable], *, chance: float = 0.5) -> Callable:
+    """One model that applies each of several, in their order, by chance.
+
+    Args:
+        models: each ``model(key, image, *, spacing) -> image``.
+        chance: of each to be applied.
+
+    Returns:
+        A model; what is not applied is not computed, outside ``vmap``.
+    """
+
+    def chain(key, image, *, spacing: float):
+        for index, model in enumerate(models):
+            coin_key, model_key = jax.random.split(jax.random.fold_in(key, index))
+            image = jax.lax.cond(
+                jax.random.bernoulli(coin_key, chance),
+                lambda key, image, model=model: model(key, image, spacing=spacing),
+                lambda key, image: image,
+                model_key,
+                image,
+            )
+        return image
+
+    return chain

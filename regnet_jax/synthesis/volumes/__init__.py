@@ -1,0 +1,1 @@
+"""Volumes to make artificial pairs of: drawn chests, shapes, parts of scans."""

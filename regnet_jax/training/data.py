@@ -1,0 +1,305 @@
+"""Real scans to make pairs of, at each voxel size of a network; kept on disk."""
+
+import collections
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from regnet_jax.errors import InputError
+from regnet_jax.hounsfield import AIR
+from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
+from regnet_jax.spatial import canonical_frame, canonicalise, isotropic_frame, resample
+from regnet_jax.synthesis.volumes.scans import Scans
+from regnet_jax.training.config import ExperimentConfig
+
+_BRIGHTEST = 3095
+# Changes whenever other values come out of the same file.
+_VERSION = "2"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan that can be read later.
+
+    Attributes:
+        path: of its file or folder.
+        shapes: spatial shape at the voxel size of each stage.
+    """
+
+    path: Path
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def list_scans(config: ExperimentConfig) -> list[Scan]:
+    """The scans of an experiment, by their headers.
+
+    Args:
+        config: names the file that lists them, and tells whether to leave out those
+            that cannot be read.
+
+    Returns:
+        One for each that can be used.
+
+    Raises:
+        InputError: if a header cannot be read, or none, or an image has another
+            dimension than the experiment.
+    """
+    scans = []
+    for path in read_manifest(config.scans):
+        try:
+            frame = read_frame(path)
+        except InputError as error:
+            leave_out(error, config)
+            continue
+        if frame.ndim != len(config.data.shape):
+            raise InputError(
+                f"{path}: is {frame.ndim}D and the experiment"
+                f" {len(config.data.shape)}D; take it out of {config.scans}"
+            )
+        frame = canonical_frame(frame)
+        shapes = (isotropic_frame(frame, s.spacing).shape for s in config.data.stages)
+        scans.append(Scan(path, tuple(shapes)))
+    if not scans:
+        raise InputError(f"{config.scans}: none of its images can be read; list others")
+    return scans
+
+
+def leave_out(error: InputError, config: ExperimentConfig) -> None:
+    """Names a scan that cannot be read, and goes on or not as the config wants.
+
+    Args:
+        error: what is wrong with it.
+        config: of the run.
+
+    Raises:
+        InputError: unless such scans are skipped.
+    """
+    if not config.skip_unreadable:
+        raise InputError(
+            f"{error} (or take it out of {config.scans}, or go on without:"
+            " --override skip_unreadable=true)"
+        ) from error
+    logging.warning("left out: %s", error)
+
+
+def read_volumes(
+    path: Path, spacings: Sequence[float], cache: Path | None
+) -> list[np.ndarray]:
+    """A scan at several voxel sizes, in canonical orientation.
+
+    Args:
+        path: of the image.
+        spacings: isotropic voxel sizes, mm.
+        cache: folder for what was made of this content before; None for none.
+
+    Returns:
+        ``[*spatial]`` int16 HU for each voxel size.
+
+    Raises:
+        InputError: if it cannot be read or has no Hounsfield units.
+    """
+    image = None
+    content = _content(path) if cache else ""
+    volumes = []
+    for spacing in spacings:
+        stored = cache and cache / f"{_name(content, spacing)}.npy"
+        volume = _load(stored) if stored else None
+        if volume is None:
+            image = image or read_ct(path)
+            volume = _at(image, spacing)
+            if stored:
+                _store(stored, volume)
+        volumes.append(volume)
+    return volumes
+
+
+def _at(image, spacing: float) -> np.ndarray:
+    _, frame = canonicalise(image.array, image.frame)
+    array = resample(image, isotropic_frame(frame, spacing)).array
+    return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
+
+
+def _content(path: Path) -> str:
+    """The checksum of a file, or of all files of a folder."""
+    path, series = split_series(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    digest = hashlib.sha256(series.encode())
+    try:
+        for file in files or [path]:
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read ({reason}); check it") from error
+    return digest.hexdigest()
+
+
+def _name(content: str, spacing: float) -> str:
+    values = (_VERSION, content, float(spacing), AIR, _BRIGHTEST)
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
+
+
+def _load(stored: Path) -> np.ndarray | None:
+    """What is in the cache; what is damaged there counts as missing."""
+    try:
+        return np.load(stored, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _store(stored: Path, volume: np.ndarray) -> None:
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes may store the same at once.
+    temporary = stored.with_suffix(f".{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, volume)
+        os.replace(temporary, stored)
+    except OSError as error:
+        logging.warning("not kept for next time: %s", error)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# Files read at once, and sets of scans that are made ahead of use.
+_READERS = 2
+_AHEAD = 2
+
+
+def chosen(seed: int, scans: int, resident: int, turn: int) -> list[int]:
+    """Which scans are on the devices: a function of its arguments alone.
+
+    Every scan has its turn once before any has it again.
+
+    Args:
+        seed: of the run.
+        scans: how many there are.
+        resident: how many are on the devices at a time.
+        turn: how often they have changed.
+
+    Returns:
+        ``resident`` numbers of scans.
+    """
+    places = range(turn * resident, (turn + 1) * resident)
+    orders = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(scans)
+        for epoch in {place // scans for place in places}
+    }
+    return [int(orders[place // scans][place % scans]) for place in places]
+
+
+class Volumes:
+    """The scans of a run over its steps; a context to be left after use.
+
+    While some are in use, the next ones are read, brought to the voxel sizes of the
+    network, and moved to the devices by background threads.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        place: Callable = lambda tree: tree,
+        *,
+        cache: Path | None = None,
+    ):
+        """Looks at the headers alone.
+
+        Args:
+            config: of the run.
+            place: moves a pytree of arrays to the devices.
+            cache: folder for volumes at the voxel sizes of the network.
+
+        Raises:
+            InputError: if a scan cannot be used.
+        """
+        self._config, self._place, self._cache = config, place, cache
+        self._scans = list_scans(config)
+        self._count = min(config.resident or len(self._scans), len(self._scans))
+        self._rotates = self._count < len(self._scans)
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._maker = ThreadPoolExecutor(1, "maker")
+        self._made: collections.deque[tuple[int, Future]] = collections.deque()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._maker.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._maker.shutdown(wait=True)
+
+    def until(self, step: int) -> int | None:
+        """The step at which the scans that serve a step change; None for never."""
+        every = self._config.rotate_every
+        return (step // every + 1) * every if self._rotates else None
+
+    def at(self, step: int) -> tuple[Scans, ...]:
+        """The scans that serve a step, on the devices.
+
+        Args:
+            step: number of steps before it; not smaller than in the last call.
+
+        Returns:
+            ``Scans`` for each stage, int16.
+
+        Raises:
+            InputError: if one cannot be read and none is skipped, or none can be.
+        """
+        turn = step // self._config.rotate_every if self._rotates else 0
+        while self._made and self._made[0][0] < turn:
+            self._made.popleft()[1].cancel()
+        ahead = _AHEAD if self._rotates else 0
+        first = self._made[-1][0] + 1 if self._made else turn
+        for later in range(first, turn + ahead + 1):
+            self._made.append((later, self._maker.submit(self._make, later)))
+        return self._made[0][1].result()
+
+    def _make(self, turn: int) -> tuple[Scans, ...]:
+        """Reads, stacks and places the scans of a turn."""
+        numbers = range(self._count)
+        if self._rotates:
+            numbers = chosen(self._config.seed, len(self._scans), self._count, turn)
+        spacings = [stage.spacing for stage in self._config.data.stages]
+        read = [
+            self._readers.submit(
+                read_volumes, self._scans[number].path, spacings, self._cache
+            )
+            for number in numbers
+        ]
+        volumes = []
+        for future in read:
+            try:
+                volumes.append(future.result())
+            except InputError as error:
+                leave_out(error, self._config)
+        if not volumes:
+            raise InputError(
+                f"{self._config.scans}: none of {self._count} scans can be read; list"
+                " others"
+            )
+        # Others take the places of those that cannot be read: shapes stay as they are.
+        volumes = [volumes[i % len(volumes)] for i in range(self._count)]
+        stages = zip(zip(*volumes, strict=True), _largest(self._scans), strict=True)
+        return self._place(tuple(_stack(arrays, shape) for arrays, shape in stages))
+
+
+def _largest(scans: Sequence[Scan]) -> list[tuple[int, ...]]:
+    """A shape for each stage that has room for every scan."""
+    stages = zip(*(scan.shapes for scan in scans), strict=True)
+    return [tuple(np.max(shapes, axis=0).tolist()) for shapes in stages]
+
+
+def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> Scans:
+    """The scans at one voxel size, with air behind the smaller ones."""
+    sizes = np.asarray([array.shape for array in arrays], np.int32)
+    stack = np.full((len(arrays), *shape, 1), AIR, np.int16)
+    for row, array in zip(stack, arrays, strict=True):
+        row[tuple(slice(n) for n in array.shape)] = array[..., None]
+    return Scans(stack, sizes)

@@ -1,0 +1,239 @@
+"""What a run writes down: JSON lines, TensorBoard, and a bar for people."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from regnet_jax.files import strict_json
+from regnet_jax.synthesis.config import GeneratorConfig
+from regnet_jax.synthesis.patches import Pairs
+
+METRICS = "metrics.jsonl"
+_BOARD = "tensorboard"
+
+
+def trim(path: Path, step: int) -> None:
+    """Takes out of a log what an interrupted run wrote after its last checkpoint.
+
+    Args:
+        path: of the JSON lines; may be missing.
+        step: of the checkpoint.
+    """
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        with contextlib.suppress(json.JSONDecodeError):
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), "utf-8")
+    os.replace(temporary, path)
+
+
+def describe(result: Mapping) -> str:
+    """One line of an evaluation for people.
+
+    Args:
+        result: statistics of a family, from ``heldout.make_evaluation``.
+
+    Returns:
+        Endpoint error and zero field's, mean and standard deviation.
+    """
+    return (
+        f"endpoint error {result['error_mm']:.2f} ± {result['error_sd_mm']:.2f} mm, "
+        f"zero field {result['zero_mm']:.2f} ± {result['zero_sd_mm']:.2f} mm, "
+        f"ratio {result['ratio']:.2f} (n = {result['n']})"
+    )
+
+
+class Journal:
+    """The log of a run from one step to another; a context to be left after use.
+
+    Several processes have one journal, that of the first of them.
+    """
+
+    def __init__(self, folder: Path, name: str, first: int, end: int, *, pairs: int):
+        """Opens the files, cut back to the step that the run goes on from.
+
+        Args:
+            folder: of the run.
+            name: of the experiment.
+            first: steps that are finished.
+            end: step to be reached.
+            pairs: in a step.
+        """
+        self._pairs, self._drawing = pairs, []
+        self._began = time.perf_counter()
+        self._files = contextlib.ExitStack()
+        trim(folder / METRICS, first)
+        self._log = self._files.enter_context((folder / METRICS).open("a", buffering=1))
+        self._board = self._files.enter_context(
+            contextlib.closing(
+                SummaryWriter(str(folder / _BOARD), purge_step=first + 1, flush_secs=20)
+            )
+        )
+        terminal = self._files.enter_context(_terminal())
+        bar = tqdm(total=end, initial=first, unit="step", desc=name, file=terminal)
+        self._bar = self._files.enter_context(bar)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._files.close()
+
+    def drawing(self, seconds: float) -> None:
+        """Notes what drawing the pairs of a step took."""
+        self._drawing.append(seconds)
+
+    def step(self, number: int, record: Mapping, seconds: float) -> None:
+        """Writes the numbers of a step.
+
+        Args:
+            number: of the step, from 1.
+            record: ``loss``, ``error_mm``, ``zero_mm`` and ``ratio``.
+            seconds: it took.
+        """
+        speed = {"seconds": seconds, "pairs_per_second": self._pairs / seconds}
+        elapsed = {"elapsed": time.perf_counter() - self._began}
+        if self._drawing:
+            share = float(np.mean(self._drawing)) / seconds
+            speed["generating"] = min(share, 1.0)
+        self._write({"step": number, **record, **speed, **elapsed})
+        for key, value in {**record, **speed}.items():
+            self._board.add_scalar(f"training/{key}", value, number)
+        texts = {
+            "loss": f"{record['loss']:.3f}",
+            "error": f"{record['ratio']:.2f} of zero's",
+            "pairs/s": f"{speed['pairs_per_second']:.3g}",
+        }
+        if self._drawing:
+            texts["generating"] = f"{100 * speed['generating']:.0f}%"
+        self._bar.set_postfix(texts, refresh=False)
+        self._bar.update()
+
+    def fault(self, number: int, record: Mapping, quantity: str) -> None:
+        """Writes the numbers of a step that was not taken.
+
+        Args:
+            number: of the step, from 1.
+            record: as for ``step``, as far as they are finite.
+            quantity: the first that is not finite.
+        """
+        self._write({"step": number, **record, "not_finite": quantity})
+
+    def evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
+        """Writes an evaluation on held-out pairs.
+
+        Args:
+            number: of the step.
+            results: statistics by family.
+            panels: pictures ``[height, width, 3]`` uint8 by family.
+        """
+        self._write({"step": number, "evaluation": results})
+        for family, result in results.items():
+            self._bar.write(f"step {number}  {family:12s} {describe(result)}")
+            for key in ("error_mm", "zero_mm", "ratio"):
+                self._board.add_scalar(f"{key}/{family}", result[key], number)
+        for family, picture in panels.items():
+            self._board.add_image(f"pairs/{family}", picture, number, dataformats="HWC")
+        self._board.flush()
+
+    def real_pairs(self, number: int, results: Mapping) -> None:
+        """Writes an evaluation on real pairs: numbers by pair and measure."""
+        self._write({"step": number, "real_pairs": results})
+        for pair, measures in results.items():
+            line = ", ".join(f"{key} {value:.3g}" for key, value in measures.items())
+            self._bar.write(f"step {number}  {pair:12s} {line}")
+            for key, value in measures.items():
+                self._board.add_scalar(f"real_{key}/{pair}", value, number)
+
+    def _write(self, record: dict) -> None:
+        self._log.write(strict_json(record) + "\n")
+
+
+@contextlib.contextmanager
+def _terminal():
+    """Standard error, also while a reader keeps what ITK prints there from it."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):
+        yield sys.stderr
+        return
+    with os.fdopen(copy, "w", encoding="utf-8") as file:
+        yield file
+
+
+class NoJournal:
+    """Stands for the journal in the other ones of several processes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+# The intensities that are shown, HU, and the displacement that is brightest, voxels.
+_DARK, _BRIGHT = -1000.0, 400.0
+_LONGEST = 8.0
+_GAP = 2
+
+
+def panel(pair: Pairs, prediction, config: GeneratorConfig) -> np.ndarray:
+    """One window in a row: fixed, moving, true field, predicted field, error.
+
+    Fields are shown by their length, on one scale up to 8 voxels. Of volumes it is
+    the middle slice.
+
+    Args:
+        pair: without batch axis.
+        prediction: ``[*targets, d]``, voxels.
+        config: of the windows.
+
+    Returns:
+        ``[height, width, 3]`` uint8.
+    """
+    targets = slice(config.margin, config.window - config.margin)
+    images = [
+        np.asarray(image, np.float32)[(targets,) * (np.ndim(image) - 1)][..., 0]
+        for image in (pair.fixed, pair.moving)
+    ]
+    truth, answer = (np.asarray(u, np.float32) for u in (pair.displacement, prediction))
+    lengths = [np.linalg.norm(u, axis=-1) for u in (truth, answer, answer - truth)]
+    grey = [_coloured(_middle(i), "gray", _DARK, _BRIGHT) for i in images]
+    height, width = grey[0].shape[:2]
+    fields = [
+        _coloured(_enlarged(_middle(length), config.stride), "magma", 0.0, _LONGEST)
+        for length in lengths
+    ]
+    tiles = grey + [field[:height, :width] for field in fields]
+    gap = np.full((height, _GAP, 3), 255, np.uint8)
+    row = [part for tile in tiles for part in (tile, gap)][:-1]
+    return np.concatenate(row, axis=1)
+
+
+def _middle(array: np.ndarray) -> np.ndarray:
+    return array[len(array) // 2] if array.ndim == 3 else array
+
+
+def _enlarged(array: np.ndarray, factor: int) -> np.ndarray:
+    return array.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _coloured(array: np.ndarray, name: str, low: float, high: float) -> np.ndarray:
+    part = np.clip((array - low) / (high - low), 0.0, 1.0)
+    return matplotlib.colormaps[name](part, bytes=True)[..., :3]

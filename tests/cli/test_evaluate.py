@@ -1,0 +1,365 @@
+"""Measures from the command line, against what is known of the transform."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from regnet_jax.io import write_points, write_transform
+from regnet_jax.spatial import (
+    Frame,
+    affine_transform,
+    composite,
+    map_points,
+    to_index,
+    to_sitk,
+    to_world,
+)
+from tests.helpers.networks import smooth_image
+
+TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+
+
+def about(centre, shape, spacing, direction):
+    """A grid about a point."""
+    frame = Frame(shape, spacing, (0,) * len(shape), direction)
+    return Frame(shape, spacing, np.subtract(centre, frame.centre), direction)
+
+
+# The moving grid holds the fixed one and more.
+FRAMES = {
+    2: (
+        about((-60, 25), (40, 50), (1.5, 2.0), TURN[:2, :2]),
+        about((-60, 25), (50, 60), (1.6, 1.9), TURN[:2, :2]),
+    ),
+    3: (
+        about((10, -20, 30), (20, 24, 28), (2.0, 1.5, 3.0), TURN),
+        about((10, -20, 30), (30, 34, 36), (2.0, 1.8, 2.5), TURN),
+    ),
+}
+dimensions = pytest.mark.parametrize("d", [2, 3])
+
+
+def some_transform(frame):
+    noise = np.random.default_rng(1).normal(size=(*frame.shape, frame.ndim))
+    field = ndimage.gaussian_filter(noise, (*(5,) * frame.ndim, 0), mode="nearest")
+    affine = np.eye(frame.ndim + 1)
+    affine[0, -1] = 3.0
+    return composite(frame, 5 * field / np.abs(field).max(), affine)
+
+
+def blobs(points):
+    """Two labels, each an ellipsoid in the world, at any points."""
+    centre = points.reshape(-1, points.shape[-1]).mean(0)
+    distance = np.linalg.norm(points - centre, axis=-1)
+    return np.where(distance < 9, 2, np.where(distance < 16, 5, 0)).astype(np.uint8)
+
+
+def grid(frame):
+    return to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """Folder of a pair in which the transform is the truth, and its paths as flags."""
+    made = {}
+
+    def get(d):
+        if d in made:
+            return made[d]
+        folder, (fixed, moving) = tmp_path_factory.mktemp(f"case{d}d"), FRAMES[d]
+        transform = some_transform(fixed)
+        write_transform(folder / "t.h5", transform)
+        store = {"moving": (smooth_image(moving.shape), moving)}
+        store["moving_labels"] = (blobs(grid(moving)), moving)
+        for name, how in (("", sitk.sitkLinear), ("_labels", sitk.sitkNearestNeighbor)):
+            source = to_sitk(*store[f"moving{name}"])
+            like = to_sitk(np.zeros(fixed.shape, np.uint8), fixed)
+            warped = sitk.Resample(source, like, transform, how)
+            store[f"fixed{name}"] = (sitk.GetArrayFromImage(warped), fixed)
+        for name, (array, frame) in store.items():
+            sitk.WriteImage(to_sitk(array, frame), str(folder / f"{name}.mha"))
+        rng = np.random.default_rng(0)
+        points = to_world(fixed, rng.uniform(3, np.array(fixed.shape) - 4, (30, d)))
+        write_points(folder / "fixed.pts", points)
+        write_points(folder / "moving.pts", map_points(transform, points))
+        made[d] = folder
+        return folder
+
+    return get
+
+
+def image_flags(folder):
+    return [f"--{name}={folder}/{name}.mha" for name in ("fixed", "moving")]
+
+
+def label_flags(folder):
+    names = ("fixed_labels", "moving_labels")
+    return [f"--{name}={folder}/{name}.mha" for name in names]
+
+
+def point_flags(folder):
+    return [
+        f"--fixed_points={folder}/fixed.pts",
+        f"--moving_points={folder}/moving.pts",
+    ]
+
+
+@pytest.fixture
+def evaluate(command, tmp_path):
+    """Run the command and give what the file says and what was printed."""
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    def run(*arguments):
+        out = tmp_path / "measures.json"
+        result = command("evaluate", *arguments, f"--out={out}")
+        assert result.status == 0, result.err
+        assert not result.errors
+        assert str(out) in result.out
+        assert not list(tmp_path.glob(".*"))
+        # NaN and Infinity are no JSON.
+        return json.loads(out.read_text("utf-8"), parse_constant=refuse), result.out
+
+    return run
+
+
+@dimensions
+def test_everything_of_a_pair_whose_truth_is_known(case, evaluate, d):
+    folder = case(d)
+    flags = image_flags(folder) + label_flags(folder) + point_flags(folder)
+    found, printed = evaluate(f"--transform={folder}/t.h5", *flags)
+    assert set(found) == {
+        *("transform", "tre", "tre_snapped"),
+        *("overlap", "similarity", "jacobian"),
+    }
+    assert found["tre"]["before"]["mean"] > 1.0
+    assert found["tre"]["after"]["max"] < 1e-5
+    assert found["tre"]["after"]["n"] == 30
+    low, high = found["tre"]["before"]["mean_ci95"]
+    assert low < found["tre"]["before"]["mean"] < high
+    # Rounding to voxels moves a point by up to half a diagonal.
+    half = np.linalg.norm(FRAMES[d][1].spacing) / 2
+    assert 0.1 < found["tre_snapped"]["after"]["max"] <= half + 1e-5
+    for label in ("2", "5"):
+        assert found["overlap"]["after"][label] == {"dice": 1, "hd95": 0}
+        assert found["overlap"]["before"][label]["dice"] < 0.97
+        assert found["overlap"]["before"][label]["hd95"] > 0.5
+    assert found["similarity"]["after"]["correlation"] > 0.999
+    assert found["similarity"]["before"]["correlation"] < 0.999
+    assert "lung_correlation" not in found["similarity"]["after"]
+    assert 0 < found["jacobian"]["min"] < 1
+    assert found["jacobian"]["folding_fraction"] == 0
+    assert found["jacobian"]["sd_log"] > 0.01
+    for word in ("TRE (mm) mean", "label 5 hd95", "correlation", "Jacobian min"):
+        assert word in printed
+
+
+@dimensions
+def test_tre_by_hand(case, evaluate, d):
+    folder = case(d)
+    found, _ = evaluate(f"--transform={folder}/t.h5", *point_flags(folder))
+    fixed, moving = (
+        np.loadtxt(folder / f"{name}.pts", skiprows=2) for name in ("fixed", "moving")
+    )
+    before = np.linalg.norm(fixed - moving, axis=1)
+    assert found["tre"]["before"]["mean"] == pytest.approx(before.mean())
+    assert found["tre"]["before"]["sd"] == pytest.approx(before.std(ddof=1))
+    assert found["tre"]["before"]["p95"] == pytest.approx(np.quantile(before, 0.95))
+    # Nobody said where voxels lie; the field of the transform says where it folds.
+    assert "tre_snapped" not in found
+    assert "jacobian" in found
+
+
+@dimensions
+def test_without_a_transform_nothing_changes(case, evaluate, d):
+    folder = case(d)
+    flags = image_flags(folder) + label_flags(folder) + point_flags(folder)
+    found, _ = evaluate(*flags)
+    for section in ("tre", "tre_snapped", "overlap", "similarity"):
+        assert found[section]["before"] == found[section]["after"]
+    assert found["transform"] is None
+    assert "jacobian" not in found
+
+
+def test_overlap_is_that_of_simpleitk(case, evaluate):
+    folder = case(3)
+    found, _ = evaluate(*label_flags(folder))
+    fixed, moving = (
+        sitk.ReadImage(str(folder / f"{name}_labels.mha"))
+        for name in ("fixed", "moving")
+    )
+    moved = sitk.Resample(moving, fixed, sitk.Transform(), sitk.sitkNearestNeighbor)
+    measures = sitk.LabelOverlapMeasuresImageFilter()
+    measures.Execute(fixed, moved)
+    for label in (2, 5):
+        dice = measures.GetDiceCoefficient(label)
+        assert found["overlap"]["before"][str(label)]["dice"] == pytest.approx(dice)
+
+
+def test_voxels_of_dirlab_and_learn2reg(case, evaluate, tmp_path):
+    """Snapped errors of landmarks that are voxels, by hand."""
+    folder, (fixed, moving) = case(3), FRAMES[3]
+    transform = some_transform(fixed)
+    rng = np.random.default_rng(0)
+    index = rng.integers(3, np.array(fixed.shape) - 4, (25, 3))
+    warped = map_points(transform, to_world(fixed, index))
+    partner = np.rint(to_index(moving, warped)).astype(int)
+    partner[::2, 1] += 1
+    np.savetxt(tmp_path / "f.txt", index[:, ::-1] + 1, "%d")
+    np.savetxt(tmp_path / "m.csv", partner[:, ::-1], "%d", ",")
+    found, _ = evaluate(
+        f"--transform={folder}/t.h5",
+        *label_flags(folder),
+        f"--fixed_points={tmp_path}/f.txt",
+        f"--moving_points={tmp_path}/m.csv",
+    )
+    # Every second landmark is one voxel along y off, the others are exact.
+    snapped = found["tre_snapped"]["after"]
+    assert snapped["mean"] == pytest.approx(moving.spacing[1] * 13 / 25)
+    assert snapped["max"] == pytest.approx(moving.spacing[1])
+    errors = np.linalg.norm(warped - to_world(moving, partner), axis=1)
+    assert found["tre"]["after"]["mean"] == pytest.approx(errors.mean())
+
+
+def test_the_jacobian_of_a_known_map(evaluate, tmp_path):
+    frame = Frame((7, 8, 9), (1.0, 2.0, 3.0), (0, 0, 0), TURN)
+    image = to_sitk(smooth_image(frame.shape), frame)
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[1.1, 0.2, 0.0], [0.0, 0.9, 0.1], [0.3, 0.0, 1.2]])
+    write_transform(tmp_path / "t.tfm", affine_transform(matrix))
+    found, _ = evaluate(
+        f"--transform={tmp_path}/t.tfm",
+        f"--fixed={tmp_path}/a.mha",
+        f"--moving={tmp_path}/a.mha",
+    )
+    expected = np.linalg.det(matrix)
+    assert found["jacobian"]["min"] == pytest.approx(expected, rel=1e-4)
+    assert found["jacobian"]["max"] == pytest.approx(expected, rel=1e-4)
+    assert found["similarity"]["before"]["correlation"] == pytest.approx(1)
+
+
+def test_the_lungs_of_a_chest(evaluate, tmp_path):
+    z, y, x = np.indices((20, 40, 50))
+    body = ((y - 20) / 17) ** 2 + ((x - 25) / 22) ** 2 < 1
+    lungs = ((z - 10) / 8) ** 2 + ((y - 20) / 10) ** 2 + ((x - 25) / 14) ** 2 < 1
+    tissue = np.random.default_rng(1).normal(40, 5, body.shape)
+    image = np.where(body, tissue, -1000).astype(np.int16)
+    texture = np.random.default_rng(0).normal(-850, 30, image.shape)
+    image[lungs] = texture[lungs]
+    frame = Frame(image.shape, (4, 4, 4), (0, 0, 0), np.diag([-1, -1, 1]))
+    sitk.WriteImage(to_sitk(image, frame), str(tmp_path / "fixed.mha"))
+    rolled = np.roll(image, 1, 2)
+    sitk.WriteImage(to_sitk(rolled, frame), str(tmp_path / "moving.mha"))
+    matrix = np.eye(4)
+    # One voxel along x of a flipped grid.
+    matrix[0, 3] = -4.0
+    write_transform(tmp_path / "t.tfm", affine_transform(matrix))
+    found, _ = evaluate(f"--transform={tmp_path}/t.tfm", *image_flags(tmp_path))
+    expected = np.corrcoef(image[lungs], rolled[lungs])[0, 1]
+    before, after = (found["similarity"][moment] for moment in ("before", "after"))
+    assert before["lung_correlation"] == pytest.approx(expected, abs=1e-4)
+    assert after["lung_correlation"] == pytest.approx(1)
+    assert before["correlation"] > 0.5
+
+
+def test_a_label_that_one_map_lacks_and_one_landmark(evaluate, tmp_path):
+    """NaN becomes null."""
+    frame = Frame((6, 7), (1, 1), (0, 0), np.eye(2))
+    first, second = np.zeros((2, 6, 7), np.uint8)
+    first[2:4, 2:4] = second[1:3, 1:3] = 1
+    first[5, 5] = 9
+    sitk.WriteImage(to_sitk(first, frame), str(tmp_path / "fixed_labels.mha"))
+    sitk.WriteImage(to_sitk(second, frame), str(tmp_path / "moving_labels.mha"))
+    for name in ("fixed", "moving"):
+        write_points(tmp_path / f"{name}.pts", [[1.0, 2.0]])
+    found, _ = evaluate(*label_flags(tmp_path), *point_flags(tmp_path))
+    assert found["overlap"]["after"]["9"] == {"dice": 0, "hd95": None}
+    assert found["overlap"]["after"]["1"]["dice"] == pytest.approx(0.25)
+    assert found["tre"]["after"]["sd"] is None
+    assert found["tre"]["after"]["mean"] == 0
+
+
+BAD = {
+    "nothing": ([], "--fixed_points"),
+    "only-transform": (["--transform={case}/t.h5"], "--fixed_points"),
+    "half-points": (["--fixed_points={case}/fixed.pts"], "--moving_points"),
+    "half-labels": (["--moving_labels={case}/moving_labels.mha"], "--fixed_labels"),
+    "half-images": (["{images}", "--fixed_labels={case}/fixed.mha"], "--moving_labels"),
+    "half-fixed": (["{points}", "--fixed={case}/fixed.mha"], "--moving"),
+    "missing": (["--fixed={tmp}/no.mha", "--moving={case}/moving.mha"], "no.mha"),
+    "counts": (
+        ["--fixed_points={case}/fixed.pts", "--moving_points={tmp}/one.pts"],
+        "one.pts",
+    ),
+    "point-dimension": (
+        ["--fixed_points={tmp}/3d.pts", "--moving_points={tmp}/one.pts"],
+        "one.pts",
+    ),
+    "image-of-points": (
+        ["{images}", "--fixed_points={tmp}/3d.pts", "--moving_points={tmp}/3d.pts"],
+        "3d.pts",
+    ),
+    "voxels": (["--fixed_points={tmp}/a.csv", "--moving_points={tmp}/a.csv"], "a.csv"),
+    "outside": (
+        ["{images}", "--fixed_points={tmp}/a.csv", "--moving_points={tmp}/a.csv"],
+        "a.csv",
+    ),
+    "nan-points": (
+        ["--fixed_points={tmp}/nan.pts", "--moving_points={tmp}/one.pts"],
+        "nan.pts",
+    ),
+    "transform-dimension": (["{points}", "--transform={tmp}/3d.tfm"], "fixed.pts"),
+    "no-transform": (["{points}", "--transform={tmp}/one.pts"], "one.pts"),
+    "mixed": (
+        ["{images}", "--fixed_labels={tmp}/3d.mha", "--moving_labels={tmp}/3d.mha"],
+        "3d.mha",
+    ),
+    "constant": (["--fixed={tmp}/zero.mha", "--moving={case}/moving.mha"], "zero.mha"),
+    "no-labels": (
+        [
+            "--fixed_labels={tmp}/zero.mha",
+            "--moving_labels={case}/moving_labels.mha",
+        ],
+        "zero.mha",
+    ),
+    "fractions": (
+        [
+            "--fixed_labels={case}/fixed.mha",
+            "--moving_labels={case}/moving_labels.mha",
+        ],
+        "fixed.mha",
+    ),
+    "folder": (["{points}", "--out={tmp}/no/m.json"], "no/m.json"),
+    "out-is-a-folder": (["{points}", "--out={tmp}"], "{tmp}"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_line_for_bad_input(command, case, tmp_path, name):
+    folder = case(2)
+    write_points(tmp_path / "one.pts", [[1.0, 2.0]])
+    write_points(tmp_path / "3d.pts", [[1.0, 2.0, 3.0]])
+    (tmp_path / "nan.pts").write_text("point\n1\nnan 2\n")
+    (tmp_path / "a.csv").write_text("1,900\n")
+    write_transform(tmp_path / "3d.tfm", affine_transform(np.eye(4)))
+    for image, shape in (("zero", (5, 6)), ("3d", (3, 4, 5))):
+        array = np.full(shape, image == "3d", np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{image}.mha"))
+    arguments, names = BAD[name]
+    groups = {"{images}": image_flags(folder), "{points}": point_flags(folder)}
+    places = {"tmp": tmp_path, "case": folder}
+    given = [f"--out={tmp_path}/measures.json"]
+    for argument in arguments:
+        given += groups.get(argument) or [argument.format(**places)]
+    before = {path.name for path in tmp_path.iterdir()}
+    result = command("evaluate", *given)
+    assert result.status == 2, result
+    assert len(result.errors) == 1, result.err
+    assert result.errors[0].startswith("error: ")
+    assert names.format(**places) in result.errors[0]
+    assert {path.name for path in tmp_path.iterdir()} == before

@@ -1,0 +1,234 @@
+"""A registration from the command line: five files that agree with each other."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from regnet_jax import pretrained
+from tests.helpers.networks import smooth_image
+
+FILES = {
+    "warped.nii.gz",
+    "displacement.nii.gz",
+    "transform.h5",
+    "report.json",
+    "report.html",
+}
+ANGLE = 0.3
+# A turn in the plane, and a flip in the moving image: neither is the default.
+TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]])
+PAIRS = {
+    2: (
+        ((70, 90), (1.5, 2.0), (-60.0, 25.0), TURN),
+        ((80, 76), (1.8, 1.6), (-50.0, 30.0), TURN @ np.diag([1, -1])),
+    ),
+    3: (
+        ((40, 44, 48), (2.0, 2.0, 2.5), (10.0, -20.0, 30.0), np.eye(3)),
+        ((48, 44, 40), (2.0, 2.0, 2.0), (10.0, 70.0, 30.0), np.diag([1, -1, 1])),
+    ),
+}
+
+
+def store(path, seed, shape, spacing, origin, direction):
+    image = sitk.GetImageFromArray(smooth_image(shape, seed).astype(np.int16))
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(np.ravel(direction).tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(command, run2d, run3d, tmp_path_factory):
+    """Folder, images and what was printed, for each dimension, made once."""
+    made = {}
+
+    def get(d):
+        if d not in made:
+            folder = tmp_path_factory.mktemp(f"pair{d}d")
+            fixed, moving = (
+                store(folder / f"{name}.nii.gz", seed, *grid)
+                for seed, (name, grid) in enumerate(
+                    zip(("fixed", "moving"), PAIRS[d], strict=True)
+                )
+            )
+            arguments = [
+                f"--fixed={fixed}",
+                f"--moving={moving}",
+                f"--model={run2d if d == 2 else run3d}",
+                f"--out={folder / 'out' / 'deep'}",
+                f"--initial={'center' if d == 3 else 'affine'}",
+            ]
+            result = command("register", *arguments, tile=13)
+            assert result.status == 0, result.err
+            made[d] = folder / "out" / "deep", fixed, moving, arguments, result
+        return made[d]
+
+    return get
+
+
+dimensions = pytest.mark.parametrize("d", [2, 3])
+
+
+@dimensions
+def test_the_files_and_what_is_printed(results, d):
+    out, _, _, _, printed = results(d)
+    assert {path.name for path in out.iterdir()} == FILES
+    # Nothing temporary remains beside them.
+    assert {path.name for path in out.parents[1].iterdir()} == {
+        "fixed.nii.gz",
+        "moving.nii.gz",
+        "out",
+    }
+    assert str(out) in printed.out
+    assert "Traceback" not in printed.err
+    # The two images have nothing in common: all that is said of it is in the report.
+    warnings = json.loads((out / "report.json").read_text("utf-8"))["warnings"]
+    assert len(printed.errors) == len(warnings)
+    for warning in warnings:
+        assert any(warning in line for line in printed.errors), warning
+
+
+@dimensions
+def test_displacement_is_the_transform(results, d):
+    out, *_ = results(d)
+    field = sitk.ReadImage(str(out / "displacement.nii.gz"), sitk.sitkVectorFloat64)
+    transform = sitk.ReadTransform(str(out / "transform.h5"))
+    size = np.array(field.GetSize())
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(0, size, (200, d))
+    between = rng.uniform(0, size - 1, (200, d))
+    interpolate = sitk.DisplacementFieldTransform(sitk.Image(field))
+    lengths = []
+    for index in (*voxels.tolist(), *between.tolist()):
+        point = field.TransformContinuousIndexToPhysicalPoint(index)
+        mapped = transform.TransformPoint(point)
+        np.testing.assert_allclose(interpolate.TransformPoint(point), mapped, atol=1e-3)
+        lengths.append(np.subtract(mapped, point))
+    for index in voxels.tolist():
+        point = np.array(field.TransformIndexToPhysicalPoint(index))
+        mapped = transform.TransformPoint(point.tolist())
+        np.testing.assert_allclose(point + field[index], mapped, atol=1e-3)
+    # The comparison means something: the field is neither zero nor constant.
+    assert np.linalg.norm(lengths, axis=1).max() > 1.0
+    assert np.std(lengths, axis=0).max() > 0.1
+
+
+@dimensions
+def test_displacement_lies_on_the_fixed_grid(results, d):
+    out, path, *_ = results(d)
+    fixed = sitk.ReadImage(str(path))
+    for name in ("displacement.nii.gz", "warped.nii.gz"):
+        image = sitk.ReadImage(str(out / name))
+        assert image.GetSize() == fixed.GetSize()
+        np.testing.assert_allclose(image.GetSpacing(), fixed.GetSpacing(), rtol=1e-6)
+        np.testing.assert_allclose(image.GetOrigin(), fixed.GetOrigin(), atol=1e-4)
+        np.testing.assert_allclose(
+            image.GetDirection(), fixed.GetDirection(), atol=1e-6
+        )
+
+
+@dimensions
+def test_warped_is_the_moving_image_through_the_transform(results, d):
+    out, fixed, moving, *_ = results(d)
+    warped = sitk.ReadImage(str(out / "warped.nii.gz"))
+    assert warped.GetPixelID() == sitk.sitkInt16
+    moving = sitk.ReadImage(str(moving))
+    transform = sitk.ReadTransform(str(out / "transform.h5"))
+    expected = sitk.Resample(
+        sitk.Cast(moving, sitk.sitkFloat64),
+        sitk.ReadImage(str(fixed)),
+        transform,
+        sitk.sitkLinear,
+        float(sitk.GetArrayViewFromImage(moving).min()),
+    )
+    difference = sitk.GetArrayFromImage(warped) - sitk.GetArrayFromImage(expected)
+    # Half a unit is rounding. Where a point falls on the very edge of the moving
+    # image, the last bit decides whether it is in.
+    assert np.quantile(np.abs(difference), 0.999) <= 0.51
+
+
+@dimensions
+def test_the_report(results, d):
+    out, *_ = results(d)
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    phases = dict(report["seconds"])
+    total = phases.pop("total")
+    assert total == pytest.approx(sum(phases.values()))
+    assert set(phases) == {"alignment", "prediction", "resampling"}
+    assert report["model"].endswith(f"run{d}d0")
+    for moment in ("before", "after"):
+        assert -1 <= report["similarity"][moment]["correlation"] <= 1
+    assert report["jacobian"]["min"] <= 1
+    assert 0 <= report["jacobian"]["folding_fraction"] <= 1
+    assert {"regnet_jax", "python", "jax", "SimpleITK"} <= set(report["versions"])
+    affine = np.array(report["affine"])
+    assert affine.shape == (d + 1, d + 1)
+    assert "<html" in (out / "report.html").read_text("utf-8")[:500].lower()
+
+
+def test_the_report_is_json_for_any_reader(results):
+    """NaN and Infinity are no JSON."""
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    out, *_ = results(2)
+    json.loads((out / "report.json").read_text("utf-8"), parse_constant=refuse)
+
+
+def test_a_second_run_replaces_the_results(results, command):
+    out, fixed, _, arguments, _ = results(2)
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "notes.txt").write_text("my own")
+    changed = [*arguments, "--initial=none", f"--moving={fixed}"]
+    try:
+        assert command("register", *changed, tile=13).status == 0
+        assert {path.name for path in out.iterdir()} == FILES | {"notes.txt"}
+        assert (out / "notes.txt").read_text("utf-8") == "my own"
+        for name in FILES:
+            assert (out / name).read_bytes() != kept[name], name
+        assert (
+            json.loads((out / "report.json").read_text("utf-8"))["affine"]
+            == np.eye(3).tolist()
+        )
+    finally:
+        (out / "notes.txt").unlink()
+        for name, data in kept.items():
+            (out / name).write_bytes(data)
+
+
+def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
+    _, fixed, _, arguments, _ = results(2)
+    affine = sitk.AffineTransform(2)
+    affine.SetMatrix([1.05, 0.02, -0.03, 0.97])
+    affine.SetCenter((3.0, 4.0))
+    affine.SetTranslation((2.5, -1.5))
+    sitk.WriteTransform(affine, str(tmp_path / "affine.tfm"))
+    mask = sitk.ReadImage(str(fixed)) > -5000
+    sitk.WriteImage(mask, str(tmp_path / "mask.mha"))
+    result = command(
+        "register",
+        *arguments,
+        f"--out={tmp_path / 'out'}",
+        f"--initial={tmp_path / 'affine.tfm'}",
+        f"--fixed_mask={tmp_path / 'mask.mha'}",
+        tile=13,
+    )
+    assert result.status == 0, result.err
+    found = np.array(
+        json.loads((tmp_path / "out/report.json").read_text("utf-8"))["affine"]
+    )
+    for point in np.random.default_rng(0).normal(scale=50, size=(5, 2)):
+        expected = affine.TransformPoint(point.tolist())
+        np.testing.assert_allclose(found[:2, :2] @ point + found[:2, 2], expected)
+
+
+def test_the_networks_that_ship_are_listed(command):
+    result = command("register", "--model=list")
+    assert result.status == 0, result.err
+    names = [line.split()[0] for line in result.out.splitlines()]
+    assert names == pretrained.names()
+    assert "lung" in names

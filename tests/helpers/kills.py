@@ -1,0 +1,155 @@
+"""Kills a training run at random moments and looks at what it lost.
+
+    python -m tests.helpers.kills FOLDER KILLS
+
+Trains once without interruption, and once with SIGKILL again and again: at random
+moments, while the program starts, and while a checkpoint is being written. After each
+kill the newest checkpoint must be valid and not more than an interval old, the next
+start must go on from it, and in the end weights and log must be those of the run that
+nobody killed.
+"""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from regnet_jax.training.checkpoint import open_checkpoints, restore_variables
+from regnet_jax.training.logs import METRICS
+
+SAVE_EVERY = 8
+_OVERRIDES = (
+    *("data.shape=32,32", "data.window=32", "data.families=low", "pairs=1"),
+    *("dispatch=2", f"save_every={SAVE_EVERY}", "average=0.99", "evaluation_pairs=1"),
+)
+
+
+def command(folder: Path, steps: int) -> list[str]:
+    """The smallest run of a shipped config, by its command line."""
+    values = (*_OVERRIDES, f"steps={steps}", f"evaluate_every={steps}")
+    arguments = ["--config=demo2d", f"--workdir={folder}"]
+    arguments += [f"--override={value}" for value in values]
+    return [sys.executable, "-m", "experiments.train", *arguments]
+
+
+def records(folder: Path) -> list[dict]:
+    """The whole lines of the log, without what times have to do with."""
+    log = folder / METRICS
+    lines = log.read_text("utf-8").splitlines(keepends=True) if log.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    timed = ("seconds", "pairs_per_second", "generating", "elapsed")
+    return [{k: v for k, v in r.items() if k not in timed} for r in found]
+
+
+def last_step(folder: Path) -> int:
+    """The newest step of the log."""
+    return max((record["step"] for record in records(folder)), default=0)
+
+
+def newest(folder: Path) -> int:
+    """The newest complete checkpoint."""
+    if not (folder / "checkpoints").is_dir():
+        return 0
+    with open_checkpoints(folder) as manager:
+        return manager.latest_step() or 0
+
+
+def last_saved(folder: Path) -> int:
+    """The same by the names of folders alone, which is quick."""
+    names = [path.name for path in (folder / "checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def being_written(folder: Path) -> bool:
+    """Whether a checkpoint is there that is not complete."""
+    return any("tmp" in path.name for path in (folder / "checkpoints").glob("*"))
+
+
+def kill(process, folder: Path, when: str, rng: random.Random) -> str:
+    """Waits for the moment and kills, unless the run has ended by itself."""
+
+    def wait(condition):
+        while not condition() and process.poll() is None:
+            time.sleep(0.001)
+
+    if when == "start":
+        time.sleep(rng.uniform(0.0, 6.0))
+    else:
+        # Some saves later than where it began, so that the run comes forward.
+        saved = last_saved(folder) + SAVE_EVERY * rng.randint(0, 2)
+        begun = last_step(folder)
+        wait(lambda: last_step(folder) > begun)
+        wait(lambda: last_saved(folder) >= saved)
+        if when == "write":
+            wait(lambda: being_written(folder))
+        time.sleep(rng.uniform(0.0, 0.02 if when == "write" else 1.0))
+    state = "while writing" if being_written(folder) else "between writes"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return f"{when}, {state}"
+
+
+def run(folder: Path, kills: int, steps: int, seed: int = 0) -> list[dict]:
+    """Trains with and without kills.
+
+    Returns:
+        A row for each kill: the moment, the last step in the log, the newest
+        checkpoint, and the step from which the run went on.
+
+    Raises:
+        AssertionError: if anything was lost that should not be.
+    """
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    straight, killed, rng = folder / "straight", folder / "killed", random.Random(seed)
+    subprocess.run(command(straight, steps), check=True, **quiet)
+    rows = []
+    while len(rows) < kills:
+        process = subprocess.Popen(command(killed, steps), **quiet)
+        moment = rng.choice(("start", "steps", "write", "write"))
+        moment = kill(process, killed, moment, rng)
+        if process.returncode == 0:
+            # It came to its end: once more from the beginning.
+            _compare(straight, killed)
+            shutil.rmtree(killed)
+            continue
+        row = {"moment": moment, "log": last_step(killed), "kept": newest(killed)}
+        row["lost"] = row["log"] - row["kept"]
+        rows.append(row)
+        print(row, flush=True)
+        assert row["lost"] <= SAVE_EVERY, row
+        assert row["kept"] % (SAVE_EVERY // 2) == 0, row
+    subprocess.run(command(killed, steps), check=True, **quiet)
+    _compare(straight, killed)
+    return rows
+
+
+def _compare(straight: Path, killed: Path) -> None:
+    """Weights bit for bit, and every line of the log."""
+    want, got = (restore_variables(f)["params"] for f in (straight, killed))
+    flat = [dict(_flat(tree)) for tree in (want, got)]
+    assert flat[0].keys() == flat[1].keys()
+    for name, array in flat[0].items():
+        np.testing.assert_array_equal(flat[1][name], array, name)
+    assert records(killed) == records(straight)
+    assert not (killed / "damaged").exists()
+
+
+def _flat(tree, prefix=""):
+    for name, part in tree.items():
+        if isinstance(part, dict):
+            yield from _flat(part, f"{prefix}{name}/")
+        else:
+            yield prefix + name, np.asarray(part)
+
+
+if __name__ == "__main__":
+    results = run(Path(sys.argv[1]), int(sys.argv[2]), steps=400)
+    writing = sum("while writing" in row["moment"] for row in results)
+    worst = max(row["lost"] for row in results)
+    print(f"{len(results)} kills, {writing} while writing; at most {worst} steps lost")

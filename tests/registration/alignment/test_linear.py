@@ -1,0 +1,282 @@
+"""Known rigid and affine motions are found, whatever the grid, pose or contrast."""
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from regnet_jax.errors import InputError
+from regnet_jax.registration.alignment.linear import align
+from regnet_jax.spatial import Frame, Image, to_world
+
+RADIUS = 40.0  # mm, of the object
+
+
+def body(points, seed=0):
+    """A soft ellipsoid of blobs about the origin, 0 outside, about 1 inside."""
+    rng = np.random.default_rng(seed)
+    d = points.shape[-1]
+    axes = np.array([1.1, 1.0, 0.9])[:d] * RADIUS
+    result = 1.0
+    for _ in range(12):
+        centre = rng.uniform(-RADIUS, RADIUS, d) * 0.7
+        offset = ((points - centre) ** 2).sum(-1)
+        width = rng.uniform(6, 12)
+        result += rng.uniform(-0.7, 0.7) * np.exp(-offset / (2 * width**2))
+    distance = np.sqrt(((points / axes) ** 2).sum(-1))
+    return result / (1 + np.exp((distance - 0.9) * 15))
+
+
+def image_of(frame, motion=None, contrast=lambda values: values, name="image"):
+    """The body after a motion (fixed to moving points), sampled on a frame."""
+    d = frame.ndim
+    points = to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+    if motion is not None:
+        back = np.linalg.inv(motion)
+        points = points @ back[:d, :d].T + back[:d, d]
+    return Image(contrast(body(points)).astype(np.float32), frame, name)
+
+
+def turn(d, degrees):
+    angle = np.deg2rad(degrees)
+    if d == 2:
+        return Rotation.from_euler("z", angle).as_matrix()[:2, :2]
+    axis = np.array([1.0, 2.0, -1.0]) / np.sqrt(6)
+    return Rotation.from_rotvec(angle * axis).as_matrix()
+
+
+def motion_of(linear, shift):
+    d = len(linear)
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = linear
+    matrix[:d, d] = shift[:d]
+    return matrix
+
+
+def frame_of(d, spacing, direction=None, size=110.0):
+    """A frame about the origin with the given spacing and direction."""
+    spacing = np.asarray(spacing, float)[:d]
+    direction = np.eye(d) if direction is None else direction
+    shape = np.ceil(size / spacing).astype(int)
+    origin = -direction @ (spacing * (shape - 1) / 2)
+    return Frame(shape[::-1], spacing, origin, direction)
+
+
+def corner_error(found, true):
+    d = len(true) - 1
+    half = RADIUS / np.sqrt(d)
+    corners = np.array(list(itertools.product((-half, half), repeat=d)))
+    homogeneous = np.column_stack([corners, np.ones(len(corners))])
+    return np.linalg.norm(homogeneous @ (found - true).T, axis=1).max()
+
+
+def shear(d):
+    return (
+        np.eye(d)
+        + np.array([[0.06, 0.04, 0], [-0.03, -0.05, 0.02], [0, 0.03, 0.04]])[:d, :d]
+    )
+
+
+SHIFT = (7.0, -5.0, 4.0)
+FRAMES = {
+    d: (
+        frame_of(d, (2.0, 2.2, 3.0)),
+        frame_of(d, (2.5, 1.9, 2.2), turn(d, 20) @ np.diag([-1, 1, 1])[:d, :d]),
+    )
+    for d in (2, 3)
+}
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_known_motions_are_found(d, kind):
+    linear = turn(d, 12) @ (shear(d) if kind == "affine" else np.eye(d))
+    true = motion_of(linear, SHIFT)
+    fixed_frame, moving_frame = FRAMES[d]
+    fixed, moving = image_of(fixed_frame), image_of(moving_frame, true)
+    assert corner_error(np.eye(d + 1), true) > 8
+    found = align(fixed, moving, kind=kind)
+    assert corner_error(found, true) < 0.3
+    if kind == "rigid":
+        linear = found[:d, :d]
+        np.testing.assert_allclose(linear @ linear.T, np.eye(d), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "contrast",
+    [
+        lambda values: 300 - 200 * values,
+        lambda values: values**2,
+        lambda values: np.abs(values - 0.8),
+    ],
+    ids=["inverted", "curved", "folded"],
+)
+def test_contrasts_may_differ(contrast):
+    true = motion_of(turn(2, 8), SHIFT)
+    fixed_frame, moving_frame = FRAMES[2]
+    found = align(
+        image_of(fixed_frame), image_of(moving_frame, true, contrast), kind="rigid"
+    )
+    assert corner_error(found, true) < 0.5
+
+
+def test_the_same_images_give_the_same_matrix():
+    frame = FRAMES[2][0]
+    pair = image_of(frame), image_of(frame, motion_of(turn(2, 8), SHIFT))
+    np.testing.assert_array_equal(align(*pair), align(*pair))
+
+
+def test_pose_and_order_of_the_voxels_do_not_matter():
+    frame = FRAMES[3][0]
+    fixed, moving = image_of(frame), image_of(frame, motion_of(turn(3, 8), SHIFT))
+    plain = align(fixed, moving, kind="rigid")
+    world = motion_of(turn(3, 75), (300.0, -200.0, 900.0))
+    posed = [posed_image(image, world) for image in (fixed, reordered(moving))]
+    found = np.linalg.inv(world) @ align(*posed, kind="rigid") @ world
+    assert corner_error(found, plain) < 1e-2
+
+
+def posed_image(image, world):
+    frame = image.frame
+    direction = world[:3, :3] @ np.reshape(frame.direction, (3, 3))
+    origin = (world @ [*frame.origin, 1])[:3]
+    return Image(
+        image.array, Frame(frame.shape, frame.spacing, origin, direction), image.name
+    )
+
+
+def reordered(image):
+    """The same voxels, stored with z and x swapped and y reversed."""
+    frame = image.frame
+    stored = Frame(
+        frame.shape[::-1],
+        frame.spacing[::-1],
+        to_world(frame, (0, frame.shape[1] - 1, 0)),
+        np.eye(3)[:, ::-1] * [1, -1, 1],
+    )
+    return Image(np.flip(image.array.transpose(2, 1, 0), 1), stored, image.name)
+
+
+def part(image, low, high, name):
+    """The slices of an image from one share of its first axis to another."""
+    frame = image.frame
+    first, last = (round(share * frame.shape[0]) for share in (low, high))
+    array = image.array[first:last]
+    start = to_world(frame, (first, *(0,) * (frame.ndim - 1)))
+    return Image(array, Frame(array.shape, frame.spacing, start, frame.direction), name)
+
+
+def moved(image, vector):
+    """The same voxels elsewhere in the world."""
+    frame = image.frame
+    origin = np.add(frame.origin, vector)
+    return Image(
+        image.array,
+        Frame(frame.shape, frame.spacing, origin, frame.direction),
+        image.name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixed_part", "moving_part"),
+    [((0, 1), (0, 0.5)), ((0.5, 1), (0, 1)), ((0, 0.67), (0.33, 1))],
+    ids=["whole-half", "half-whole", "two-thirds"],
+)
+@pytest.mark.parametrize("shift", [(60.0, 0.0, 0.0), (0.0, -30.0, 52.0)])
+def test_fields_of_view_that_overlap_by_half(fixed_part, moving_part, shift):
+    """Nothing tells where the parts belong but what they show."""
+    whole = image_of(FRAMES[3][0])
+    noise = np.random.default_rng(0).normal(0, 0.05, whole.array.shape)
+    other = Image((whole.array + noise).astype(np.float32), whole.frame, "other")
+    fixed, moving = part(whole, *fixed_part, "fixed"), part(other, *moving_part, "b")
+    found = align(fixed, moved(moving, shift), kind="rigid")
+    # A voxel, over all of the body, though half of it is not seen.
+    assert corner_error(found, motion_of(np.eye(3), shift)) < 3.0
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["center", "moments", "rigid", "affine"])
+def test_an_image_lies_on_itself(d, kind):
+    image = image_of(FRAMES[d][1])
+    assert corner_error(align(image, image, kind=kind), np.eye(d + 1)) < 0.01
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_moments_find_a_large_turn(d):
+    true = motion_of(turn(d, 70), SHIFT)
+    frame = frame_of(d, (2.0, 2.0, 2.0), size=130.0)
+    found = align(image_of(frame), image_of(frame, true), kind="moments")
+    # The moments of the body alone, which is nearly round, do not do better.
+    assert corner_error(found, true) < 8
+    assert corner_error(motion_of(np.eye(d), SHIFT), true) > 30
+    np.testing.assert_allclose(found[:d, :d] @ found[:d, :d].T, np.eye(d), atol=1e-9)
+
+
+def test_masks_hide_what_is_outside():
+    frame = FRAMES[2][0]
+    true = motion_of(turn(2, 5), SHIFT)
+    fixed, moving = image_of(frame), image_of(frame, true)
+    inside = Image((fixed.array > 0.2).astype(np.uint8), frame, "mask")
+    inside_moving = Image((moving.array > 0.2).astype(np.uint8), frame, "mask")
+    junk = np.random.default_rng(0).uniform(0, 3, frame.shape)
+    fixed = Image(np.where(inside.array, fixed.array, junk), frame, "fixed")
+    moving = Image(np.where(inside_moving.array, moving.array, junk), frame, "moving")
+    found = align(
+        fixed, moving, kind="rigid", fixed_mask=inside, moving_mask=inside_moving
+    )
+    assert corner_error(found, true) < 0.7
+
+
+def test_center_is_a_shift_and_none_is_nothing():
+    frame = FRAMES[2][0]
+    far = Frame(frame.shape, frame.spacing, np.add(frame.origin, 500), frame.direction)
+    true = motion_of(np.eye(2), (500, 500))
+    fixed, moving = image_of(frame), image_of(far, true)
+    found = align(fixed, moving, kind="center")
+    np.testing.assert_array_equal(found[:2, :2], np.eye(2))
+    assert corner_error(found, true) < 1
+    np.testing.assert_array_equal(align(fixed, moving, kind="none"), np.eye(3))
+    assert corner_error(align(fixed, moving, kind="rigid"), true) < 0.3
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_thin_images_are_centred_and_say_so(caplog, slices):
+    frame = Frame((slices, 40, 40), (2, 2, 5), (-40, -40, 0), np.eye(3))
+    fixed = image_of(frame)
+    moving = image_of(frame, motion_of(np.eye(3), (3, 0, 0)))
+    found = align(fixed, moving)
+    np.testing.assert_array_equal(found[:3, :3], np.eye(3))
+    assert "thin" in caplog.text
+
+
+def test_images_that_share_nothing_fall_back_and_say_so(caplog):
+    frame = FRAMES[2][0]
+    rng = np.random.default_rng(0)
+    fixed, moving = (Image(rng.normal(size=frame.shape), frame, n) for n in "ab")
+    with caplog.at_level(logging.WARNING):
+        found = align(fixed, moving)
+    scales = np.linalg.svd(found[:2, :2], compute_uv=False)
+    assert scales.min() > 0.5
+    assert scales.max() < 2
+
+
+def test_bad_input():
+    frame = FRAMES[2][0]
+    image = image_of(frame)
+    flat = Image(np.ones(frame.shape), frame, "flat.mha")
+    elsewhere = Frame(frame.shape, frame.spacing, (1e4, 0), frame.direction)
+    away = Image(np.ones(frame.shape, np.uint8), elsewhere, "mask.mha")
+    with pytest.raises(InputError, match="bspline: is no alignment; use one of none"):
+        align(image, image, kind="bspline")
+    with pytest.raises(InputError, match=r"flat\.mha"):
+        align(image, flat)
+    with pytest.raises(InputError, match="2D"):
+        align(image, image_of(FRAMES[3][0]))
+    small = np.zeros(frame.shape, np.uint8)
+    small[10:15, 10:15] = 1
+    for mask in (away, Image(small, frame, "mask.mha")):
+        for side in ("fixed_mask", "moving_mask"):
+            with pytest.raises(InputError, match=r"mask\.mha: covers too little"):
+                align(image, image, **{side: mask})

@@ -1,3 +1,0 @@
-"""Networks without training."""
-
-from networks import network2d  # noqa: F401

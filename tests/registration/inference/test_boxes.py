@@ -1,0 +1,87 @@
+"""Windows: where they are put, what they show, and how they are blended back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regnet_jax.geometry import warp
+from regnet_jax.registration.inference.boxes import (
+    Window,
+    cut,
+    look,
+    lung_window,
+    paste,
+    whole,
+)
+
+SHAPES = [(40, 37), (30, 26, 33)]
+
+
+def body(shape, first, last):
+    """A body in air, with a lung from the first to the last voxel."""
+    image = np.full(shape, -1000.0)
+    image[:, 4:-4, 4:-4] = 40.0
+    image[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))] = -850.0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [((30, 40, 50), (80, 70, 90)), ((0, 40, 8), (110, 70, 90)), ((3, 9, 9), (4, 9, 9))],
+)
+def test_the_lungs_lie_in_the_window_with_a_margin(first, last):
+    shape = (128, 128, 192)
+    window = lung_window(body(shape, first, last), 3.0, multiple=2)
+    start, stop = np.asarray(window.start), np.asarray(window.start) + window.shape
+    assert all(n % 64 == 0 for n in window.shape)
+    assert (start % 2 == 0).all()
+    if np.prod(np.subtract(last, first) + 1) * 27 < 50_000:
+        assert window.shape == shape  # too small for a lung
+    assert (start <= np.maximum(np.array(first) - 8, 0)).all()
+    assert (stop >= np.minimum(np.array(last) + 9, shape)).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_lungs_all_of_the_grid_counts(shape):
+    window = lung_window(np.zeros(shape), 2.0, multiple=2)
+    assert window.shape == shape
+    assert not window.start.any()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_look_is_the_warp_of_everywhere_cut_out(shape):
+    d = len(shape)
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(*shape, 2)), jnp.float32)
+    field = jnp.asarray(4 * rng.normal(size=(*shape, d)), jnp.float32)
+    window = Window(jnp.arange(5, 5 + d), (20, 17, 22)[:d])
+    want = cut(warp(image, field), window)
+    got = jax.jit(lambda start: look(image, Window(start, window.shape), part))
+    part = cut(field, window)
+    np.testing.assert_allclose(got(window.start), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_part_is_blended_at_inner_faces_only(shape):
+    d = len(shape)
+    old = jnp.zeros((*shape, d))
+    window = Window(jnp.array([0, *[6] * (d - 1)]), (shape[0], *[14] * (d - 1)))
+    new = paste(old, jnp.ones((*window.shape, d)), window)
+    np.testing.assert_allclose(new[:, *[12] * (d - 1)], 1.0)  # from end to end
+    row = np.asarray(new)[(3, slice(None), *[12] * (d - 2), 0)]
+    np.testing.assert_allclose(row[:7], 0.0)
+    np.testing.assert_allclose(row[6:13], np.arange(7) / 6, atol=1e-6)
+    np.testing.assert_allclose(row[13:20], np.arange(7)[::-1] / 6, atol=1e-6)
+    np.testing.assert_allclose(row[20:], 0.0)
+
+
+def test_all_of_a_grid_is_replaced_as_a_whole():
+    old, new = jnp.zeros((9, 8, 2)), jnp.ones((9, 8, 2))
+    np.testing.assert_array_equal(paste(old, new, whole((9, 8))), new)
+
+
+def test_coarser_windows_begin_at_the_same_place():
+    window = Window(jnp.array([4, 0]), (9, 8)).coarser(2)
+    np.testing.assert_array_equal(window.start, [2, 0])
+    assert window.shape == (5, 4)

@@ -1,0 +1,149 @@
+"""Tiles: where they lie, that they fit, and that nobody sees them in the field."""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regnet_jax.errors import InputError
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.models import MODELS, make_model
+from regnet_jax.registration.inference import passes, prediction, tiles
+from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.prediction import predict, predict_displacement
+from regnet_jax.registration.inference.tiles import plan_equal, plan_tiles
+from tests.helpers.networks import dense, smooth_image
+
+
+def gentle(dimensions, scales, residuals):
+    """A CorrNet that nobody trained, whose displacements do not fold."""
+    network = dense(dimensions, 1.0, scales, residuals=residuals)
+
+    def weaken(leaf):
+        return 0.02 * leaf if leaf.shape[-1:] == (dimensions,) else leaf
+
+    return dataclasses.replace(
+        network, variables=jax.tree.map(weaken, network.variables)
+    )
+
+
+def scaled(shape):
+    images = [smooth_image(shape, seed) for seed in (0, 1)]
+    return [np.clip((image + 1000) / 4095, 0, 1).astype(np.float32) for image in images]
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales", "residuals", "hidden"),
+    [
+        ((303, 270), (1.0, 2.0), 0.5, False),
+        ((303, 270), (1.0, 2.0), 0.5, True),
+        ((9, 12, 301), (1.0, 3.0), 0.0, True),
+    ],
+)
+def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals, hidden):
+    network, images = gentle(len(shape), scales, residuals), scaled(shape)
+    images = [image[..., None] for image in images]
+    if hidden:
+        shown = np.ones((2, *shape, 1), np.float32)
+        shown[0, ..., :40, :], shown[1, ..., -70:, :] = 0.0, 0.0
+        images = [np.concatenate(pair, -1) for pair in zip(images, shown, strict=True)]
+    factors = passes.pass_factors(network)
+
+    @jax.jit
+    def look(fixed, moving):
+        return network.model.apply(
+            network.variables, fixed[None], moving[None], train=False
+        )[0]
+
+    found = []
+
+    def step(fixed, moving):
+        found.append(look(fixed, moving))
+        return found[-1]
+
+    least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
+    memory = least * tiles.bytes_per_voxel(network.model) / 2**30
+    got = tiles.tiled_passes(network, *images, factors, memory=memory)
+    doubt = passes.doubt_of(network)
+    want = passes.passes(step, *map(jnp.asarray, images), factors, doubt=doubt)
+    # Where a field folds, it tears apart what differs by rounding.
+    for field in (*found, want):
+        assert jacobian_determinant(field).min() > 0.3
+    assert 0.5 < np.std(want) < 20
+    np.testing.assert_allclose(got, want, atol=3e-5)
+
+
+@pytest.mark.parametrize("name", ["multiview", "cropped_unet"])
+def test_windows_of_any_size_give_the_same_field(name):
+    """Networks without padding, in 2D, whose answers are at every voxel."""
+    model = make_model(name, dimensions=2)
+    window = jax.ShapeDtypeStruct((1, 100, 100, 1), jnp.float32)
+    shapes = jax.eval_shape(
+        lambda w: model.init(jax.random.key(0), w, w, train=False), window
+    )
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key != "kernel":
+            return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+        spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    apply = jax.jit(lambda *args: model.apply(*args, train=False))
+    network = Network(dense(2, 1.0).config, model, apply, variables)
+    images = [smooth_image((50, 41), seed) for seed in (0, 1)]
+    plans = [plan_equal(model.support, (50, 41), tile) for tile in (20, 52)]
+    fields = []
+    for plan in plans:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prediction, "_plan", lambda *_, plan=plan: plan)
+            fields.append(predict_displacement(network, *images))
+    assert fields[0].shape == (50, 41, 2)
+    assert np.std(fields[0]) > 0.05
+    np.testing.assert_allclose(*fields, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("answers", [(1,), (41, 300), (500, 333, 97)])
+def test_every_answer_is_taken_once_from_where_nothing_it_needs_is_cut(name, answers):
+    support = MODELS[name].support
+    size = max(2 * support.reach, 2 * support.margin) + 60
+    memory = size ** len(answers) * 100 / 2**30
+    plan = plan_tiles(support, answers, bytes_per_voxel=100, memory=memory)
+    assert math.prod(plan.window) * 100 <= memory * 2**30
+    for total, window, axis in zip(answers, plan.window, plan.axes, strict=True):
+        given = (window - 2 * support.margin - 1) // support.stride + 1
+        assert [tile.first for tile in axis] == list(
+            itertools.accumulate([0, *(tile.count for tile in axis[:-1])])
+        )
+        assert sum(tile.count for tile in axis) == total
+        for tile in axis:
+            assert tile.start % support.period == 0
+            assert tile.start // support.stride + tile.skip == tile.first
+            assert tile.skip + tile.count <= given
+            if not support.margin:
+                assert tile.start == 0 or tile.skip >= support.reach
+                after = tile.start + window - tile.first - tile.count
+                assert tile.start + window >= total or after >= support.reach
+
+
+def test_a_plan_computes_less_with_more_memory_and_all_at_once_with_enough():
+    support = MODELS["corrnet"].support
+    plans = [
+        plan_tiles(support, (200, 320), bytes_per_voxel=300, memory=memory)
+        for memory in (0.012, 0.1)
+    ]
+    voxels = [math.prod(plan.window) * len(plan.tiles) for plan in plans]
+    assert voxels[0] > voxels[1] == 200 * 320
+    assert len(plans[1].tiles) == 1
+
+
+def test_too_little_memory_is_told_with_what_is_needed():
+    network, images = dense(2, 1.0), [smooth_image((400, 400))] * 2
+    with pytest.raises(InputError, match=r"memory for a tile.*takes 0\.1"):
+        predict(network, *images, memory=0.705)

@@ -1,0 +1,305 @@
+"""What the figures hold: panels, labels, limits, directions."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.quiver import Quiver
+
+from regnet_jax.reporting import (
+    checkerboard_figure,
+    difference_figure,
+    displacement_figure,
+    encode_figure,
+    family_figure,
+    grid_figure,
+    jacobian_figure,
+    pair_figure,
+    statistics_figure,
+    training_figure,
+)
+from regnet_jax.reporting.curves import running_mean, series
+from regnet_jax.reporting.fields import FOLD_COLOUR
+from regnet_jax.reporting.images import checkerboard
+from regnet_jax.reporting.slices import choose_planes
+
+CASES = {2: ((20, 30), (1.0, 2.0)), 3: ((12, 20, 30), (2.5, 1.0, 1.5))}
+
+
+@pytest.fixture(params=[2, 3], ids=["2D", "3D"])
+def case(request):
+    """Three images of a grid, a constant displacement and the spacing."""
+    shape, spacing = CASES[request.param]
+    rng = np.random.default_rng(0)
+    fixed, moving = (rng.uniform(0, 100, shape).astype(np.float32) for _ in range(2))
+    displacement = np.zeros((*shape, len(shape)), np.float32)
+    displacement[..., -2:] = (3.0, 4.0)
+    return fixed, moving, 0.5 * (fixed + moving), displacement, spacing
+
+
+def panels(figure):
+    """The axes that show an image."""
+    return [axes for axes in figure.axes if axes.images]
+
+
+def test_pair_has_a_panel_for_each_image_and_plane(case):
+    fixed, moving, warped, _, spacing = case
+    figure = pair_figure(fixed, moving, warped, spacing=spacing, window=(10, 90))
+    planes = 1 if fixed.ndim == 2 else 3
+    assert len(panels(figure)) == 3 * planes
+    assert [a.get_title() for a in figure.axes[:3]] == ["fixed", "moving", "warped"]
+    assert all(a.images[0].get_clim() == (10, 90) for a in panels(figure))
+    if planes == 3:
+        rows = [a.get_ylabel().split(",")[0] for a in figure.axes[::3]]
+        assert rows == ["axial", "coronal", "sagittal"]
+
+
+def test_panels_have_the_physical_shape_of_their_plane(case):
+    fixed, moving, warped, _, spacing = case
+    for make in (pair_figure, checkerboard_figure, difference_figure):
+        figure = make(fixed, moving, warped, spacing=spacing)
+        width, height = figure.get_size_inches()
+        for axes in panels(figure):
+            left, right, bottom, top = axes.images[0].get_extent()
+            box = axes.get_position()
+            drawn = (box.width * width) / (box.height * height)
+            assert drawn == pytest.approx((right - left) / abs(top - bottom), rel=1e-6)
+
+
+def test_default_window_is_that_of_the_fixed_image(case):
+    fixed, moving, warped, _, spacing = case
+    figure = pair_figure(fixed - 1000, moving, warped, spacing=spacing)
+    assert panels(figure)[0].images[0].get_clim() == (-1000, 400)
+
+
+def test_differences_share_one_symmetric_scale(case):
+    fixed, moving, warped, _, spacing = case
+    figure = difference_figure(fixed, moving, warped, spacing=spacing)
+    limits = {a.images[0].get_clim() for a in panels(figure)}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+    assert 50 < high < 100
+    before, after = panels(figure)[0], panels(figure)[-1]
+    assert np.ptp(after.images[0].get_array()) < np.ptp(before.images[0].get_array())
+    assert "fixed minus" in figure.axes[-1].get_ylabel()
+
+
+def test_equal_images_have_a_scale_too(case):
+    fixed, _, _, _, spacing = case
+    figure = difference_figure(fixed, fixed, fixed, spacing=spacing)
+    low, high = panels(figure)[0].images[0].get_clim()
+    assert low == -high < 0
+
+
+def test_images_of_two_grids_are_refused(case):
+    fixed, moving, warped, _, spacing = case
+    with pytest.raises(ValueError, match="one grid"):
+        pair_figure(fixed, moving[1:], warped, spacing=spacing)
+    with pytest.raises(ValueError, match="spatial axes"):
+        pair_figure(fixed[0], moving, warped, spacing=spacing)
+
+
+def test_a_channel_axis_is_accepted(case):
+    fixed, moving, warped, _, spacing = case
+    images = (image[..., None] for image in (fixed, moving, warped))
+    assert panels(pair_figure(*images, spacing=spacing))
+
+
+def test_checkerboard_squares_alternate_and_are_square_in_mm():
+    (plane,) = choose_planes((20, 30), (1.0, 2.0))
+    mask = checkerboard(plane, 6)  # 60 mm: squares of 10 mm, 10 rows by 5 columns
+    assert mask[:10, :5].all()
+    assert not mask[:10, 5:10].any()
+    assert mask[10:, 5:10].all()
+
+
+def test_checkerboard_takes_from_both_images():
+    ones, zeros = np.ones((20, 30)), np.zeros((20, 30))
+    figure = checkerboard_figure(ones, zeros, ones, spacing=(1.0, 2.0))
+    before, after = (np.asarray(a.images[0].get_array()) for a in panels(figure))
+    assert 0.4 < before.mean() < 0.6
+    assert (after == 1).all()
+
+
+def test_displacement_magnitude_limits_and_arrows(case):
+    fixed, _, _, displacement, spacing = case
+    figure = displacement_figure(displacement, fixed, spacing=spacing)
+    heat = [a for a in panels(figure) if a.images[0].get_cmap().name == "inferno"]
+    assert len(heat) == (1 if fixed.ndim == 2 else 3)
+    assert all(a.images[0].get_clim() == (0, 5) for a in heat)
+    assert figure.axes[-1].get_ylabel() == "displacement, mm"
+    (arrows,) = (a for a in heat[0].collections if isinstance(a, Quiver))
+    stretch = arrows.U[0] / 4
+    np.testing.assert_allclose(arrows.U, 4 * stretch)  # along x, columns
+    np.testing.assert_allclose(arrows.V, 3 * stretch)  # along y, rows
+    assert arrows.angles == "xy"  # follows the axes, also where they point down
+
+
+def test_no_displacement_can_be_drawn(case):
+    fixed, moving, _, displacement, spacing = case
+    still = np.zeros_like(displacement)
+    for figure in (
+        displacement_figure(still, fixed, spacing=spacing),
+        grid_figure(still, fixed, spacing=spacing, moving=moving),
+    ):
+        assert encode_figure(figure)[1] > 100
+
+
+def test_field_of_another_grid_is_refused(case):
+    fixed, _, _, displacement, spacing = case
+    with pytest.raises(ValueError, match="grid"):
+        grid_figure(displacement[..., :1], fixed, spacing=spacing)
+
+
+def lines_of(axes):
+    (collection,) = (c for c in axes.collections if isinstance(c, LineCollection))
+    return [np.asarray(line) for line in collection.get_segments()]
+
+
+def test_grid_lines_move_with_the_displacement(case):
+    """A line at fixed position x is drawn at x + u(x), in mm of each axis."""
+    fixed, moving, _, displacement, spacing = case
+    figure = grid_figure(displacement, fixed, spacing=spacing, moving=moving)
+    axes = panels(figure)
+    still, moved = axes[0], axes[len(axes) // 2]
+    for before, after in zip(lines_of(still), lines_of(moved), strict=True):
+        expected = np.broadcast_to((4.0, 3.0), before.shape)  # (x, y)
+        np.testing.assert_allclose(after - before, expected, atol=1e-4)
+
+
+def test_grid_moves_up_with_z_in_the_coronal_plane():
+    shape, spacing = CASES[3]
+    displacement = np.zeros((*shape, 3))
+    displacement[..., 0] = 6.0
+    fixed = np.random.default_rng(0).normal(size=shape)
+    figure = grid_figure(displacement, fixed, spacing=spacing, lines=6)
+    coronal = panels(figure)[1]
+    low, high = coronal.get_ylim()
+    assert low < high  # larger z is higher on the page
+    highest = max(line[:, 1].max() for line in lines_of(coronal))
+    assert highest == pytest.approx((shape[0] - 1) * spacing[0] + 6.0)
+
+
+def test_jacobian_is_centred_at_one_and_marks_folds(case):
+    fixed, _, _, _, spacing = case
+    determinant = np.exp(np.random.default_rng(2).normal(0, 0.3, fixed.shape))
+    determinant[tuple(n // 2 for n in fixed.shape)] = -0.2
+    figure = jacobian_figure(determinant, spacing=spacing)
+    image = panels(figure)[0].images[0]
+    low, high = image.get_clim()
+    assert low * high == pytest.approx(1.0)
+    assert image.norm(1.0) == pytest.approx(0.5)
+    assert np.ma.getmaskarray(image.get_array()).sum() == 1
+    red, green, blue, _ = image.get_cmap().get_bad()
+    assert (red, green, blue) == pytest.approx(
+        tuple(int(FOLD_COLOUR[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    )
+    assert figure.legends
+
+
+def test_jacobian_without_folds_has_no_legend(case):
+    fixed, _, _, _, spacing = case
+    figure = jacobian_figure(np.ones_like(fixed), spacing=spacing)
+    assert not figure.legends
+    assert encode_figure(figure)[1] > 100
+
+
+def blob(height, shape=(40, 50)):
+    y, x = np.indices(shape)
+    bump = np.exp(-((y - 20) ** 2 + (x - 25) ** 2) / 50)
+    return np.stack([np.zeros(shape), height * bump], axis=-1)
+
+
+def test_families_show_magnitudes_and_their_largest():
+    heights = {"low": 8.0, "high": 3.0, "single": 2.0, "mixed": 1.0, "affine": 4.0}
+    fields = {name: blob(height) for name, height in heights.items()}
+    figure = family_figure(fields, np.eye(40, 50))
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert written == [f"{name}, max. {top:.1f} mm" for name, top in heights.items()]
+    heat = [a for a in panels(figure) if a.images[0].get_cmap().name == "inferno"]
+    assert [a.images[0].get_clim() for a in heat] == [(0, 8)] * 5
+    tops = sorted({round(a.get_position().y1, 3) for a in heat})
+    assert len(tops) == 2  # a second band where one would crowd
+    assert encode_figure(figure)[1] > 100
+
+
+def test_statistics_show_a_line_for_each_field():
+    rng = np.random.default_rng(0)
+    low = {"mean": rng.uniform(1, 2, 3), "upper": rng.uniform(3, 4, 3)}
+    low |= {"largest": rng.uniform(5, 6, 3), "wavelength": rng.uniform(50, 90, 3)}
+    low |= {"least_jacobian": -rng.uniform(0, 1, 3), "greatest_jacobian": np.full(3, 2)}
+    figure = statistics_figure({"low": low, "high": low})
+    sizes, jacobians, waves = figure.axes
+    assert [label.get_text() for label in sizes.get_yticklabels()] == ["low", "high"]
+    ends = np.concatenate([c.get_segments() for c in sizes.collections])[:, :, 0]
+    np.testing.assert_allclose(ends[:3], np.stack([low["mean"], low["largest"]], -1))
+    assert jacobians.get_xlim()[0] < low["least_jacobian"].min()
+    np.testing.assert_allclose(waves.lines[0].get_xdata(), low["wavelength"])
+    with pytest.raises(ValueError, match="no family"):
+        statistics_figure({})
+
+
+def test_families_deform_the_background_as_fixed_is_made():
+    """Fixed is I(x + u): with u = +3 along x the picture moves to the left."""
+    image = np.zeros((40, 50))
+    image[:, 25] = 1.0
+    field = np.zeros((40, 50, 3))
+    field[..., 2] = 6.0
+    figure = family_figure({"shift": field}, image, spacing=(1.0, 2.0))
+    deformed = np.asarray(panels(figure)[0].images[0].get_array())
+    assert deformed[:, 22].min() == pytest.approx(1.0)
+    given = family_figure({"shift": field}, {"shift": image})
+    shown = np.asarray(panels(given)[0].images[0].get_array())
+    np.testing.assert_array_equal(shown, image)
+
+
+def test_families_need_fields_of_one_size():
+    with pytest.raises(ValueError, match="one size"):
+        family_figure({"a": blob(1.0), "b": blob(1.0)[1:]})
+    with pytest.raises(ValueError, match="one size"):
+        family_figure({})
+
+
+def test_training_curves_skip_what_is_missing():
+    records = [{"step": s, "loss": 1.0 / s, "note": "x"} for s in range(1, 60)]
+    records[9]["endpoint_error"] = 2.5
+    records[19]["endpoint_error"] = np.float32(1.5)
+    records[29]["endpoint_error"] = float("nan")
+    figure = training_figure(records)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [a.get_title(loc="left") for a in shown] == ["loss", "endpoint error"]
+    assert [a.get_yscale() for a in shown] == ["log", "linear"]
+    assert all(a.get_xlabel() == "step" for a in shown)
+    np.testing.assert_array_equal(shown[1].lines[0].get_xdata(), [10, 20])
+    assert encode_figure(figure)[1] > 100
+
+
+def test_training_figure_without_records():
+    assert encode_figure(training_figure([]))[1] > 100
+
+
+def test_series_are_sorted_and_means_keep_constants():
+    steps, values = series([{"step": 2, "a": 1.0}, {"step": 1, "a": 3.0}])["a"]
+    assert (steps.tolist(), values.tolist()) == ([1.0, 2.0], [3.0, 1.0])
+    np.testing.assert_allclose(running_mean(np.full(20, 2.0), 5), 2.0)
+
+
+def test_no_global_state_of_pyplot():
+    code = (
+        "import sys, regnet_jax.reporting; "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'SimpleITK' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 60, 64), (60, 1, 64), (60, 64, 1)], ids=str)
+def test_a_volume_one_voxel_thick_is_drawn_too(shape):
+    image = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
+    for make in (pair_figure, checkerboard_figure, difference_figure):
+        figure = make(image, image, image, spacing=(1.5, 1.0, 1.0))
+        for axes in figure.axes:
+            box = axes.get_position()
+            assert min(box.width, box.height) > 0

@@ -1,0 +1,271 @@
+"""What every family promises, and the anatomy some of them look at."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.hounsfield import extent
+from regnet_jax.hounsfield import traced_body_mask as body_mask
+from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.synthesis import chest
+from regnet_jax.synthesis.fields.families import (
+    FAMILIES,
+    choose_family,
+    draw_field,
+    pick_family,
+)
+from regnet_jax.synthesis.fields.respiratory import descent_profile
+from regnet_jax.synthesis.fields.splines import dilate, edges
+
+SHAPES = {2: (43, 52), 3: (42, 37, 48)}
+SPACING = 6.0
+CASES = [(name, d) for name in FAMILIES for d in SHAPES]
+
+
+@functools.cache
+def _volume(dimensions):
+    """Two lungs in a body in air, seen from the front in 2D."""
+    shape = SHAPES[dimensions]
+    z, *_, x = np.indices(shape) * SPACING
+    middle = (shape[-1] - 1) * SPACING / 2
+    side = np.abs(x - middle)
+    depth = np.zeros(shape)
+    if dimensions == 3:
+        depth = np.indices(shape)[1] * SPACING - 110.0
+    body = (side / 125.0) ** 2 + (depth / 90.0) ** 2 < 1
+    lung = (side > 20) & (side < 80) & (np.abs(depth) < 55) & (z > 60) & (z < 220)
+    volume = np.where(body, np.where(lung, -850.0, 40.0), -1000.0)
+    return jnp.asarray(volume[..., None], jnp.float32)
+
+
+_compiled = jax.jit(functools.partial(draw_field, spacing=SPACING))
+
+
+@functools.cache
+def _draw(name, dimensions, seed=0):
+    family = jax.tree.map(jnp.float32, FAMILIES[name])
+    field, area = _compiled(jax.random.key(seed), _volume(dimensions), family)
+    return np.asarray(field), np.asarray(area)
+
+
+@pytest.mark.parametrize(("name", "dimensions"), CASES)
+def test_fields_are_bounded_finite_and_of_the_volume(name, dimensions):
+    field, area = _draw(name, dimensions)
+    assert field.shape == (*SHAPES[dimensions], dimensions)
+    assert area.shape == SHAPES[dimensions]
+    assert area.any()
+    amplitude = FAMILIES[name].amplitude
+    largest = SPACING * np.abs(field).max()
+    assert largest <= amplitude + 1e-3
+    assert (largest > 0) == (name != "zero")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_fields_are_functions_of_the_key(name):
+    family = jax.tree.map(jnp.float32, FAMILIES[name])
+    again = _compiled(jax.random.key(0), _volume(2), family).displacement
+    np.testing.assert_array_equal(again, _draw(name, 2)[0])
+    differs = np.abs(_draw(name, 2, seed=1)[0] - again).max() > 0.05
+    assert differs == (name != "zero")
+
+
+def _still(field):
+    return np.mean(SPACING * np.linalg.norm(field, axis=-1) < 0.1)
+
+
+def test_how_much_of_each_family_rests():
+    """Part of the voxels that move by less than a tenth of a millimetre."""
+    rest = {"zero": (1, 1), "translation": (0, 0), "affine": (0, 0.5)}
+    rest |= {"mixed": (0.05, 0.9), "sliding": (0.2, 0.95), "respiratory": (0.1, 0.9)}
+    rest |= dict.fromkeys(("single", "diffeomorphic"), (0.1, 0.9))
+    rest |= dict.fromkeys(("low", "medium", "high", "multiscale"), (0, 0.1))
+    assert set(rest) == set(FAMILIES)
+    got = {}
+    for name in rest:
+        fields = [_draw(name, 3, seed)[0] for seed in range(3)]
+        got[name] = np.mean([_still(field) for field in fields])
+    wrong = {n: got[n] for n, (a, b) in rest.items() if not a <= got[n] <= b}
+    assert not wrong, got
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_amplitudes_scale(name):
+    half = FAMILIES[name].scaled(0.5)
+    key = jax.random.key(0)
+    half = jax.tree.map(jnp.float32, half)
+    field = _compiled(key, _volume(2), half).displacement
+    amplitude = half.amplitude
+    assert SPACING * float(jnp.max(jnp.abs(field))) <= amplitude + 1e-3
+    # Breaths are cut off at their amplitude, and flows are not linear.
+    if name not in ("respiratory", "sliding", "diffeomorphic"):
+        np.testing.assert_allclose(field, 0.5 * _draw(name, 2)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "dimensions"), CASES)
+def test_the_jacobian_can_be_bounded(name, dimensions):
+    draw = functools.partial(draw_field, spacing=SPACING, least_jacobian=0.6)
+    family = FAMILIES[name].scaled(3.0)
+    field, _ = draw(jax.random.key(0), _volume(dimensions), family)
+    assert float(jnp.min(jacobian_determinant(field))) >= 0.6 - 1e-4
+
+
+def test_zero_and_translation_and_affine_are_what_they_are_called():
+    assert not _draw("zero", 3)[0].any()
+    shift = _draw("translation", 3)[0]
+    assert np.ptp(shift, axis=(0, 1, 2)).max() == 0
+    assert np.abs(shift).min() > 0
+    field = _draw("affine", 3)[0]
+    for axis in range(3):
+        np.testing.assert_allclose(np.diff(field, 2, axis=axis), 0, atol=1e-5)
+    middle = [(n - 1) / 2 for n in SHAPES[3]]
+    at = [ndi.map_coordinates(field[..., c], np.array([middle]).T) for c in range(3)]
+    np.testing.assert_allclose(np.concatenate(at), 0, atol=1e-5)
+
+
+def test_shifts_are_uniform():
+    family = FAMILIES["translation"]
+    keys = jax.random.split(jax.random.key(0), 300)
+    volume = jnp.zeros((1, 1, 1))
+    draw = jax.vmap(lambda k: draw_field(k, volume, family, spacing=2.0).displacement)
+    shifts = np.sort(2.0 * np.asarray(draw(keys)).reshape(-1)) / 20.0
+    ideal = np.linspace(-1, 1, len(shifts))
+    assert np.abs(shifts - ideal).max() < 0.12
+
+
+def test_breathing_moves_the_diaphragm_and_not_the_apex():
+    for seed in range(4):
+        field, _ = _draw("respiratory", 3, seed)
+        lung = np.asarray(lung_mask(_volume(3)))
+        planes = np.flatnonzero(lung.any(axis=(1, 2)))
+        low = np.abs(field[planes[0]][lung[planes[0]]][:, 0]).mean()
+        high = np.abs(field[planes[-1]][lung[planes[-1]]][:, 0]).mean()
+        assert low > 3 * high
+        outside = ndi.distance_transform_edt(~np.asarray(body_mask(_volume(3))))
+        assert np.abs(field[outside * SPACING > 40]).max() < 0.05
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_sliding_moves_what_is_at_and_below_the_lungs_alone(dimensions):
+    lung = np.asarray(lung_mask(_volume(dimensions)))
+    top = np.where(lung.any(0), lung.shape[0] - 1 - lung[::-1].argmax(0), -1)
+    height = np.indices(lung.shape)[0]
+    organs = height <= top[None]
+    away = SPACING * ndi.distance_transform_edt(~organs)
+    deep = SPACING * ndi.distance_transform_edt(organs) > 25
+    for seed in range(4):
+        field, area = _draw("sliding", dimensions, seed)
+        assert area.all()
+        largest = np.abs(field).max()
+        # The border is blurred by at most 8 mm.
+        assert np.abs(field[away > 40]).max() < 1e-4 * largest
+        below = deep & (height < np.argmax(lung.any(tuple(range(1, dimensions)))))
+        assert np.abs(field[below]).mean() > 0.05 * largest
+
+
+def test_along_the_ribs_sliding_is_steeper_than_breathing():
+    def steepest(name, seed):
+        field, _ = _draw(name, 3, seed)
+        return np.abs(np.diff(field[..., 0], axis=2)).max() / np.abs(field).max()
+
+    for seed in range(4):
+        assert steepest("sliding", seed) > 1.3 * steepest("respiratory", seed)
+
+
+def test_without_lungs_nothing_slides():
+    solid = jnp.where(_volume(2) > -1000, 40.0, -1000.0)
+    family = jax.tree.map(jnp.float32, FAMILIES["sliding"])
+    field = _compiled(jax.random.key(0), solid, family).displacement
+    np.testing.assert_array_equal(field, 0)
+
+
+def test_the_descent_falls_off_logarithmically():
+    heights = np.linspace(-5, 30, 36, dtype=np.float32)
+    got = np.asarray(descent_profile(heights, 2.0, 22.0))
+    assert (got[heights <= 2] == 1).all()
+    np.testing.assert_allclose(got[heights >= 22], 0, atol=1e-6)
+    half = 2 + 20 * (np.sqrt(np.e) - 1) / (np.e - 1)  # where half of it is left
+    assert float(descent_profile(np.float32(half), 2.0, 22.0)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_blocks_are_those_of_scipy(dimensions):
+    mask = np.random.default_rng(0).uniform(size=SHAPES[dimensions]) > 0.995
+    want = ndi.binary_dilation(mask, np.ones((5,) * dimensions))
+    np.testing.assert_array_equal(dilate(jnp.asarray(mask), 5), want)
+
+
+def test_mixed_fields_move_near_edges_only():
+    steep = np.asarray(edges(_volume(3), spacing=SPACING))
+    assert 0.01 < steep.mean() < 0.5
+    assert not np.asarray(edges(jnp.zeros((9, 9, 1)), spacing=1.0)).any()
+    floor = jnp.where(jnp.arange(42)[:, None, None, None] < 8, -1000.0, 40.0)
+    floor = jnp.broadcast_to(floor, (42, 37, 48, 1))
+    draw = functools.partial(draw_field, family=FAMILIES["mixed"], spacing=SPACING)
+    field = np.asarray(draw(jax.random.key(0), floor).displacement)
+    assert np.abs(field[:16]).max() * SPACING > 1.0
+    assert np.abs(field[24:]).max() < 0.02 * np.abs(field).max()
+
+
+def test_masks_of_a_body_that_is_known():
+    volume = np.asarray(_volume(3))[..., 0]
+    body = ndi.binary_fill_holes(volume > -400, np.ones((1, 3, 3)))
+    np.testing.assert_array_equal(body_mask(_volume(3)), body)
+    np.testing.assert_array_equal(lung_mask(_volume(3)), volume == -850.0)
+    first, last = extent(lung_mask(_volume(3)), 0)
+    planes = np.flatnonzero((volume == -850.0).any(axis=(1, 2)))
+    assert abs(float(first) - planes[0]) <= 1
+    assert abs(float(last) - planes[-1]) <= 1
+    assert [float(e) for e in extent(jnp.zeros((4, 5), bool), 1)] == [0.0, 4.0]
+
+
+def test_lungs_are_found_in_procedural_chests():
+    volume = jax.jit(lambda k: chest(k, (40, 40, 48), spacing=7.0))(jax.random.key(5))
+    part = float(jnp.mean(lung_mask(volume)))
+    assert 0.05 < part < 0.5
+
+
+def test_choices_follow_the_weights_and_draw_what_the_family_draws():
+    names = ("low", "translation", "high")
+    families = [FAMILIES[name] for name in names]
+    volume = _volume(2)
+
+    @jax.jit
+    def one(key):
+        choice_key, key = jax.random.split(key)
+        family = choose_family(choice_key, families, (1.0, 2.0, 0.0))
+        got = draw_field(key, volume, family, spacing=SPACING)
+        every = [draw_field(key, volume, f, spacing=SPACING) for f in families]
+        return got.displacement, jnp.stack([e.displacement for e in every])
+
+    count = np.zeros(3, int)
+    for seed in range(60):
+        got, every = one(jax.random.key(seed))
+        equal = [np.allclose(got, field, atol=1e-5) for field in every]
+        assert sum(equal) == 1
+        count += equal
+    assert count[2] == 0
+    assert 10 <= count[0] <= 30
+
+
+def test_a_traced_number_picks_its_family():
+    # Kinds that alternate, two families of one kind, and one without numbers.
+    names = ("low", "translation", "zero", "high", "multiscale")
+    families = [FAMILIES[name].scaled(0.5) for name in names]
+    volume, key = _volume(2), jax.random.key(3)
+
+    @jax.jit
+    def pick(key, index):
+        return draw_field(key, volume, pick_family(families, index), spacing=SPACING)
+
+    for index, family in enumerate(families):
+        got = pick(key, jnp.int32(index))
+        family = jax.tree.map(jnp.float32, family)
+        want = _compiled(key, volume, family)
+        np.testing.assert_allclose(got.displacement, want.displacement, atol=1e-5)
+        np.testing.assert_array_equal(got.area, want.area)
+    assert pick._cache_size() == 1

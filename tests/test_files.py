@@ -1,0 +1,111 @@
+"""Files appear whole or not at all."""
+
+import resource
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.files import write_atomically
+from regnet_jax.io import read_image, write_displacement, write_transform
+from regnet_jax.io.images import write_image
+from regnet_jax.spatial import Frame
+from tests.helpers.frames import FRAMES
+
+FRAME = Frame((40, 50, 60), (1, 1, 1), (0, 0, 0), np.eye(3))
+NOISE = np.random.default_rng(0).normal(size=FRAME.shape).astype(np.float32)
+every_suffix = pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd"])
+
+
+@pytest.fixture
+def small_disk():
+    """Let no file grow beyond 100 kB."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@every_suffix
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_displacements_keep_vectors_and_frame(tmp_path, frame, suffix):
+    path = tmp_path / ("u" + suffix)
+    u = np.random.default_rng(0).normal(size=(*frame.shape, frame.ndim))
+    write_displacement(path, u, frame)
+    image = sitk.ReadImage(str(path))
+    assert image.GetPixelID() == sitk.sitkVectorFloat32
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), u.astype(np.float32))
+    assert image.GetSize() == frame.shape[::-1]
+    np.testing.assert_allclose(image.GetSpacing(), frame.spacing, rtol=1e-6)
+    np.testing.assert_allclose(image.GetOrigin(), frame.origin, rtol=1e-6)
+    np.testing.assert_allclose(image.GetDirection(), frame.direction, atol=1e-6)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@every_suffix
+def test_full_disk_leaves_what_was_there(tmp_path, small_disk, capfd, suffix):
+    path = tmp_path / ("a" + suffix)
+    write_image(path, np.eye(5), Frame((5, 5), (1, 1), (0, 0), np.eye(2)))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="free some space") as caught:
+        write_image(path, NOISE, FRAME)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_transform_on_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})
+    )
+    field = sitk.GetImageFromArray(np.zeros((5, 5, 5, 3)), isVector=True)
+    with pytest.raises(InputError, match="free some space"):
+        write_transform(tmp_path / "t.h5", sitk.DisplacementFieldTransform(field))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.xyz", "a", "nii.gz.txt", "a.mhd"])
+def test_suffixes_that_hold_no_frame_or_are_unknown(tmp_path, name):
+    with pytest.raises(InputError, match=r"use \.nii\.gz"):
+        write_image(tmp_path / name, NOISE, FRAME)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist; create it"):
+        write_image(tmp_path / "none" / "a.mha", NOISE, FRAME)
+    with pytest.raises(InputError, match="does not exist; create it"):
+        write_transform(tmp_path / "none" / "a.h5", sitk.AffineTransform(3))
+
+
+def test_folder_in_the_way(tmp_path, capfd):
+    (tmp_path / "a.mha").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_image(tmp_path / "a.mha", NOISE, FRAME)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mha"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_types_that_itk_cannot_write(tmp_path):
+    with pytest.raises(ValueError, match="grid"):
+        write_image(tmp_path / "a.mha", NOISE[1:], FRAME)
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def write(name):
+        with open(name, "w") as file:
+            file.write("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", write)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwriting(tmp_path):
+    write_image(tmp_path / "a.nii.gz", NOISE, FRAME)
+    write_image(tmp_path / "a.nii.gz", -NOISE, FRAME)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, -NOISE)

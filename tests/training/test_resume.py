@@ -1,0 +1,296 @@
+"""A run that was interrupted ends with the bits of one that was not."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from regnet_jax.errors import InputError
+from regnet_jax.training import checkpoint, heldout, parallel
+from regnet_jax.training.config import in_the_plane
+from regnet_jax.training.heldout import make_evaluation
+from regnet_jax.training.logs import METRICS, describe
+from regnet_jax.training.loop import train
+from regnet_jax.training.state import TrainState, init_state, make_optimizer
+
+
+def _state(config, model, seed=0):
+    return init_state(jax.random.key(seed), model, make_optimizer(config), config)
+
+
+def _saved(folder, step, template) -> TrainState:
+    with checkpoint.open_checkpoints(folder) as manager:
+        assert step in manager.all_steps()
+        content = {k: v for k, v in template._asdict().items() if k != "average"}
+        args = checkpoint.ocp.args.StandardRestore(content)
+        return TrainState(**manager.restore(step, args=args))
+
+
+def _equal(got, want):
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def _records(folder):
+    lines = (folder / METRICS).read_text("utf-8").splitlines()
+    return [json.loads(line, parse_constant=pytest.fail) for line in lines]
+
+
+def _configure(values):
+    for name, value in values.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def compiled_once(tmp_path):
+    """Runs share what they compile, as those from the command line do."""
+    values = {
+        "jax_compilation_cache_dir": str(tmp_path / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in values}
+    _configure(values)
+    yield
+    _configure(before)
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_resumed_is_uninterrupted_bit_for_bit(tiny, tiny_model, tmp_path):
+    template = _state(tiny, tiny_model())
+    straight, halted = tmp_path / "straight", tmp_path / "halted"
+    want = train(tiny, straight)
+    train(tiny, halted, until=2)
+    assert checkpoint.restore_variables(halted).keys() == {"params", "batch_stats"}
+    with checkpoint.open_checkpoints(halted) as manager:
+        assert manager.latest_step() == 2
+    got = train(tiny, halted)
+    # What is saved while training goes on is the state of that step, not a later one.
+    for step in (2, 4):
+        a, b = (_saved(folder, step, template) for folder in (straight, halted))
+        assert int(a.step) == step
+        _equal(b, a)
+    _equal(got, want)
+    _equal(checkpoint.restore_variables(halted), dict(a.variables))
+    moved = jax.tree.map(
+        lambda x, y: np.abs(x - y).max(),
+        a.variables["params"],
+        _saved(straight, 2, template).variables["params"],
+    )
+    assert min(jax.tree.leaves(moved)) > 0
+
+    # The log has each step once, and the same numbers but for the time they took.
+    logs = [_records(folder) for folder in (straight, halted)]
+    for log in logs:
+        steps = [r["step"] for r in log if "evaluation" not in r]
+        assert steps == [1, 2, 3, 4]
+        evaluations = [r for r in log if "evaluation" in r]
+        assert [r["step"] for r in evaluations] == [2, 4]
+        assert evaluations[-1]["evaluation"] == want
+        for record in log:
+            for name in ("seconds", "pairs_per_second", "generating", "elapsed"):
+                record.pop(name, None)
+    assert logs[0] == logs[1]
+    assert set(logs[0][0]) == {"step", "loss", "error_mm", "zero_mm", "ratio"}
+    assert checkpoint.read_config(straight) == tiny
+
+    # A finished run is evaluated again and otherwise left alone.
+    log = (straight / METRICS).read_text("utf-8")
+    assert train(tiny, straight) == want
+    assert (straight / METRICS).read_text("utf-8") == log
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_a_run_in_3d_starts_from_one_in_the_plane(changed, tiny, tmp_path):
+    data = dataclasses.replace(tiny.data, shape=(24, 26, 28))
+    config = changed(data=data, plane_steps=2, steps=2)
+    want = train(config, tmp_path / "straight")
+    plane = tmp_path / "straight" / "plane"
+    assert checkpoint.read_config(plane) == in_the_plane(config)
+    assert [r["step"] for r in _records(plane) if "loss" in r] == [1, 2]
+    kernel = checkpoint.restore_variables(plane)["params"]["Conv_0"]["kernel"]
+    assert kernel.shape == (3, 3, 2, 4)
+    # Halted in the plane, and after it, the run ends as the one that was not.
+    halted = tmp_path / "halted"
+    train(in_the_plane(config), halted / "plane", until=1)
+    train(config, halted, until=1)
+    _equal(train(config, halted), want)
+    got, kept = (checkpoint.restore_variables(f) for f in (halted, plane.parent))
+    _equal(got, kept)
+
+
+def test_a_run_starts_from_the_weights_of_another(changed, tiny, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(tiny, first, until=2)
+    # Nothing is learned at this rate: the weights stay what they were given.
+    further = changed(init_from=str(first), learning_rate=1e-12, steps=2)
+    train(further, second)
+    weights = [checkpoint.restore_variables(f)["params"] for f in (first, second)]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), weights[1], weights[0]
+    )
+
+
+def test_weights_of_another_network_are_refused(changed, tmp_path):
+    with pytest.raises(InputError, match="init_from=lung: holds other layers"):
+        train(changed(init_from="lung"), tmp_path / "run")
+
+
+def test_a_restored_state_is_the_saved_one(tiny, tiny_model, tmp_path):
+    state, other = (_state(tiny, tiny_model(), seed) for seed in (0, 1))
+    state = state._replace(step=state.step + 7)
+    with checkpoint.open_checkpoints(tmp_path) as manager:
+        assert checkpoint.restore_latest(manager, other) is other
+        checkpoint.save(manager, state)
+        manager.wait_until_finished()
+        checkpoint.save(manager, other._replace(step=state.step))  # is there already
+    with checkpoint.open_checkpoints(tmp_path) as manager:
+        restored = checkpoint.restore_latest(manager, other)
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    _equal(restored, state)
+    _equal(checkpoint.restore_variables(tmp_path), dict(state.variables))
+
+
+_READ = """
+import sys, pathlib, jax
+from regnet_jax.training import checkpoint
+assert jax.local_device_count() == 1
+print(checkpoint.restore_variables(pathlib.Path(sys.argv[1]))["w"].tolist())
+"""
+
+
+def test_a_run_on_four_devices_is_read_on_one(tmp_path):
+    state = TrainState(jnp.int32(1), {"w": jnp.arange(3.0)}, {"m": jnp.ones(2)})
+    with checkpoint.open_checkpoints(tmp_path) as manager:
+        checkpoint.save(manager, parallel.replicate(state))
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[0.0, 1.0, 2.0]"
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path):
+    with checkpoint.open_checkpoints(tmp_path, keep=2) as manager:
+        for step in range(4):
+            checkpoint.save(manager, TrainState(np.int32(step), {"w": step}, {}))
+        manager.wait_until_finished()
+        assert list(manager.all_steps()) == [2, 3]
+
+
+def test_variables_of_no_run(tmp_path):
+    with pytest.raises(InputError, match="no checkpoints here; name the --workdir"):
+        checkpoint.restore_variables(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no finished checkpoint"):
+        checkpoint.restore_variables(tmp_path)
+    with pytest.raises(InputError, match=r"no config\.json here"):
+        checkpoint.read_config(tmp_path)
+
+
+def test_a_folder_keeps_its_config(tiny, changed, tmp_path):
+    folder = tmp_path / "new" / "run"
+    checkpoint.write_config(folder, tiny)
+    checkpoint.write_config(folder, tiny)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    with pytest.raises(InputError, match="take another --workdir") as caught:
+        train(changed(learning_rate=0.5, seed=3), folder)
+    said = str(caught.value)
+    assert str(folder) in said
+    assert "learning_rate: 0.02 -> 0.5" in said
+    assert "seed: 0 -> 3" in said
+    assert "\n" not in said
+    assert checkpoint.read_config(folder) == tiny
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_a_difference_in_length_names_its_key_alone(tiny, changed, tmp_path):
+    checkpoint.write_config(tmp_path, tiny)
+    data = tiny.data
+    longer = data.__class__(**{**vars(data), "families": ("low", "medium", "high")})
+    with pytest.raises(InputError, match=r"data\.families") as caught:
+        checkpoint.write_config(tmp_path, changed(data=longer))
+    assert "noise" not in str(caught.value)
+
+
+def test_an_interrupted_write_leaves_no_config(tiny, tmp_path, monkeypatch):
+    def write_half(path, text, encoding):
+        with path.open("w", encoding=encoding) as file:
+            file.write(text[:20])
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Path, "write_text", write_half)
+        with pytest.raises(OSError, match="disk full"):
+            checkpoint.write_config(tmp_path, tiny)
+    assert not (tmp_path / "config.json").exists()
+    checkpoint.write_config(tmp_path, tiny)
+    assert checkpoint.read_config(tmp_path) == tiny
+
+
+def test_a_damaged_config_is_named(tiny, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not the config of an experiment"):
+        checkpoint.write_config(tmp_path, tiny)
+
+
+def test_heldout_pairs_are_fixed(tiny, tiny_model):
+    model = tiny_model()
+    variables = _state(tiny, model).variables
+    evaluate = make_evaluation(model, tiny)
+    first = evaluate(variables)
+    assert evaluate(variables) == first
+    assert list(first) == list(tiny.data.families)
+    for result in first.values():
+        assert result["n"] == tiny.evaluation_pairs
+        assert result["zero_mm"] > 0.5
+        assert result["ratio"] == pytest.approx(result["error_mm"] / result["zero_mm"])
+        assert f"{result['error_mm']:.2f}" in describe(result)
+    # A network that says nothing is as good as the zero field.
+    silent = jax.tree.map(lambda a: 0 * a, variables)
+    for name, result in evaluate(silent).items():
+        assert result["ratio"] == pytest.approx(1)
+        assert result["zero_mm"] == first[name]["zero_mm"]
+        assert result["error_sd_mm"] == pytest.approx(result["zero_sd_mm"])
+
+
+def test_heldout_pairs_of_several_scales_are_named_after_them(changed, tiny_model):
+    config = changed(evaluation_pairs=1)
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, scales=(1.0, 2.5))
+    )
+    model = tiny_model()
+    results = make_evaluation(model, config)(_state(config, model).variables)
+    names = ["medium 4 mm", "high 4 mm", "medium 10 mm", "high 10 mm"]
+    assert list(results) == names
+    # The same pairs in voxels, so errors are larger as the voxels are.
+    for family in config.data.families:
+        fine, coarse = (results[f"{family} {size} mm"] for size in (4, 10))
+        assert coarse["zero_mm"] == pytest.approx(2.5 * fine["zero_mm"], rel=1e-5)
+        assert coarse["ratio"] == pytest.approx(fine["ratio"], rel=1e-5)
+    assert results["high 4 mm"]["zero_mm"] != results["medium 4 mm"]["zero_mm"]
+
+
+def test_heldout_stream_is_not_training_s(tiny, tiny_model, monkeypatch):
+    streams = []
+
+    def draw_batch(generate, stream, step, indices):
+        streams.append(stream)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heldout, "draw_batch", draw_batch)
+    model = tiny_model()
+    with pytest.raises(KeyboardInterrupt):
+        make_evaluation(model, tiny)(_state(tiny, model).variables)
+    training = jax.random.split(jax.random.key(tiny.seed))
+    data = jax.random.key_data(streams[0])
+    assert (np.asarray(jax.random.key_data(training)) != np.asarray(data)).any(-1).all()
