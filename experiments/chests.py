@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from regnet_jax.cli import common
 from regnet_jax.files import staged_folder
-from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.hounsfield import DISPLAY_WINDOW, traced_lung_mask
 from regnet_jax.io import read_ct, read_manifest
 from regnet_jax.reporting import volumes_figure
 from regnet_jax.spatial import canonicalise, isotropic_frame, resample
@@ -32,7 +32,6 @@ _SHOWN = flags.DEFINE_integer("shown", 3, "Volumes of each kind in the figure.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random numbers.")
 
 _SPACING, _SHAPE = 2.0, (128, 144, 176)
-_WINDOW = (-1000.0, 400.0)
 _NOISE, _BLUR = 20.0, 0.5
 _PERCENTILES = (5, 25, 50, 75, 95)
 # The walls of the lungs are left out, their vessels are not; mm.
@@ -54,7 +53,7 @@ def _procedural(number: int, draw) -> np.ndarray:
 
 def _percentiles(volume: np.ndarray) -> dict:
     """Of values and slopes inside the lungs, vessels and all."""
-    lungs = np.asarray(lung_mask(volume[..., None]))
+    lungs = np.asarray(traced_lung_mask(volume[..., None]))
     ball = ndimage.generate_binary_structure(3, 1)
     lungs = ndimage.binary_closing(lungs, ball, round(_VESSEL / _SPACING))
     lungs = ndimage.binary_erosion(lungs, ball, round(_WALL / _SPACING))
@@ -85,7 +84,7 @@ def main():
         for name in [n for n in volumes if n.startswith(kind)][: _SHOWN.value]
     }
     with staged_folder(_OUT.value) as folder:
-        figure = volumes_figure(shown, spacing=_SPACING, window=_WINDOW)
+        figure = volumes_figure(shown, spacing=_SPACING, window=DISPLAY_WINDOW)
         figure.savefig(folder / "chests.png", dpi=110)
         result = {"percentiles": _PERCENTILES, "volumes": table}
         (folder / "chests.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -7,11 +7,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from experiments.comparison.methods import Setting
+from regnet_jax.hounsfield import SOFT_TISSUE_RANGE
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.spatial import Image, affine_transform, sample_transform, to_sitk
 
-# HU between which tissue differs; what is beyond pulls no demon.
-_RANGE = (-1000.0, 300.0)
 # Voxel sizes of the resolutions, in voxels, and what is done at each.
 _SHRINK = (4, 2, 1)
 _DEMONS_ITERATIONS = (100, 50, 25)
@@ -44,7 +43,8 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
     source = sitk.Resample(source, target, linear, sitk.sitkLinear, lowest)
     if setting == "lung":
         target, source = (
-            sitk.Clamp(i, sitk.sitkFloat32, *_RANGE) for i in (target, source)
+            sitk.Clamp(i, sitk.sitkFloat32, *SOFT_TISSUE_RANGE)
+            for i in (target, source)
         )
     else:
         source = sitk.HistogramMatching(source, target, 256, 15)

@@ -12,7 +12,7 @@ from regnet_jax.evaluation.measures import (
     measure_labels,
     measure_landmarks,
 )
-from regnet_jax.hounsfield import body_mask
+from regnet_jax.hounsfield import body_mask, looks_like_ct
 from regnet_jax.io import KnownPair, Pair, read_displacement
 from regnet_jax.registration.summary import find_lungs
 from regnet_jax.spatial import composite
@@ -71,7 +71,7 @@ def measure(known: KnownPair, truth, field) -> dict:
         result["overlap"] = measure_labels(transform, *known.labels)
     if truth is not None:
         array = known.fixed.array
-        mask = body_mask(array) if array.min() < -500 else None
+        mask = body_mask(array) if looks_like_ct(array) else None
         errors = endpoint_errors(field, truth, mask)
         result["endpoint"] = endpoint_statistics(errors)
     return result

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
-from regnet_jax.hounsfield import RANGE, hounsfield_offset, looks_like_ct
+from regnet_jax.hounsfield import SCANNER_RANGE, hounsfield_offset, looks_like_ct
 from regnet_jax.io.dicom import (
     find_stack,
     is_multiframe,
@@ -157,7 +157,7 @@ def _open(path: Path) -> sitk.ImageFileReader:
 
 
 # The lowest value that a scanner stores, HU.
-_LOWEST = int(RANGE[0])
+_LOWEST = int(SCANNER_RANGE[0])
 
 
 def read_ct(path) -> Image:

@@ -25,7 +25,7 @@ from regnet_jax.geometry import (
     warp,
 )
 from regnet_jax.geometry.bspline import control_points
-from regnet_jax.hounsfield import AIR
+from regnet_jax.hounsfield import AIR, SOFT_TISSUE_RANGE
 from regnet_jax.registration.inference.boxes import (
     Window,
     body_region,
@@ -61,9 +61,8 @@ DEFAULT = Refinement()
 # Voxel size of the first resolution, in voxels of the images.
 _COARSEST = 2
 
-# Intensities between which tissue differs, HU, and the noise that correlation is not
-# to take for structure, as a part of that range.
-_DARK, _BRIGHT = -1000.0, 300.0
+# The noise that correlation is not to take for structure, as a fraction of
+# `SOFT_TISSUE_RANGE`.
 _NOISE = 0.02
 # Of what the local correlation sees of a place, the fraction that may be hidden.
 _HIDDEN = 0.01
@@ -200,8 +199,9 @@ def refine(
     Returns:
         ``[*spatial, d]``, voxels.
     """
+    dark, bright = SOFT_TISSUE_RANGE
     images = [
-        jnp.clip((image[..., None] - _DARK) / (_BRIGHT - _DARK), 0.0, 1.0)
+        jnp.clip((image[..., None] - dark) / (bright - dark), 0.0, 1.0)
         for image in (fixed, moving)
     ]
     window = window or whole(fixed.shape)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regnet_jax.hounsfield import DISPLAY_WINDOW, looks_like_ct
+
 Window = tuple[float, float]
 
-CT_WINDOW = (-1000.0, 400.0)
 _NAMES = ("axial", "coronal", "sagittal")
 _EDGES = ("RLAP", "RLSI", "APSI")  # left, right, top, bottom of the drawing
 
@@ -100,8 +101,8 @@ def auto_window(image: np.ndarray) -> Window:
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
-    if values.min() < -500:
-        return CT_WINDOW
+    if looks_like_ct(values):
+        return DISPLAY_WINDOW
     low, high = (float(v) for v in np.percentile(values, (1, 99)))
     if high <= low:
         low, high = float(values.min()), float(values.max())

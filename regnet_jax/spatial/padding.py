@@ -8,7 +8,7 @@ is tissue, dark or bright, and nothing should be compared with them.
 import numpy as np
 from scipy import ndimage
 
-from regnet_jax.hounsfield import LEAST, looks_like_ct
+from regnet_jax.hounsfield import UNMEASURED_BELOW, looks_like_ct
 
 # Of the voxels at an image's border, padding fills at least this fraction, and of all
 # voxels this one and this number.
@@ -110,7 +110,7 @@ def _constant_region(image, value, found) -> np.ndarray | None:
 
 def _darker_than_air(image, found) -> np.ndarray:
     """What is too dark for a CT and connected to the border or to padding."""
-    dark = image < LEAST
+    dark = image < UNMEASURED_BELOW
     if not dark.any() or not looks_like_ct(image[~dark]):
         return np.zeros(image.shape, bool)
     region = _connected(dark & ~found, found)

@@ -13,13 +13,14 @@ import numpy as np
 from absl import logging
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import AIR
+from regnet_jax.hounsfield import AIR, NETWORK_RANGE
 from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
 from regnet_jax.spatial import canonical_frame, canonicalise, isotropic_frame, resample
 from regnet_jax.synthesis.volumes.scans import Scans
 from regnet_jax.training.config import ExperimentConfig
 
-_BRIGHTEST = 3095
+# A whole number, as the names of stored scans are made of it.
+_BRIGHTEST = int(NETWORK_RANGE[1])
 # Changes whenever other values come out of the same file.
 _VERSION = "2"
 

@@ -14,6 +14,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from regnet_jax.files import strict_json
+from regnet_jax.hounsfield import DISPLAY_WINDOW
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.patches import Pairs
 
@@ -187,8 +188,7 @@ class NoJournal:
         return lambda *_: None
 
 
-# The intensities that are shown, HU, and the displacement that is brightest, voxels.
-_DARK, _BRIGHT = -1000.0, 400.0
+# The displacement that is brightest, voxels.
 _LONGEST = 8.0
 _GAP = 2
 
@@ -214,7 +214,7 @@ def panel(pair: Pairs, prediction, config: GeneratorConfig) -> np.ndarray:
     ]
     truth, answer = (np.asarray(u, np.float32) for u in (pair.displacement, prediction))
     lengths = [np.linalg.norm(u, axis=-1) for u in (truth, answer, answer - truth)]
-    grey = [_coloured(_middle(i), "gray", _DARK, _BRIGHT) for i in images]
+    grey = [_coloured(_middle(i), "gray", *DISPLAY_WINDOW) for i in images]
     height, width = grey[0].shape[:2]
     fields = [
         _coloured(_enlarged(_middle(length), config.stride), "magma", 0.0, _LONGEST)

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from regnet_jax.geometry import identity_grid, sample
-from regnet_jax.hounsfield import lung_mask
+from regnet_jax.hounsfield import TISSUE_THRESHOLD, lung_mask
 
-# Part of a slice that must be tissue, HU from which on it is, and margin, voxels.
+# Fraction of a slice that must be tissue, and margin around it, voxels.
 _PART = 0.01
-_TISSUE = -500.0
 _BODY_MARGIN = 8
 # Shapes are rounded up to multiples of this, so that programs compiled for one pair
 # serve others.
@@ -63,7 +62,7 @@ def body_region(image) -> Region:
     Returns:
         The region; all of the grid where no body is found.
     """
-    tissue = np.asarray(image) > _TISSUE
+    tissue = np.asarray(image) > TISSUE_THRESHOLD
     start, stop = [], []
     for axis, size in enumerate(tissue.shape):
         others = tuple(a for a in range(tissue.ndim) if a != axis)

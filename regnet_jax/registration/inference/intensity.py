@@ -9,13 +9,19 @@ import re
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import RANGE, STORED, hounsfield_offset, looks_like_ct
+from regnet_jax.hounsfield import (
+    DISPLAY_WINDOW,
+    SCANNER_RANGE,
+    UNSIGNED_OFFSET,
+    hounsfield_offset,
+    looks_like_ct,
+)
 
-# Percentiles that become air and bone, HU.
+# Percentiles of other images that become the ends of a CT's window, air and bone.
 _MR = (1.0, 99.0)
-_DARK, _BRIGHT = -1000.0, 400.0
+_DARK, _BRIGHT = DISPLAY_WINDOW
 # Hounsfield units that are stored without their sign.
-_UNSIGNED = f"ct+{STORED}"
+_UNSIGNED = f"ct+{UNSIGNED_OFFSET}"
 PRESETS = ("auto", "ct", _UNSIGNED, "mr", "none")
 _PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
 
@@ -43,7 +49,7 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
     if looks_like_ct(image, padding):
         return "ct"
     shown = image if padding is None else image[~padding]
-    return _UNSIGNED if hounsfield_offset(shown) == -STORED else "mr"
+    return _UNSIGNED if hounsfield_offset(shown) == -UNSIGNED_OFFSET else "mr"
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
@@ -62,9 +68,9 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
     if preset == "none":
         return 1.0, 0.0, -np.inf, np.inf
     if preset == "ct":
-        return 1.0, 0.0, *RANGE
+        return 1.0, 0.0, *SCANNER_RANGE
     if preset == _UNSIGNED:
-        return 1.0, -float(STORED), *RANGE
+        return 1.0, -float(UNSIGNED_OFFSET), *SCANNER_RANGE
     dark, bright = np.percentile(image, _percentiles(preset) or _MR)
     if dark == bright:
         # Few voxels have anything in them, as in a mask.

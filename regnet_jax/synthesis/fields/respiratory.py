@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from regnet_jax.geometry import gaussian_smooth
-from regnet_jax.hounsfield import extent
-from regnet_jax.hounsfield import traced_body_mask as body_mask
-from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
 from regnet_jax.synthesis.fields.splines import FINEST, draw_part, draw_spline
 
@@ -53,6 +51,31 @@ class RespiratoryFamily(NamedTuple):
     coarsest: float = 80.0
 
 
+def mask_extent(mask, axis: int, *, tail: float = 0.02):
+    """Return the positions along an axis between which a mask lies, without its tails.
+
+    Args:
+        mask: ``[*spatial]`` bool.
+        axis: the axis.
+        tail: fraction of the mask that may lie before the first position, and after
+            the last.
+
+    Returns:
+        First and last position, voxels; the ends of the axis for an empty mask.
+    """
+    others = tuple(a for a in range(mask.ndim) if a != axis)
+    counts = jnp.sum(mask, axis=others, dtype=jnp.float32)
+    fraction = jnp.cumsum(counts) / jnp.maximum(jnp.sum(counts), 1.0)
+    end = mask.shape[axis] - 1
+    first = jnp.sum(fraction < tail)
+    last = jnp.maximum(end - jnp.sum(fraction > 1.0 - tail), first)
+    occupied = jnp.any(mask)
+    return (
+        jnp.where(occupied, first, 0).astype(jnp.float32),
+        jnp.where(occupied, last, end).astype(jnp.float32),
+    )
+
+
 def descent_profile(position, bottom, end):
     """How much of the diaphragm's motion is left at a height.
 
@@ -72,14 +95,14 @@ def _regular(volume, descent, widening, *, spacing: float):
     """Motion of the diaphragm and of the chest wall, voxels, for breathing in."""
     shape = volume.shape[:-1]
     dimensions = len(shape)
-    bottom, top = extent(lung_mask(volume), 0, tail=_BELOW_DOME)
+    bottom, top = mask_extent(traced_lung_mask(volume), 0, tail=_BELOW_DOME)
     end = bottom + _REACH * (top - bottom)
     height = jnp.arange(shape[0], dtype=jnp.float32)
     profile = descent_profile(height, bottom, end)
     along = -descent / spacing * profile.reshape((-1,) + (1,) * (dimensions - 1))
     parts = [jnp.broadcast_to(along, shape)]
     if dimensions == 3:
-        _, back = extent(body_mask(volume), 1)
+        _, back = mask_extent(traced_body_mask(volume), 1)
         depth = jnp.arange(shape[1], dtype=jnp.float32)
         depth = depth - (back - _SPINE_DEPTH / spacing)
         parts.append(jnp.broadcast_to(widening * depth[None, :, None], shape))
@@ -114,7 +137,7 @@ def respiratory(
     largest = _UNEVEN * family.amplitude * draw_part(keys[3], family.least)
     uneven = rescale(uneven, largest / spacing)
     field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
-    body = body_mask(volume)[..., None].astype(jnp.float32)
+    body = traced_body_mask(volume)[..., None].astype(jnp.float32)
     field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
     top = jnp.max(jnp.abs(field))
     return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))
@@ -137,7 +160,7 @@ def sliding(key, volume, family: RespiratoryFamily, *, spacing: float) -> Deform
     """
     field_key, width_key = jax.random.split(key)
     field, area = respiratory(field_key, volume, family, spacing=spacing)
-    lungs = lung_mask(volume).astype(jnp.float32)
+    lungs = traced_lung_mask(volume).astype(jnp.float32)
     # The first axis points up: what lies below a lung follows it.
     organs = lax.cummax(lungs, axis=0, reverse=True)[..., None]
     width = jax.random.uniform(width_key, minval=_SHEAR[0], maxval=_SHEAR[1])

@@ -9,9 +9,7 @@ import pytest
 import scipy.ndimage as ndi
 
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.hounsfield import extent
-from regnet_jax.hounsfield import traced_body_mask as body_mask
-from regnet_jax.hounsfield import traced_lung_mask as lung_mask
+from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis import chest
 from regnet_jax.synthesis.fields.families import (
     FAMILIES,
@@ -19,7 +17,7 @@ from regnet_jax.synthesis.fields.families import (
     draw_field,
     pick_family,
 )
-from regnet_jax.synthesis.fields.respiratory import descent_profile
+from regnet_jax.synthesis.fields.respiratory import descent_profile, mask_extent
 from regnet_jax.synthesis.fields.splines import dilate, edges
 
 SHAPES = {2: (43, 52), 3: (42, 37, 48)}
@@ -140,18 +138,18 @@ def test_shifts_are_uniform():
 def test_breathing_moves_the_diaphragm_and_not_the_apex():
     for seed in range(4):
         field, _ = _draw("respiratory", 3, seed)
-        lung = np.asarray(lung_mask(_volume(3)))
+        lung = np.asarray(traced_lung_mask(_volume(3)))
         planes = np.flatnonzero(lung.any(axis=(1, 2)))
         low = np.abs(field[planes[0]][lung[planes[0]]][:, 0]).mean()
         high = np.abs(field[planes[-1]][lung[planes[-1]]][:, 0]).mean()
         assert low > 3 * high
-        outside = ndi.distance_transform_edt(~np.asarray(body_mask(_volume(3))))
+        outside = ndi.distance_transform_edt(~np.asarray(traced_body_mask(_volume(3))))
         assert np.abs(field[outside * SPACING > 40]).max() < 0.05
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_sliding_moves_what_is_at_and_below_the_lungs_alone(dimensions):
-    lung = np.asarray(lung_mask(_volume(dimensions)))
+    lung = np.asarray(traced_lung_mask(_volume(dimensions)))
     top = np.where(lung.any(0), lung.shape[0] - 1 - lung[::-1].argmax(0), -1)
     height = np.indices(lung.shape)[0]
     organs = height <= top[None]
@@ -214,18 +212,18 @@ def test_mixed_fields_move_near_edges_only():
 def test_masks_of_a_body_that_is_known():
     volume = np.asarray(_volume(3))[..., 0]
     body = ndi.binary_fill_holes(volume > -400, np.ones((1, 3, 3)))
-    np.testing.assert_array_equal(body_mask(_volume(3)), body)
-    np.testing.assert_array_equal(lung_mask(_volume(3)), volume == -850.0)
-    first, last = extent(lung_mask(_volume(3)), 0)
+    np.testing.assert_array_equal(traced_body_mask(_volume(3)), body)
+    np.testing.assert_array_equal(traced_lung_mask(_volume(3)), volume == -850.0)
+    first, last = mask_extent(traced_lung_mask(_volume(3)), 0)
     planes = np.flatnonzero((volume == -850.0).any(axis=(1, 2)))
     assert abs(float(first) - planes[0]) <= 1
     assert abs(float(last) - planes[-1]) <= 1
-    assert [float(e) for e in extent(jnp.zeros((4, 5), bool), 1)] == [0.0, 4.0]
+    assert [float(e) for e in mask_extent(jnp.zeros((4, 5), bool), 1)] == [0.0, 4.0]
 
 
 def test_lungs_are_found_in_procedural_chests():
     volume = jax.jit(lambda k: chest(k, (40, 40, 48), spacing=7.0))(jax.random.key(5))
-    part = float(jnp.mean(lung_mask(volume)))
+    part = float(jnp.mean(traced_lung_mask(volume)))
     assert 0.05 < part < 0.5
 
 
