@@ -17,11 +17,12 @@ from absl import flags
 
 from experiments import configs
 from regnet_jax.cli import common
+from regnet_jax.evaluation import endpoint_error, error_statistics
 from regnet_jax.files import staged_folder
 from regnet_jax.io.images import write_image
 from regnet_jax.registration import load_network, register
 from regnet_jax.registration.files import write_results
-from regnet_jax.spatial import Frame, displacement_from_world, from_sitk, to_sitk
+from regnet_jax.spatial import Image, displacement_from_world
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
 from regnet_jax.training.logs import describe
 from regnet_jax.training.loop import train
@@ -41,18 +42,17 @@ def _breath():
     volume = chest(volume_key, _SHAPE, spacing=_SPACING)
     family = FAMILIES["respiratory"]
     pair = artificial_pair(pair_key, volume, family, spacing=_SPACING)
-    frame = Frame(_SHAPE, (_SPACING,) * 3, (0.0,) * 3, np.eye(3))
     fixed, moving = (
-        from_sitk(to_sitk(np.asarray(image[..., 0]), frame), name)
+        Image.from_array(np.asarray(image[..., 0]), _SPACING, name=name)
         for image, name in ((pair.fixed, "fixed"), (pair.moving, "moving"))
     )
     return fixed, moving, np.asarray(pair.displacement)
 
 
-def _endpoint_error(displacement, truth, body):
-    """Mean and deviation over the body, mm."""
-    error = _SPACING * np.linalg.norm(displacement - truth, axis=-1)[body]
-    return f"{error.mean():.2f} ± {error.std():.2f} mm"
+def _error(displacement, truth, body) -> str:
+    """The endpoint error over the voxels of the body, mean ± sd."""
+    errors = error_statistics(_SPACING * endpoint_error(displacement, truth)[body])
+    return f"{errors.mean:.2f} ± {errors.sd:.2f} mm"
 
 
 def main():
@@ -66,8 +66,8 @@ def main():
         write_results(folder, registration, fixed, moving, model=_MODEL)
     found = displacement_from_world(fixed.frame, registration.displacement)
     body = fixed.array > -950
-    print(f"endpoint error before  {_endpoint_error(0 * truth, truth, body)}")
-    print(f"endpoint error after   {_endpoint_error(found, truth, body)}")
+    print(f"endpoint error before  {_error(0 * truth, truth, body)}")
+    print(f"endpoint error after   {_error(found, truth, body)}")
     for family, result in train(configs.load("demo2d"), out / "training").items():
         print(f"trained, {family:12s} {describe(result)}")
     print(f"report: {out / 'report.html'}")

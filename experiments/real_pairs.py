@@ -8,13 +8,12 @@ import numpy as np
 from absl import logging
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import correlation, label_overlap, registration_errors
+from regnet_jax.evaluation import correlation, evaluate
 from regnet_jax.io import KnownPair, Pair, read_pair, read_pairs
 from regnet_jax.registration import register
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.registration.batch import check_pairs
 from regnet_jax.registration.inference.network import make_network
-from regnet_jax.spatial import map_points, resample
 from regnet_jax.training.config import ExperimentConfig
 
 
@@ -76,17 +75,11 @@ def _measure(name: str, network, case: _Case) -> dict:
         logging.warning("real pair %s is not measured: %s", name, error)
         given = {"tre": known.points, "dice": known.labels, "correlation": True}
         return {key: np.nan for key, value in given.items() if value}
-    if known.points:
-        warped = map_points(result.transform, known.points[0])
-        measures["tre"] = float(registration_errors(warped, known.points[1]).mean())
-    if known.labels:
-        fixed, moving = known.labels
-        warped = resample(
-            moving, fixed.frame, result.transform, interpolation="nearest"
-        )
-        overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
-        scores = [values["dice"] for values in overlap.values()]
-        measures["dice"] = float(np.mean(scores)) if scores else np.nan
+    found = evaluate(result.transform, landmarks=known.points, labels=known.labels)
+    if found.tre:
+        measures["tre"] = found.tre.mean
+    if found.overlap is not None:
+        measures["dice"] = found.dice
     shown = result.shown.fixed & result.shown.after
     images = known.fixed.array, result.warped.array
     measures["correlation"] = correlation(*images, shown)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
+from regnet_jax.evaluation import sample_deviation
 from regnet_jax.files import staged_folder, strict_json
 from regnet_jax.io import read_ct, write_displacement
 from regnet_jax.io.images import write_image
@@ -133,7 +134,10 @@ def write_statistics(
     lines = ["family          mean mm      largest mm   least det.    wavelength mm"]
     for name, numbers in columns.items():
         shown = ("mean", "largest", "least_jacobian", "wavelength")
-        cells = (f"{numbers[k].mean():6.2f} ±{numbers[k].std():5.2f}" for k in shown)
+        cells = (
+            f"{numbers[k].mean():6.2f} ±{sample_deviation(numbers[k]):5.2f}"
+            for k in shown
+        )
         lines.append(f"{name:14s}{' '.join(cells)}")
     return lines
 

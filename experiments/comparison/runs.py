@@ -140,7 +140,7 @@ def compare_on(pair: Pair, names: Sequence[str], options: runs.Options) -> Compa
             continue
         measured = measure(known, truth, field)
         row = {"pair": pair.name, "method": name, "values": flatten(measured, ran)}
-        rows.append(row | {"measures": measured})
+        rows.append(row | {"measures": measured.to_dict()})
         tqdm.write(f"{pair.name}, {name}: {ran['seconds']:.1f} s")
         images[name] = _warped(known, field)
     fixed, canonical = canonicalise(known.fixed.array, frame)

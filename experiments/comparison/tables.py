@@ -5,16 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import dice, endpoint_errors, endpoint_statistics
-from regnet_jax.evaluation.measures import (
-    measure_images,
-    measure_jacobian,
-    measure_labels,
-    measure_landmarks,
-)
+from regnet_jax.evaluation import Measures, evaluate, sample_deviation
 from regnet_jax.hounsfield import body_mask, looks_like_ct
 from regnet_jax.io import KnownPair, Pair, read_displacement
-from regnet_jax.registration.summary import find_lungs
 from regnet_jax.spatial import composite
 
 
@@ -42,65 +35,55 @@ def read_truth(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
     return truth
 
 
-def measure(known: KnownPair, truth, field) -> dict:
-    """All that can be measured of a displacement.
+def measure(known: KnownPair, truth, field) -> Measures:
+    """Measure a displacement by all that is known of a pair.
 
     Args:
         known: the pair.
-        truth: ``[*fixed, d]``, mm, or None.
+        truth: ``[*fixed, d]``, mm, x first, or None; in CT only the body counts.
         field: ``[*fixed, d]``, mm, x first.
 
     Returns:
-        ``similarity``, ``jacobian``, and where they are known ``tre``, ``overlap``
-        and ``endpoint``, as ``experiments.evaluate`` names them.
+        The measures.
     """
-    frame = known.fixed.frame
-    transform = composite(frame, field, np.eye(frame.ndim + 1))
-    similarity = measure_images(transform, known.fixed, known.moving)
-    lungs = find_lungs(transform, known.fixed, known.moving)
-    if lungs is not None:
-        similarity["lung_overlap"] = dice(lungs.fixed, lungs.warped)
-    result = {
-        "similarity": similarity,
-        "jacobian": measure_jacobian(transform, frame),
-    }
-    if known.points:
-        landmarks = measure_landmarks(transform, *known.points, None)
-        result["tre"] = landmarks["tre"]["after"]
-    if known.labels:
-        result["overlap"] = measure_labels(transform, *known.labels)
-    if truth is not None:
-        array = known.fixed.array
-        mask = body_mask(array) if looks_like_ct(array) else None
-        errors = endpoint_errors(field, truth, mask)
-        result["endpoint"] = endpoint_statistics(errors)
-    return result
+    frame, array = known.fixed.frame, known.fixed.array
+    mask = None
+    if truth is not None and looks_like_ct(array):
+        mask = body_mask(array)
+    return evaluate(
+        composite(frame, field, np.eye(frame.ndim + 1)),
+        frame,
+        landmarks=known.points,
+        labels=known.labels,
+        images=(known.fixed, known.moving),
+        truth=truth,
+        truth_mask=mask,
+    )
 
 
-def flatten(measured: dict, ran: dict | None) -> dict[str, float]:
-    """The numbers of one method on one pair, by the names of columns.
+def flatten(measures: Measures, ran: dict | None) -> dict[str, float]:
+    """Return the numbers of one method on one pair, by the names of columns.
 
     Args:
-        measured: from ``measure``.
+        measures: from ``measure``.
         ran: from ``runs.run_method``; None before any registration.
 
     Returns:
         Numbers; Dice and HD95 are means over labels, and ``dice N`` of label N.
     """
-    values = dict(measured["similarity"])
-    if measured["jacobian"]:
-        values["folding"] = 100 * measured["jacobian"]["folding_fraction"]
-    if "tre" in measured:
-        values["tre"] = measured["tre"]["mean"]
-    if "endpoint" in measured:
-        values["endpoint"] = measured["endpoint"]["mean"]
-        values["endpoint_p95"] = measured["endpoint"]["p95"]
-    overlap = measured.get("overlap", {})
-    for name in ("dice", "hd95"):
-        by_label = {label: both[name] for label, both in overlap.items()}
-        if by_label:
-            values[name] = float(np.mean(list(by_label.values())))
-        values |= {f"{name} {label}": value for label, value in by_label.items()}
+    values = measures.similarity.to_dict()
+    if measures.jacobian:
+        values["folding"] = 100 * measures.jacobian.folding_fraction
+    if measures.tre:
+        values["tre"] = measures.tre.mean
+    if measures.endpoint:
+        values["endpoint"] = measures.endpoint.mean
+        values["endpoint_p95"] = measures.endpoint.p95
+    if measures.overlap:
+        values |= {"dice": measures.dice, "hd95": measures.hd95}
+        for label, overlap in measures.overlap.items():
+            values[f"dice {label}"] = overlap.dice
+            values[f"hd95 {label}"] = overlap.hd95
     if ran:
         for name in ("seconds", "registration_seconds", "cpu_seconds"):
             values[name] = ran[name]
@@ -158,7 +141,7 @@ def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
                 result[method][name] = {
                     "n": int(finite.size),
                     "mean": float(finite.mean()) if finite.size else np.nan,
-                    "sd": float(finite.std(ddof=1)) if finite.size > 1 else None,
+                    "sd": sample_deviation(finite),
                     "median": float(np.median(finite)) if finite.size else np.nan,
                     "undefined": int(numbers.size - finite.size),
                 }
@@ -182,7 +165,7 @@ def _cell(value: dict | None, digits: int) -> str:
     if value is None:
         return ""
     text = f"{value['mean']:.{digits}f}"
-    if value["sd"] is not None:
+    if not np.isnan(value["sd"]):
         text += f" ± {value['sd']:.{digits}f}"
     return f"{text} ({value['undefined']} nan)" if value["undefined"] else text
 

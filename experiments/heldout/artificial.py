@@ -10,18 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import endpoint_errors, endpoint_statistics
+from regnet_jax.evaluation import endpoint_error, error_statistics, sample_deviation
 from regnet_jax.hounsfield import AIR, body_mask
 from regnet_jax.io import read_ct, read_frame
 from regnet_jax.registration import Network, register
 from regnet_jax.spatial import (
-    Frame,
-    canonicalise,
+    Image,
+    canonical_frame,
     displacement_from_world,
-    from_sitk,
     isotropic_frame,
     resample,
-    to_sitk,
 )
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
 from regnet_jax.synthesis.fields.families import has_room, pick_family
@@ -67,8 +65,8 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
     volumes, names = {}, [path.name for path in paths]
     for path in tqdm(paths, "reading scans", leave=False):
         image = read_ct(path)
-        _, frame = canonicalise(image.array, image.frame)
-        array = resample(image, isotropic_frame(frame, spacing)).array
+        frame = isotropic_frame(canonical_frame(image.frame), spacing)
+        array = resample(image, frame).array
         name = path.name if names.count(path.name) == 1 else str(path)
         volumes[name] = np.maximum(array, AIR)
     return volumes
@@ -157,19 +155,17 @@ def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -
         body ``before`` and ``after`` each number of steps.
     """
     truth, mask = spacing * case.pair.displacement, visible_body(case.pair)
-    d = truth.shape[-1]
-    frame = Frame(truth.shape[:-1], (spacing,) * d, (0.0,) * d, np.eye(d))
     images = [
-        from_sitk(to_sitk(image[..., 0], frame), case.volume)
+        Image.from_array(image[..., 0], spacing, name=case.volume)
         for image in (case.pair.fixed, case.pair.moving)
     ]
     fields = {"before": np.zeros_like(truth)}
     for count in steps:
         found = register(*images, network, initial="none", refine=count)
-        vectors = spacing * displacement_from_world(frame, found.displacement)
-        fields["network" if not count else "refined"] = vectors
+        voxels = displacement_from_world(images[0].frame, found.displacement)
+        fields["network" if not count else "refined"] = spacing * voxels
     errors = {
-        name: endpoint_statistics(endpoint_errors(field, truth, mask))
+        name: error_statistics(endpoint_error(field, truth)[mask]).to_dict()
         for name, field in fields.items()
     }
     return {"volume": case.volume, "family": case.family, "errors": errors}
@@ -192,7 +188,7 @@ def summarise(rows: Sequence[dict]) -> dict:
         result[method] = {
             "n": len(rows),
             "mean": float(means.mean()),
-            "sd": float(means.std(ddof=1)) if len(rows) > 1 else 0.0,
+            "sd": sample_deviation(means),
             "p95": float(tails.mean()),
         }
     before = result["before"]

@@ -16,7 +16,7 @@ from absl import flags
 
 from regnet_jax.cli.output import print_measures, write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation.measures import measure_files
+from regnet_jax.evaluation import evaluate_files
 
 _TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving; default none.")
 _FIXED_POINTS = flags.DEFINE_string("fixed_points", None, "Landmarks, fixed.")
@@ -53,7 +53,7 @@ def _given(*pair):
 def main():
     """Reads the flags, measures, writes, and shows what was measured."""
     _check_flags()
-    report = measure_files(
+    report = evaluate_files(
         transform=_TRANSFORM.value,
         points=_given(_FIXED_POINTS, _MOVING_POINTS),
         labels=_given(_FIXED_LABELS, _MOVING_LABELS),

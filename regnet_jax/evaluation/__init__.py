@@ -1,27 +1,55 @@
-"""Measures of a registration: landmarks, overlap, similarity, regularity."""
+"""Measures of a registration: landmarks, labels, fields, similarity, regularity."""
 
 from regnet_jax.evaluation.fields import (
-    endpoint_errors,
-    endpoint_statistics,
+    JacobianStatistics,
+    endpoint_error,
     jacobian_statistics,
 )
-from regnet_jax.evaluation.labels import hd95, label_overlap
-from regnet_jax.evaluation.landmarks import (
-    error_statistics,
-    registration_errors,
-    snap_to_voxels,
+from regnet_jax.evaluation.labels import LabelOverlap, dice, hd95, label_overlap
+from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
+from regnet_jax.evaluation.measures import (
+    BeforeAndAfter,
+    Measures,
+    evaluate,
+    evaluate_before_and_after,
+    evaluate_files,
 )
-from regnet_jax.evaluation.similarity import correlation, dice
+from regnet_jax.evaluation.similarity import (
+    Lungs,
+    Similarity,
+    correlation,
+    find_lungs,
+    image_similarity,
+    make_similarity,
+)
+from regnet_jax.evaluation.statistics import (
+    ErrorStatistics,
+    error_statistics,
+    sample_deviation,
+)
 
 __all__ = [
+    "BeforeAndAfter",
+    "ErrorStatistics",
+    "JacobianStatistics",
+    "LabelOverlap",
+    "Lungs",
+    "Measures",
+    "Similarity",
     "correlation",
     "dice",
-    "endpoint_errors",
-    "endpoint_statistics",
+    "endpoint_error",
     "error_statistics",
+    "evaluate",
+    "evaluate_before_and_after",
+    "evaluate_files",
+    "find_lungs",
     "hd95",
+    "image_similarity",
     "jacobian_statistics",
     "label_overlap",
+    "make_similarity",
     "registration_errors",
+    "sample_deviation",
     "snap_to_voxels",
 ]

@@ -1,63 +1,64 @@
-"""Endpoint error: how far a displacement field is from the true one."""
+"""Measures of a displacement field: error against the truth, local volume changes."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-
-def endpoint_errors(displacement, truth, mask=None) -> np.ndarray:
-    """Length of the difference of two fields of vectors.
-
-    Args:
-        displacement: ``[*spatial, d]``, mm, in any order of components.
-        truth: ``[*spatial, d]``, mm, in the same order.
-        mask: bool, ``[*spatial]``; None takes every voxel.
-
-    Returns:
-        ``[n]``, mm, of the voxels in the mask.
-    """
-    inside = ... if mask is None else np.asarray(mask, bool)
-    difference = np.asarray(displacement)[inside] - np.asarray(truth)[inside]
-    return np.linalg.norm(difference, axis=-1).ravel()
+from regnet_jax.evaluation.statistics import sample_deviation
 
 
-def endpoint_statistics(errors) -> dict:
-    """Summary of the errors of the voxels of one pair.
+def endpoint_error(displacement, truth):
+    """Return the length of the difference of two displacement fields.
+
+    The gradient at zero is zero, so that the length can be a loss.
 
     Args:
-        errors: ``[n]``, mm.
+        displacement: ``[..., d]``, NumPy or JAX, in any unit and order of components.
+        truth: ``[..., d]``, in the same unit and order.
 
     Returns:
-        ``mean``, ``sd``, ``median``, ``p95`` (95th percentile) and ``max``; NaN where
-        there are no voxels.
+        ``[...]``, in the unit of the fields.
     """
-    errors = np.asarray(errors, np.float64)
-    if not errors.size:
-        return dict.fromkeys(("mean", "sd", "median", "p95", "max"), np.nan)
-    return {
-        "mean": float(errors.mean()),
-        "sd": float(errors.std()),
-        "median": float(np.median(errors)),
-        "p95": float(np.percentile(errors, 95)),
-        "max": float(errors.max()),
-    }
+    difference = displacement - truth
+    xp = difference.__array_namespace__()
+    square = xp.sum(difference**2, axis=-1)
+    # The derivative of the root at zero is infinite; NaN stays NaN.
+    same = square == 0
+    return xp.where(same, 0.0, xp.sqrt(xp.where(same, 1.0, square)))
 
 
-def jacobian_statistics(determinant, mask=None) -> dict:
-    """Summary of local volume changes.
+@dataclass(frozen=True)
+class JacobianStatistics:
+    """Summary of the Jacobian determinant, the local change of volume.
+
+    Attributes:
+        min: the smallest.
+        max: the largest.
+        folding_fraction: fraction of voxels at which it is zero or negative.
+        sd_log: sample standard deviation of its logarithm where it is positive.
+    """
+
+    min: float
+    max: float
+    folding_fraction: float
+    sd_log: float
+
+
+def jacobian_statistics(determinant, mask=None) -> JacobianStatistics:
+    """Summarise local volume changes.
 
     Args:
         determinant: ``[*spatial]``, from ``geometry.jacobian_determinant``.
-        mask: bool, of the same shape; None takes everything.
+        mask: bool, of the same shape; None takes every voxel.
 
     Returns:
-        ``min``, ``max``, ``folding_fraction`` (part of voxels at or below zero)
-        and ``sd_log`` (standard deviation of the logarithm where positive).
+        The statistics.
     """
     values = np.asarray(determinant, np.float64)
     values = values.ravel() if mask is None else values[np.asarray(mask, bool)]
-    positive = values[values > 0]
-    return {
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "folding_fraction": float(np.mean(values <= 0)),
-        "sd_log": float(np.log(positive).std()) if positive.size else float("nan"),
-    }
+    return JacobianStatistics(
+        min=float(values.min()),
+        max=float(values.max()),
+        folding_fraction=float(np.mean(values <= 0)),
+        sd_log=sample_deviation(np.log(values[values > 0])),
+    )

@@ -1,13 +1,26 @@
-"""How well structures lie on each other, label by label."""
+"""Overlap and surface distance of label maps, label by label."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from regnet_jax.evaluation.similarity import dice
+
+@dataclass(frozen=True)
+class LabelOverlap:
+    """How well two masks lie on each other.
+
+    Attributes:
+        dice: from 0, apart, to 1, the same.
+        hd95: 95th percentile of the surface distance, mm; NaN where a mask is empty.
+    """
+
+    dice: float
+    hd95: float
 
 
-def label_overlap(first, second, spacing) -> dict[int, dict]:
-    """Dice and surface distance of each label of two label maps.
+def label_overlap(first, second, spacing) -> dict[int, LabelOverlap]:
+    """Compare each label of two label maps.
 
     Args:
         first: ``[*spatial]`` whole numbers, 0 is background.
@@ -15,24 +28,40 @@ def label_overlap(first, second, spacing) -> dict[int, dict]:
         spacing: mm, array-axis order.
 
     Returns:
-        For each label of either map, in order, ``dice`` and ``hd95`` (mm). A label
-        that one map lacks has a Dice of 0 and a distance of NaN.
+        The overlap of each label of either map, in ascending order. A label that one
+        map lacks has a Dice of 0 and a distance of NaN.
     """
     first, second = np.asarray(first), np.asarray(second)
     labels = np.union1d(first, second)
     result = {}
     for label in labels[labels != 0]:
         masks = _cropped(first == label, second == label)
-        result[int(label)] = {"dice": dice(*masks), "hd95": hd95(*masks, spacing)}
+        result[int(label)] = LabelOverlap(dice(*masks), hd95(*masks, spacing))
     return result
 
 
-def hd95(first, second, spacing) -> float:
-    """Robust Hausdorff distance of two masks, mm.
+def dice(first, second) -> float:
+    """Return the Dice overlap of two masks: twice the intersection over both sizes.
 
-    From each voxel of one surface to the nearest of the other: the 95th percentile,
-    and of both directions the larger. The surface of a mask are its voxels with a
-    face on the outside, and beyond the image is outside.
+    Args:
+        first: bool, any shape.
+        second: bool, of the same shape.
+
+    Returns:
+        A number in [0, 1]; NaN where both masks are empty.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    total = first.sum() + second.sum()
+    return float(2 * (first & second).sum() / total) if total else float("nan")
+
+
+def hd95(first, second, spacing) -> float:
+    """Return the robust Hausdorff distance of two masks.
+
+    For each direction, the distances from the voxels of one surface to the nearest
+    voxel of the other are taken at their 95th percentile; the larger of both counts.
+    The surface is the set of voxels with a face on the background, and beyond the
+    image counts as background.
 
     Args:
         first: bool, ``[*spatial]``.
@@ -40,7 +69,7 @@ def hd95(first, second, spacing) -> float:
         spacing: mm, array-axis order.
 
     Returns:
-        The distance; NaN where a mask is empty.
+        The distance, mm; NaN where a mask is empty.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     if not (first.any() and second.any()):
@@ -56,6 +85,6 @@ def _surface(mask) -> np.ndarray:
 
 
 def _cropped(first, second):
-    """Both masks in the smallest box that holds them, to save time and memory."""
+    """Crop both masks to the smallest box that holds them; saves time and memory."""
     box = ndimage.find_objects((first | second).astype(np.uint8))[0]
     return first[box], second[box]

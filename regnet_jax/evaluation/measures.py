@@ -1,140 +1,221 @@
-"""What can be measured of a transform from fixed to moving.
-
-Every function returns what goes into JSON.
-"""
+"""The measures of a transform from fixed to moving, in memory and from files."""
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 
 import jax
 import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation.fields import jacobian_statistics
-from regnet_jax.evaluation.labels import label_overlap
-from regnet_jax.evaluation.landmarks import (
-    error_statistics,
-    registration_errors,
-    snap_to_voxels,
+from regnet_jax.evaluation.fields import (
+    JacobianStatistics,
+    endpoint_error,
+    jacobian_statistics,
 )
-from regnet_jax.evaluation.similarity import correlation
+from regnet_jax.evaluation.labels import LabelOverlap, label_overlap
+from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
+from regnet_jax.evaluation.similarity import Similarity, make_similarity
+from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.hounsfield import lung_mask
 from regnet_jax.io import read_image, read_labels, read_landmarks, read_transform
 from regnet_jax.spatial import (
     Frame,
     Image,
-    canonicalise,
     check_dimension,
     check_pair,
     displacement_from_world,
     field_frame,
-    find_padding,
     map_points,
     resample,
     sample_transform,
-    where_shown,
 )
 
 
-def before_and_after(measure: Callable, transform: sitk.Transform, *known) -> dict:
-    """A measure of the identity, ``before``, and of a transform, ``after``."""
-    return {"before": measure(None, *known), "after": measure(transform, *known)}
+@dataclass(frozen=True)
+class Measures:
+    """Measures of one transform; None where nothing was given to measure it by.
+
+    Attributes:
+        tre: target registration errors of landmarks, mm.
+        tre_snapped: the same with warped points moved to the nearest voxel centre of
+            the moving image, as DIR-Lab does.
+        overlap: of each label of the label maps, on the fixed grid.
+        similarity: of the images, on the fixed grid.
+        jacobian: local volume changes on the fixed grid.
+        endpoint: errors of the voxels against a known displacement, mm.
+    """
+
+    tre: ErrorStatistics | None = None
+    tre_snapped: ErrorStatistics | None = None
+    overlap: dict[int, LabelOverlap] | None = None
+    similarity: Similarity | None = None
+    jacobian: JacobianStatistics | None = None
+    endpoint: ErrorStatistics | None = None
+
+    @property
+    def dice(self) -> float:
+        """The mean Dice over labels; NaN where there is no label."""
+        return self._mean_over_labels("dice")
+
+    @property
+    def hd95(self) -> float:
+        """The mean surface distance over labels, mm; NaN if one has none."""
+        return self._mean_over_labels("hd95")
+
+    def _mean_over_labels(self, name: str) -> float:
+        values = [getattr(label, name) for label in (self.overlap or {}).values()]
+        return float(np.mean(values)) if values else float("nan")
+
+    def to_dict(self) -> dict:
+        """Return what was measured, by name, as it goes into JSON."""
+        result = {}
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if name == "overlap" and value is not None:
+                result[name] = {str(label): asdict(o) for label, o in value.items()}
+            elif value is not None:
+                result[name] = (
+                    value.to_dict() if hasattr(value, "to_dict") else asdict(value)
+                )
+        return result
 
 
-def measure_landmarks(
-    transform: sitk.Transform, fixed, moving, frame: Frame | None
-) -> dict:
-    """Target registration error.
+@dataclass(frozen=True)
+class BeforeAndAfter:
+    """Measures without a transform and with it.
+
+    Attributes:
+        before: of the identity.
+        after: of the transform.
+    """
+
+    before: Measures
+    after: Measures
+
+    def to_dict(self) -> dict:
+        """Return ``{measure: {"before": ..., "after": ...}}``, as it goes into JSON.
+
+        The Jacobian, which the identity does not have, stands without moments.
+        """
+        before, after = self.before.to_dict(), self.after.to_dict()
+        return {
+            name: value
+            if name not in before
+            else {"before": before[name], "after": value}
+            for name, value in after.items()
+        }
+
+
+def evaluate(
+    transform: sitk.Transform | None,
+    frame: Frame | None = None,
+    *,
+    landmarks=None,
+    labels=None,
+    images=None,
+    moving_frame: Frame | None = None,
+    truth=None,
+    truth_mask=None,
+) -> Measures:
+    """Measure a transform by whatever is known of a pair.
 
     Args:
-        transform: fixed to moving.
-        fixed: ``[n, d]``, mm.
-        moving: ``[n, d]``, mm, the points that correspond.
-        frame: of the moving image, to whose voxels points are snapped; or None.
+        transform: from fixed points to moving points (mm); None is the identity.
+        frame: the fixed grid, on which the Jacobian is measured; None leaves it out,
+            and so do the identity and a grid with a single voxel along an axis.
+        landmarks: fixed and moving points that correspond, ``[n, d]`` each, mm, x
+            first; or None.
+        labels: fixed and moving label maps, two of ``spatial.Image``; or None.
+        images: fixed and moving image; or None.
+        moving_frame: grid of the moving image, for ``tre_snapped``; None leaves it out.
+        truth: the true displacement, ``[*frame.shape, d]``, mm, x first; or None.
+        truth_mask: bool, ``[*frame.shape]``, the voxels at which the displacement is
+            compared with the truth; None takes all.
 
     Returns:
-        ``tre`` and, with a frame, ``tre_snapped``: statistics before and after.
+        The measures.
     """
-    moments = {"before": fixed, "after": map_points(transform, fixed)}
-    variants = {"tre": moments}
-    if frame is not None:
-        variants["tre_snapped"] = {
-            moment: snap_to_voxels(points, frame.matrix, frame.origin)
-            for moment, points in moments.items()
-        }
-    return {
-        variant: {
-            moment: error_statistics(registration_errors(points, moving))
-            for moment, points in moments.items()
-        }
-        for variant, moments in variants.items()
-    }
+    similarity = make_similarity(*images) if images else None
+    return _evaluate(
+        transform, frame, landmarks, labels, similarity, moving_frame, truth, truth_mask
+    )
 
 
-def measure_labels(
-    transform: sitk.Transform | None, fixed: Image, moving: Image
-) -> dict:
-    """Dice and 95 % surface distance (mm) of each label on the fixed grid.
+def evaluate_before_and_after(
+    transform: sitk.Transform,
+    frame: Frame | None = None,
+    *,
+    landmarks=None,
+    labels=None,
+    images=None,
+    moving_frame: Frame | None = None,
+) -> BeforeAndAfter:
+    """Measure the identity, and a transform; arguments are those of ``evaluate``."""
+    similarity = make_similarity(*images) if images else None
+    given = (landmarks, labels, similarity, moving_frame, None, None)
+    return BeforeAndAfter(
+        _evaluate(None, None, *given), _evaluate(transform, frame, *given)
+    )
 
-    Args:
-        transform: fixed to moving; None is the identity.
-        fixed: label map.
-        moving: label map.
 
-    Returns:
-        Measures by label.
-    """
+def _evaluate(
+    transform,
+    frame: Frame | None,
+    landmarks,
+    labels,
+    similarity: Callable | None,
+    moving_frame: Frame | None,
+    truth,
+    truth_mask,
+) -> Measures:
+    tre = snapped = overlap = None
+    if landmarks is not None:
+        fixed, moving = landmarks
+        warped = fixed if transform is None else map_points(transform, fixed)
+        tre = _landmark_errors(warped, moving)
+        if moving_frame is not None:
+            matrix, origin = moving_frame.matrix, moving_frame.origin
+            snapped = _landmark_errors(snap_to_voxels(warped, matrix, origin), moving)
+    if labels is not None:
+        overlap = _overlap(transform, *labels)
+    vectors = None
+    if frame is not None and transform is not None:
+        vectors = sample_transform(transform, frame)
+    endpoint = None
+    if truth is not None:
+        found = np.zeros_like(truth) if vectors is None else vectors
+        errors = endpoint_error(found, truth)
+        inside = slice(None) if truth_mask is None else truth_mask
+        endpoint = error_statistics(errors[inside].ravel())
+    return Measures(
+        tre=tre,
+        tre_snapped=snapped,
+        overlap=overlap,
+        similarity=None if similarity is None else similarity(transform),
+        jacobian=None if vectors is None else _jacobian(vectors, frame),
+        endpoint=endpoint,
+    )
+
+
+def _landmark_errors(points, moving) -> ErrorStatistics:
+    return error_statistics(registration_errors(points, moving), interval=True)
+
+
+def _overlap(transform, fixed: Image, moving: Image) -> dict[int, LabelOverlap]:
     warped = resample(moving, fixed.frame, transform, interpolation="nearest")
-    overlap = label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
-    return {str(label): values for label, values in overlap.items()}
+    return label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
 
 
-def measure_images(
-    transform: sitk.Transform | None, fixed: Image, moving: Image
-) -> dict:
-    """Correlation on the fixed grid, and within the fixed lungs of a chest CT.
-
-    Only what both images show counts: neither padding nor what lies outside.
-
-    Args:
-        transform: fixed to moving; None is the identity.
-        fixed: the image that stays.
-        moving: the image that is warped.
-
-    Returns:
-        ``correlation`` and perhaps ``lung_correlation``.
-    """
-    array, frame = canonicalise(fixed.array, fixed.frame)
-    warped = resample(moving, fixed.frame, transform, smooth=False).array
-    other, _ = canonicalise(warped, fixed.frame)
-    padding = find_padding(fixed.array)
-    shown = where_shown(moving, find_padding(moving.array), fixed.frame, transform)
-    if padding is not None:
-        shown &= ~padding
-    shown, _ = canonicalise(shown, fixed.frame)
-    measures = {"correlation": correlation(array, other, shown)}
-    lungs = lung_mask(array, frame.spacing[::-1])
-    if lungs.any():
-        measures["lung_correlation"] = correlation(array, other, lungs & shown)
-    return measures
-
-
-def measure_jacobian(transform: sitk.Transform, frame: Frame) -> dict | None:
-    """Statistics of the Jacobian determinant on the fixed grid.
-
-    Returns:
-        As ``jacobian_statistics``; None where an axis has a single voxel.
-    """
+def _jacobian(vectors, frame: Frame) -> JacobianStatistics | None:
     if min(frame.shape) < 2:
         return None
-    vectors = sample_transform(transform, frame)
     voxels = displacement_from_world(frame, vectors).astype(np.float32)
     return jacobian_statistics(jax.jit(jacobian_determinant)(voxels))
 
 
-def measure_files(*, transform=None, points=None, labels=None, images=None) -> dict:
-    """Measures a transform by whatever is known of a pair.
+def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> dict:
+    """Measure a transform by the files of a pair.
 
     Args:
         transform: path of the transform from fixed to moving; None is the identity.
@@ -143,8 +224,7 @@ def measure_files(*, transform=None, points=None, labels=None, images=None) -> d
         images: of the fixed and the moving image, or None.
 
     Returns:
-        ``tre``, ``tre_snapped``, ``overlap``, ``similarity`` and ``jacobian``, as far
-        as they can be told.
+        ``transform`` as given, and the measures before and after, for JSON.
 
     Raises:
         InputError: if a file cannot be read or does not fit the others.
@@ -156,30 +236,30 @@ def measure_files(*, transform=None, points=None, labels=None, images=None) -> d
     for image in maps:
         if not image.array.any():
             raise InputError(f"{image.name}: holds no label; give one that does")
-    pictures = scans or maps
+    pair = scans or maps
     dimensions = {image.name: image.frame.ndim for image in (*scans, *maps)}
     landmarks = None
     if points:
-        frames = [image.frame for image in pictures] or [None, None]
+        frames = [image.frame for image in pair] or [None, None]
         landmarks = read_landmarks(points, frames)
         dimensions[points[0]] = landmarks[0].shape[1]
-    found = _transform(transform, dimensions)
-    report: dict = {"transform": transform}
-    if landmarks:
-        frame = pictures[1].frame if pictures else None
-        report |= measure_landmarks(found, *landmarks, frame)
-    if maps:
-        report["overlap"] = before_and_after(measure_labels, found, *maps)
-    if scans:
-        report["similarity"] = before_and_after(measure_images, found, *scans)
-    grid = pictures[0].frame if pictures else field_frame(found)
-    if transform and grid is not None:
-        report["jacobian"] = measure_jacobian(found, grid)
-    return report
+    found = _read_transform(transform, dimensions)
+    frame = None
+    if transform:
+        frame = pair[0].frame if pair else field_frame(found)
+    measures = evaluate_before_and_after(
+        found,
+        frame,
+        landmarks=landmarks,
+        labels=maps or None,
+        images=scans or None,
+        moving_frame=pair[1].frame if pair else None,
+    )
+    return {"transform": transform} | measures.to_dict()
 
 
-def _transform(path, dimensions: dict[str, int]) -> sitk.Transform:
-    """The transform or the identity, of the dimension that all must have."""
+def _read_transform(path, dimensions: dict[str, int]) -> sitk.Transform:
+    """The transform or the identity, of the dimension that all files must have."""
     (first, d), *others = dimensions.items()
     for name, other in others:
         if other != d:

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from regnet_jax.cli.output import write_measures
-from regnet_jax.evaluation import registration_errors
-from regnet_jax.evaluation.measures import (
-    before_and_after,
-    measure_labels,
-    measure_landmarks,
+from regnet_jax.evaluation import (
+    evaluate_before_and_after,
+    find_lungs,
+    registration_errors,
 )
 from regnet_jax.files import staged_folder
 from regnet_jax.io import (
@@ -29,7 +28,7 @@ from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.registration.inference.network import Network, default_network
 from regnet_jax.registration.register import register, timed
 from regnet_jax.registration.result import Registration
-from regnet_jax.registration.summary import find_lungs, make_views, summarise
+from regnet_jax.registration.summary import make_views, summarise
 from regnet_jax.reporting import registration_report
 from regnet_jax.spatial import Image, map_points
 
@@ -160,9 +159,9 @@ def _register(pair, out, load, options, logged, progress) -> tuple[dict, dict]:
         with timed(seconds, "measuring and writing"):
             extra = {"request": request(pair, options)}
             if known.labels:
-                extra["overlap"] = before_and_after(
-                    measure_labels, registration.transform, *known.labels
-                )
+                extra |= evaluate_before_and_after(
+                    registration.transform, labels=known.labels
+                ).to_dict()
             report = write_results(
                 folder,
                 registration,
@@ -239,7 +238,9 @@ def _write_report(
     errors = None
     if landmarks is not None:
         transform = registration.transform
-        report |= measure_landmarks(transform, *landmarks, moving.frame)
+        report |= evaluate_before_and_after(
+            transform, landmarks=landmarks, moving_frame=moving.frame
+        ).to_dict()
         moments = (landmarks[0], map_points(transform, landmarks[0]))
         errors = tuple(registration_errors(points, landmarks[1]) for points in moments)
     report |= extra or {}

@@ -1,6 +1,7 @@
 """What there is to say about a registration, in numbers."""
 
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from typing import NamedTuple
 
@@ -8,16 +9,14 @@ import jax
 import numpy as np
 
 import regnet_jax
-from regnet_jax.evaluation import correlation, dice, jacobian_statistics
+from regnet_jax.evaluation import Lungs, image_similarity, jacobian_statistics
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.hounsfield import AIR, looks_like_ct, lung_mask
+from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.registration.result import Registration
 from regnet_jax.spatial import (
     Image,
     canonicalise,
     displacement_from_world,
-    fill_padding,
-    find_padding,
     resample,
 )
 
@@ -78,51 +77,6 @@ def make_views(registration: Registration, fixed: Image, moving: Image) -> Views
     )
 
 
-class Lungs(NamedTuple):
-    """Lungs of the fixed image, and of the moving one before and after, on its grid.
-
-    Attributes:
-        fixed: ``[*spatial]`` bool.
-        moving: ``[*spatial]`` bool.
-        warped: ``[*spatial]`` bool.
-    """
-
-    fixed: np.ndarray
-    moving: np.ndarray
-    warped: np.ndarray
-
-
-def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
-    """Lungs in both images, where both are chest CTs.
-
-    The moving lungs are looked for in the moving image and carried over, as in a
-    warped image they may hang together with the air outside.
-
-    Args:
-        transform: SimpleITK's, from fixed points to moving points.
-        fixed: image.
-        moving: image.
-
-    Returns:
-        Masks in the canonical orientation of the fixed image, or None.
-    """
-    masks = []
-    for image in (fixed, moving):
-        padding = find_padding(image.array, grow=0)
-        seen = fill_padding(image.array, padding, AIR)
-        array, frame = canonicalise(seen, image.frame)
-        mask = lung_mask(array, frame.spacing[::-1])
-        if not mask.any():
-            return None
-        masks.append(Image(mask.astype(np.uint8), frame, image.name))
-    grid = masks[0].frame
-    carried = [
-        resample(masks[1], grid, how, interpolation="nearest").array > 0
-        for how in (None, transform)
-    ]
-    return Lungs(masks[0].array > 0, *carried)
-
-
 def summarise(
     registration: Registration, views: Views, lungs: Lungs | None, *, model: str
 ) -> dict:
@@ -162,17 +116,14 @@ def summarise(
         "warnings": _warnings(registration, views.fixed[masks[0]], views, after),
     }
     if views.determinant is not None:
-        summary["jacobian"] = jacobian_statistics(views.determinant)
+        summary["jacobian"] = asdict(jacobian_statistics(views.determinant))
     return summary
 
 
 def _similarity(views: Views, shown, lungs: Lungs | None, name: str) -> dict:
+    masks = (None, None) if lungs is None else (lungs.fixed, getattr(lungs, name))
     images = views.fixed, getattr(views, name)
-    result = {"correlation": correlation(*images, shown)}
-    if lungs is not None:
-        result["lung_correlation"] = correlation(*images, lungs.fixed & shown)
-        result["lung_overlap"] = dice(lungs.fixed, getattr(lungs, name))
-    return result
+    return image_similarity(*images, shown, *masks).to_dict()
 
 
 def warnings_of(registration: Registration) -> list[str]:

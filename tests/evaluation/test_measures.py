@@ -1,86 +1,101 @@
+"""``evaluate`` on pairs whose transform is known."""
+
+import json
+
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
-from regnet_jax.evaluation import correlation, dice, jacobian_statistics
-from regnet_jax.hounsfield import lung_mask
+from regnet_jax.evaluation import Measures, evaluate, evaluate_before_and_after
+from regnet_jax.files import strict_json
+from regnet_jax.spatial import Image, affine_transform, map_points
+from tests.helpers.networks import smooth_image
 
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(3)
-
-
-@pytest.mark.parametrize("shape", [(7, 9), (5, 6, 7)])
-def test_correlation_is_pearson_inside_the_mask(rng, shape):
-    a, b = rng.normal(size=(2, *shape))
-    mask = rng.random(shape) < 0.4
-    expected = np.corrcoef(a[mask], b[mask])[0, 1]
-    assert correlation(a, b, mask) == pytest.approx(expected, abs=1e-12)
-    assert correlation(a, b) == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+SHAPES = {2: (40, 50), 3: (20, 24, 28)}
+dimensions = pytest.mark.parametrize("d", [2, 3])
 
 
-def test_correlation_ignores_contrast_but_not_its_sign(rng):
-    a = rng.normal(size=(4, 5, 6))
-    assert correlation(a, 3 * a + 2) == pytest.approx(1)
-    assert correlation(a, -a) == pytest.approx(-1)
+def shift(d):
+    """A translation by three voxels of 2 mm along the last axis of the array."""
+    matrix = np.eye(d + 1)
+    matrix[0, -1] = 6.0
+    return affine_transform(matrix)
 
 
-def test_correlation_of_nothing_is_not_a_number(rng):
-    a = rng.normal(size=(4, 5))
-    assert np.isnan(correlation(a, np.ones_like(a)))
-    assert np.isnan(correlation(a, a, np.zeros(a.shape, bool)))
+def pair(d):
+    """A fixed and a moving image, or a label map each, that the shift aligns."""
+    moving = smooth_image(SHAPES[d])
+    fixed = np.roll(moving, -3, axis=-1)
+    images = [Image.from_array(array, 2.0) for array in (fixed, moving)]
+    level = np.median(moving)
+    maps = [
+        Image.from_array((a > level).astype(np.uint8), 2.0) for a in (fixed, moving)
+    ]
+    return images, maps
 
 
-def test_dice_agrees_with_simpleitk(rng):
-    a, b = rng.random((2, 6, 7, 8)) < 0.3
-    overlap = sitk.LabelOverlapMeasuresImageFilter()
-    overlap.Execute(*(sitk.GetImageFromArray(m.astype(np.uint8)) for m in (a, b)))
-    assert dice(a, b) == pytest.approx(overlap.GetDiceCoefficient())
-    assert np.isnan(dice(a & False, b & False))
-
-
-def test_jacobian_statistics_of_known_values():
-    values = np.array([[-0.5, 0.0], [1.0, np.e]])
-    found = jacobian_statistics(values)
-    assert found["min"] == -0.5
-    assert found["max"] == pytest.approx(np.e)
-    assert found["folding_fraction"] == 0.5
-    assert found["sd_log"] == pytest.approx(0.5)
-    inside = jacobian_statistics(values, values > 0)
-    assert inside["folding_fraction"] == 0
-
-
-def _phantom():
-    """Body of tissue in air with two lungs, one of which reaches the last slice."""
-    z, y, x = np.indices((30, 60, 80))
-    body = ((y - 30) / 26) ** 2 + ((x - 40) / 36) ** 2 < 1
-    lungs = sum(
-        ((z - 20) / 14) ** 2 + ((y - 30) / 15) ** 2 + ((x - c) / 12) ** 2 < 1
-        for c in (24, 56)
+@dimensions
+def test_evaluate_of_the_true_transform_has_no_errors(d):
+    transform, (images, maps) = shift(d), pair(d)
+    frame = images[0].frame
+    fixed = np.random.default_rng(0).uniform(10, 30, (7, d))
+    truth = np.zeros((*frame.shape, d)) + np.eye(d)[0] * 6.0
+    found = evaluate(
+        transform,
+        frame,
+        landmarks=(fixed, map_points(transform, fixed)),
+        labels=maps,
+        images=images,
+        moving_frame=frame,
+        truth=truth,
     )
-    gas = (z - 3) ** 2 + (y - 40) ** 2 + (x - 40) ** 2 < 4
-    image = np.where(body, 40, -1000)
-    image[gas] = -900
-    image[lungs > 0] = -850
-    return image, lungs > 0
+    assert found.tre.n == 7
+    assert found.tre.max < 1e-9
+    assert 0 < found.tre_snapped.max <= np.sqrt(d)
+    assert found.overlap[1].dice > 0.9
+    assert found.dice == found.overlap[1].dice
+    assert found.similarity.correlation == pytest.approx(1, abs=1e-3)
+    assert found.similarity.lung_correlation is None
+    assert found.jacobian.min == pytest.approx(1, abs=1e-5)
+    assert found.endpoint.n == np.prod(frame.shape)
+    assert found.endpoint.max < 1e-9
+    assert json.loads(strict_json(found.to_dict()))["overlap"]["1"]["dice"] > 0.9
 
 
-def test_lungs_are_found_without_outside_air_and_small_gas():
-    image, lungs = _phantom()
-    np.testing.assert_array_equal(lung_mask(image, (3.0, 3.0, 3.0)), lungs)
+@dimensions
+def test_evaluate_of_no_transform_measures_the_identity(d):
+    truth = np.zeros((*SHAPES[d], d)) + np.eye(d)[0] * 6.0
+    images, _ = pair(d)
+    mask = np.zeros(SHAPES[d], bool)
+    mask[2:4] = True
+    found = evaluate(None, images[0].frame, truth=truth, truth_mask=mask)
+    assert found.endpoint.mean == pytest.approx(6.0)
+    assert found.endpoint.n == mask.sum()
+    assert found.jacobian is None
 
 
-def test_lungs_that_open_to_the_air_outside_are_found():
-    """By a slit at the end of the image, as airways do at the mouth."""
-    image, lungs = _phantom()
-    image[-1, :, :] = np.where(lungs[-1], image[-1], -1000.0)
-    np.testing.assert_array_equal(lung_mask(image, (3.0, 3.0, 3.0))[:-1], lungs[:-1])
+def test_evaluate_of_nothing_is_empty():
+    assert evaluate(shift(2)) == Measures()
+    assert evaluate(shift(2)).to_dict() == {}
+    assert np.isnan(Measures().dice)
 
 
-def test_only_chest_cts_have_lungs():
-    image, _ = _phantom()
-    assert lung_mask(image, (3.0, 3.0, 3.0)).any()
-    assert not lung_mask(np.clip(image, 0, None), (3.0, 3.0, 3.0)).any()
-    assert not lung_mask(image, (0.5, 0.5, 0.5)).any()  # a mouse's lungs, or a bubble
-    assert not lung_mask(image[10], (3.0, 3.0)).any()
+@dimensions
+def test_before_and_after_are_the_identity_and_the_transform(d):
+    transform, (images, maps) = shift(d), pair(d)
+    frame = images[0].frame
+    points = np.full((4, d), 20.0)
+    given = {"landmarks": (points, points + np.eye(d)[0] * 6.0), "labels": maps}
+    found = evaluate_before_and_after(transform, frame, images=images, **given)
+    assert found.before == evaluate(None, images=images, **given)
+    assert found.after == evaluate(transform, frame, images=images, **given)
+    listed = found.to_dict()
+    assert set(listed) == {"tre", "overlap", "similarity", "jacobian"}
+    assert listed["tre"]["before"]["mean"] == pytest.approx(6.0)
+    assert listed["tre"]["after"]["mean"] == pytest.approx(0.0)
+    assert listed["tre"]["after"]["sd"] == pytest.approx(0.0)
+    assert "before" not in listed["jacobian"]
+
+
+def test_evaluate_leaves_the_jacobian_out_where_an_axis_has_one_voxel():
+    frame = Image.from_array(np.arange(12.0).reshape(1, 3, 4), 2.0).frame
+    assert evaluate(shift(3), frame).jacobian is None

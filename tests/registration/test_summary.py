@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from regnet_jax.evaluation import find_lungs
 from regnet_jax.registration.result import Registration, Shown
-from regnet_jax.registration.summary import find_lungs, make_views, summarise
+from regnet_jax.registration.summary import make_views, summarise
 from regnet_jax.spatial import Frame, Image
 
 SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
