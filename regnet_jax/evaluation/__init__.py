@@ -18,7 +18,7 @@ from regnet_jax.evaluation.similarity import (
     Lungs,
     Similarity,
     correlation,
-    find_lungs,
+    segment_lungs,
     image_similarity,
     make_similarity,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "evaluate",
     "evaluate_before_and_after",
     "evaluate_files",
-    "find_lungs",
+    "segment_lungs",
     "hd95",
     "image_similarity",
     "jacobian_statistics",

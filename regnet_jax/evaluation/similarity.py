@@ -97,7 +97,7 @@ def make_similarity(fixed: Image, moving: Image) -> Callable[..., Similarity]:
     """
     array, _ = canonicalise(fixed.array, fixed.frame)
     paddings = [find_padding(image.array) for image in (fixed, moving)]
-    lungs, moving_lungs = _find_lungs(fixed), _find_lungs(moving)
+    lungs, moving_lungs = _segment_lungs(fixed), _segment_lungs(moving)
 
     def measure(transform):
         warped = resample(moving, fixed.frame, transform, smooth=False).array
@@ -129,7 +129,7 @@ class Lungs(NamedTuple):
     warped: np.ndarray
 
 
-def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
+def segment_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
     """Find the lungs in both images, where both are chest CTs.
 
     The moving lungs are found in the moving image and carried over, since in a warped
@@ -144,14 +144,14 @@ def find_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
         Masks in the canonical orientation of the fixed image; None unless both images
         show lungs.
     """
-    masks = [_find_lungs(fixed), _find_lungs(moving)]
+    masks = [_segment_lungs(fixed), _segment_lungs(moving)]
     if masks[0] is None or masks[1] is None:
         return None
     carried = [_carry(masks[1], masks[0], how) for how in (None, transform)]
     return Lungs(masks[0].array > 0, *carried)
 
 
-def _find_lungs(image: Image) -> Image | None:
+def _segment_lungs(image: Image) -> Image | None:
     """The lungs as a mask in canonical orientation."""
     padding = find_padding(image.array, grow=0)
     seen = fill_padding(image.array, padding, AIR)

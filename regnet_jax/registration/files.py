@@ -10,7 +10,7 @@ from pathlib import Path
 from regnet_jax.cli.output import write_measures
 from regnet_jax.evaluation import (
     evaluate_before_and_after,
-    find_lungs,
+    segment_lungs,
     registration_errors,
 )
 from regnet_jax.files import staged_folder
@@ -232,7 +232,7 @@ def _write_report(
     folder, registration, views, fixed, moving, model, notices, landmarks, extra
 ) -> dict:
     """The page for people; returns what goes into ``report.json``."""
-    lungs = find_lungs(registration.transform, fixed, moving)
+    lungs = segment_lungs(registration.transform, fixed, moving)
     report = summarise(registration, views, lungs, model=model)
     report["warnings"] = [*notices, *report["warnings"]]
     errors = None

@@ -85,7 +85,7 @@ def summarise(
     Args:
         registration: from ``register``.
         views: from ``make_views``.
-        lungs: from ``find_lungs``.
+        lungs: from ``segment_lungs``.
         model: what to call the network.
 
     Returns:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regnet_jax.evaluation import find_lungs
+from regnet_jax.evaluation import segment_lungs
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.summary import make_views, summarise
 from regnet_jax.spatial import Frame, Image
@@ -37,7 +37,7 @@ def report(fixed, moving, residual=None, shown=(EVERYWHERE,) * 3, parameters=Non
         FRAME, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
     )
     views = make_views(found, *images)
-    lungs = find_lungs(found.transform, *images)
+    lungs = segment_lungs(found.transform, *images)
     return summarise(found, views, lungs, model="m")
 
 
