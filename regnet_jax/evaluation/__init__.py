@@ -18,9 +18,9 @@ from regnet_jax.evaluation.similarity import (
     Lungs,
     Similarity,
     correlation,
-    segment_lungs,
     image_similarity,
     make_similarity,
+    segment_lungs,
 )
 from regnet_jax.evaluation.statistics import (
     ErrorStatistics,
@@ -43,7 +43,6 @@ __all__ = [
     "evaluate",
     "evaluate_before_and_after",
     "evaluate_files",
-    "segment_lungs",
     "hd95",
     "image_similarity",
     "jacobian_statistics",
@@ -51,5 +50,6 @@ __all__ = [
     "make_similarity",
     "registration_errors",
     "sample_deviation",
+    "segment_lungs",
     "snap_to_voxels",
 ]

@@ -10,8 +10,8 @@ from pathlib import Path
 from regnet_jax.cli.output import write_measures
 from regnet_jax.evaluation import (
     evaluate_before_and_after,
-    segment_lungs,
     registration_errors,
+    segment_lungs,
 )
 from regnet_jax.files import staged_folder
 from regnet_jax.io import (
