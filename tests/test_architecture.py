@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "models": {"geometry", "hounsfield"},
     "evaluation": {"geometry", "hounsfield", "spatial", "io", "files"},
     "pretrained": {"models"},
-    "reporting": {"evaluation", "geometry", "hounsfield", "files"},
+    "reporting": {"evaluation", "hounsfield", "files"},
     "registration": {
         *("geometry", "hounsfield", "files", "spatial", "io", "synthesis", "models"),
         *("evaluation", "reporting", "pretrained", "training"),
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     },
     "cli": {
         *("files", "hounsfield", "spatial", "io", "evaluation", "registration"),
-        *("pretrained", "models"),
+        *("pretrained", "models", "reporting"),
     },
 }
 PARALLEL_OWNER = "regnet_jax/training/parallel.py"

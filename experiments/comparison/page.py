@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.comparison import tables
-from regnet_jax.reporting import box_figure, write_report
+from regnet_jax.reporting import box_figure, write_html
 
 _LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
 
@@ -34,7 +34,7 @@ def write_page(path: Path, rows, differences, failures, parameters: dict) -> Non
     pairs = len({row["pair"] for row in rows})
     methods = len(tables.summarise(rows)) - 1
     settings = [(key.replace("_", " "), value) for key, value in parameters.items()]
-    write_report(
+    write_html(
         path,
         title=f"Comparison of {methods} methods on {pairs} pairs",
         notes=notes,

@@ -5,6 +5,7 @@ from pathlib import Path
 from regnet_jax import pretrained
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.files import strict_json, write_atomically
+from regnet_jax.reporting.schema import RegistrationReport
 
 _TITLES = {
     "tre": "TRE (mm)",
@@ -51,21 +52,21 @@ def print_networks() -> None:
         print(f"{name:15s} {pretrained.summary(name)}")
 
 
-def print_outcome(report: dict, out) -> None:
+def print_outcome(report: RegistrationReport, out) -> None:
     """A line for each measure before and after, the seconds, and the files.
 
     Args:
-        report: the content of ``report.json``.
+        report: of the registration.
         out: the folder it is in.
     """
-    moments = {m: dict(report["similarity"][m]) for m in ("before", "after")}
-    if "tre" in report:
-        for moment, values in moments.items():
-            values["landmarks, mm"] = report["tre"][moment]["mean"]
-    for measure, before in moments["before"].items():
-        after = moments["after"][measure]
-        print(f"{measure.replace('_', ' '):18s}{before:.3f} -> {after:.3f}")
-    print(f"{'seconds':18s}{report['seconds']['total']:.1f}")
+    before, after = report.before, report.after
+    last = after.similarity.to_dict()
+    rows = [(n, v, last[n]) for n, v in before.similarity.to_dict().items()]
+    if before.tre is not None:
+        rows.append(("landmarks, mm", before.tre.mean, after.tre.mean))
+    for name, first, second in rows:
+        print(f"{name.replace('_', ' '):18s}{first:.3f} -> {second:.3f}")
+    print(f"{'seconds':18s}{report.seconds['total']:.1f}")
     print(f"wrote {out}/report.html, .json, transform.h5, warped and displacement")
 
 

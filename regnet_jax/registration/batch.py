@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import json
 import re
 import traceback
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from regnet_jax.files import write_atomically
 from regnet_jax.io import Pair, check_files, read_pairs
 from regnet_jax.registration.files import Options, register_files, request
 from regnet_jax.registration.inference.network import load_network
+from regnet_jax.reporting.schema import RegistrationReport
 
 # Problems that are told; the others are counted.
 _TOLD = 10
@@ -51,30 +51,29 @@ _COLUMNS = (
 )
 
 
-def make_row(pair: Pair, status: str, report: dict) -> dict:
+def make_row(pair: Pair, status: str, report: RegistrationReport) -> dict:
     """What the table says of a pair that was registered.
 
     Args:
         pair: of the list.
         status: how it came to its result.
-        report: the content of its ``report.json``.
+        report: of its registration.
 
     Returns:
         Values by column; some columns may be missing.
     """
-    row = {"name": pair.name, "status": status, "seconds": report["seconds"]["total"]}
-    row["warnings"] = "; ".join(report["warnings"])
-    for moment in ("before", "after"):
-        for name, value in report["similarity"][moment].items():
-            row[f"{name}_{moment}"] = value
-        if "tre" in report:
-            row[f"tre_{moment}"] = report["tre"][moment]["mean"]
-        if labels := report.get("overlap", {}).get(moment):
-            scores = [label["dice"] for label in labels.values()]
-            row[f"dice_{moment}"] = sum(scores) / len(scores)
-    if jacobian := report.get("jacobian"):
-        row["folding_fraction"] = jacobian["folding_fraction"]
-        row["min_jacobian"] = jacobian["min"]
+    row = {"name": pair.name, "status": status, "seconds": report.seconds["total"]}
+    row["warnings"] = "; ".join(report.warnings)
+    for moment, measures in (("before", report.before), ("after", report.after)):
+        for name in _MEASURES:
+            row[f"{name}_{moment}"] = getattr(measures.similarity, name)
+        if measures.tre is not None:
+            row[f"tre_{moment}"] = measures.tre.mean
+        if measures.overlap:
+            row[f"dice_{moment}"] = measures.dice
+    if report.after.jacobian is not None:
+        row["folding_fraction"] = report.after.jacobian.folding_fraction
+        row["min_jacobian"] = report.after.jacobian.min
     return row
 
 
@@ -178,16 +177,17 @@ def _row(pair: Pair, out: Path, load, options: Options) -> tuple[dict, dict]:
     return make_row(pair, "registered", report), seconds
 
 
-def _finished(folder: Path, pair: Pair, options: Options) -> dict | None:
+def _finished(folder: Path, pair: Pair, options: Options) -> RegistrationReport | None:
     """The report of an earlier run that was asked for the same."""
     files = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
     if not all((folder / name).is_file() for name in files):
         return None
     try:
-        report = json.loads((folder / "report.json").read_text("utf-8"))
+        text = (folder / "report.json").read_text("utf-8")
+        report = RegistrationReport.from_json(text)
     except (OSError, ValueError):
         return None
-    return report if report.get("request") == request(pair, options) else None
+    return report if report.request == request(pair, options) else None
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -17,8 +17,8 @@ from regnet_jax.registration.inference.network import (
     load_network,
 )
 from regnet_jax.registration.register import register as register_images
+from regnet_jax.registration.report import collect_warnings
 from regnet_jax.registration.result import Registration
-from regnet_jax.registration.summary import warnings_of
 from regnet_jax.spatial import as_mask
 
 _LOG = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def register(
         voxel_size=voxel_size,
         progress=progress,
     )
-    for warning in warnings_of(result):
+    for warning in collect_warnings(result):
         _LOG.warning("%s: %s", fixed.name, warning)
     return replace(result, parameters=result.parameters | {"model": name})
 

@@ -3,17 +3,12 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from regnet_jax.cli.output import write_measures
-from regnet_jax.evaluation import (
-    evaluate_before_and_after,
-    registration_errors,
-    segment_lungs,
-)
-from regnet_jax.files import staged_folder
+from regnet_jax.evaluation import registration_errors
+from regnet_jax.files import staged_folder, write_atomically
 from regnet_jax.io import (
     Pair,
     affine_matrix,
@@ -27,9 +22,9 @@ from regnet_jax.io.images import write_image
 from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.registration.inference.network import Network, default_network
 from regnet_jax.registration.register import register, timed
+from regnet_jax.registration.report import build_report, make_canonical_arrays
 from regnet_jax.registration.result import Registration
-from regnet_jax.registration.summary import make_views, summarise
-from regnet_jax.reporting import registration_report
+from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Image, map_points
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +72,7 @@ def register_files(
     options: Options,
     *,
     progress: bool = False,
-) -> tuple[dict, dict]:
+) -> tuple[RegistrationReport, dict]:
     """Registers a pair and writes the results, whole or not at all.
 
     Args:
@@ -88,15 +83,15 @@ def register_files(
         progress: show bars.
 
     Returns:
-        The content of ``report.json``, and the seconds of every phase, those of
-        reading and writing among them.
+        The report, and the seconds of every phase, those of reading and writing among
+        them.
 
     Raises:
         InputError: whatever is wrong with the files.
     """
     with _logged_warnings() as logged:
         report, seconds = _register(pair, out, load, options, logged, progress)
-    for warning in report["warnings"]:
+    for warning in report.warnings:
         if warning not in logged:
             _LOG.warning("%s: %s", pair.fixed, warning)
     return report, seconds
@@ -124,7 +119,9 @@ def _logged_warnings() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def _register(pair, out, load, options, logged, progress) -> tuple[dict, dict]:
+def _register(
+    pair, out, load, options, logged, progress
+) -> tuple[RegistrationReport, dict]:
     seconds: dict = {}
     model, notices = options.model, []
     if model is not None:
@@ -157,11 +154,6 @@ def _register(pair, out, load, options, logged, progress) -> tuple[dict, dict]:
         )
         seconds |= registration.seconds
         with timed(seconds, "measuring and writing"):
-            extra = {"request": request(pair, options)}
-            if known.labels:
-                extra |= evaluate_before_and_after(
-                    registration.transform, labels=known.labels
-                ).to_dict()
             report = write_results(
                 folder,
                 registration,
@@ -170,8 +162,9 @@ def _register(pair, out, load, options, logged, progress) -> tuple[dict, dict]:
                 model=model,
                 notices=[*notices, *logged],
                 landmarks=known.points,
+                labels=known.labels,
+                request=request(pair, options),
                 formats=options.formats,
-                extra=extra,
             )
     return report, seconds
 
@@ -183,11 +176,12 @@ def write_results(
     moving: Image,
     *,
     model: str,
-    notices: Collection[str] = (),
+    notices: Sequence[str] = (),
     landmarks=None,
+    labels=None,
+    request: Mapping | None = None,
     formats: Collection[str] = (),
-    extra: Mapping | None = None,
-) -> dict:
+) -> RegistrationReport:
     """Writes the five files of a registration, and those of further formats.
 
     Args:
@@ -198,21 +192,34 @@ def write_results(
         model: what to call the network.
         notices: what else to warn of.
         landmarks: fixed and moving points ``[n, d]``, mm, that correspond; or None.
+        labels: fixed and moving label map, or None.
+        request: the files and settings that were asked for.
         formats: ``ants`` and ``elastix``, for files that those tools look for.
-        extra: what else goes into the report.
 
     Returns:
         The content of ``report.json``.
     """
-    views = make_views(registration, fixed, moving)
+    arrays = make_canonical_arrays(registration, fixed, moving)
     with ThreadPoolExecutor(1) as pool:
         # Compression takes as long as drawing, and ITK needs no interpreter for it.
         volumes = pool.submit(_write_volumes, folder, registration, formats)
-        report = _write_report(
-            folder, registration, views, fixed, moving, model, notices, landmarks, extra
+        report = build_report(
+            registration,
+            fixed,
+            moving,
+            arrays,
+            model=model,
+            notices=notices,
+            landmarks=landmarks,
+            labels=labels,
+            request=request,
         )
+        _write_page(folder, report, registration, arrays, fixed, moving, landmarks)
         volumes.result()
-    write_measures(folder / "report.json", report)
+    text = report.to_json()
+    write_atomically(
+        folder / "report.json", lambda name: Path(name).write_text(text, "utf-8")
+    )
     return report
 
 
@@ -228,27 +235,18 @@ def _write_volumes(folder: Path, registration: Registration, formats):
         write_for_elastix(folder, frame)
 
 
-def _write_report(
-    folder, registration, views, fixed, moving, model, notices, landmarks, extra
-) -> dict:
-    """The page for people; returns what goes into ``report.json``."""
-    lungs = segment_lungs(registration.transform, fixed, moving)
-    report = summarise(registration, views, lungs, model=model)
-    report["warnings"] = [*notices, *report["warnings"]]
+def _write_page(folder, report, registration, arrays, fixed, moving, landmarks):
+    """The report as a page; Matplotlib is loaded here and not before."""
+    from regnet_jax.reporting.registration_page import write_registration_page
+
     errors = None
     if landmarks is not None:
-        transform = registration.transform
-        report |= evaluate_before_and_after(
-            transform, landmarks=landmarks, moving_frame=moving.frame
-        ).to_dict()
-        moments = (landmarks[0], map_points(transform, landmarks[0]))
+        moments = (landmarks[0], map_points(registration.transform, landmarks[0]))
         errors = tuple(registration_errors(points, landmarks[1]) for points in moments)
-    report |= extra or {}
-    registration_report(
+    write_registration_page(
         folder / "report.html",
-        **views._asdict(),
-        report=report,
+        report,
+        **arrays._asdict(),
         names={"fixed": fixed.name, "moving": moving.name},
         landmark_errors=errors,
     )
-    return report

@@ -1,51 +1,44 @@
-"""Figures and the HTML report: pure functions of numpy arrays.
+"""Reports: their typed content, figures, and pages of HTML.
 
-Here, as in whatever a user sees, displacements and ``spacing`` are in mm; both
-are still in array-axis order, (z, y, x) or (y, x). Figures are matplotlib
-``Figure`` objects that no global state knows of.
+Here, as in whatever a user sees, displacements and ``spacing`` are in mm; both are
+still in array-axis order, (z, y, x) or (y, x). Figures are Matplotlib ``Figure``
+objects, independent of pyplot. Names are loaded when they are first used, so that a
+registration without a report loads no Matplotlib.
 """
 
-from regnet_jax.reporting.curves import training_figure
-from regnet_jax.reporting.drawing import write
-from regnet_jax.reporting.families import family_figure, statistics_figure
-from regnet_jax.reporting.fields import (
-    displacement_figure,
-    grid_figure,
-    jacobian_figure,
-)
-from regnet_jax.reporting.html import encode_figure, write_report
-from regnet_jax.reporting.images import (
-    checkerboard_figure,
-    difference_figure,
-    pair_figure,
-    volumes_figure,
-)
-from regnet_jax.reporting.measures import (
-    box_figure,
-    differences_figure,
-    landmark_figure,
-)
-from regnet_jax.reporting.registration import registration_report
-from regnet_jax.reporting.slices import (
-    Plane,
-    auto_window,
-    choose_index,
-    choose_planes,
-    differing_index,
-)
-from regnet_jax.reporting.viewer import ViewerData, viewer_data
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regnet_jax.reporting.curves import training_figure
+    from regnet_jax.reporting.families import family_figure, statistics_figure
+    from regnet_jax.reporting.fields import (
+        displacement_figure,
+        grid_figure,
+        jacobian_figure,
+    )
+    from regnet_jax.reporting.html import encode_figure, write_html
+    from regnet_jax.reporting.images import (
+        checkerboard_figure,
+        difference_figure,
+        differences_figure,
+        pair_figure,
+        volumes_figure,
+    )
+    from regnet_jax.reporting.measures import box_figure, landmark_figure
+    from regnet_jax.reporting.registration_page import write_registration_page
+    from regnet_jax.reporting.schema import RegistrationReport
+    from regnet_jax.reporting.slices import View
+    from regnet_jax.reporting.viewer import ViewerData, viewer_data
 
 __all__ = [
-    "Plane",
+    "RegistrationReport",
+    "View",
     "ViewerData",
-    "auto_window",
     "box_figure",
     "checkerboard_figure",
-    "choose_index",
-    "choose_planes",
     "difference_figure",
     "differences_figure",
-    "differing_index",
     "displacement_figure",
     "encode_figure",
     "family_figure",
@@ -53,11 +46,42 @@ __all__ = [
     "jacobian_figure",
     "landmark_figure",
     "pair_figure",
-    "registration_report",
     "statistics_figure",
     "training_figure",
     "viewer_data",
     "volumes_figure",
-    "write",
-    "write_report",
+    "write_html",
+    "write_registration_page",
 ]
+
+_MODULES = {
+    "curves": ("training_figure",),
+    "families": ("family_figure", "statistics_figure"),
+    "fields": ("displacement_figure", "grid_figure", "jacobian_figure"),
+    "html": ("encode_figure", "write_html"),
+    "images": (
+        "checkerboard_figure",
+        "difference_figure",
+        "differences_figure",
+        "pair_figure",
+        "volumes_figure",
+    ),
+    "measures": ("box_figure", "landmark_figure"),
+    "registration_page": ("write_registration_page",),
+    "schema": ("RegistrationReport",),
+    "slices": ("View",),
+    "viewer": ("ViewerData", "viewer_data"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str):
+    """Return a public name, loading its module."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

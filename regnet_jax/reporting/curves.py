@@ -8,30 +8,34 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from regnet_jax.reporting.drawing import INK, plot_axes
+from regnet_jax.reporting.drawing import INK, LINE, style_plot
 
-LINE = "#2f81c7"
 _COLUMNS = 3
-_MOST = 12
+_MOST_PANELS = 12
 
 
 def training_figure(records: Sequence[Mapping[str, object]]) -> Figure:
-    """Curves of the loss and of every other number in ``records`` over the step.
+    """Draw the loss and every other number of a log over the step.
 
-    A record is a mapping with ``step`` and some of ``loss`` and evaluation
-    values; what is missing, not a number or not finite is skipped. The loss
-    comes first, on a log scale where it is positive, faint as it is and
-    strong as a running mean. At most twelve panels are drawn.
+    The loss comes first, on a logarithmic scale where it is positive. Long series are
+    drawn faintly, with a running mean on top. There are at most twelve panels.
+
+    Args:
+        records: mappings with ``step`` and some of ``loss`` and other values; those
+            that are missing, not numbers or not finite are skipped.
+
+    Returns:
+        The figure.
     """
-    curves = series(records)
-    names = sorted(curves, key=lambda name: name != "loss")[:_MOST]
+    curves = collect_series(records)
+    names = sorted(curves, key=lambda name: name != "loss")[:_MOST_PANELS]
     columns = min(max(len(names), 1), _COLUMNS)
     rows = max(-(-len(names) // columns), 1)
     size = (10.0, 2.7 * rows + 0.2)
     figure = Figure(figsize=size, facecolor="none", layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
-        _curve(axes, name, *curves[name])
+        _draw_curve(axes, name, *curves[name])
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     if not names:
@@ -39,10 +43,17 @@ def training_figure(records: Sequence[Mapping[str, object]]) -> Figure:
     return figure
 
 
-def series(
+def collect_series(
     records: Sequence[Mapping[str, object]],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Steps and values ``[n]`` of every number in ``records``, sorted by step."""
+    """Collect every number of a log by its name.
+
+    Args:
+        records: as for ``training_figure``.
+
+    Returns:
+        Steps and values ``[n]`` by name, sorted by step.
+    """
     collected: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         step = record.get("step")
@@ -57,13 +68,21 @@ def series(
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of ``values`` ``[n]`` within ``width`` points, less at the ends."""
+    """Return the mean of the neighbours of each value, fewer of them at the ends.
+
+    Args:
+        values: ``[n]``.
+        width: number of neighbours, the value itself included.
+
+    Returns:
+        ``[n]``.
+    """
     kernel = np.ones(min(width, len(values)))
     total = np.convolve(values, kernel, mode="same")
     return total / np.convolve(np.ones(len(values)), kernel, mode="same")
 
 
-def _curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) -> None:
+def _draw_curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) -> None:
     dense = len(values) > 40
     marker = None if len(values) > 12 else "o"
     faint = {"alpha": 0.25, "linewidth": 0.8} if dense else {"linewidth": 1.5}
@@ -76,10 +95,11 @@ def _curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) -> None
     axes.set_title(name.replace("_", " "), color=INK, fontsize=9.5, loc="left")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    plot_axes(axes)
+    style_plot(axes)
 
 
 def _is_number(value: object) -> bool:
+    """Whether a value is one finite number; True and False are not."""
     if isinstance(value, bool):
         return False
     if isinstance(value, np.ndarray) or hasattr(value, "item"):

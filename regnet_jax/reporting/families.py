@@ -1,4 +1,6 @@
-"""The figure of artificial displacement fields, after Sokooti et al. 2017."""
+"""Figures of artificial displacement fields, after Sokooti et al. 2017, and of their
+statistics.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +10,27 @@ from matplotlib.figure import Figure
 from scipy.ndimage import map_coordinates
 
 from regnet_jax.reporting import drawing
-from regnet_jax.reporting.curves import LINE
-from regnet_jax.reporting.drawing import INK
+from regnet_jax.reporting.drawing import INK, LINE
 from regnet_jax.reporting.fields import GRID_COLOUR, HEAT
-from regnet_jax.reporting.slices import Plane, Window, auto_window, choose_planes
+from regnet_jax.reporting.slices import (
+    IntensityWindow,
+    Plane,
+    choose_planes,
+    choose_window,
+)
 
 _COLUMNS = 4
+# Of each panel: its title, the two ends of the line of a field, and the mark on it.
+_STATISTICS = (
+    ("displacement, mm: mean to largest component", "mean", "largest", "upper"),
+    (
+        "Jacobian determinant: least to greatest",
+        "least_jacobian",
+        "greatest_jacobian",
+        None,
+    ),
+    ("wavelength, mm", "wavelength", "wavelength", "wavelength"),
+)
 
 
 def family_figure(
@@ -21,21 +38,32 @@ def family_figure(
     background: np.ndarray | Mapping[str, np.ndarray] | None = None,
     *,
     spacing: Sequence[float] = (1.0, 1.0),
-    window: Window | None = None,
+    window: IntensityWindow | None = None,
     lines: int = 24,
 ) -> Figure:
-    """Families of artificial fields side by side: what they do, how large they are.
+    """Draw families of artificial fields side by side.
 
-    ``fields`` maps the name of a family to a slice of one of its fields,
-    ``[y, x, d]`` in mm, components (y, x) or (z, y, x); ``spacing`` is (y, x)
-    in mm. Above: the deformed image ``I(x + u(x))`` and a grid drawn on I that
-    was deformed with it. Below: the magnitudes, all on one scale. ``background``
-    is one undeformed slice ``[y, x]``, deformed here by the in-plane components, or
-    a mapping from each name to its slice, deformed already; without it the grid
-    stands alone.
+    Above: the deformed image ``I(x + u(x))`` and a grid drawn on I that was deformed
+    with it. Below: the magnitudes, all on one scale.
+
+    Args:
+        fields: by the name of a family a slice of one of its fields, ``[y, x, d]`` in
+            mm, components (y, x) or (z, y, x).
+        background: one undeformed slice ``[y, x]``, deformed here by the components in
+            the plane; or by name the slice of each family, deformed already; or None
+            for grids alone.
+        spacing: (y, x), mm.
+        window: intensities drawn black and white; None chooses them for each slice.
+        lines: number of grid lines along the longer side.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the fields are not slices of one size.
     """
     fields = {name: np.asarray(field) for name, field in fields.items()}
-    (plane,) = choose_planes(_one_shape(fields), spacing)
+    (plane,) = choose_planes(_common_shape(fields), spacing)
     sizes = {name: np.linalg.norm(f, axis=-1) for name, f in fields.items()}
     top = max(float(size.max()) for size in sizes.values()) or 1.0
     columns = min(len(fields), _COLUMNS)
@@ -52,18 +80,53 @@ def family_figure(
         unused.set_visible(False)
     for (above, below), name in zip(panels, fields, strict=False):
         label = f"{name}, max. {sizes[name].max():.1f} mm"
-        drawing.write(above, 0.03, 0.97, label, va="top")
-        image = _deformed(background, name, fields[name], plane)
+        drawing.write_text(above, 0.03, 0.97, label, va="top")
+        image = _deform(background, name, fields[name], plane)
         if image is not None:
-            low, high = auto_window(image) if window is None else window
-            drawing.show(above, plane, image, cmap="gray", vmin=low, vmax=high)
-        _draw_carried_grid(above, plane, fields[name], lines)
-        artist = drawing.show(below, plane, sizes[name], cmap=HEAT, vmin=0, vmax=top)
+            limits = choose_window(image) if window is None else window
+            drawing.show_grey(above, plane, image, limits)
+        _draw_deformed_grid(above, plane, fields[name], lines)
+        artist = drawing.show_pixels(
+            below, plane, sizes[name], cmap=HEAT, vmin=0, vmax=top
+        )
     drawing.colour_bar(sheet, artist, "displacement, mm")
     return sheet.figure
 
 
-def _one_shape(fields: Mapping[str, np.ndarray]) -> tuple[int, int]:
+def statistics_figure(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Draw three panels with a row for each family and a line for each of its fields.
+
+    Args:
+        statistics: of each family by name: ``mean``, ``upper``, ``largest`` (mm),
+            ``least_jacobian``, ``greatest_jacobian`` and ``wavelength`` (mm), each
+            ``[n]`` for n fields.
+
+    Returns:
+        The figure. The mark on a displacement is its 95th percentile; the line at zero
+        among the determinants is where folding begins.
+
+    Raises:
+        ValueError: if there is no family.
+    """
+    if not statistics:
+        raise ValueError("there is no family to show")
+    size = (10.0, 0.9 + 0.42 * len(statistics))
+    figure = Figure(figsize=size, facecolor="none", layout="constrained")
+    panels = figure.subplots(1, len(_STATISTICS), sharey=True)
+    for axes, (title, first, last, mark) in zip(panels, _STATISTICS, strict=True):
+        axes.set_title(title, color=INK, fontsize=9)
+        for row, numbers in enumerate(statistics.values()):
+            _draw_row(axes, row, numbers, first, last, mark)
+        _style_rows(axes)
+    panels[0].set_yticks(range(len(statistics)), list(statistics))
+    panels[0].set_ylim(len(statistics) - 0.5, -0.5)
+    panels[1].axvline(0.0, color=INK, linewidth=0.8, linestyle=":")
+    for axes in panels:
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    return figure
+
+
+def _common_shape(fields: Mapping[str, np.ndarray]) -> tuple[int, int]:
     shapes = {field.shape[:2] for field in fields.values()}
     flat = all(f.ndim == 3 and f.shape[-1] in (2, 3) for f in fields.values())
     if len(shapes) != 1 or not flat:
@@ -71,26 +134,28 @@ def _one_shape(fields: Mapping[str, np.ndarray]) -> tuple[int, int]:
     return shapes.pop()
 
 
-def _voxels(field: np.ndarray, plane: Plane) -> np.ndarray:
-    """Where each pixel reads, ``[2, y, x]`` in pixels: x + u(x) in the plane."""
+def _positions(field: np.ndarray, plane: Plane) -> np.ndarray:
+    """x + u(x) in the plane for each pixel, ``[2, y, x]`` in pixels."""
     shift = np.moveaxis(field[..., -2:] / np.asarray(plane.spacing), -1, 0)
     return np.indices(plane.size) + shift
 
 
-def _deformed(background, name: str, field: np.ndarray, plane: Plane):
+def _deform(background, name: str, field: np.ndarray, plane: Plane):
     """The deformed slice of one family ``[y, x]``, or None without a background."""
     if background is None:
         return None
     if isinstance(background, Mapping):
         return np.asarray(background[name])
     image = np.asarray(background, np.float32)
-    return map_coordinates(image, _voxels(field, plane), order=1, mode="nearest")
+    return map_coordinates(image, _positions(field, plane), order=1, mode="nearest")
 
 
-def _draw_carried_grid(axes: Axes, plane: Plane, field: np.ndarray, lines: int) -> None:
-    """Draws a regular grid of the undeformed image, deformed along with it.
+def _draw_deformed_grid(
+    axes: Axes, plane: Plane, field: np.ndarray, lines: int
+) -> None:
+    """Draw a regular grid of the undeformed image, deformed along with it.
 
-    Such a line lies where x + u(x) crosses it: a contour of that coordinate.
+    A line of the grid is a contour of x + u(x), at the coordinate of the line.
     """
     if field.shape[0] < 2 or field.shape[1] < 2:
         return
@@ -98,7 +163,7 @@ def _draw_carried_grid(axes: Axes, plane: Plane, field: np.ndarray, lines: int) 
     step = longest / lines
     dy, dx = plane.spacing
     ys, xs = np.arange(plane.size[0]) * dy, np.arange(plane.size[1]) * dx
-    for axis, at in enumerate(_voxels(field, plane)):
+    for axis, at in enumerate(_positions(field, plane)):
         values = at * plane.spacing[axis]
         edge = plane.size[axis] * plane.spacing[axis]
         levels = np.arange(0.5 * step, edge, step)
@@ -110,54 +175,8 @@ def _draw_carried_grid(axes: Axes, plane: Plane, field: np.ndarray, lines: int) 
     axes.set_ylim(plane.extent[2:])
 
 
-# Of each panel: its title, the ends of the line of a field, and the mark on it.
-_PANELS = (
-    ("displacement, mm: mean to largest component", "mean", "largest", "upper"),
-    (
-        "Jacobian determinant: least to greatest",
-        "least_jacobian",
-        "greatest_jacobian",
-        None,
-    ),
-    ("wavelength, mm", "wavelength", "wavelength", "wavelength"),
-)
-
-
-def statistics_figure(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Three panels with a row for each family and a line for each of its fields.
-
-    Args:
-        statistics: of each family by name: ``mean``, ``upper``, ``largest`` (mm),
-            ``least_jacobian``, ``greatest_jacobian`` and ``wavelength`` (mm), each
-            ``[n]`` for n fields.
-
-    Returns:
-        The figure. The mark on a displacement is its 95th percentile; the line at
-        zero among the determinants is where folding begins.
-
-    Raises:
-        ValueError: without any family.
-    """
-    if not statistics:
-        raise ValueError("there is no family to show")
-    size = (10.0, 0.9 + 0.42 * len(statistics))
-    figure = Figure(figsize=size, facecolor="none", layout="constrained")
-    panels = figure.subplots(1, len(_PANELS), sharey=True)
-    for axes, (title, first, last, mark) in zip(panels, _PANELS, strict=True):
-        axes.set_title(title, color=INK, fontsize=9)
-        for row, numbers in enumerate(statistics.values()):
-            _draw_row(axes, row, numbers, first, last, mark)
-        _plain(axes)
-    panels[0].set_yticks(range(len(statistics)), list(statistics))
-    panels[0].set_ylim(len(statistics) - 0.5, -0.5)
-    panels[1].axvline(0.0, color=INK, linewidth=0.8, linestyle=":")
-    for axes in panels:
-        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-    return figure
-
-
 def _draw_row(axes: Axes, row: int, numbers, first: str, last: str, mark) -> None:
-    """The fields of a family, one below the other within its row."""
+    """Draw the fields of a family, one below the other within its row."""
     count = len(numbers[first])
     heights = row + 0.6 * ((np.arange(count) + 0.5) / count - 0.5)
     style = {"color": LINE, "linewidth": 1.0, "alpha": 0.7}
@@ -166,7 +185,7 @@ def _draw_row(axes: Axes, row: int, numbers, first: str, last: str, mark) -> Non
         axes.plot(numbers[mark], heights, ".", color=LINE, markersize=3.5)
 
 
-def _plain(axes: Axes) -> None:
+def _style_rows(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.tick_params(colors=INK, labelsize=8, length=2)
     axes.grid(axis="x", color=INK, linewidth=0.4, alpha=0.3)

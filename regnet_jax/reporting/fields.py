@@ -1,10 +1,9 @@
-"""Figures of displacement fields: magnitudes, arrows and deformed grids.
+"""Figures of displacement fields: magnitudes, arrows, deformed grids, Jacobians.
 
-A ``displacement`` is ``[*spatial, d]`` on the fixed grid, components in array
-order (z, y, x), in mm, from fixed to moving. Images are ``[*spatial]``;
-``spacing`` and ``window`` are as in ``figures``; without ``index`` the planes
-lie where the fixed image shows most. Slices show the in-plane components;
-magnitudes count every component.
+A ``displacement`` is ``[*spatial, d]`` on the fixed grid, components in array order
+(z, y, x), in mm, from fixed to moving. Slices show the components in the plane;
+magnitudes count all of them. A view without an index shows the planes where the fixed
+image shows most detail.
 """
 
 from collections.abc import Sequence
@@ -19,38 +18,35 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from regnet_jax.reporting import drawing
-from regnet_jax.reporting.slices import (
-    Plane,
-    Window,
-    as_image,
-    auto_window,
-    choose_planes,
-    planes_of,
-)
+from regnet_jax.reporting.slices import Plane, View, as_image
 
 HEAT = "inferno"
 GRID_COLOUR = "#ffd24a"
+FOLD_COLOUR = "#00c853"
 
 
 def displacement_figure(
-    displacement: np.ndarray,
-    fixed: np.ndarray,
-    *,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
-    arrows: int = 22,
+    displacement: np.ndarray, fixed: np.ndarray, view: View, *, arrows: int = 22
 ) -> Figure:
-    """The fixed image, and below it the magnitude with in-plane arrows.
+    """Draw the fixed image and below it the magnitude with arrows in the plane.
 
-    The colour bar runs from 0 to the largest magnitude shown. Arrows run
-    from a fixed position towards where it lies in the moving image, about
-    ``arrows`` along the longer side; they are stretched by the largest of
-    1, 2, 5, 10 ... that keeps them apart, and labelled with it.
+    The colour bar runs from 0 to the largest magnitude shown. Arrows run from a fixed
+    position towards where it lies in the moving image; they are stretched by the
+    largest of 1, 2, 5, 10 ... that keeps them apart, and labelled with it.
+
+    Args:
+        displacement: ``[*spatial, d]``, mm.
+        fixed: ``[*spatial]``.
+        view: planes and intensity window.
+        arrows: their number along the longer side, about.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the field is not on the grid of the image.
     """
-    displacement, fixed, planes, window = _prepare(
-        displacement, fixed, spacing, window, index
-    )
+    displacement, fixed, planes, window = _prepare(displacement, fixed, view)
     sizes = [np.linalg.norm(plane.take(displacement), axis=-1) for plane in planes]
     top = max(float(np.nanmax(size)) for size in sizes) or 1.0
     fields = [plane.in_plane(displacement) for plane in planes]
@@ -60,9 +56,9 @@ def displacement_figure(
     for grey, heat, plane, field, size in zip(
         above, below, planes, fields, sizes, strict=True
     ):
-        drawing.show_grey(grey, plane, fixed, window)
+        drawing.show_grey(grey, plane, plane.take(fixed), window)
         drawing.annotate(grey, plane)
-        artist = drawing.show(heat, plane, size, cmap=HEAT, vmin=0.0, vmax=top)
+        artist = drawing.show_pixels(heat, plane, size, cmap=HEAT, vmin=0.0, vmax=top)
         draw_arrows(heat, plane, field, arrows, stretch)
     drawing.colour_bar(sheet, artist, "displacement, mm")
     return sheet.figure
@@ -71,24 +67,32 @@ def displacement_figure(
 def grid_figure(
     displacement: np.ndarray,
     fixed: np.ndarray,
+    view: View,
     *,
-    spacing: Sequence[float],
     moving: np.ndarray | None = None,
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
     lines: int = 24,
 ) -> Figure:
-    """The lines of a regular grid on the fixed image, moved by the displacement.
+    """Draw a regular grid on the fixed image, moved by the displacement.
 
-    A line through the fixed position x is drawn at x + u(x), in the plane,
-    where the same anatomy lies in the moving image. With ``moving`` there
-    are two rows: the regular grid on the fixed image and the moved one on the
-    moving image, so that a crossing marks the same point in both. ``lines``
-    is the number of lines along the longer side.
+    A line through the fixed position x is drawn at x + u(x), in the plane, where the
+    same anatomy lies in the moving image.
+
+    Args:
+        displacement: ``[*spatial, d]``, mm.
+        fixed: ``[*spatial]``.
+        view: planes and intensity window.
+        moving: ``[*spatial]``; with it there are two rows, the regular grid on the
+            fixed image and the moved one on the moving image, so that a crossing marks
+            the same point in both.
+        lines: their number along the longer side.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the field is not on the grid of the image.
     """
-    displacement, fixed, planes, window = _prepare(
-        displacement, fixed, spacing, window, index
-    )
+    displacement, fixed, planes, window = _prepare(displacement, fixed, view)
     still = np.zeros((1,) * fixed.ndim + displacement.shape[-1:], np.float32)
     still = np.broadcast_to(still, displacement.shape)
     rows = [("", fixed, displacement)]
@@ -98,24 +102,73 @@ def grid_figure(
     sheet, panels = drawing.variant_sheet(planes, [name for name, _, _ in rows])
     for row, (_, image, field) in zip(panels, rows, strict=True):
         for axes, plane in zip(row, planes, strict=True):
-            drawing.show_grey(axes, plane, image, window)
+            drawing.show_grey(axes, plane, plane.take(image), window)
             draw_grid(axes, plane, plane.in_plane(field), lines)
+    return sheet.figure
+
+
+def jacobian_figure(determinant: np.ndarray, view: View) -> Figure:
+    """Draw the Jacobian determinant of x + u(x) on a logarithmic scale.
+
+    White is 1, red where the moving image is larger than the fixed (above 1), blue
+    where it is smaller; folds (zero or less) are green.
+
+    Args:
+        determinant: ``[*spatial]``.
+        view: planes; without an index they pass through the smallest determinant.
+
+    Returns:
+        The figure.
+    """
+    determinant = as_image(determinant, len(view.spacing), "determinant")
+    if view.index is None and determinant.ndim == 3:
+        worst = np.argmin(np.nan_to_num(determinant, nan=np.inf))
+        view = View(view.spacing, index=np.unravel_index(worst, determinant.shape))
+    planes = view.planes(determinant.shape)
+    slices = [plane.take(determinant) for plane in planes]
+    folds = any((pixels <= 0).any() for pixels in slices)
+    reach = _scale_end(slices)
+    cmap = colormaps["RdBu_r"].with_extremes(bad=FOLD_COLOUR)
+    norm = LogNorm(1 / reach, reach)
+    footer = 0.3 if folds else 0.0
+    sheet, (row,) = drawing.variant_sheet(planes, ("",), bar=True, footer=footer)
+    for axes, plane, pixels in zip(row, planes, slices, strict=True):
+        masked = np.ma.masked_less_equal(pixels, 0.0)
+        artist = drawing.show_pixels(
+            axes, plane, masked, cmap=cmap, norm=norm, interpolation="nearest"
+        )
+        drawing.outline(axes)
+    bar = drawing.colour_bar(sheet, artist, "Jacobian determinant", extend="both")
+    _set_decimal_ticks(bar, reach)
+    if folds:
+        _add_fold_legend(sheet.figure)
     return sheet.figure
 
 
 def draw_arrows(
     axes: Axes, plane: Plane, field: np.ndarray, count: int, stretch: float
 ) -> None:
-    """Draws in-plane arrows of ``field`` ``[rows, columns, 2]`` in mm."""
-    ys, xs = _positions(plane, count)
+    """Draw arrows in a plane; those that would be mere dots are left out.
+
+    Args:
+        axes: the panel.
+        plane: that it shows.
+        field: ``[rows, columns, 2]``, mm.
+        count: number of arrows along the longer side, about.
+        stretch: drawn length over true length.
+    """
+    ys, xs = _sample_positions(plane, count)
     dy, dx = plane.spacing
     sampled = field[np.ix_(ys, xs)]
     apart = plane.size[1] * dx / len(xs)
     x, y = np.meshgrid(xs * dx, ys * dy)
     length = np.linalg.norm(sampled, axis=-1)
-    keep = length * stretch > 0.15 * apart  # shorter ones would be dots
+    keep = length * stretch > 0.15 * apart
     axes.quiver(
-        *(x[keep], y[keep], *(sampled[keep, c] * stretch for c in (1, 0))),
+        x[keep],
+        y[keep],
+        sampled[keep, 1] * stretch,
+        sampled[keep, 0] * stretch,
         angles="xy",
         scale_units="xy",
         scale=1.0,
@@ -130,8 +183,15 @@ def draw_arrows(
 
 
 def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
-    """Draws grid lines moved by ``field`` ``[rows, columns, 2]`` in mm."""
-    ys, xs = _positions(plane, count)
+    """Draw the lines of a regular grid, moved by a field.
+
+    Args:
+        axes: the panel.
+        plane: that it shows.
+        field: ``[rows, columns, 2]``, mm.
+        count: number of lines along the longer side.
+    """
+    ys, xs = _sample_positions(plane, count)
     dy, dx = plane.spacing
     y = np.arange(plane.size[0])[:, None] * dy + field[..., 0]
     x = np.arange(plane.size[1])[None, :] * dx + field[..., 1]
@@ -143,8 +203,21 @@ def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
     )
 
 
-def _positions(plane: Plane, count: int):
-    """Indices of about ``count`` rows and columns along the longer side, in mm."""
+def _prepare(displacement, fixed, view: View):
+    """A field and its fixed image, the planes, and the window to draw them in."""
+    fixed = as_image(fixed, len(view.spacing), "fixed")
+    displacement = np.asarray(displacement)
+    if displacement.shape != (*fixed.shape, fixed.ndim):
+        raise ValueError(
+            f"a displacement of shape {displacement.shape} does not lie on the "
+            f"grid {fixed.shape} of the fixed image"
+        )
+    view = view.resolve(fixed)
+    return displacement, fixed, view.planes(fixed.shape), view.window
+
+
+def _sample_positions(plane: Plane, count: int) -> list[np.ndarray]:
+    """Indices of rows and of columns at equal distances, ``count`` of the longer."""
     edges = [n * s for n, s in zip(plane.size, plane.spacing, strict=True)]
     step = max(edges) / count
     result = []
@@ -156,10 +229,10 @@ def _positions(plane: Plane, count: int):
 
 
 def _stretch(planes: Sequence[Plane], fields, count: int) -> float:
-    """The largest of 1, 2, 5, 10 ... that keeps arrows within 2.2 steps of theirs."""
-    longest = 0.0  # in steps
+    """The largest of 1, 2, 5, 10 ... with arrows of at most 2.2 of their distances."""
+    longest = 0.0  # in distances between arrows
     for plane, field in zip(planes, fields, strict=True):
-        ys, xs = _positions(plane, count)
+        ys, xs = _sample_positions(plane, count)
         length = np.linalg.norm(field[np.ix_(ys, xs)], axis=-1)
         apart = plane.size[1] * plane.spacing[1] / len(xs)
         longest = max(longest, float(np.nanpercentile(length, 98)) / apart)
@@ -167,61 +240,8 @@ def _stretch(planes: Sequence[Plane], fields, count: int) -> float:
     return float(fitting[-1]) if fitting and longest > 1e-6 else 1.0
 
 
-def _prepare(displacement, fixed, spacing, window, index):
-    """A field and its fixed image, the planes and the window to draw them in."""
-    fixed = as_image(fixed, len(spacing), "fixed")
-    displacement = np.asarray(displacement)
-    if displacement.shape != (*fixed.shape, fixed.ndim):
-        raise ValueError(
-            f"a displacement of shape {displacement.shape} does not lie on the "
-            f"grid {fixed.shape} of the fixed image"
-        )
-    window = auto_window(fixed) if window is None else tuple(window)
-    return displacement, fixed, planes_of(fixed, spacing, window, index), window
-
-
-FOLD_COLOUR = "#00c853"
-
-
-def jacobian_figure(
-    determinant: np.ndarray,
-    *,
-    spacing: Sequence[float],
-    index: Sequence[int] | None = None,
-) -> Figure:
-    """The Jacobian determinant ``[*spatial]`` of x + u(x), on a log scale.
-
-    White is 1, red where the moving image is larger than the fixed (above 1),
-    blue where it is smaller; folds (zero or less) are green. Without
-    ``index`` the planes pass through the smallest determinant.
-    """
-    determinant = as_image(determinant, len(spacing), "determinant")
-    if index is None and determinant.ndim == 3:
-        worst = np.argmin(np.nan_to_num(determinant, nan=np.inf))
-        index = np.unravel_index(worst, determinant.shape)
-    planes = choose_planes(determinant.shape, spacing, index)
-    slices = [plane.take(determinant) for plane in planes]
-    folds = any((pixels <= 0).any() for pixels in slices)
-    reach = _reach(slices)
-    cmap = colormaps["RdBu_r"].with_extremes(bad=FOLD_COLOUR)
-    norm = LogNorm(1 / reach, reach)
-    footer = 0.3 if folds else 0.0
-    sheet, (row,) = drawing.variant_sheet(planes, ("",), bar=True, footer=footer)
-    for axes, plane, pixels in zip(row, planes, slices, strict=True):
-        masked = np.ma.masked_less_equal(pixels, 0.0)
-        artist = drawing.show(
-            axes, plane, masked, cmap=cmap, norm=norm, interpolation="nearest"
-        )
-        drawing.frame(axes)
-    bar = drawing.colour_bar(sheet, artist, "Jacobian determinant", extend="both")
-    _plain_log_ticks(bar, reach)
-    if folds:
-        _fold_legend(sheet.figure)
-    return sheet.figure
-
-
-def _reach(slices: Sequence[np.ndarray]) -> float:
-    """The end of a log scale symmetric about 1, between 1.25 and 5."""
+def _scale_end(slices: Sequence[np.ndarray]) -> float:
+    """The end of a logarithmic scale symmetric about 1, between 1.25 and 5."""
     values = np.concatenate([np.ravel(s) for s in slices])
     values = values[np.isfinite(values) & (values > 0)]
     if values.size == 0:
@@ -229,7 +249,7 @@ def _reach(slices: Sequence[np.ndarray]) -> float:
     return float(np.clip(np.exp(np.percentile(np.abs(np.log(values)), 99.5)), 1.25, 5))
 
 
-def _plain_log_ticks(bar, reach: float) -> None:
+def _set_decimal_ticks(bar, reach: float) -> None:
     """Ticks such as 0.5, 1, 2 instead of powers of ten."""
     above = [t for t in (1.1, 1.2, 1.5, 2, 3, 5) if t <= reach * 1.0001][-3:]
     ticks = [1 / t for t in reversed(above)] + [1.0] + above
@@ -238,7 +258,7 @@ def _plain_log_ticks(bar, reach: float) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.2g}"))
 
 
-def _fold_legend(figure: Figure) -> None:
+def _add_fold_legend(figure: Figure) -> None:
     patch = Patch(color=FOLD_COLOUR, label="folding (determinant of zero or less)")
     style = {"frameon": False, "fontsize": 8.5, "labelcolor": drawing.INK}
     figure.legend(handles=[patch], loc="lower left", borderpad=0.1, **style)

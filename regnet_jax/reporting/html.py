@@ -1,11 +1,10 @@
-"""One HTML file that holds the whole report: no network, no other file.
+"""A report as one HTML file, which loads nothing.
 
-Text is escaped by the template, figures and viewer sheets are data URIs, and
-a content security policy forbids the page to load anything else.
+Text is escaped by the template, figures and viewer sheets are data URIs, and a content
+security policy forbids the page to load anything else.
 """
 
 import base64
-import errno
 import functools
 import io
 import os
@@ -18,31 +17,45 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import regnet_jax
-from regnet_jax.errors import InputError
+from regnet_jax.files import write_atomically
 from regnet_jax.reporting.viewer import ViewerData
 
 DPI = 110
 _GREY = 16  # the channels of the ink differ by less
 
+Row = Sequence[object]
+Table = tuple[str, Row, Sequence[Row]]
 
-def write_report(
+
+def write_html(
     path: str | os.PathLike,
     *,
     title: str,
-    summary: Sequence[Sequence[object]] = (),
-    tables: Sequence[tuple[str, Sequence[object], Sequence[Sequence[object]]]] = (),
+    summary: Sequence[Row] = (),
+    tables: Sequence[Table] = (),
     figures: Sequence[tuple[str, str, Figure]] = (),
     slices: ViewerData | None = None,
     notes: Sequence[str] = (),
+    dpi: int = DPI,
 ) -> Path:
-    """Writes a self-contained HTML report and returns its path.
+    """Write a report to one HTML file, atomically.
 
-    ``summary`` is the row of headline numbers, (label, value) or (label,
-    value, detail); ``notes`` are remarks shown under it. ``slices`` comes
-    from ``viewer_data`` and adds the interactive viewer. ``figures`` are
-    (title, caption, figure); ``tables`` are (title, header, rows) with as
-    many cells in a row as in the header, which may be empty. The file
-    appears complete or not at all; ``InputError`` says why it could not.
+    Args:
+        path: of the file; its folder exists.
+        title: of the page.
+        summary: the headline numbers, (label, value) or (label, value, detail).
+        tables: (title, header, rows); a row has as many cells as the header, which may
+            be empty.
+        figures: (title, caption, figure).
+        slices: from ``viewer_data``; adds the interactive viewer.
+        notes: remarks below the summary.
+        dpi: of the figures.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
     page = (
         _environment()
@@ -52,19 +65,29 @@ def write_report(
             summary=[(*map(str, row), "")[:3] for row in summary],
             notes=[str(note) for note in notes],
             viewer=slices,
-            figures=[(name, text, *encode_figure(f)) for name, text, f in figures],
-            tables=[_table(*table) for table in tables],
+            figures=[
+                (name, text, *encode_figure(figure, dpi))
+                for name, text, figure in figures
+            ],
+            tables=[_format_table(*table) for table in tables],
             version=regnet_jax.__version__,
         )
     )
-    return _write_whole(Path(path), page)
+    # File names may hold bytes that are not text; they become question marks.
+    data = page.encode("utf-8", errors="replace")
+    write_atomically(path, lambda name: Path(name).write_bytes(data))
+    return Path(path)
 
 
 def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
-    """A figure as the data URI of a PNG, with its width and height in pixels.
+    """Encode a figure as a PNG.
 
-    A figure without colour is stored with one channel of grey, at half the
-    size.
+    Args:
+        figure: one without colour is stored with one channel, at half the size.
+        dpi: dots per inch.
+
+    Returns:
+        The data URI, and the width and height in pixels.
     """
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
@@ -77,8 +100,8 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
     return f"data:image/png;base64,{text}", *image.size
 
 
-def _table(name: str, head: Sequence[object], rows: Sequence[Sequence[object]]):
-    """A table as text, and for each column whether numbers fill it."""
+def _format_table(name: str, head: Row, rows: Sequence[Row]):
+    """A table as text, and for each column whether all of it is numbers."""
     rows = [[str(value) for value in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     numeric = [all(_is_number(text) for text in column) for column in columns]
@@ -105,25 +128,3 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    """Writes beside ``path`` and renames, so that nobody sees half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(part, path)
-    except OSError as error:
-        reason = error.strerror or error
-        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        remedy = (
-            "free some space"
-            if full
-            else "choose a folder that exists and can be written"
-        )
-        raise InputError(
-            f"cannot write the report {path}: {reason}; {remedy}"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -1,12 +1,9 @@
-"""Figures of images: the pair, its differences, its checkerboards.
+"""Figures of images: the pair, its differences, its checkerboards, and volumes.
 
-Images are ``[z, y, x]`` or ``[y, x]`` (a last axis of one channel is
-accepted), all on the grid of the fixed image; ``moving`` is the moving image
-before the nonrigid registration, resampled there, ``warped`` after it.
-``spacing`` is in array order, (z, y, x) or (y, x), in mm. ``window`` is
-(low, high) in intensities, by default ``auto_window`` of the fixed image.
-``index`` is the position (z, y, x) of the planes, by default where the fixed
-and the moving image differ most. See ``slices`` for the orientation.
+Images are ``[z, y, x]`` or ``[y, x]`` (a last axis of one channel is accepted), all on
+the grid of the fixed image; ``moving`` is the moving image before the registration,
+resampled there, and ``warped`` after it. A view without an index shows the planes
+where the fixed and the moving image differ most. See ``slices`` for the orientation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,27 +13,32 @@ from matplotlib.figure import Figure
 
 from regnet_jax.reporting import drawing
 from regnet_jax.reporting.slices import (
+    IntensityWindow,
     Plane,
-    Window,
+    View,
     as_image,
-    auto_window,
     choose_planes,
-    differing_index,
-    windowed,
+    clip_to_window,
 )
+
+_DIFFERENCE_COLUMNS = 4
 
 
 def pair_figure(
-    fixed: np.ndarray,
-    moving: np.ndarray,
-    warped: np.ndarray,
-    *,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
+    fixed: np.ndarray, moving: np.ndarray, warped: np.ndarray, view: View
 ) -> Figure:
-    """Rows are planes, columns the fixed, the moving and the warped image."""
-    images, planes, window = _prepare((fixed, moving, warped), spacing, window, index)
+    """Draw the fixed, the moving and the warped image beside each other.
+
+    Args:
+        fixed: ``[*spatial]``.
+        moving: ``[*spatial]``, before.
+        warped: ``[*spatial]``, after.
+        view: planes and intensity window.
+
+    Returns:
+        The figure; rows are planes.
+    """
+    images, planes, window = _prepare((fixed, moving, warped), view)
     sheet = drawing.panel_sheet(
         [1.0] * 3,
         [1.0 / plane.aspect for plane in planes],
@@ -45,30 +47,33 @@ def pair_figure(
     )
     for row, plane in zip(sheet.panels, planes, strict=True):
         for axes, image in zip(row, images, strict=True):
-            drawing.show_grey(axes, plane, image, window)
+            drawing.show_grey(axes, plane, plane.take(image), window)
         drawing.annotate(row[0], plane)
     return sheet.figure
 
 
 def difference_figure(
-    fixed: np.ndarray,
-    moving: np.ndarray,
-    warped: np.ndarray,
-    *,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
+    fixed: np.ndarray, moving: np.ndarray, warped: np.ndarray, view: View
 ) -> Figure:
-    """Fixed minus moving (before) and fixed minus warped (after).
+    """Draw fixed minus moving (before) and fixed minus warped (after).
 
-    Both on one symmetric scale, which ends at the 99.5th percentile of the
-    absolute difference before; intensities are clipped to ``window`` first.
+    Intensities are clipped to the window first. Both rows have one symmetric scale,
+    which ends at the 99.5th percentile of the absolute difference before.
+
+    Args:
+        fixed: ``[*spatial]``.
+        moving: ``[*spatial]``, before.
+        warped: ``[*spatial]``, after.
+        view: planes and intensity window.
+
+    Returns:
+        The figure.
     """
-    images, planes, window = _prepare((fixed, moving, warped), spacing, window, index)
+    images, planes, window = _prepare((fixed, moving, warped), view)
     before, after = (
         [
-            windowed(plane.take(images[0]), window)
-            - windowed(plane.take(other), window)
+            clip_to_window(plane.take(images[0]), window)
+            - clip_to_window(plane.take(other), window)
             for plane in planes
         ]
         for other in images[1:]
@@ -76,11 +81,44 @@ def difference_figure(
     limit = float(np.percentile(np.abs(np.concatenate([*map(np.ravel, before)])), 99.5))
     limit = limit if limit > 0 else 0.5 * (window[1] - window[0])
     sheet, rows = drawing.variant_sheet(planes, ("before", "after"), bar=True)
-    style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
     for row, slices in zip(rows, (before, after), strict=True):
         for axes, plane, pixels in zip(row, planes, slices, strict=True):
-            artist = drawing.show(axes, plane, pixels, **style)
-            drawing.frame(axes)
+            artist = _show_difference(axes, plane, pixels, limit)
+    drawing.colour_bar(sheet, artist, "fixed minus other, intensity", extend="both")
+    return sheet.figure
+
+
+def differences_figure(
+    fixed: np.ndarray, others: Mapping[str, np.ndarray], *, spacing: Sequence[float]
+) -> Figure:
+    """Draw fixed minus each of several images in one plane, which is coronal in 3D.
+
+    Args:
+        fixed: ``[z, y, x]`` or ``[y, x]``, canonical in 3D.
+        others: images on the same grid, by name. The first one decides which plane is
+            shown and where the scale ends.
+        spacing: mm, array order.
+
+    Returns:
+        The figure.
+    """
+    view = View(spacing).resolve(fixed, next(iter(others.values())))
+    plane = view.planes(fixed.shape)[0 if view.index is None else 1]
+    target = clip_to_window(plane.take(fixed), view.window)
+    slices = [
+        target - clip_to_window(plane.take(other), view.window)
+        for other in others.values()
+    ]
+    limit = float(np.percentile(np.abs(slices[0]), 99.5)) or 1.0
+    columns = min(_DIFFERENCE_COLUMNS, len(others))
+    rows = -(-len(others) // columns)
+    sheet = drawing.panel_sheet([plane.aspect] * columns, [1.0] * rows, bar=True)
+    panels = sheet.panels.ravel()
+    for axes, name, pixels in zip(panels, others, slices, strict=False):
+        artist = _show_difference(axes, plane, pixels, limit)
+        drawing.write_text(axes, 0.03, 0.96, name, ha="left", va="top")
+    for axes in panels[len(others) :]:
+        axes.set_visible(False)
     drawing.colour_bar(sheet, artist, "fixed minus other, intensity", extend="both")
     return sheet.figure
 
@@ -89,37 +127,48 @@ def checkerboard_figure(
     fixed: np.ndarray,
     moving: np.ndarray,
     warped: np.ndarray,
+    view: View,
     *,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
-    tiles: int = 8,
+    squares: int = 8,
 ) -> Figure:
-    """Squares of the fixed image alternate with the moving and the warped one.
+    """Draw squares of the fixed image in turn with the moving and the warped image.
 
-    ``tiles`` is the number of squares along the longer side; edges that run
-    on across them are aligned.
+    Edges that continue across the squares are aligned.
+
+    Args:
+        fixed: ``[*spatial]``.
+        moving: ``[*spatial]``, before.
+        warped: ``[*spatial]``, after.
+        view: planes and intensity window.
+        squares: their number along the longer side.
+
+    Returns:
+        The figure.
     """
-    images, planes, window = _prepare((fixed, moving, warped), spacing, window, index)
+    images, planes, window = _prepare((fixed, moving, warped), view)
     sheet, rows = drawing.variant_sheet(planes, ("before", "after"))
     for row, other in zip(rows, images[1:], strict=True):
         for axes, plane in zip(row, planes, strict=True):
             pair = plane.take(images[0]), plane.take(other)
-            pixels = np.where(checkerboard(plane, tiles), *pair)
-            low, high = window
-            drawing.show(axes, plane, pixels, cmap="gray", vmin=low, vmax=high)
+            pixels = np.where(checkerboard(plane, squares), *pair)
+            drawing.show_grey(axes, plane, pixels, window)
     for axes, plane in zip(rows[0], planes, strict=True):
         drawing.annotate(axes, plane)
     return sheet.figure
 
 
-def checkerboard(plane: Plane, tiles: int) -> np.ndarray:
-    """The mask ``[rows, columns]`` of the squares of the first image.
+def checkerboard(plane: Plane, squares: int) -> np.ndarray:
+    """Return which pixels of a checkerboard belong to the first image.
 
-    Squares are square in mm, ``tiles`` of them along the longer side.
+    Args:
+        plane: to draw on; the squares are square in mm.
+        squares: their number along the longer side.
+
+    Returns:
+        ``[rows, columns]`` bool.
     """
     edges = [n * s for n, s in zip(plane.size, plane.spacing, strict=True)]
-    side = max(edges) / tiles
+    side = max(edges) / squares
     y, x = (
         np.floor((np.arange(n) + 0.5) * s / side).astype(int)
         for n, s in zip(plane.size, plane.spacing, strict=True)
@@ -127,23 +176,10 @@ def checkerboard(plane: Plane, tiles: int) -> np.ndarray:
     return (y[:, None] + x[None, :]) % 2 == 0
 
 
-def _prepare(images, spacing, window, index):
-    """Images of one shape, the planes to draw and the window to draw them in."""
-    ndim = len(spacing)
-    images = [as_image(image, ndim) for image in images]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"images on one grid are needed, not shapes {sorted(shapes)}")
-    window = auto_window(images[0]) if window is None else tuple(window)
-    if index is None and ndim == 3:
-        index = differing_index(*images[:2], window)
-    return images, choose_planes(images[0].shape, spacing, index), window
-
-
 def volumes_figure(
-    volumes: Mapping[str, np.ndarray], *, spacing: float, window: Window
+    volumes: Mapping[str, np.ndarray], *, spacing: float, window: IntensityWindow
 ) -> Figure:
-    """Axial and coronal slices through the middle of volumes, a column for each.
+    """Draw axial and coronal slices through the middle of volumes, one a column.
 
     Args:
         volumes: ``[z, y, x]`` of one shape by label, z up and y to the back.
@@ -154,18 +190,35 @@ def volumes_figure(
         The figure.
 
     Raises:
-        ValueError: if the volumes are none or of several shapes.
+        ValueError: if there are no volumes, or volumes of several shapes.
     """
     shapes = {np.shape(volume) for volume in volumes.values()}
     if len(shapes) != 1:
         raise ValueError(f"volumes must be of one shape, not {sorted(shapes)}")
     depth, height, width = shapes.pop()
     sheet = drawing.panel_sheet([width] * len(volumes), [height, depth], width=12.0)
-    low, high = window
     for axes, (label, volume) in zip(sheet.panels.T, volumes.items(), strict=True):
         slices = volume[depth // 2], volume[::-1, height // 2]
         for panel, pixels in zip(axes, slices, strict=True):
             (plane,) = choose_planes(pixels.shape, (spacing, spacing))
-            drawing.show(panel, plane, pixels, cmap="gray", vmin=low, vmax=high)
-        drawing.write(axes[0], 0.03, 0.97, label, va="top")
+            drawing.show_grey(panel, plane, pixels, window)
+        drawing.write_text(axes[0], 0.03, 0.97, label, va="top")
     return sheet.figure
+
+
+def _prepare(images, view: View):
+    """Images without channels, the planes, and the intensity window to draw them in."""
+    images = [as_image(image, len(view.spacing)) for image in images]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"images on one grid are needed, not shapes {sorted(shapes)}")
+    view = view.resolve(*images[:2])
+    return images, view.planes(images[0].shape), view.window
+
+
+def _show_difference(axes, plane: Plane, pixels: np.ndarray, limit: float):
+    """A slice of a difference ``[rows, columns]``, red and blue up to ``limit``."""
+    style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    artist = drawing.show_pixels(axes, plane, pixels, **style)
+    drawing.outline(axes)
+    return artist

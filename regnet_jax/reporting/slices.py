@@ -1,12 +1,13 @@
-"""Which slices of a volume to show, how to orient them, in which window.
+"""Choose the slices of a volume to show, their orientation and intensity window.
 
-Volumes are ``[z, y, x]`` in the canonical (LPS) orientation: z grows towards
-the head, y towards the back, x towards the patient's left. Axial slices are
-drawn with y downwards, coronal and sagittal ones with the head up. An image
-``[y, x]`` is its own single plane, drawn with y downwards. ``spacing`` is in
-array order, (z, y, x) or (y, x), in mm.
+Volumes are ``[z, y, x]`` in the canonical (LPS) orientation: z grows towards the
+head, y towards the back, x towards the patient's left. Axial slices are drawn with y
+downwards, coronal and sagittal ones with the head up. An image ``[y, x]`` is its own
+single plane, drawn with y downwards. Spacing is in array order, (z, y, x) or (y, x),
+in mm.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from regnet_jax.hounsfield import DISPLAY_WINDOW, looks_like_ct
 
-Window = tuple[float, float]
+IntensityWindow = tuple[float, float]
 
 _NAMES = ("axial", "coronal", "sagittal")
 _EDGES = ("RLAP", "RLSI", "APSI")  # left, right, top, bottom of the drawing
@@ -24,11 +25,14 @@ _EDGES = ("RLAP", "RLSI", "APSI")  # left, right, top, bottom of the drawing
 class Plane:
     """One slice of a volume, or a whole 2D image.
 
-    ``axis`` is the array axis that the slice is perpendicular to and
-    ``index`` its position on it; both are None for a 2D image. ``size`` is
-    (rows, columns) in pixels, ``spacing`` the same in mm a pixel. With
-    ``up`` the first row is drawn at the bottom. ``edges`` are the anatomical
-    letters of the left, right, top and bottom side, empty in 2D.
+    Attributes:
+        name: ``axial``, ``coronal``, ``sagittal`` or ``image``.
+        axis: the array axis that the slice is perpendicular to; None in 2D.
+        index: its position on that axis; None in 2D.
+        size: rows and columns, pixels.
+        spacing: of rows and of columns, mm.
+        up: whether the first row is drawn at the bottom.
+        edges: anatomical letters of the left, right, top and bottom side; empty in 2D.
     """
 
     name: str
@@ -41,7 +45,7 @@ class Plane:
 
     @property
     def label(self) -> str:
-        """Name and position for a person, such as ``axial, z = 63``."""
+        """Name and position, such as ``axial, z = 63``."""
         if self.axis is None:
             return self.name
         return f"{self.name}, {'zyx'[self.axis]} = {self.index}"
@@ -53,7 +57,7 @@ class Plane:
 
     @property
     def aspect(self) -> float:
-        """Width over height of the drawing, in mm."""
+        """Width over height of the drawing, both in mm."""
         (rows, columns), (dy, dx) = self.size, self.spacing
         return (columns * dx) / (rows * dy)
 
@@ -66,23 +70,87 @@ class Plane:
         return (-0.5 * dx, (columns - 0.5) * dx, bottom, top)
 
     def take(self, array: np.ndarray) -> np.ndarray:
-        """The slice ``[rows, columns, ...]`` of ``[*spatial, ...]``, a view."""
+        """Return the slice of an array.
+
+        Args:
+            array: ``[*spatial, ...]``.
+
+        Returns:
+            ``[rows, columns, ...]``, a view.
+        """
         if self.axis is None:
             return array
         return array[(slice(None),) * self.axis + (self.index,)]
 
     def in_plane(self, displacement: np.ndarray) -> np.ndarray:
-        """The row and column components of a field at the slice.
+        """Return the row and column components of a field at the slice.
 
-        ``displacement`` is ``[*spatial, d]`` in array order; the result is
-        ``[rows, columns, 2]`` in the same unit.
+        Args:
+            displacement: ``[*spatial, d]``, components in array order.
+
+        Returns:
+            ``[rows, columns, 2]`` in the same unit.
         """
         rest = [a for a in range(displacement.shape[-1]) if a != self.axis]
         return self.take(displacement)[..., rest]
 
 
+@dataclass(frozen=True)
+class View:
+    """How the images of one grid are drawn.
+
+    Attributes:
+        spacing: mm, array order.
+        window: intensities drawn black and white; None takes ``choose_window`` of the
+            fixed image.
+        index: position (z, y, x) that the three planes of a volume pass through; None
+            leaves the choice to the figure.
+    """
+
+    spacing: Sequence[float]
+    window: IntensityWindow | None = None
+    index: Sequence[int] | None = None
+
+    def resolve(self, fixed: np.ndarray, moving: np.ndarray | None = None) -> "View":
+        """Fill in the window and the index where they are None.
+
+        Args:
+            fixed: ``[*spatial]``; the window is chosen from it.
+            moving: ``[*spatial]``; where given, the planes pass where it differs most
+                from the fixed image, and where the fixed image shows most otherwise.
+
+        Returns:
+            The complete view; in 2D its index stays None.
+        """
+        window, index = self.window, self.index
+        window = choose_window(fixed) if window is None else tuple(window)
+        if index is None and fixed.ndim == 3:
+            index = (
+                choose_index(fixed, window)
+                if moving is None
+                else choose_differing_index(fixed, moving, window)
+            )
+        return dataclasses.replace(self, window=window, index=index)
+
+    def planes(self, shape: Sequence[int]) -> tuple[Plane, ...]:
+        """Return the planes of a grid of this shape, see ``choose_planes``."""
+        return choose_planes(shape, self.spacing, self.index)
+
+
 def as_image(array: np.ndarray, ndim: int, name: str = "image") -> np.ndarray:
-    """``array`` as ``[*spatial]`` with ``ndim`` axes; one channel is dropped."""
+    """Return an array without its channel axis.
+
+    Args:
+        array: ``[*spatial]`` or ``[*spatial, 1]``.
+        ndim: number of spatial axes.
+        name: of the array, for the message.
+
+    Returns:
+        ``[*spatial]``.
+
+    Raises:
+        ValueError: if the array has other axes.
+    """
     array = np.asarray(array)
     if array.ndim == ndim + 1 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -91,13 +159,17 @@ def as_image(array: np.ndarray, ndim: int, name: str = "image") -> np.ndarray:
     return array
 
 
-def auto_window(image: np.ndarray) -> Window:
-    """The intensities (low, high) drawn black and white.
+def choose_window(image: np.ndarray) -> IntensityWindow:
+    """Choose the intensities that are drawn black and white.
 
-    An image with values under -500 is taken for a CT in Hounsfield units,
-    (-1000, 400); any other gets its 1st to 99th percentile.
+    Args:
+        image: any shape.
+
+    Returns:
+        Low and high: ``DISPLAY_WINDOW`` for a CT in Hounsfield units, the 1st and the
+        99th percentile of any other image.
     """
-    values = _thin(np.asarray(image)).ravel()
+    values = _subsample(np.asarray(image)).ravel()
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
@@ -109,8 +181,16 @@ def auto_window(image: np.ndarray) -> Window:
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def windowed(image: np.ndarray, window: Window | None) -> np.ndarray:
-    """A float32 copy of ``image`` clipped to ``window``, black where it is NaN."""
+def clip_to_window(image: np.ndarray, window: IntensityWindow | None) -> np.ndarray:
+    """Return a clipped copy of an image in which no value is missing.
+
+    Args:
+        image: any shape.
+        window: low and high; None does not clip.
+
+    Returns:
+        A float32 array; NaN becomes low, or zero without a window.
+    """
     copy = np.array(image, np.float32)
     if window is not None:
         np.clip(copy, *window, out=copy)
@@ -120,32 +200,44 @@ def windowed(image: np.ndarray, window: Window | None) -> np.ndarray:
 
 
 def choose_index(
-    image: np.ndarray, window: Window | None = None
+    image: np.ndarray, window: IntensityWindow | None = None
 ) -> tuple[int, int, int]:
-    """The position (z, y, x) whose three planes show the most.
+    """Choose the position whose three planes show the most detail.
 
-    Along each axis this is the slice with the largest sum of absolute
-    deviations from its own mean, of the image ``[z, y, x]`` clipped to
-    ``window``; the middle where all slices are alike.
+    Along each axis this is the slice with the largest sum of absolute deviations from
+    its own mean.
+
+    Args:
+        image: ``[z, y, x]``.
+        window: intensities to which the image is clipped first.
+
+    Returns:
+        (z, y, x); on an axis along which all slices are alike, the middle.
     """
-    thin, steps = _coarse(image, window)
-    means = [thin.mean(axis=others, keepdims=True) for others in _others(3)]
+    coarse, steps = _coarse(image, window)
+    means = [coarse.mean(axis=others, keepdims=True) for others in _OTHER_AXES]
     contents = [
-        np.abs(thin - mean).sum(axis=others)
-        for mean, others in zip(means, _others(3), strict=True)
+        np.abs(coarse - mean).sum(axis=others)
+        for mean, others in zip(means, _OTHER_AXES, strict=True)
     ]
-    return _fullest(contents, steps, image.shape)
+    return _argmax_or_middle(contents, steps, image.shape)
 
 
-def differing_index(
-    first: np.ndarray, second: np.ndarray, window: Window | None = None
+def choose_differing_index(
+    first: np.ndarray, second: np.ndarray, window: IntensityWindow | None = None
 ) -> tuple[int, int, int]:
-    """The position (z, y, x) whose three planes differ most between two images.
+    """Choose the position whose three planes differ most between two images.
 
-    Along each axis this is the slice with the largest sum of absolute
-    differences of the images ``[z, y, x]`` clipped to ``window``, the outer
-    tenths left out, where one may end; where they are equal, the choice of
-    ``choose_index`` for the first.
+    Along each axis this is the slice with the largest sum of absolute differences. The
+    outer tenths are left out, since an image may end there.
+
+    Args:
+        first: ``[z, y, x]``.
+        second: ``[z, y, x]``, of the same shape.
+        window: intensities to which the images are clipped first.
+
+    Returns:
+        (z, y, x); of equal images, ``choose_index`` of the first.
     """
     (a, steps), (b, _) = _coarse(first, window), _coarse(second, window)
     difference = np.abs(a - b)
@@ -155,18 +247,26 @@ def differing_index(
         border[size - size // 10 :] = 0.0
     if not difference.any():
         return choose_index(first, window)
-    contents = [difference.sum(axis=others) for others in _others(3)]
-    return _fullest(contents, steps, first.shape)
+    contents = [difference.sum(axis=others) for others in _OTHER_AXES]
+    return _argmax_or_middle(contents, steps, first.shape)
 
 
 def choose_planes(
     shape: Sequence[int], spacing: Sequence[float], index: Sequence[int] | None = None
 ) -> tuple[Plane, ...]:
-    """The planes to draw of a grid: one in 2D, three in 3D.
+    """Return the planes of a grid to draw: one in 2D, three in 3D.
 
-    ``shape`` and ``spacing`` (mm) are in array order; ``index`` is the
-    position (z, y, x) that the three planes pass through, by default the
-    middle.
+    Args:
+        shape: of the grid, array order.
+        spacing: mm, array order.
+        index: position (z, y, x) that the three planes pass through; None takes the
+            middle. A position outside of the grid is moved to its border.
+
+    Returns:
+        The image, or the axial, the coronal and the sagittal plane.
+
+    Raises:
+        ValueError: if shape and spacing are not both 2D or both 3D.
     """
     shape, spacing = tuple(shape), tuple(float(s) for s in spacing)
     if len(shape) != len(spacing) or len(shape) not in (2, 3):
@@ -184,32 +284,19 @@ def choose_planes(
     return tuple(planes)
 
 
-def planes_of(
-    image: np.ndarray,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
-) -> tuple[Plane, ...]:
-    """The planes of ``image`` ``[*spatial]`` at ``index``, or where it shows most."""
-    if index is None and image.ndim == 3:
-        index = choose_index(image, window)
-    return choose_planes(image.shape, spacing, index)
+# For each axis of a volume the two others.
+_OTHER_AXES = ((1, 2), (0, 2), (0, 1))
 
 
-def _coarse(image: np.ndarray, window: Window | None):
-    """A finite, windowed copy of every n-th voxel of a volume, and those steps."""
+def _coarse(image: np.ndarray, window: IntensityWindow | None):
+    """A finite, clipped copy of every n-th voxel of a volume, and n of each axis."""
     steps = [max(1, n // 128) for n in image.shape]
-    thin = image[tuple(slice(None, None, s) for s in steps)]
-    return windowed(thin, window), steps
+    coarse = image[tuple(slice(None, None, s) for s in steps)]
+    return clip_to_window(coarse, window), steps
 
 
-def _others(ndim: int) -> list[tuple[int, ...]]:
-    """For each axis all the others."""
-    return [tuple(a for a in range(ndim) if a != axis) for axis in range(ndim)]
-
-
-def _fullest(contents, steps, shape) -> tuple[int, ...]:
-    """The place of the largest content along each axis, the middle if all alike."""
+def _argmax_or_middle(contents, steps, shape) -> tuple[int, ...]:
+    """The position of the largest content along each axis, the middle if all agree."""
     result = []
     for content, step, size in zip(contents, steps, shape, strict=True):
         alike = np.ptp(content) <= 1e-6 * float(content.max())
@@ -217,7 +304,7 @@ def _fullest(contents, steps, shape) -> tuple[int, ...]:
     return tuple(result)
 
 
-def _thin(array: np.ndarray, limit: int = 2_000_000) -> np.ndarray:
+def _subsample(array: np.ndarray, limit: int = 2_000_000) -> np.ndarray:
     """Every n-th voxel, so that at most about ``limit`` remain."""
     step = int(np.ceil((array.size / limit) ** (1 / max(array.ndim, 1))))
     return array[(slice(None, None, max(step, 1)),) * array.ndim]

@@ -1,8 +1,8 @@
 """Slices of a pair, packed for the interactive viewer of the report.
 
-Each plane of each image becomes one JPEG of tiles, at most 64 of them, eight
-bits a pixel. Tiles are drawn upright already: the viewer copies them to the
-screen. See ``slices`` for the orientation.
+Each plane of each image becomes one JPEG of tiles, at most 64 of them, eight bits a
+pixel. Tiles are drawn upright already: the viewer copies them to the screen. See
+``slices`` for the orientation.
 """
 
 import base64
@@ -14,30 +14,31 @@ import numpy as np
 from PIL import Image
 
 from regnet_jax.reporting.slices import (
+    IntensityWindow,
     Plane,
-    Window,
+    View,
     as_image,
-    auto_window,
-    choose_planes,
-    differing_index,
-    windowed,
+    clip_to_window,
 )
 
 ROLES = ("fixed", "warped", "moving")
-_COLUMNS = 8  # tiles beside one another
-_BLOCK = 8  # the block of a JPEG: tiles of whole blocks do not bleed
+_COLUMNS = 8  # of tiles on a sheet
+_BLOCK = 8  # pixels of a JPEG block; tiles of complete blocks do not bleed
+# Longer side of a tile in pixels and JPEG quality, from the best to the smallest.
 _QUALITIES = ((256, 82), (224, 76), (192, 70), (160, 64), (128, 56), (96, 50))
 
 
 @dataclass(frozen=True)
 class ViewerData:
-    """What the viewer shows: ``planes`` as the page reads them, names of the images.
+    """The content of the viewer.
 
-    A plane has ``name``, ``axis`` (z, y, x or empty), ``edges`` (letters of
-    the left, right, top, bottom side), ``ratio`` (width over height in mm),
-    ``tile`` (width, height in pixels), ``columns`` of the sheet, ``slices``
-    (indices shown), ``total``, ``start`` (the tile to begin with) and
-    ``sheets``, a data URI for each of fixed, warped and moving.
+    Attributes:
+        planes: as the page reads them. A plane has ``name``, ``axis`` (z, y, x or
+            empty), ``edges`` (letters of the left, right, top, bottom side), ``ratio``
+            (width over height in mm), ``tile`` (width, height in pixels), ``columns``
+            of the sheet, ``slices`` (indices shown), ``total``, ``start`` (the tile to
+            begin with) and ``sheets``, a data URI for each of fixed, warped, moving.
+        names: of the images, by fixed, warped and moving.
     """
 
     planes: tuple[Mapping[str, object], ...]
@@ -45,7 +46,7 @@ class ViewerData:
 
     @property
     def size(self) -> int:
-        """Characters of all sheets together."""
+        """Number of characters of all sheets together."""
         return sum(len(u) for p in self.planes for u in p["sheets"].values())
 
 
@@ -53,50 +54,55 @@ def viewer_data(
     fixed: np.ndarray,
     moving: np.ndarray,
     warped: np.ndarray,
+    view: View,
     *,
-    spacing: Sequence[float],
-    window: Window | None = None,
-    index: Sequence[int] | None = None,
     names: Mapping[str, str] | None = None,
     max_slices: int = 64,
     max_bytes: int = 2_400_000,
 ) -> ViewerData:
-    """Packs three images ``[z, y, x]`` or ``[y, x]`` of one grid for the viewer.
+    """Pack three images of one grid for the viewer.
 
-    ``spacing`` is in array order in mm, ``window`` (low, high) is drawn black
-    to white, ``index`` is where the viewer begins. ``names`` may say what
-    fixed, warped and moving are called. Tiles get smaller and coarser until
-    the sheets take at most ``max_bytes`` as text.
+    Tiles get smaller and coarser until the sheets are small enough.
+
+    Args:
+        fixed: ``[z, y, x]`` or ``[y, x]``.
+        moving: of the same shape, before.
+        warped: of the same shape, after.
+        view: intensity window, and the index that the viewer begins with.
+        names: of the images, by fixed, warped and moving; all optional.
+        max_slices: of a plane.
+        max_bytes: of all sheets as text.
+
+    Returns:
+        The content of the viewer.
     """
-    ndim = len(spacing)
     images = dict(zip(ROLES, (fixed, warped, moving), strict=True))
+    ndim = len(view.spacing)
     images = {role: as_image(image, ndim, role) for role, image in images.items()}
-    fixed, _, moving = images.values()
-    window = auto_window(fixed) if window is None else window
-    if index is None and ndim == 3:
-        index = differing_index(fixed, moving, window)
-    planes = choose_planes(fixed.shape, spacing, index)
-    shown = dict(zip(ROLES, ("Fixed", "Warped", "Moving"), strict=True))
-    shown.update(names or {})
-    images = {role: _bytes8(image, window) for role, image in images.items()}
-    scale = 0.0
+    view = view.resolve(images["fixed"], images["moving"])
+    planes = view.planes(images["fixed"].shape)
+    shown = {role: role.capitalize() for role in ROLES} | dict(names or {})
+    images = {role: _to_bytes(image, view.window) for role, image in images.items()}
+    bytes_per_pixel = 0.0
     for side, quality in _QUALITIES:
-        if 0.85 * scale * side**2 > max_bytes and (side, quality) != _QUALITIES[-1]:
+        is_last = (side, quality) == _QUALITIES[-1]
+        # Skips the sizes that cannot fit.
+        if 0.85 * bytes_per_pixel * side**2 > max_bytes and not is_last:
             continue
         packed = [_pack(p, images, max_slices, side, quality) for p in planes]
         data = ViewerData(tuple(packed), shown)
         if data.size <= max_bytes:
             break
-        scale = data.size / side**2  # skips the sizes that cannot fit
+        bytes_per_pixel = data.size / side**2
     return data
 
 
-def _bytes8(image: np.ndarray, window: Window) -> np.ndarray:
-    """An image as bytes, ``window`` from 0 to 255; done by rows to save memory."""
+def _to_bytes(image: np.ndarray, window: IntensityWindow) -> np.ndarray:
+    """An image as bytes, the window from 0 to 255; row by row to save memory."""
     low, high = window
     result = np.empty(image.shape, np.uint8)
     for row, target in zip(image, result, strict=True):
-        scaled = (windowed(row, window) - low) * (255.0 / (high - low))
+        scaled = (clip_to_window(row, window) - low) * (255.0 / (high - low))
         np.rint(scaled, out=target, casting="unsafe")
     return result
 
@@ -128,7 +134,7 @@ def _pack(plane: Plane, images, max_slices, side, quality) -> dict:
 
 
 def _tile_size(plane: Plane, side: int) -> tuple[int, int]:
-    """Width and height in pixels, whole blocks, square in mm, at most ``side``."""
+    """Width and height of a tile in complete blocks, at most ``side`` pixels long."""
     rows, columns = plane.size
     width, height = columns * plane.spacing[1], rows * plane.spacing[0]
     pixel = max(min(plane.spacing), max(width, height) / side)
@@ -145,7 +151,7 @@ def _upright(plane: Plane, image: np.ndarray, shown: Sequence[int]) -> np.ndarra
 
 
 def _sheet(stack: np.ndarray, tile: tuple[int, int]) -> Image.Image:
-    """Tiles of a stack ``[n, rows, columns]``, row by row on one grey image."""
+    """The slices of a stack ``[n, rows, columns]`` as tiles of one grey image."""
     columns = min(_COLUMNS, len(stack))
     rows = -(-len(stack) // columns)
     sheet = Image.new("L", (columns * tile[0], rows * tile[1]))

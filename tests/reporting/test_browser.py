@@ -1,13 +1,14 @@
-"""The report in a browser, at two window sizes; skipped where there is none."""
+"""The report in a browser, on screens of two sizes; skipped without a browser."""
 
 import time
 
 import numpy as np
 import pytest
 
-from regnet_jax.reporting import registration_report
+from regnet_jax.reporting import write_registration_page
 from tests.helpers.browser import Browser, available
 from tests.helpers.optional import needs
+from tests.helpers.reports import make_report
 
 SHAPE = (20, 30, 36)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -42,15 +43,15 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     z, y, x = np.indices(SHAPE)
     fixed = 400 * np.sin(z / 3) * np.cos(y / 5) + 300 * np.sin(x / 4) - 300
-    registration_report(
+    write_registration_page(
         path,
+        make_report(),
         fixed=fixed,
         moving=np.roll(fixed, 4, axis=2),
         warped=fixed,
         displacement=np.ones((*SHAPE, 3)),
         determinant=np.ones(SHAPE),
         spacing=(2.0, 1.5, 1.5),
-        report={"similarity": {"before": {"ncc": 0.5}, "after": {"ncc": 1.0}}},
         names={"fixed": "a/rather/long/folder/exhale.nii.gz", "moving": "inhale.mha"},
         landmark_errors=([3.0, 4.0, 5.0], [1.0, 0.5, 2.0]),
     )
@@ -68,7 +69,7 @@ def shown(request, browser, page):
     return browser
 
 
-def test_nothing_is_wider_than_the_window_and_nothing_complains(shown):
+def test_page_fits_the_screen_loads_nothing_and_logs_nothing(shown):
     wide = shown.run(
         "return [document.documentElement.scrollWidth,"
         " Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)]"
@@ -78,7 +79,7 @@ def test_nothing_is_wider_than_the_window_and_nothing_complains(shown):
     assert shown.run("return performance.getEntriesByType('resource').length") == 0
 
 
-def test_planes_and_slices(shown):
+def test_every_plane_and_slice_is_drawn(shown):
     seen = set()
     for plane in range(3):
         shown.run(CHOOSE, "plane", str(plane))
@@ -95,7 +96,7 @@ def test_planes_and_slices(shown):
     shown.run(CHOOSE, "plane", "0")
 
 
-def test_difference_and_checkerboard(shown):
+def test_difference_is_black_and_checkerboard_plain_where_images_agree(shown):
     plain = {role: shown.run(PIXELS, role) for role in ("warped", "moving")}
     shown.run(CHOOSE, "mode", "difference")
     assert shown.run(PIXELS, "warped") == [0, 0]
@@ -106,7 +107,7 @@ def test_difference_and_checkerboard(shown):
     assert shown.run("return document.querySelector('[data-role=fixed]').hidden")
 
 
-def test_blinking_shows_both_in_turn(shown):
+def test_blinking_shows_both_images_in_turn(shown):
     shown.run(CHOOSE, "mode", "moving")
     shown.run("document.querySelector('.stage').click()")
     role = "return document.querySelector('.panel').dataset.shown"

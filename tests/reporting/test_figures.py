@@ -1,4 +1,4 @@
-"""What the figures hold: panels, labels, limits, directions."""
+"""The content of the figures: panels, labels, limits, directions."""
 
 import subprocess
 import sys
@@ -9,8 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.quiver import Quiver
 
 from regnet_jax.reporting import (
+    box_figure,
     checkerboard_figure,
     difference_figure,
+    differences_figure,
     displacement_figure,
     encode_figure,
     family_figure,
@@ -20,10 +22,10 @@ from regnet_jax.reporting import (
     statistics_figure,
     training_figure,
 )
-from regnet_jax.reporting.curves import running_mean, series
+from regnet_jax.reporting.curves import collect_series, running_mean
 from regnet_jax.reporting.fields import FOLD_COLOUR
 from regnet_jax.reporting.images import checkerboard
-from regnet_jax.reporting.slices import choose_planes
+from regnet_jax.reporting.slices import View, choose_planes
 
 CASES = {2: ((20, 30), (1.0, 2.0)), 3: ((12, 20, 30), (2.5, 1.0, 1.5))}
 
@@ -46,7 +48,7 @@ def panels(figure):
 
 def test_pair_has_a_panel_for_each_image_and_plane(case):
     fixed, moving, warped, _, spacing = case
-    figure = pair_figure(fixed, moving, warped, spacing=spacing, window=(10, 90))
+    figure = pair_figure(fixed, moving, warped, View(spacing, window=(10, 90)))
     planes = 1 if fixed.ndim == 2 else 3
     assert len(panels(figure)) == 3 * planes
     assert [a.get_title() for a in figure.axes[:3]] == ["fixed", "moving", "warped"]
@@ -59,7 +61,7 @@ def test_pair_has_a_panel_for_each_image_and_plane(case):
 def test_panels_have_the_physical_shape_of_their_plane(case):
     fixed, moving, warped, _, spacing = case
     for make in (pair_figure, checkerboard_figure, difference_figure):
-        figure = make(fixed, moving, warped, spacing=spacing)
+        figure = make(fixed, moving, warped, View(spacing))
         width, height = figure.get_size_inches()
         for axes in panels(figure):
             left, right, bottom, top = axes.images[0].get_extent()
@@ -68,15 +70,15 @@ def test_panels_have_the_physical_shape_of_their_plane(case):
             assert drawn == pytest.approx((right - left) / abs(top - bottom), rel=1e-6)
 
 
-def test_default_window_is_that_of_the_fixed_image(case):
+def test_default_intensity_window_is_that_of_the_fixed_image(case):
     fixed, moving, warped, _, spacing = case
-    figure = pair_figure(fixed - 1000, moving, warped, spacing=spacing)
+    figure = pair_figure(fixed - 1000, moving, warped, View(spacing))
     assert panels(figure)[0].images[0].get_clim() == (-1000, 400)
 
 
 def test_differences_share_one_symmetric_scale(case):
     fixed, moving, warped, _, spacing = case
-    figure = difference_figure(fixed, moving, warped, spacing=spacing)
+    figure = difference_figure(fixed, moving, warped, View(spacing))
     limits = {a.images[0].get_clim() for a in panels(figure)}
     assert len(limits) == 1
     low, high = limits.pop()
@@ -87,25 +89,25 @@ def test_differences_share_one_symmetric_scale(case):
     assert "fixed minus" in figure.axes[-1].get_ylabel()
 
 
-def test_equal_images_have_a_scale_too(case):
+def test_differences_of_equal_images_have_a_scale(case):
     fixed, _, _, _, spacing = case
-    figure = difference_figure(fixed, fixed, fixed, spacing=spacing)
+    figure = difference_figure(fixed, fixed, fixed, View(spacing))
     low, high = panels(figure)[0].images[0].get_clim()
     assert low == -high < 0
 
 
-def test_images_of_two_grids_are_refused(case):
+def test_pair_figure_refuses_images_of_two_grids(case):
     fixed, moving, warped, _, spacing = case
     with pytest.raises(ValueError, match="one grid"):
-        pair_figure(fixed, moving[1:], warped, spacing=spacing)
+        pair_figure(fixed, moving[1:], warped, View(spacing))
     with pytest.raises(ValueError, match="spatial axes"):
-        pair_figure(fixed[0], moving, warped, spacing=spacing)
+        pair_figure(fixed[0], moving, warped, View(spacing))
 
 
-def test_a_channel_axis_is_accepted(case):
+def test_images_may_have_a_channel_axis(case):
     fixed, moving, warped, _, spacing = case
     images = (image[..., None] for image in (fixed, moving, warped))
-    assert panels(pair_figure(*images, spacing=spacing))
+    assert panels(pair_figure(*images, View(spacing)))
 
 
 def test_checkerboard_squares_alternate_and_are_square_in_mm():
@@ -118,7 +120,7 @@ def test_checkerboard_squares_alternate_and_are_square_in_mm():
 
 def test_checkerboard_takes_from_both_images():
     ones, zeros = np.ones((20, 30)), np.zeros((20, 30))
-    figure = checkerboard_figure(ones, zeros, ones, spacing=(1.0, 2.0))
+    figure = checkerboard_figure(ones, zeros, ones, View((1.0, 2.0)))
     before, after = (np.asarray(a.images[0].get_array()) for a in panels(figure))
     assert 0.4 < before.mean() < 0.6
     assert (after == 1).all()
@@ -126,7 +128,7 @@ def test_checkerboard_takes_from_both_images():
 
 def test_displacement_magnitude_limits_and_arrows(case):
     fixed, _, _, displacement, spacing = case
-    figure = displacement_figure(displacement, fixed, spacing=spacing)
+    figure = displacement_figure(displacement, fixed, View(spacing))
     heat = [a for a in panels(figure) if a.images[0].get_cmap().name == "inferno"]
     assert len(heat) == (1 if fixed.ndim == 2 else 3)
     assert all(a.images[0].get_clim() == (0, 5) for a in heat)
@@ -138,20 +140,20 @@ def test_displacement_magnitude_limits_and_arrows(case):
     assert arrows.angles == "xy"  # follows the axes, also where they point down
 
 
-def test_no_displacement_can_be_drawn(case):
+def test_figures_of_a_zero_displacement_can_be_drawn(case):
     fixed, moving, _, displacement, spacing = case
     still = np.zeros_like(displacement)
     for figure in (
-        displacement_figure(still, fixed, spacing=spacing),
-        grid_figure(still, fixed, spacing=spacing, moving=moving),
+        displacement_figure(still, fixed, View(spacing)),
+        grid_figure(still, fixed, View(spacing), moving=moving),
     ):
         assert encode_figure(figure)[1] > 100
 
 
-def test_field_of_another_grid_is_refused(case):
+def test_grid_figure_refuses_a_field_of_another_grid(case):
     fixed, _, _, displacement, spacing = case
     with pytest.raises(ValueError, match="grid"):
-        grid_figure(displacement[..., :1], fixed, spacing=spacing)
+        grid_figure(displacement[..., :1], fixed, View(spacing))
 
 
 def lines_of(axes):
@@ -162,7 +164,7 @@ def lines_of(axes):
 def test_grid_lines_move_with_the_displacement(case):
     """A line at fixed position x is drawn at x + u(x), in mm of each axis."""
     fixed, moving, _, displacement, spacing = case
-    figure = grid_figure(displacement, fixed, spacing=spacing, moving=moving)
+    figure = grid_figure(displacement, fixed, View(spacing), moving=moving)
     axes = panels(figure)
     still, moved = axes[0], axes[len(axes) // 2]
     for before, after in zip(lines_of(still), lines_of(moved), strict=True):
@@ -170,12 +172,12 @@ def test_grid_lines_move_with_the_displacement(case):
         np.testing.assert_allclose(after - before, expected, atol=1e-4)
 
 
-def test_grid_moves_up_with_z_in_the_coronal_plane():
+def test_grid_lines_move_up_with_z_in_the_coronal_plane():
     shape, spacing = CASES[3]
     displacement = np.zeros((*shape, 3))
     displacement[..., 0] = 6.0
     fixed = np.random.default_rng(0).normal(size=shape)
-    figure = grid_figure(displacement, fixed, spacing=spacing, lines=6)
+    figure = grid_figure(displacement, fixed, View(spacing), lines=6)
     coronal = panels(figure)[1]
     low, high = coronal.get_ylim()
     assert low < high  # larger z is higher on the page
@@ -187,7 +189,7 @@ def test_jacobian_is_centred_at_one_and_marks_folds(case):
     fixed, _, _, _, spacing = case
     determinant = np.exp(np.random.default_rng(2).normal(0, 0.3, fixed.shape))
     determinant[tuple(n // 2 for n in fixed.shape)] = -0.2
-    figure = jacobian_figure(determinant, spacing=spacing)
+    figure = jacobian_figure(determinant, View(spacing))
     image = panels(figure)[0].images[0]
     low, high = image.get_clim()
     assert low * high == pytest.approx(1.0)
@@ -202,7 +204,7 @@ def test_jacobian_is_centred_at_one_and_marks_folds(case):
 
 def test_jacobian_without_folds_has_no_legend(case):
     fixed, _, _, _, spacing = case
-    figure = jacobian_figure(np.ones_like(fixed), spacing=spacing)
+    figure = jacobian_figure(np.ones_like(fixed), View(spacing))
     assert not figure.legends
     assert encode_figure(figure)[1] > 100
 
@@ -213,7 +215,7 @@ def blob(height, shape=(40, 50)):
     return np.stack([np.zeros(shape), height * bump], axis=-1)
 
 
-def test_families_show_magnitudes_and_their_largest():
+def test_family_figure_shows_magnitudes_and_their_largest():
     heights = {"low": 8.0, "high": 3.0, "single": 2.0, "mixed": 1.0, "affine": 4.0}
     fields = {name: blob(height) for name, height in heights.items()}
     figure = family_figure(fields, np.eye(40, 50))
@@ -226,7 +228,7 @@ def test_families_show_magnitudes_and_their_largest():
     assert encode_figure(figure)[1] > 100
 
 
-def test_statistics_show_a_line_for_each_field():
+def test_statistics_figure_has_a_line_for_each_field():
     rng = np.random.default_rng(0)
     low = {"mean": rng.uniform(1, 2, 3), "upper": rng.uniform(3, 4, 3)}
     low |= {"largest": rng.uniform(5, 6, 3), "wavelength": rng.uniform(50, 90, 3)}
@@ -242,7 +244,7 @@ def test_statistics_show_a_line_for_each_field():
         statistics_figure({})
 
 
-def test_families_deform_the_background_as_fixed_is_made():
+def test_family_figure_deforms_the_background_like_a_fixed_image():
     """Fixed is I(x + u): with u = +3 along x the picture moves to the left."""
     image = np.zeros((40, 50))
     image[:, 25] = 1.0
@@ -256,14 +258,14 @@ def test_families_deform_the_background_as_fixed_is_made():
     np.testing.assert_array_equal(shown, image)
 
 
-def test_families_need_fields_of_one_size():
+def test_family_figure_refuses_fields_of_several_sizes():
     with pytest.raises(ValueError, match="one size"):
         family_figure({"a": blob(1.0), "b": blob(1.0)[1:]})
     with pytest.raises(ValueError, match="one size"):
         family_figure({})
 
 
-def test_training_curves_skip_what_is_missing():
+def test_training_figure_skips_missing_values():
     records = [{"step": s, "loss": 1.0 / s, "note": "x"} for s in range(1, 60)]
     records[9]["endpoint_error"] = 2.5
     records[19]["endpoint_error"] = np.float32(1.5)
@@ -277,29 +279,59 @@ def test_training_curves_skip_what_is_missing():
     assert encode_figure(figure)[1] > 100
 
 
-def test_training_figure_without_records():
+def test_training_figure_without_records_can_be_drawn():
     assert encode_figure(training_figure([]))[1] > 100
 
 
-def test_series_are_sorted_and_means_keep_constants():
-    steps, values = series([{"step": 2, "a": 1.0}, {"step": 1, "a": 3.0}])["a"]
+def test_series_are_sorted_and_running_means_keep_constants():
+    steps, values = collect_series([{"step": 2, "a": 1.0}, {"step": 1, "a": 3.0}])["a"]
     assert (steps.tolist(), values.tolist()) == ([1.0, 2.0], [3.0, 1.0])
     np.testing.assert_allclose(running_mean(np.full(20, 2.0), 5), 2.0)
 
 
-def test_no_global_state_of_pyplot():
+def test_figures_load_neither_pyplot_nor_simpleitk():
     code = (
-        "import sys, regnet_jax.reporting; "
+        "import sys; from regnet_jax.reporting import html, images, fields, families; "
+        "from regnet_jax.reporting import curves, measures, viewer; "
         "sys.exit('matplotlib.pyplot' in sys.modules or 'SimpleITK' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 60, 64), (60, 1, 64), (60, 64, 1)], ids=str)
-def test_a_volume_one_voxel_thick_is_drawn_too(shape):
+def test_volume_one_voxel_thick_can_be_drawn(shape):
     image = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
     for make in (pair_figure, checkerboard_figure, difference_figure):
-        figure = make(image, image, image, spacing=(1.5, 1.0, 1.0))
+        figure = make(image, image, image, View((1.5, 1.0, 1.0)))
         for axes in figure.axes:
             box = axes.get_position()
             assert min(box.width, box.height) > 0
+
+
+def test_box_figure_has_quartiles_and_a_point_for_each_value():
+    values = {"a": [1.0, 2.0, 3.0, 4.0, 50.0, np.nan], "b": [2.0]}
+    axes = box_figure(values, label="error (mm)").axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    assert [len(points.get_offsets()) for points in axes.collections] == [5, 1]
+    spans = [np.ptp(line.get_xdata()) for line in axes.lines]
+    assert max(spans) == 2.0  # The box from 2 to 4; b has none.
+    assert axes.get_xlabel() == "error (mm)"
+
+
+def test_box_figure_has_a_log_axis_only_for_positive_values():
+    positive = box_figure({"a": [1.0, 100.0]}, label="s", log=True)
+    assert positive.axes[0].get_xscale() == "log"
+    zero = box_figure({"a": [0.0, 100.0]}, label="s", log=True)
+    assert zero.axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("shape", [(30, 41), (12, 30, 41)])
+def test_differences_figure_is_fixed_minus_others_on_one_scale(shape):
+    fixed = np.random.default_rng(0).uniform(-900, 300, shape)
+    others = {"before": fixed - 60, **{f"m{i}": fixed - 5 * i for i in range(4)}}
+    figure = differences_figure(fixed, others, spacing=(2.0,) * len(shape))
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    shown = images[: len(others)]
+    assert np.median(np.asarray(shown[0].get_array())) == pytest.approx(60)
+    assert np.median(np.asarray(shown[3].get_array())) == pytest.approx(10)
+    assert len({image.get_clim() for image in shown}) == 1

@@ -1,4 +1,4 @@
-"""Planes, orientation, windows, and what the viewer is given."""
+"""Planes, orientation, intensity windows, and the data of the viewer."""
 
 import base64
 import io
@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regnet_jax.reporting import (
-    auto_window,
+from regnet_jax.reporting import View, pair_figure, viewer_data
+from regnet_jax.reporting.slices import (
+    choose_differing_index,
     choose_index,
     choose_planes,
-    differing_index,
-    pair_figure,
-    viewer_data,
+    choose_window,
 )
 
 SHAPE, SPACING = (12, 20, 30), (2.5, 1.0, 1.5)
@@ -55,7 +54,7 @@ def tile(data, plane, role="fixed"):
     return sheet[y : y + height, x : x + width]
 
 
-def test_planes_of_a_volume():
+def test_planes_of_a_volume_have_their_labels_sizes_and_edges():
     axial, coronal, sagittal = choose_planes(SHAPE, SPACING, (1, 2, 3))
     assert [axial.label, coronal.label] == ["axial, z = 1", "coronal, y = 2"]
     assert (axial.size, coronal.size, sagittal.size) == ((20, 30), (12, 30), (12, 20))
@@ -64,7 +63,7 @@ def test_planes_of_a_volume():
     assert coronal.aspect == pytest.approx((30 * 1.5) / (12 * 2.5))
 
 
-def test_an_image_is_its_own_plane():
+def test_plane_of_an_image_is_the_image_itself():
     (plane,) = choose_planes((20, 30), (1.0, 2.0))
     image = np.arange(600).reshape(20, 30)
     assert plane.label == "image"
@@ -72,12 +71,12 @@ def test_an_image_is_its_own_plane():
     assert plane.take(image) is image
 
 
-def test_index_outside_is_clamped():
+def test_index_outside_of_the_grid_is_clamped():
     assert [p.index for p in choose_planes(SHAPE, SPACING, (99, -5, 3))] == [11, 0, 3]
 
 
 @pytest.mark.parametrize("spacing", [(1.0,), (1.0, 1.0)])
-def test_spacing_of_another_dimension_is_refused(spacing):
+def test_choose_planes_refuses_spacing_of_another_dimension(spacing):
     with pytest.raises(ValueError, match="not both"):
         choose_planes(SHAPE, spacing)
 
@@ -89,48 +88,48 @@ def test_in_plane_components_are_rows_then_columns():
     assert found == [[2.0, 3.0], [1.0, 3.0], [1.0, 2.0]]
 
 
-def test_choose_index_finds_the_bright_voxel():
+def test_choose_index_returns_the_bright_voxel():
     volume = np.zeros(SHAPE)
     volume[4, 7, 22] = 3.0
     assert choose_index(volume) == (4, 7, 22)
     assert choose_index(np.zeros(SHAPE)) == (6, 10, 15)
 
 
-def test_differing_index_ignores_what_is_equal_and_the_border():
+def test_choose_differing_index_ignores_equal_voxels_and_the_border():
     first = np.random.default_rng(0).normal(size=SHAPE)
     second = first.copy()
     second[5, 9, 11] += 2.0
     second[0, 0, 0] += 50.0
-    assert differing_index(first, second) == (5, 9, 11)
-    assert differing_index(first, first) == choose_index(first)
+    assert choose_differing_index(first, second) == (5, 9, 11)
+    assert choose_differing_index(first, first) == choose_index(first)
 
 
-def test_auto_window():
-    assert auto_window(np.array([-1000.0, 0.0, 3000.0])) == (-1000.0, 400.0)
-    low, high = auto_window(np.linspace(0, 100, 101))
+def test_intensity_window_is_fixed_for_ct_and_percentiles_otherwise():
+    assert choose_window(np.array([-1000.0, 0.0, 3000.0])) == (-1000.0, 400.0)
+    low, high = choose_window(np.linspace(0, 100, 101))
     assert (low, high) == pytest.approx((1.0, 99.0))
-    assert auto_window(np.full((4, 4), 7.0)) == (7.0, 8.0)
-    assert auto_window(np.full((4, 4), np.nan)) == (0.0, 1.0)
+    assert choose_window(np.full((4, 4), 7.0)) == (7.0, 8.0)
+    assert choose_window(np.full((4, 4), np.nan)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("row", "side"), [(0, (1, 1)), (1, (0, 1)), (2, (0, 1))], ids=["ax", "cor", "sag"]
 )
-def test_drawn_orientation(row, side):
+def test_slices_are_drawn_in_the_anatomical_orientation(row, side):
     """Back downwards in axial, head upwards elsewhere, left and back rightwards."""
     volume = corner_volume()
     index = tuple(n - 1 for n in SHAPE)
-    view = {"spacing": SPACING, "window": (0, 1), "index": index}
-    figure = pair_figure(volume, volume, volume, **view)
+    view = View(SPACING, window=(0, 1), index=index)
+    figure = pair_figure(volume, volume, volume, view)
     panel = figure.axes[3 * row + 1]
     assert brightest_quarter(rendered(figure, panel)) == side
-    data = viewer_data(volume, volume, volume, **view)
+    data = viewer_data(volume, volume, volume, view)
     assert brightest_quarter(tile(data, row)) == side
 
 
 def test_viewer_tiles_have_the_shape_of_the_plane():
     volume = corner_volume()
-    data = viewer_data(volume, volume, volume, spacing=SPACING, names={"fixed": "a"})
+    data = viewer_data(volume, volume, volume, View(SPACING), names={"fixed": "a"})
     assert data.names == {"fixed": "a", "warped": "Warped", "moving": "Moving"}
     for plane, total in zip(data.planes, SHAPE, strict=True):
         width, height = plane["tile"]
@@ -139,10 +138,10 @@ def test_viewer_tiles_have_the_shape_of_the_plane():
         assert plane["slices"] == list(range(total))
 
 
-def test_viewer_thins_slices_and_keeps_to_its_size():
+def test_viewer_skips_slices_and_keeps_to_its_size():
     noise = np.random.default_rng(1).normal(size=(100, 40, 40)).astype(np.float32)
-    options = {"spacing": (1.0, 1.0, 1.0), "index": (50, 3, 3)}
-    data = viewer_data(noise, noise, noise, **options, max_bytes=600_000)
+    view = View((1.0, 1.0, 1.0), index=(50, 3, 3))
+    data = viewer_data(noise, noise, noise, view, max_bytes=600_000)
     assert data.size <= 600_000
     slices = data.planes[0]["slices"]
     assert len(slices) == 64
@@ -150,10 +149,10 @@ def test_viewer_thins_slices_and_keeps_to_its_size():
     assert abs(slices[data.planes[0]["start"]] - 50) <= 1
 
 
-def test_viewer_of_an_image_and_of_missing_values():
+def test_viewer_shows_an_image_with_missing_values():
     image = np.full((16, 24), 5.0)
     image[:, :12] = np.nan
-    data = viewer_data(image, image, image, spacing=(1.0, 1.0), window=(0.0, 5.0))
+    data = viewer_data(image, image, image, View((1.0, 1.0), window=(0.0, 5.0)))
     (plane,) = data.planes
     assert (plane["axis"], plane["total"], plane["tile"]) == ("", 1, (24, 16))
     assert brightest_quarter(tile(data, 0))[1] == 1

@@ -1,11 +1,11 @@
-"""What a report warns of, on phantoms of a chest with a texture in the lungs."""
+"""The warnings and measures of a report, on chests with a texture in the lungs."""
 
 import numpy as np
 import pytest
 
-from regnet_jax.evaluation import segment_lungs
+from regnet_jax.registration.report import build_report, make_canonical_arrays
 from regnet_jax.registration.result import Registration, Shown
-from regnet_jax.registration.summary import make_views, summarise
+from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Frame, Image
 
 SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
@@ -29,88 +29,113 @@ def chest(seed):
 EVERYWHERE = np.ones(SHAPE, bool)
 
 
-def report(fixed, moving, residual=None, shown=(EVERYWHERE,) * 3, parameters=None):
-    """Of a registration that found nothing but the residual."""
+def report(
+    fixed, moving, residual=None, shown=(EVERYWHERE,) * 3, parameters=None, **known
+):
+    """The report of a registration that found nothing but the residual."""
     images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
     residual = np.zeros((*SHAPE, 3)) if residual is None else residual
     found = Registration(
         FRAME, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
     )
-    views = make_views(found, *images)
-    lungs = segment_lungs(found.transform, *images)
-    return summarise(found, views, lungs, model="m")
+    arrays = make_canonical_arrays(found, *images)
+    return build_report(found, *images, arrays, model="m", **known)
 
 
 def warnings(fixed, moving, residual=None):
-    return report(fixed, moving, residual)["warnings"]
+    return list(report(fixed, moving, residual).warnings)
 
 
-def test_a_good_registration_is_not_warned_of():
+def test_good_registration_gets_no_warning():
     assert warnings(chest(0), chest(0)) == []
 
 
-def test_lungs_of_two_people_are_warned_of():
+def test_lungs_of_two_people_get_a_warning():
     (text,) = warnings(chest(0), chest(1))
     assert "both scans are of one patient" in text
     half = 0.5 * (chest(0) + chest(1))
     assert warnings(chest(0), half) == []
 
 
-def test_lungs_without_any_likeness_are_warned_of():
+def test_lungs_of_undefined_correlation_get_a_warning():
     (text,) = warnings(chest(0), np.where(chest(0) > -500, chest(0), -850.0))
     assert "correlation nan" in text
 
 
 @pytest.mark.parametrize("step", [-2.5, 2.5])
-def test_folds_are_warned_of(step):
+def test_folds_get_a_warning(step):
     residual = np.zeros((*SHAPE, 3))
     residual[:, 10:, :, 1] = step * 2.2
     expected = ["the field folds in places; see the Jacobian map"] if step < 0 else []
     assert warnings(chest(0), chest(0), residual) == expected
 
 
-def test_other_intensities_are_warned_of():
+def test_images_that_are_not_ct_get_a_warning():
     image = np.random.default_rng(0).uniform(0, 300, SHAPE)
     (text,) = warnings(image, image)
     assert "does not look like CT" in text
 
 
 @pytest.mark.parametrize(("slices", "warned"), [(2, False), (3, True), (12, True)])
-def test_what_the_moving_image_does_not_show_is_told_and_not_compared(slices, warned):
+def test_unmatched_fraction_is_reported_and_not_compared(slices, warned):
     after = EVERYWHERE.copy()
     after[:slices] = False
     fixed, moving = chest(0), chest(0)
     moving[:slices] = 500.0
-    told = report(fixed, moving, shown=(EVERYWHERE, EVERYWHERE, after))
-    assert told["unmatched_fraction"] == pytest.approx(slices / 24)
-    assert told["similarity"]["after"]["correlation"] == pytest.approx(1.0)
-    assert told["similarity"]["before"]["correlation"] < 0.9
-    texts = [w for w in told["warnings"] if "shows nothing at" in w]
+    result = report(fixed, moving, shown=(EVERYWHERE, EVERYWHERE, after))
+    assert result.unmatched_fraction == pytest.approx(slices / 24)
+    assert result.after.similarity.correlation == pytest.approx(1.0)
+    assert result.before.similarity.correlation < 0.9
+    texts = [w for w in result.warnings if "shows nothing at" in w]
     assert bool(texts) == warned
     if warned:
         assert f"at {slices / 24:.0%} of the fixed image" in texts[0]
 
 
-def test_padding_of_the_fixed_image_wants_no_counterpart():
+def test_padding_of_the_fixed_image_needs_no_counterpart():
     own = EVERYWHERE.copy()
     own[:12] = False
-    told = report(chest(0), chest(0), shown=(own, EVERYWHERE, own))
-    assert told["unmatched_fraction"] == 0.0
-    assert told["warnings"] == []
+    result = report(chest(0), chest(0), shown=(own, EVERYWHERE, own))
+    assert result.unmatched_fraction == 0.0
+    assert result.warnings == ()
 
 
-def test_a_guessed_voxel_size_is_warned_of():
+def test_guessed_voxel_size_gets_a_warning():
     voxel = {"mm": 0.125, "network": 2.0, "given": False}
-    (text,) = report(chest(0), chest(0), parameters={"voxel_size": voxel})["warnings"]
+    (text,) = report(chest(0), chest(0), parameters={"voxel_size": voxel}).warnings
     assert "voxels of 0.125 mm instead of 2" in text
     assert "--voxel_size" in text
     for quiet in ({"mm": 2.0}, {"given": True}):
         parameters = {"voxel_size": voxel | quiet}
-        assert report(chest(0), chest(0), parameters=parameters)["warnings"] == []
+        assert report(chest(0), chest(0), parameters=parameters).warnings == ()
 
 
-def test_shifted_hounsfield_units_are_warned_of():
+def test_shifted_hounsfield_units_get_a_warning():
     parameters = {"intensity": {"fixed": "ct+1024", "moving": "ct"}}
     stored = chest(0) + 1024
-    (text,) = report(stored, chest(0), parameters=parameters)["warnings"]
+    (text,) = report(stored, chest(0), parameters=parameters).warnings
     assert "values of the fixed image were taken for Hounsfield units + 1024" in text
+
+
+def test_landmarks_and_labels_are_measured_before_and_after():
+    residual = np.zeros((*SHAPE, 3))
+    residual[..., 0] = SPACING[0]
+    points = np.array([[50.0, 40.0, 70.0], [60.0, 45.0, 80.0]])
+    labels = tuple(
+        Image((chest(0) < -500).astype(np.uint8), FRAME, name) for name in "ab"
+    )
+    result = report(
+        chest(0),
+        chest(0),
+        residual,
+        landmarks=(points, points + np.array([[SPACING[0], 0.0, 0.0]])),
+        labels=labels,
+        request={"refine": None},
+        notices=["first"],
+    )
+    assert result.before.tre.mean == pytest.approx(3.0)
+    assert result.after.tre.mean == pytest.approx(0.0, abs=1e-9)
+    assert result.before.overlap[1].dice == 1.0
+    assert result.after.overlap[1].dice < 1.0
+    assert result.warnings[0] == "first"
+    assert RegistrationReport.from_json(result.to_json()) == result

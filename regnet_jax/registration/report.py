@@ -1,0 +1,223 @@
+"""The report of a registration: its measures and its warnings.
+
+Measures are taken in the canonical orientation of the fixed image, from the images that
+the registration has resampled already.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import regnet_jax
+from regnet_jax.evaluation import (
+    Measures,
+    evaluate_before_and_after,
+    image_similarity,
+    jacobian_statistics,
+    segment_lungs,
+)
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.hounsfield import looks_like_ct
+from regnet_jax.registration.result import Registration
+from regnet_jax.reporting.schema import RegistrationReport
+from regnet_jax.spatial import (
+    Image,
+    canonicalise,
+    displacement_from_world,
+    resample,
+)
+
+# Below this correlation in the lungs a pair gets a warning. The most similar of twelve
+# pairs of different people had 0.36, and a breath of one patient has 0.7.
+_LEAST_LUNG_CORRELATION = 0.4
+# The fraction of the fixed image that may have no counterpart without a warning.
+_LARGEST_UNMATCHED_FRACTION = 0.1
+
+
+class CanonicalArrays(NamedTuple):
+    """Arrays of a registration in canonical orientation, for measures and figures.
+
+    Attributes:
+        fixed: ``[*spatial]``.
+        moving: ``[*spatial]``, the moving image on the fixed grid without any
+            transform.
+        warped: ``[*spatial]``, the moving image on the fixed grid, registered.
+        displacement: ``[*spatial, d]``, mm, array-axis order, fixed to moving.
+        determinant: ``[*spatial]``, its Jacobian determinant; None where an axis has a
+            single voxel.
+        spacing: mm, array-axis order.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    warped: np.ndarray
+    displacement: np.ndarray
+    determinant: np.ndarray | None
+    spacing: tuple[float, ...]
+
+
+def make_canonical_arrays(
+    registration: Registration, fixed: Image, moving: Image
+) -> CanonicalArrays:
+    """Reorder the images and the field of a registration to canonical orientation.
+
+    Args:
+        registration: from ``register``.
+        fixed: its fixed image.
+        moving: its moving image.
+
+    Returns:
+        The arrays, all on the grid of the fixed image.
+    """
+    frame = fixed.frame
+    before = resample(moving, frame)
+    total, canonical = canonicalise(registration.displacement, frame)
+    voxels = displacement_from_world(canonical, total).astype(np.float32)
+    spacing = canonical.spacing[::-1]
+    thick = min(canonical.shape) > 1
+    determinant = np.asarray(jax.jit(jacobian_determinant)(voxels)) if thick else None
+    images = (fixed.array, before.array, registration.warped.array)
+    return CanonicalArrays(
+        *(canonicalise(array, frame)[0] for array in images),
+        voxels * np.float32(spacing),
+        determinant,
+        spacing,
+    )
+
+
+def build_report(
+    registration: Registration,
+    fixed: Image,
+    moving: Image,
+    arrays: CanonicalArrays,
+    *,
+    model: str,
+    notices: Sequence[str] = (),
+    landmarks: tuple[np.ndarray, np.ndarray] | None = None,
+    labels: tuple[Image, Image] | None = None,
+    request: Mapping[str, Any] | None = None,
+) -> RegistrationReport:
+    """Measure a registration and collect its warnings.
+
+    Args:
+        registration: from ``register``.
+        fixed: its fixed image.
+        moving: its moving image.
+        arrays: from ``make_canonical_arrays``.
+        model: name of the network.
+        notices: warnings that come first.
+        landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond.
+        labels: label maps of the fixed and of the moving image.
+        request: the files and settings that were asked for.
+
+    Returns:
+        The report.
+    """
+    shown = registration.shown
+    masks = (shown.fixed, shown.before, shown.after)
+    own, *others = (canonicalise(mask, registration.frame)[0] for mask in masks)
+    lungs = segment_lungs(registration.transform, fixed, moving) or (None,) * 3
+    similarities = [
+        image_similarity(arrays.fixed, image, own & other, lungs[0], other_lungs)
+        for image, other, other_lungs in zip(
+            (arrays.moving, arrays.warped), others, lungs[1:], strict=True
+        )
+    ]
+    measures = evaluate_before_and_after(
+        registration.transform,
+        landmarks=landmarks,
+        labels=labels,
+        moving_frame=moving.frame,
+    )
+    determinant = arrays.determinant
+    after = replace(
+        measures.after,
+        similarity=similarities[1],
+        jacobian=None if determinant is None else jacobian_statistics(determinant),
+    )
+    warnings = [*notices, *collect_warnings(registration)]
+    warnings += _warn_of_result(registration, arrays.fixed[own], after)
+    total = sum(registration.seconds.values())
+    return RegistrationReport(
+        model=model,
+        seconds=registration.seconds | {"total": total},
+        before=replace(measures.before, similarity=similarities[0]),
+        after=after,
+        unmatched_fraction=shown.unmatched,
+        affine=tuple(map(tuple, registration.affine.tolist())),
+        parameters=registration.parameters,
+        versions=_versions(),
+        warnings=tuple(warnings),
+        request=request,
+    )
+
+
+def collect_warnings(registration: Registration) -> list[str]:
+    """Return what was guessed of the images, and where nothing could be measured.
+
+    Args:
+        registration: from ``register``.
+
+    Returns:
+        Sentences for the user.
+    """
+    warnings = []
+    voxel = registration.parameters.get("voxel_size", {})
+    if voxel and not voxel["given"] and voxel["mm"] != voxel["network"]:
+        warnings.append(
+            "the size of the images is not that of a human body, so they were"
+            f" registered with voxels of {voxel['mm']:.3g} mm instead of"
+            f" {voxel['network']:g}; check their spacing, or set --voxel_size"
+        )
+    unmatched = registration.shown.unmatched
+    if unmatched > _LARGEST_UNMATCHED_FRACTION:
+        warnings.append(
+            f"the moving image shows nothing at {unmatched:.0%} of the fixed image; the"
+            " field is continued smoothly there and measures no motion"
+        )
+    presets = registration.parameters.get("intensity", {})
+    shifted = [name for name, preset in presets.items() if preset == "ct+1024"]
+    if shifted:
+        warnings.append(
+            f"the values of the {' and the '.join(shifted)} image were taken for"
+            " Hounsfield units + 1024; if they are not, set --intensity"
+        )
+    return warnings
+
+
+def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[str]:
+    """Warnings that need the values of the fixed image, padding aside, or measures."""
+    warnings = []
+    presets = registration.parameters.get("intensity", {})
+    is_ct = presets.get("fixed") in ("ct", "ct+1024")
+    if not is_ct and not looks_like_ct(fixed):
+        warnings.append(
+            "the fixed image does not look like CT in Hounsfield units, which is what"
+            " the network has learned from"
+        )
+    if after.jacobian is not None and after.jacobian.min <= 0:
+        warnings.append("the field folds in places; see the Jacobian map")
+    likeness = after.similarity.lung_correlation
+    # A comparison that NaN fails too: the lungs may be constant.
+    if likeness is not None and not likeness >= _LEAST_LUNG_CORRELATION:
+        warnings.append(
+            f"the lungs are still unlike after the registration (correlation"
+            f" {likeness:.2f}); check that both scans are of one patient and show the"
+            " same part"
+        )
+    return warnings
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the software, by name."""
+    return {
+        "regnet_jax": regnet_jax.__version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "SimpleITK": metadata.version("SimpleITK"),
+    }
