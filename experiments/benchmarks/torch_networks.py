@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regnet_jax.models.corrnet import WINDOWS
+from regnet_jax.models.corrnet import INTENSITY_WINDOWS
 
 
 class _Layer(nn.Sequential):
@@ -107,15 +107,15 @@ class CorrNet(nn.Module):
     def forward(self, fixed, moving):
         """A displacement at every voxel."""
         images = torch.cat([fixed, moving])
-        windows = [((images - a) / (b - a)).clamp(0, 1) for a, b in WINDOWS]
+        windows = [((images - a) / (b - a)).clamp(0, 1) for a, b in INTENSITY_WINDOWS]
         half = self.finer(_space_to_channel(torch.cat(windows, 1)))
         fixed_half, moving_half = half.chunk(2)
         fixed, moving = self.quarter(half).chunk(2)
         scores = self._scores(0, fixed, moving, 2)
         steps = _offsets(2)
         penalty = self.prior.exp() * (steps**2).sum(-1)
-        chances = torch.softmax(scores - penalty.view(1, -1, 1, 1, 1), 1)
-        matched = torch.einsum("bozyx,od->bdzyx", chances, steps)
+        probabilities = torch.softmax(scores - penalty.view(1, -1, 1, 1, 1), 1)
+        matched = torch.einsum("bozyx,od->bdzyx", probabilities, steps)
         x = self.match(torch.cat([scores, fixed, matched], 1))
         x = self.context(torch.cat([x, _resize(self.wide(x))], 1))
         coarse = 2 * _resize(matched + self.heads[0](x))

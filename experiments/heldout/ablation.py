@@ -183,7 +183,7 @@ def measure(network: Network, sets: dict, count: int) -> dict:
         measured[name] = {**summarise(rows), "seconds": float(np.median(seconds))}
     window = (network.config.data.window,) * d
     spent = cost(network.model, window)
-    answered = spent.answers * network.model.support.stride**d
+    answered = spent.predictions * network.model.support.stride**d
     return {
         "sets": measured,
         "parameters": parameters(network.model),

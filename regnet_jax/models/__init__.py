@@ -1,4 +1,4 @@
-"""Networks that look at two images and predict a displacement field."""
+"""Networks that take two images and predict a displacement field."""
 
 from regnet_jax.models.registry import MODELS, inflate, make_model
 

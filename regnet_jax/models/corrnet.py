@@ -4,8 +4,8 @@ Both images pass one encoder. At a quarter of the resolution the features of eac
 fixed voxel are compared with those of the moving voxels around it, and the mean of
 the matches is a first displacement, which convolutions correct with the context. At
 half the resolution the moving features are warped by it, compared once more, and the
-rest is predicted. The elements are those of PWC-Net (D. Sun et al., "PWC-Net: CNNs for
-optical flow using pyramid, warping, and cost volume", CVPR 2018), in 2D and 3D.
+residual is predicted. The elements are those of PWC-Net (D. Sun et al., "PWC-Net: CNNs
+for optical flow using pyramid, warping, and cost volume", CVPR 2018), in 2D and 3D.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import warp
 from regnet_jax.models.layers.blocks import (
+    box_slices,
     check_dimensions,
     pad_to_multiple,
     resize,
@@ -28,24 +29,31 @@ from regnet_jax.models.layers.correlation import (
     offsets,
 )
 from regnet_jax.models.layers.cpu_convolution import space_to_channel
-from regnet_jax.models.support import Support, between_centres, blocks, reach, taps
+from regnet_jax.models.support import (
+    Support,
+    convolution,
+    path_reach,
+    pooling,
+    upsampling_centres,
+)
 
-# From air to soft tissue, soft tissue, and bone, in scaled intensities: on one scale
-# alone, lung would be nearly black.
-WINDOWS = ((0.0, 0.2), (0.2, 0.32), (0.3, 0.6))
+# Ranges of scaled intensities that become channels: from air to soft tissue, soft
+# tissue, and bone. On one scale alone, lung would be nearly black.
+INTENSITY_WINDOWS = ((0.0, 0.2), (0.2, 0.32), (0.3, 0.6))
 # Sizes are padded to whole voxels of the coarsest features.
 _MULTIPLE = 8
 # Displacements that are compared: 8 voxels around at a quarter of the resolution, and
-# 2 around what was found there at half of it.
+# 2 around the coarse displacement at half of it.
 _WIDE, _NARROW = 2, 1
-# The way that looks furthest: through the coarsest features, and through a coarse
-# displacement and what it warps to the finest. How far a match is away adds nothing, as
-# long as it is nearer than what that way sees.
+# The way that reaches furthest: through the coarsest features, and through a coarse
+# displacement and the features warped by it to the finest. The distance of a match adds
+# nothing, as long as it is shorter than the reach of that way.
+_TWO = (convolution(1), convolution(1))
 _PATH = (
-    *(blocks(2), taps(1), taps(1), blocks(2), taps(1), taps(1)),
-    *(taps(_WIDE), taps(1), taps(1), blocks(2), taps(1), taps(1), between_centres(2)),
-    *(taps(1), taps(1), between_centres(2), taps(_NARROW), taps(1), taps(1), taps(1)),
-    between_centres(2),
+    *(pooling(2), *_TWO, pooling(2), *_TWO),
+    *(convolution(_WIDE), *_TWO, pooling(2), *_TWO, upsampling_centres(2)),
+    *(*_TWO, upsampling_centres(2), convolution(_NARROW), *_TWO, convolution(1)),
+    upsampling_centres(2),
 )
 
 
@@ -54,13 +62,14 @@ class CorrNet(nn.Module):
 
     Attributes:
         dimensions: 3, or 2 for slices.
-        axis_name: not used, as nothing is normalised over a batch.
+        axis_name: taken as by all networks, and without effect: nothing is normalised
+            over a batch.
         features: channels of the encoder at a half and a quarter of the resolution.
         decoder: channels of the decoder at a half, a quarter and an eighth.
         dtype: of the layers; matches and displacements are computed in float32.
     """
 
-    support = Support(reach=reach(_PATH, _MULTIPLE), period=_MULTIPLE)
+    support = Support(reach=path_reach(_PATH, _MULTIPLE), period=_MULTIPLE)
 
     dimensions: int = 3
     axis_name: str | None = None
@@ -70,15 +79,15 @@ class CorrNet(nn.Module):
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
-        """Predicts the displacement at every voxel.
+        """Predict the displacement at every voxel.
 
-        The displacements before the last correction are sown as ``heads``, to be
-        supervised too.
+        The displacements before the last correction are sown as ``heads``, for deep
+        supervision.
 
         Args:
             fixed: ``[batch, *spatial, 1]``, scaled by ``scale_hounsfield``.
             moving: of the same shape.
-            train: makes no difference.
+            train: taken as by all networks, and without effect.
 
         Returns:
             ``[batch, *spatial, d]``, voxels, fixed to moving, array-axis order.
@@ -92,15 +101,16 @@ class CorrNet(nn.Module):
         half, quarter = (jnp.split(x, 2) for x in self._encode(both))
         first, coarse, context = self._match(*quarter)
         fine = self._correct(*half, 2.0 * resize(coarse, 2), resize(context, 2))
-        inside = (slice(None), *(slice(n) for n in spatial))
-        self.sow("heads", "matched", 4.0 * resize(first, 4)[inside])
-        self.sow("heads", "coarse", 4.0 * resize(coarse, 4)[inside])
-        return 2.0 * resize(fine, 2)[inside]
+        box = box_slices([0] * len(spatial), spatial)
+        self.sow("heads", "matched", 4.0 * resize(first, 4)[box])
+        self.sow("heads", "coarse", 4.0 * resize(coarse, 4)[box])
+        return 2.0 * resize(fine, 2)[box]
 
     def _encode(self, images):
-        """Features at a half and a quarter of the resolution."""
+        """Return features at a half and a quarter of the resolution."""
         windows = [
-            jnp.clip((images - low) / (high - low), 0.0, 1.0) for low, high in WINDOWS
+            jnp.clip((images - low) / (high - low), 0.0, 1.0)
+            for low, high in INTENSITY_WINDOWS
         ]
         x = space_to_channel(jnp.concatenate(windows, -1), 2)
         half = self._layers(x, self.features[:1] * 2)
@@ -108,12 +118,14 @@ class CorrNet(nn.Module):
         return half, self._layers(x, self.features[1:] * 2)
 
     def _match(self, fixed, moving):
-        """Displacements at a quarter of the resolution: matched, corrected, and the
-        context that corrected them.
+        """Return displacements at a quarter of the resolution, and their context.
+
+        Returns:
+            The matched displacement, the corrected one, and the features by which it
+            was corrected.
         """
         scores = self._scores(fixed, moving, _WIDE)
-        # Small displacements are likelier: as long as the features say nothing, so
-        # does the match.
+        # A prior for small displacements: uninformative features then match at zero.
         prior = self.param("prior", nn.initializers.zeros, ())
         steps = jnp.sum(offsets(_WIDE, self.dimensions) ** 2, axis=-1)
         steps = steps.reshape((1,) * (scores.ndim - 1) + (-1,))
@@ -127,7 +139,7 @@ class CorrNet(nn.Module):
         return matched, matched + self._displacement(x), x
 
     def _correct(self, fixed, moving, displacement, context):
-        """The displacement at half the resolution, given a coarse one."""
+        """Return the displacement at half the resolution, given a coarse one."""
         moving = jax.vmap(warp)(moving, displacement)
         scores = self._scores(fixed, moving, _NARROW)
         context = self._layers(context, (self.decoder[0] // 2,), taps=1)
@@ -136,24 +148,24 @@ class CorrNet(nn.Module):
         return displacement + self._displacement(x)
 
     def _scores(self, fixed, moving, radius):
-        """Likeness of features around each voxel, sharpened as training finds best."""
-        # Without an activation, that two features may be opposite.
+        """Return the similarity of features around each voxel, of learned sharpness."""
+        # Without an activation, so that two features may be opposite.
         project = Conv(fixed.shape[-1], (1,) * self.dimensions)
         images = (x.astype(jnp.float32) for x in (fixed, moving))
         fixed, moving = (normalise(project(x)) for x in images)
-        likeness = local_correlation(fixed, moving, radius)
+        similarity = local_correlation(fixed, moving, radius)
         sharpness = self.param(f"sharpness_{radius}", nn.initializers.constant(2.0), ())
-        return jnp.exp(sharpness) * likeness
+        return jnp.exp(sharpness) * similarity
 
     def _displacement(self, x):
-        """A displacement that is zero before training."""
+        """Return a displacement that is zero before training."""
         kernel = (3,) * self.dimensions
         zeros = nn.initializers.zeros
         last = Conv(self.dimensions, kernel, padding="SAME", kernel_init=zeros)
         return last(x.astype(jnp.float32))
 
     def _layers(self, x, features, taps=3, stride=1):
-        """Convolution and leaky ReLU, several times."""
+        """Apply convolution and leaky ReLU, once for each count of features."""
         for count in features:
             kernel = (taps,) * self.dimensions
             options = {"stride": stride, "padding": "SAME", "dtype": self.dtype}

@@ -1,4 +1,8 @@
-"""What a network costs, counted from its program without running it."""
+"""The cost of a network, counted from its program without running it.
+
+JAX's own ``cost_analysis`` does not serve: it counts the body of a loop once, and the
+operations of the backend at hand.
+"""
 
 import functools
 import math
@@ -11,86 +15,102 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from regnet_jax.models.registry import MODELS, make_model
 from regnet_jax.models.support import Support
 
-# Steps that only move numbers.
+# Primitives that only move numbers.
 _MOVES = {
-    *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "gather"),
-    *("iota", "pad", "reshape", "rev", "select_n", "slice", "squeeze", "stop_gradient"),
-    *("transpose", "dynamic_slice", "dynamic_update_slice", "split"),
+    "broadcast_in_dim",
+    "concatenate",
+    "convert_element_type",
+    "copy",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "gather",
+    "iota",
+    "pad",
+    "reshape",
+    "rev",
+    "select_n",
+    "slice",
+    "split",
+    "squeeze",
+    "stop_gradient",
+    "transpose",
 }
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one application of a network takes.
+    """The cost of one application of a network.
 
     Attributes:
-        answers: displacements that it gives.
-        operations: additions and multiplications, each for itself.
+        predictions: displacements that it predicts.
+        operations: additions and multiplications, counted separately.
         live: bytes of all arrays that are needed at the same time, at most, without
             weights and images; compilers merge steps and need somewhat less.
         kept: bytes of the inputs of all convolutions, which training keeps.
     """
 
-    answers: int
+    predictions: int
     operations: int
     live: int
     kept: int
 
 
 def parameters(model) -> int:
-    """The number of trained weights.
+    """Return the number of trained weights.
 
     Args:
         model: a network of ``registry``.
 
     Returns:
-        Their number, running statistics not counted.
+        Their number, without running statistics.
     """
     return sum(leaf.size for leaf in jax.tree.leaves(_variables(model)["params"]))
 
 
-def cost(model, window) -> Cost:
-    """What a window costs.
+def cost(model, patch) -> Cost:
+    """Count the cost of a prediction from a patch.
 
     Args:
         model: a network of ``registry``.
-        window: spatial shape, voxels.
+        patch: spatial shape, voxels.
 
     Returns:
-        The cost of a prediction, by the plain convolutions of accelerators.
+        The cost, by the plain convolutions of accelerators.
     """
-    image = jax.ShapeDtypeStruct((1, *window, 1), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *patch, 1), jnp.float32)
     predict = functools.partial(model.apply, train=False)
     program = jax.make_jaxpr(predict)(_variables(model), image, image)
-    answers = math.prod(program.out_avals[0].shape[:-1])
+    predictions = math.prod(program.out_avals[0].shape[:-1])
     jaxpr = program.jaxpr
-    return Cost(answers, _operations(jaxpr), _live(jaxpr), _kept(jaxpr))
+    return Cost(predictions, _operations(jaxpr), _live(jaxpr), _kept(jaxpr))
 
 
-def window_of(support: Support, answers: int) -> int:
-    """The voxels that a number of answers along an axis takes.
+def window_of(support: Support, predictions: int) -> int:
+    """Return the size of the patch that gives a number of predictions along an axis.
 
     Args:
         support: of the network.
-        answers: along the axis.
+        predictions: along the axis.
 
     Returns:
-        Voxels of the window.
+        Voxels.
     """
-    return 2 * support.margin + support.stride * (answers - 1) + 1
+    return 2 * support.margin + support.stride * (predictions - 1) + 1
 
 
 def _variables(model):
     size = window_of(model.support, model.support.period)
-    window = jax.ShapeDtypeStruct((1, *(size,) * model.dimensions, 1), jnp.float32)
+    patch = jax.ShapeDtypeStruct((1, *(size,) * model.dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), window, window)
+    return jax.eval_shape(init, jax.random.key(0), patch, patch)
 
 
-def _parts(equation):
-    """The programs within a step, how often each runs; of a choice, the last."""
+def _subprograms(equation):
+    """Yield the programs within a step and how often each runs.
+
+    Of a choice between platforms it is the last, the default.
+    """
     if equation.primitive.name == "cond":
-        # A choice between platforms ends with what all others do.
         yield equation.params["branches"][-1].jaxpr, 1
         return
     times = equation.params.get("length", 1)
@@ -106,7 +126,7 @@ def _size(variable) -> int:
 
 
 def _is_number(variable) -> bool:
-    """Not an index or a truth."""
+    """Tell whether it is floating point; indices and booleans are not counted."""
     return jnp.issubdtype(variable.aval.dtype, jnp.inexact)
 
 
@@ -114,9 +134,9 @@ def _operations(jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        parts = list(_parts(equation))
-        if parts:
-            total += sum(times * _operations(part) for part, times in parts)
+        programs = list(_subprograms(equation))
+        if programs:
+            total += sum(times * _operations(program) for program, times in programs)
         elif name == "conv_general_dilated":
             kernel = equation.invars[1].aval.shape
             total += 2 * _size(equation.outvars[0]) * math.prod(kernel[:-1])
@@ -136,8 +156,8 @@ def _operations(jaxpr) -> int:
 def _kept(jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
-        parts = list(_parts(equation))
-        total += sum(_kept(part) for part, _ in parts)
+        programs = list(_subprograms(equation))
+        total += sum(_kept(program) for program, _ in programs)
         if equation.primitive.name == "conv_general_dilated":
             total += _bytes(equation.invars[0])
     return total
@@ -148,7 +168,7 @@ def _bytes(variable) -> int:
 
 
 def _live(jaxpr) -> int:
-    """The most bytes at a time, each array freed after its last use."""
+    """Return the most bytes at a time, with each array freed after its last use."""
     last = {}
     for number, equation in enumerate(jaxpr.eqns):
         for variable in equation.invars:
@@ -157,7 +177,9 @@ def _live(jaxpr) -> int:
     last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if not isinstance(v, Literal)}
     live, most = {}, 0
     for number, equation in enumerate(jaxpr.eqns):
-        within = max((_live(part) for part, _ in _parts(equation)), default=0)
+        within = max(
+            (_live(program) for program, _ in _subprograms(equation)), default=0
+        )
         live |= {v: _bytes(v) for v in equation.outvars if v in last}
         made = sum(_bytes(v) for v in equation.outvars)
         most = max(most, sum(live.values()) + max(within - made, 0))
@@ -166,21 +188,26 @@ def _live(jaxpr) -> int:
 
 
 _HEAD = (
-    *("network", "parameters", "receptive field", "answers of a window"),
-    *("kFLOP a voxel", "live", "kept for training"),
+    "network",
+    "parameters",
+    "receptive field",
+    "patch to predictions",
+    "kFLOP a voxel",
+    "live",
+    "kept for training",
 )
 _MIB = 2**20
 
 
 def table(dimensions: int, size: int) -> str:
-    """What every network looks at and takes, in Markdown.
+    """Return the inputs and the cost of every network as a table in Markdown.
 
     Args:
         dimensions: 2 or 3.
-        size: voxels along each axis for which there shall be answers.
+        size: voxels along each axis to predict for.
 
     Returns:
-        Lines of a table; operations are divided by the voxels answered for, memory is
+        Lines of a table; operations are divided by the voxels predicted for, memory is
         MiB for all of them at once.
     """
     rows = [_row(name, dimensions, size) for name in MODELS]
@@ -191,11 +218,11 @@ def table(dimensions: int, size: int) -> str:
 def _row(name, dimensions, size):
     model = make_model(name, dimensions=dimensions)
     support = model.support
-    window = window_of(support, size // support.stride)
-    spent = cost(model, (window,) * dimensions)
-    places = f"{window} to {size}"
-    if support.stride > 1:
-        places += f", every {support.stride}nd"
+    patch = window_of(support, size // support.stride)
+    spent = cost(model, (patch,) * dimensions)
+    places = f"{patch} to {size}"
+    if support.stride == 2:
+        places += ", every 2nd"
     return (
         f"`{name}`",
         f"{parameters(model):,}",

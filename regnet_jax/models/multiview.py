@@ -1,8 +1,8 @@
 """The multi-view network: three resolutions of the images, merged at the finest.
 
-Source: Sokooti et al., arXiv 1908.10235 (2019). The images are seen as they are, and
-smoothed by a cubic B-spline and decimated by 2 and by 4, with dilated convolutions on
-the coarser ones.
+Source: Sokooti et al., arXiv 1908.10235 (2019). The images are taken at
+full resolution, and smoothed by a cubic B-spline and decimated by 2 and by 4, with
+dilated convolutions on the coarser ones.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,18 @@ import numpy as np
 
 from regnet_jax.models.layers.blocks import (
     LayeredNet,
-    central,
-    inside,
-    refine_nodes,
+    box_slices,
+    crop_centre,
+    upsample_nodes,
 )
-from regnet_jax.models.support import Step, Support, between_nodes, every, reach, taps
+from regnet_jax.models.support import (
+    Step,
+    Support,
+    convolution,
+    path_reach,
+    subsampling,
+    upsampling_nodes,
+)
 
 # Features, and dilations of the coarser levels, after the first layer of each.
 _FINE = (20, 24, 28, 32, 32, 32)
@@ -27,131 +34,131 @@ _QUARTER_UP = 46
 _BRANCH = 40
 _MERGED = (120, 50)
 
-# Voxels at full resolution that are lost from the first layer on, and from the merged
-# features on; voxels at half that are.
+# Voxels that convolutions without padding take from an axis: at full resolution from
+# the first layer on, and from the merged features on; and at half the resolution.
 AROUND_FIRST = 2 * (len(_FINE) + len(_MERGED))
 AROUND_MERGED = 2 * len(_MERGED)
 AROUND_HALF = 2 * sum(dilation for _, dilation in _HALF)
-# Windows have to have as many voxels, up to a number that each network adds.
+# Resolutions meet in patches of a multiple of this, plus a number of each network.
 PERIOD = 4
 
 
 def reach_from_quarter(before: tuple[Step, ...], up: Callable[[int], Step]) -> int:
-    """The reach along the way that looks furthest, by the quarter of the resolution.
+    """Return the reach along the way that reaches furthest, by a quarter of the voxels.
 
     Args:
         before: steps from the images to the first features at a quarter.
         up: step to a finer grid, by its factor.
 
     Returns:
-        As ``support.reach``.
+        As of ``support.path_reach``.
     """
-    layers = [taps(dilation) for _, dilation in _QUARTER]
-    after = [*(up(2), taps(1)) * 2, *[taps(1)] * len(_MERGED)]
-    return reach([*before, *layers, *after], PERIOD)
+    layers = [convolution(dilation) for _, dilation in _QUARTER]
+    after = [*(up(2), convolution(1)) * 2, *[convolution(1)] * len(_MERGED)]
+    return path_reach([*before, *layers, *after], PERIOD)
 
 
 class ThreeViews(LayeredNet):
     """Layers at full, half and a quarter of the resolution, merged at the finest."""
 
-    def merged(self, first, half, quarter, refine: Callable, answers, *, train: bool):
-        """Features of the three resolutions as a displacement.
+    def merged(self, first, half, quarter, upsample: Callable, outputs, *, train: bool):
+        """Merge features of the three resolutions to a displacement.
 
         Args:
             first: features of the first layer at full resolution; at least
-                ``AROUND_FIRST`` voxels more than answers.
+                ``AROUND_FIRST`` voxels more than outputs.
             half: the same at half the resolution, as many as needed.
             quarter: the same at a quarter.
-            refine: brings features to a grid twice as fine, without its border.
-            answers: how many are wanted, on each axis; there may be up to three
-                before them, and others after.
+            upsample: brings features to a grid twice as fine, without its border.
+            outputs: predictions to return, on each axis; up to three voxels before
+                them, and others after, are dropped.
             train: normalise by the batch and update ``batch_stats``.
 
         Returns:
-            ``[batch, *answers, d]``, voxels.
+            ``[batch, *outputs, d]``, voxels.
         """
         maps = [half]
         for features, dilation in _HALF:
             maps.append(self.layer(maps[-1], features, dilation=dilation, train=train))
         for features, dilation in _QUARTER:
             quarter = self.layer(quarter, features, dilation=dilation, train=train)
-        quarter = _beside(refine(quarter), maps[-2])
+        quarter = _beside(upsample(quarter), maps[-2])
         quarter = self.layer(quarter, _QUARTER_UP, train=train)
-        branches = [_beside(refine(x), first) for x in (maps[-1], quarter)]
+        branches = [_beside(upsample(x), first) for x in (maps[-1], quarter)]
         branches = [self.layer(x, _BRANCH, train=train) for x in branches]
         sizes = branches[0].shape[1:-1]
-        fine = central(first, [n + 2 * len(_FINE) for n in sizes])
+        fine = crop_centre(first, [n + 2 * len(_FINE) for n in sizes])
         for features in _FINE:
             fine = self.layer(fine, features, train=train)
         x = jnp.concatenate([fine, *branches], -1)
         for features in _MERGED:
             x = self.layer(x, features, train=train, activation=nn.elu)
-        return self.displacement(x)[inside([PERIOD - 1] * len(answers), answers)]
+        return self.displacement(x)[box_slices([PERIOD - 1] * len(outputs), outputs)]
 
 
 def _beside(x, other):
-    """``x`` and the middle of a larger map as its further channels."""
-    return jnp.concatenate([x, central(other, x.shape[1:-1])], -1)
+    """Return ``x`` with the middle of a larger map as further channels."""
+    return jnp.concatenate([x, crop_centre(other, x.shape[1:-1])], -1)
 
 
 _FEATURES = (16, 20, 30)
-# Voxels from the edge of a window of 4 k + 3 voxels to its first answer.
+# Voxels from the edge of a patch of 4 k + 3 voxels to its first prediction.
 _EDGE = 44
-_BEFORE = (taps(2 * PERIOD - 1), every(PERIOD), taps(1))
+_BEFORE = (convolution(2 * PERIOD - 1), subsampling(PERIOD), convolution(1))
 
 
 class MultiView(ThreeViews):
     """The multi-view network of 2019, in 3D or 2D."""
 
     support = Support(
-        reach=reach_from_quarter(_BEFORE, between_nodes),
+        reach=reach_from_quarter(_BEFORE, upsampling_nodes),
         period=PERIOD,
         margin=_EDGE + PERIOD - 1,
     )
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
-        """Predicts displacements, voxels, fixed to moving, array-axis order.
+        """Predict displacements, voxels, fixed to moving, array-axis order.
 
         Args:
-            fixed: ``[batch, *window, 1]``, scaled by ``scale_hounsfield``; at least 95
+            fixed: ``[batch, *patch, 1]``, scaled by ``scale_hounsfield``; at least 95
                 voxels on each axis.
             moving: of the same shape.
             train: normalise by the batch and update ``batch_stats``.
 
         Returns:
-            ``[batch, *(window - 94), d]``, at every voxel from 47 on.
+            ``[batch, *(patch - 94), d]``, at every voxel from 47 on.
 
         Raises:
-            ValueError: if the window is smaller, or of another dimension than the
+            ValueError: if the patch is smaller, or of another dimension than the
                 network.
         """
-        answers = self.answers(fixed)
+        outputs = self.output_sizes(fixed)
         images = jnp.concatenate([fixed, moving], -1)
-        # Resolutions meet in windows of 4 k + 3 voxels.
+        # Resolutions meet in patches of 4 k + 3 voxels.
         sizes = [n - (n - 2 * _EDGE - 3) % PERIOD for n in images.shape[1:-1]]
-        images = images[inside([0] * len(sizes), sizes)]
+        images = images[box_slices([0] * len(sizes), sizes)]
         fine = [n - 2 * _EDGE for n in sizes]
         views = (
-            central(images, [n + AROUND_FIRST + 2 for n in fine]),
-            central(
-                decimated(images, 2), [(n + 7) // 2 + AROUND_HALF + 2 for n in fine]
+            crop_centre(images, [n + AROUND_FIRST + 2 for n in fine]),
+            crop_centre(
+                decimate(images, 2), [(n + 7) // 2 + AROUND_HALF + 2 for n in fine]
             ),
-            decimated(images, PERIOD),
+            decimate(images, PERIOD),
         )
         first = [
             self.layer(view, features, train=train)
             for view, features in zip(views, _FEATURES, strict=True)
         ]
-        return self.merged(*first, refine_nodes, answers, train=train)
+        return self.merged(*first, upsample_nodes, outputs, train=train)
 
 
-def decimated(images, factor: int):
-    """Smooths by a cubic B-spline and keeps every so manyth voxel.
+def decimate(images, factor: int):
+    """Smooth by a cubic B-spline and keep every ``factor``-th voxel.
 
     Args:
         images: ``[batch, *spatial, c]``.
-        factor: whole number; a coarse voxel in fine ones.
+        factor: fine voxels in a coarse one, along an axis.
 
     Returns:
         ``[batch, *((spatial - 4 * factor + 1) // factor + 1), c]``, those whose spline

@@ -23,7 +23,7 @@ MODELS = {
 
 
 def make_model(name: str, *, dimensions: int, **options):
-    """Builds a network.
+    """Build a network.
 
     Args:
         name: a key of ``MODELS``.
@@ -50,17 +50,17 @@ def make_model(name: str, *, dimensions: int, **options):
 
 
 def inflate(plane, volume, *, noise: float = 0.3):
-    """Puts the weights of a 2D network into its 3D sibling.
+    """Put the weights of a 2D network into its 3D sibling.
 
-    Kernels become the middle planes along z, and what was predicted for (y, x) still
-    is; all that is new, the other taps and the displacement along z, starts from
-    small random numbers.
+    Kernels become the middle planes along z, so that the predictions for (y, x) stay
+    as they were. The other taps and the displacement along z start from small random
+    numbers.
 
     Args:
         plane: variables of the 2D network.
-        volume: variables of the 3D network, freshly drawn; of the same layers, all
-            of whose kernels are ``[*taps, c_in, c_out]``.
-        noise: factor of the fresh kernels where there is nothing to put. Without
+        volume: variables of the 3D network, freshly initialised; of the same layers,
+            all of whose kernels are ``[*taps, c_in, c_out]``.
+        noise: factor of the fresh kernels where the 2D network has no weights. Without
             noise no feature would tell up from down.
 
     Returns:

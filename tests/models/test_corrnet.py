@@ -51,7 +51,7 @@ def predictor(dimensions, **options):
     "shape",
     [(1, 1), (9, 13), (33, 20), (8, 16), (9, 17, 12), (1, 9, 30), (8, 8, 8), (7, 2, 1)],
 )
-def test_there_is_a_displacement_for_each_voxel_of_any_shape(shape):
+def test_every_voxel_of_any_shape_gets_a_displacement(shape):
     d = len(shape)
     model = CorrNet(d)
     image = jax.ShapeDtypeStruct((2, *shape, 1), jnp.float32)
@@ -62,7 +62,7 @@ def test_there_is_a_displacement_for_each_voxel_of_any_shape(shape):
 
 
 @pytest.mark.parametrize("shape", [(11, 6), (5, 9, 3)])
-def test_sizes_between_are_continued_by_the_edge(shape):
+def test_sizes_between_multiples_are_continued_by_the_edge(shape):
     variables, predict = predictor(len(shape))
     pair = textures((*shape,)), textures(shape, seed=2)
     got = predict(variables, *pair)
@@ -97,7 +97,7 @@ def test_number_of_parameters(d, total):
     assert got == half + quarter + match + correct == total
 
 
-def test_heads_are_said_only_when_asked_for():
+def test_heads_are_returned_only_if_mutable():
     pair = textures((11, 6)), textures((11, 6), seed=2)
     variables, predict = predictor(2)
     _, predict_all = predictor(2, mutable=("heads",))
@@ -109,7 +109,7 @@ def test_heads_are_said_only_when_asked_for():
     np.testing.assert_allclose(predict(variables, *pair), field, atol=1e-6)
 
 
-def test_pairs_of_a_batch_do_not_see_each_other():
+def test_pairs_of_a_batch_do_not_affect_each_other():
     variables, predict = predictor(2)
     fixed, moving = textures((9, 13), 2), textures((9, 13), 2, seed=2)
     field = predict(variables, fixed, moving)
@@ -127,7 +127,7 @@ def untrained():
 
 
 @pytest.mark.parametrize("shift", [(4, -8), (-4, 0)])
-def test_matching_needs_no_training(shift):
+def test_untrained_matching_finds_shifts_of_coarse_voxels(shift):
     """Sharp matches of new features find a motion of whole coarse voxels."""
     fixed = textures((76, 81))
     moving = jnp.roll(fixed, shift, axis=(1, 2))
@@ -145,7 +145,7 @@ def test_matching_needs_no_training(shift):
     np.testing.assert_allclose(field[inner], want, atol=0.05)
 
 
-def test_a_strong_prior_keeps_matches_from_moving():
+def test_strong_prior_keeps_matches_at_zero():
     pair = textures((11, 6)), textures((11, 6), seed=2)
     variables, predict = predictor(2, mutable=("heads",))
     free = predict(variables, *pair)[1]["heads"]["matched"][0]

@@ -23,10 +23,10 @@ class Two(nn.Module):
         return Conv(2, (3, 3), use_bias=False)(nn.relu(x))
 
 
-def test_the_cost_of_two_convolutions_is_that_by_hand():
+def test_cost_of_two_convolutions_is_the_count_by_hand():
     spent = cost(Two(), (20, 13))
     first, second = 18 * 11, 16 * 9
-    assert spent.answers == second
+    assert spent.predictions == second
     products = 2 * (first * 9 * 2 * 7 + second * 9 * 7 * 2)
     assert spent.operations == products + 2 * first * 7  # and a bias and a ReLU
     assert spent.kept == 4 * (20 * 13 * 2 + first * 7)
@@ -35,10 +35,10 @@ def test_the_cost_of_two_convolutions_is_that_by_hand():
     assert parameters(Two()) == 9 * 2 * 7 + 7 + 9 * 7 * 2
 
 
-@pytest.mark.parametrize(("answers", "window"), [(1, 53), (9, 69)])
-def test_the_window_of_a_number_of_answers(answers, window):
+@pytest.mark.parametrize(("predictions", "patch"), [(1, 53), (9, 69)])
+def test_patch_has_room_for_the_number_of_predictions(predictions, patch):
     support = make_model("regnet", dimensions=3).support
-    assert window_of(support, answers) == window
+    assert window_of(support, predictions) == patch
 
 
 def test_operations_of_regnet_are_those_of_its_layers():
@@ -67,7 +67,7 @@ def _chain(size, c_in, features):
     return total, size
 
 
-def test_the_table_has_a_line_for_every_network():
+def test_table_has_a_line_for_every_network():
     lines = table(2, 32).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert "| `corrnet` | 238,239 | 149 |" in table(2, 32)

@@ -10,13 +10,13 @@ import pytest
 
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.models.support import (
-    between_centres,
-    between_nodes,
-    blocks,
-    every,
-    taps,
+    convolution,
+    path_reach,
+    pooling,
+    subsampling,
+    upsampling_centres,
+    upsampling_nodes,
 )
-from regnet_jax.models.support import reach as reach_of
 
 # Convolution weights and biases of the original's code; batch normalisation has two
 # more numbers a feature there.
@@ -86,7 +86,7 @@ def test_there_is_an_answer_for_every_voxel_with_room(name, extra):
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
-def test_the_weights_are_as_many_as_the_original_has(name):
+def test_number_of_weights_is_that_of_the_original(name):
     model = make_model(name, dimensions=3, use_bias=True)
     paths = jax.tree_util.tree_leaves_with_path(shapes_of(model, smallest(model)))
     count = sum(leaf.size for path, leaf in paths if "Conv" in path[1].key)
@@ -101,7 +101,7 @@ def test_images_of_another_dimension_are_refused(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_nothing_depends_on_what_is_beyond_the_reach(name):
+def test_predictions_depend_on_no_voxel_beyond_the_reach(name):
     """And at one place of a period, something does on what is nearly as far."""
     model, variables, predict = predictor(name)
     support = model.support
@@ -156,7 +156,7 @@ def test_mirrored_images_and_kernels_give_the_mirrored_field(name, size):
 
 # CorrNet, which normalises nothing, diverges at this rate.
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "corrnet"])
-def test_it_overfits_one_batch(name):
+def test_network_overfits_one_batch(name):
     model = make_model(name, dimensions=2)
     size = (2 * model.support.margin + 32,) * 2
     images = [
@@ -196,12 +196,12 @@ def test_it_overfits_one_batch(name):
 @pytest.mark.parametrize(
     ("steps", "period", "want"),
     [
-        ([taps(1), taps(2)], 1, 3),
-        ([blocks(2)], 1, 1),
-        ([blocks(4), between_centres(4)], 4, 5),
-        ([every(2), between_nodes(2)], 2, 1),
-        ([every(4), between_nodes(4), taps(1)], 4, 4),
+        ([convolution(1), convolution(2)], 1, 3),
+        ([pooling(2)], 1, 1),
+        ([pooling(4), upsampling_centres(4)], 4, 5),
+        ([subsampling(2), upsampling_nodes(2)], 2, 1),
+        ([subsampling(4), upsampling_nodes(4), convolution(1)], 4, 4),
     ],
 )
-def test_reach_by_hand(steps, period, want):
-    assert reach_of(steps, period) == want
+def test_reach_of_a_path_is_the_one_by_hand(steps, period, want):
+    assert path_reach(steps, period) == want

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from regnet_jax.models import regnet
 from regnet_jax.models.layers.blocks import max_pool
-from regnet_jax.models.regnet import CENTRE, RECEPTIVE_FIELD, RegNet
+from regnet_jax.models.regnet import RegNet
 
-# Odd and even, none equal, as small as tells the phases apart.
-WINDOWS = {2: (57, 60), 3: (54, 53, 56)}
+# Odd and even, none equal, with room for several predictions.
+PATCHES = {2: (57, 60), 3: (54, 53, 56)}
 
 
 def random_variables(model):
@@ -47,10 +46,10 @@ def random_images(shape, batch=1):
 
 
 @functools.cache
-def network(dimensions, dense):
-    """The variables of a network, and its compiled prediction."""
+def network(dimensions):
+    """Return the variables of a network, and its compiled prediction."""
     model = RegNet(dimensions, use_bias=True)
-    predict = functools.partial(model.apply, train=False, dense=dense)
+    predict = functools.partial(model.apply, train=False)
     return random_variables(model), jax.jit(predict)
 
 
@@ -95,52 +94,39 @@ def network_of_the_paper(variables, fixed, moving):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_windows_give_what_the_paper_gives_patch_by_patch(dimensions):
-    window = WINDOWS[dimensions]
-    images = random_images(window)
-    starts = list(itertools.product(*(range(n - 52) for n in window)))
+def test_large_patch_gives_the_displacements_of_the_paper_patch_by_patch(dimensions):
+    patch = PATCHES[dimensions]
+    images = random_images(patch)
+    starts = list(itertools.product(*(range(0, n - 52, 2) for n in patch)))
     patches = [
         jnp.concatenate(
             [image[(slice(None), *(slice(s, s + 53) for s in at))] for at in starts]
         )
         for image in images
     ]
-    variables, predict_all = network(dimensions, True)
-    _, predict_lattice = network(dimensions, False)
+    variables, predict = network(dimensions)
     expected = jax.jit(network_of_the_paper)(variables, *patches)
-    expected = expected.reshape(1, *(n - 52 for n in window), dimensions)
+    outputs = ((n - 53) // 2 + 1 for n in patch)
+    expected = expected.reshape(1, *outputs, dimensions)
     assert np.std(expected) > 0.05
 
-    everywhere = predict_all(variables, *images)
-    np.testing.assert_allclose(everywhere, expected, atol=1e-4)
-    lattice = predict_lattice(variables, *images)
-    every_second = (slice(None), *(slice(None, None, 2),) * dimensions)
-    np.testing.assert_allclose(lattice, expected[every_second], atol=1e-4)
-    assert everywhere.dtype == lattice.dtype == jnp.float32
+    field = predict(variables, *images)
+    np.testing.assert_allclose(field, expected, atol=1e-4)
+    assert field.dtype == jnp.float32
 
 
-def test_a_displacement_belongs_to_the_centre_of_its_window():
-    """And depends on no voxel further away than the receptive field reaches."""
-    reach = RECEPTIVE_FIELD // 2
-    assert reach == CENTRE
-    variables, predict = network(2, True)
-    fixed, moving = random_images(WINDOWS[2])
+def test_displacement_belongs_to_the_centre_of_its_receptive_field():
+    support = RegNet.support
+    assert support.margin == support.reach == support.receptive_field // 2 == 26
+    variables, predict = network(2)
+    fixed, moving = random_images(PATCHES[2])
     field = predict(variables, fixed, moving)
     for voxel in [(28, 31), (2, 31), (28, 58)]:
         changed = fixed.at[0, voxel[0], voxel[1], 0].add(5.0)
         changes = np.any(predict(variables, changed, moving) != field, -1)[0]
-        at = np.argwhere(changes) + CENTRE
+        at = support.stride * np.argwhere(changes) + support.margin
         assert len(at)
-        assert np.abs(at - np.asarray(voxel)[None]).max() <= reach
-
-
-def test_shifting_the_images_shifts_the_dense_field():
-    variables, predict = network(2, True)
-    height, width = WINDOWS[2]
-    images = random_images((height + 1, width))
-    first = predict(variables, *(image[:, :-1] for image in images))
-    second = predict(variables, *(image[:, 1:] for image in images))
-    np.testing.assert_allclose(first[:, 1:], second[:, :-1], atol=1e-5)
+        assert np.abs(at - np.asarray(voxel)[None]).max() <= support.reach
 
 
 def convolution_weights(model):
@@ -165,18 +151,15 @@ def test_number_of_weights_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("window", "points", "all_points"),
-    [((53, 54), (1, 1), (1, 2)), ((69, 100, 55), (9, 24, 2), (17, 48, 3))],
+    ("patch", "outputs"), [((53, 54), (1, 1)), ((69, 100, 55), (9, 24, 2))]
 )
-def test_shapes(window, points, all_points):
-    model = RegNet(len(window))
+def test_every_second_voxel_with_room_around_it_is_predicted(patch, outputs):
+    model = RegNet(len(patch))
     variables = jax.eval_shape(lambda: random_variables(model))
-    image = jax.ShapeDtypeStruct((2, *window, 1), jnp.float32)
-    for dense, expected in [(False, points), (True, all_points)]:
-        predict = functools.partial(model.apply, train=False, dense=dense)
-        field = jax.eval_shape(predict, variables, image, image)
-        assert field.shape == (2, *expected, len(window))
-    assert [regnet.window_size(n) for n in (1, 2, 9)] == [53, 55, 69]
+    image = jax.ShapeDtypeStruct((2, *patch, 1), jnp.float32)
+    predict = functools.partial(model.apply, train=False)
+    field = jax.eval_shape(predict, variables, image, image)
+    assert field.shape == (2, *outputs, len(patch))
 
 
 def test_training_reaches_all_weights_and_updates_the_statistics():
@@ -224,27 +207,25 @@ def test_devices_share_their_statistics():
     jax.tree.map(lambda a, b: (close(a[0], b), close(a[1], b)), together, alone)
 
 
-@pytest.mark.parametrize("step", [1, 2])
-def test_max_pool_is_that_of_flax(step):
+def test_max_pool_is_that_of_flax():
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 7, 6, 5, 3)), jnp.float32)
 
     def squares(pool):
         return jax.value_and_grad(lambda x: jnp.sum(pool(x) ** 2))(x)
 
-    ours = squares(lambda x: max_pool(x, step))
-    theirs = squares(lambda x: nn.max_pool(x, (2, 2, 2), (step,) * 3))
+    ours = squares(lambda x: max_pool(x))
+    theirs = squares(lambda x: nn.max_pool(x, (2, 2, 2), (2,) * 3))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), ours, theirs)
 
 
 @pytest.mark.parametrize(
-    ("shape", "options", "message"),
+    ("shape", "message"),
     [
-        ((1, 60, 52, 1), {"train": False}, "53"),
-        ((1, 53, 53, 1), {"train": True, "dense": True}, "dense"),
-        ((1, 53, 53, 53, 1), {"train": False}, "2D"),
+        ((1, 60, 52, 1), "53"),
+        ((1, 53, 53, 53, 1), "2D"),
     ],
 )
-def test_what_the_network_cannot_do_is_refused(shape, options, message):
+def test_small_patches_and_other_dimensions_are_refused(shape, message):
     image = jnp.zeros(shape)
     with pytest.raises(ValueError, match=message):
-        RegNet(2).init(jax.random.key(0), image, image, **options)
+        RegNet(2).init(jax.random.key(0), image, image, train=False)

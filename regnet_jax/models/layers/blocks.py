@@ -1,4 +1,4 @@
-"""What the networks are built of: normalised layers, pooling, resizing, padding."""
+"""Blocks of the networks: normalised layers, pooling, resizing, cropping, padding."""
 
 import functools
 import itertools
@@ -12,7 +12,7 @@ from regnet_jax.models.layers.convolution import Conv
 
 
 class LayeredNet(nn.Module):
-    """What the networks of convolution, batch normalisation and activation share.
+    """Base of the networks of convolution, batch normalisation and activation.
 
     Attributes:
         dimensions: 3, or 2 for the same network with 2D kernels.
@@ -37,7 +37,7 @@ class LayeredNet(nn.Module):
         padding: str = "VALID",
         activation: Callable = nn.relu,
     ):
-        """Convolution, batch normalisation and activation.
+        """Apply convolution, batch normalisation and activation.
 
         Args:
             x: ``[batch, *spatial, c]``.
@@ -59,7 +59,7 @@ class LayeredNet(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
         )(x)
-        # The original's framework averages statistics with 0.99, which lags
+        # The original's framework has a momentum of 0.99, by which the statistics lag
         # behind the weights in runs of a thousand steps.
         x = nn.BatchNorm(
             use_running_average=not train,
@@ -69,28 +69,28 @@ class LayeredNet(nn.Module):
         )(x)
         return activation(x)
 
-    def answers(self, image) -> list[int]:
-        """How many displacements a window has room for, on each axis.
+    def output_sizes(self, image) -> list[int]:
+        """Return the number of predictions that a patch has room for, on each axis.
 
         Args:
-            image: ``[batch, *window, c]``.
+            image: ``[batch, *patch, c]``.
 
         Returns:
-            Their numbers.
+            Spatial shape of the predictions.
 
         Raises:
-            ValueError: if there is none, or if the window is of another dimension
+            ValueError: if there is none, or if the patch is of another dimension
                 than the network.
         """
-        window, support = image.shape[1:-1], self.support
-        check_dimensions(window, self.dimensions)
+        patch, support = image.shape[1:-1], self.support
+        check_dimensions(patch, self.dimensions)
         needed = 2 * support.margin + 1
-        if min(window) < needed:
-            raise ValueError(f"a window of {window} has no room for {needed}")
-        return [(n - needed) // support.stride + 1 for n in window]
+        if min(patch) < needed:
+            raise ValueError(f"a patch of {patch} is smaller than {needed} voxels")
+        return [(n - needed) // support.stride + 1 for n in patch]
 
     def displacement(self, x):
-        """The last layer, linear, with one tap.
+        """Apply the last layer, which is linear and has one tap.
 
         Args:
             x: ``[batch, *spatial, c]``.
@@ -98,28 +98,28 @@ class LayeredNet(nn.Module):
         Returns:
             ``[batch, *spatial, d]`` float32.
         """
-        # From zero: a random answer would first have to be unlearned.
+        # From zero: random predictions would have to be unlearned first.
         zeros = nn.initializers.zeros
         last = Conv(self.dimensions, (1,) * self.dimensions, kernel_init=zeros)
         return last(x.astype(jnp.float32))
 
 
-def check_dimensions(window, dimensions: int) -> None:
-    """Refuses images of another dimension than the network.
+def check_dimensions(shape, dimensions: int) -> None:
+    """Refuse images of another dimension than the network.
 
     Args:
-        window: spatial shape of the images.
+        shape: spatial shape of the images.
         dimensions: of the network.
 
     Raises:
         ValueError: if they differ.
     """
-    if len(window) != dimensions:
-        raise ValueError(f"images of {window} for a {dimensions}D network")
+    if len(shape) != dimensions:
+        raise ValueError(f"images of {shape} for a {dimensions}D network")
 
 
-def inside(starts, sizes):
-    """Index of a box of voxels in ``[batch, *spatial, c]``.
+def box_slices(starts, sizes):
+    """Return the index of a box of voxels in ``[batch, *spatial, c]``.
 
     Args:
         starts: first voxel on each axis.
@@ -132,36 +132,33 @@ def inside(starts, sizes):
     return (slice(None), *(slice(start, start + size) for start, size in boxes))
 
 
-def max_pool(x, step: int):
-    """Maximum over two voxels on each axis.
+def max_pool(x):
+    """Return the maxima of blocks of two voxels on each axis.
 
-    Elementwise maxima: the gradient of a windowed reduction is slow on CPUs.
+    They are elementwise, as the gradient of a windowed reduction is slow on CPUs.
 
     Args:
-        x: ``[batch, *spatial, c]``.
-        step: 1 at every voxel, 2 at every second one.
+        x: ``[batch, *spatial, c]``; the last voxel of odd sizes is dropped.
 
     Returns:
-        ``[batch, *((spatial - 2) // step + 1), c]``.
+        ``[batch, *(spatial // 2), c]``.
     """
-    sizes = [(n - 2) // step + 1 for n in x.shape[1:-1]]
+    sizes = [n // 2 for n in x.shape[1:-1]]
 
     def corner(offsets):
-        cut = zip(offsets, sizes, strict=True)
-        return x[
-            (slice(None), *(slice(o, o + step * (n - 1) + 1, step) for o, n in cut))
-        ]
+        ends = zip(offsets, sizes, strict=True)
+        return x[(slice(None), *(slice(o, o + 2 * n - 1, 2) for o, n in ends))]
 
     offsets = itertools.product((0, 1), repeat=len(sizes))
     return functools.reduce(jnp.maximum, map(corner, offsets))
 
 
 def resize(x, factor: int):
-    """Linear interpolation to ``factor`` times the sizes, centres on centres.
+    """Interpolate linearly to ``factor`` times the sizes, centres on centres.
 
     Args:
         x: ``[batch, *spatial, c]``.
-        factor: whole number.
+        factor: fine voxels in a coarse one, along an axis.
 
     Returns:
         ``[batch, *(factor * spatial), c]``; the edge continues.
@@ -170,8 +167,8 @@ def resize(x, factor: int):
     return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
 
 
-def refine_nodes(x):
-    """Linear interpolation halfway between voxels, which stay as they are.
+def upsample_nodes(x):
+    """Interpolate linearly halfway between voxels, which stay as they are.
 
     Args:
         x: ``[batch, *spatial, c]``.
@@ -187,9 +184,10 @@ def refine_nodes(x):
     return x
 
 
-def refine_centres(x):
-    """Linear interpolation by ``resize`` to twice the sizes, without the outermost
-    voxels, which would continue the edge.
+def upsample_centres(x):
+    """Interpolate by ``resize`` to twice the sizes, and drop the outermost voxels.
+
+    These would continue the edge.
 
     Args:
         x: ``[batch, *spatial, c]``.
@@ -198,15 +196,15 @@ def refine_centres(x):
         ``[batch, *(2 * spatial - 2), c]``.
     """
     sizes = [2 * n - 2 for n in x.shape[1:-1]]
-    return central(resize(x, 2), sizes)
+    return crop_centre(resize(x, 2), sizes)
 
 
-def central(x, sizes):
-    """The middle of a map.
+def crop_centre(x, sizes):
+    """Return the middle of a map.
 
     Args:
         x: ``[batch, *spatial, c]``.
-        sizes: smaller than those of ``x`` by even numbers.
+        sizes: of the result, smaller than those of ``x`` by even numbers.
 
     Returns:
         ``[batch, *sizes, c]``.
@@ -217,18 +215,18 @@ def central(x, sizes):
     rests = [n - size for n, size in zip(x.shape[1:-1], sizes, strict=True)]
     if any(rest < 0 or rest % 2 for rest in rests):
         raise ValueError(f"{x.shape[1:-1]} voxels have no middle of {sizes}")
-    return x[inside([rest // 2 for rest in rests], sizes)]
+    return x[box_slices([rest // 2 for rest in rests], sizes)]
 
 
 def pad_to_multiple(image, multiple: int):
-    """Continues an image by its edge.
+    """Pad an image by its edge.
 
     Args:
         image: ``[batch, *spatial, c]``.
-        multiple: of which the sizes shall be.
+        multiple: of which the sizes of the result are.
 
     Returns:
-        ``[batch, *larger, c]``; what is added stands after the far ends.
+        ``[batch, *larger, c]``, padded at the far ends.
     """
     pads = [(0, -n % multiple) for n in image.shape[1:-1]]
     return jnp.pad(image, [(0, 0), *pads, (0, 0)], mode="edge")

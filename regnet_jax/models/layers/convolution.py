@@ -1,7 +1,7 @@
 """The convolution of all networks: fast on CPUs as well as on accelerators.
 
-XLA's CPU backend is slow at 3D convolutions, so there they are computed in another
-way; on accelerators they are what XLA offers. See ``lowerings``.
+XLA's CPU backend is slow at 3D convolutions, so there they are rearranged (see
+``cpu_convolution``); on accelerators they are XLA's own.
 """
 
 import functools
@@ -19,10 +19,10 @@ from regnet_jax.models.layers.cpu_convolution import (
 
 
 def convolve(x, kernel, *, stride: int = 1, dilation: int = 1, padding: str = "VALID"):
-    """Convolves in 2D or 3D, as networks do: the kernel is not flipped.
+    """Convolve in 2D or 3D, as networks do: the kernel is not flipped.
 
-    Reverse-mode differentiable any number of times, by both arguments. Of bfloat16
-    arguments, the sums over taps and channels are float32, and are rounded at the end.
+    Reverse-mode differentiable any number of times, by both arguments. With
+    bfloat16 arguments, sums over taps and channels are float32, rounded at the end.
 
     Args:
         x: ``[batch, *spatial, c_in]``, two or three spatial axes.
@@ -76,8 +76,10 @@ def _forward(x, kernel, stride, dilation):
 
 
 def _backward(stride, dilation, residuals, cotangent):
-    """Each platform's own derivative. Left to itself, JAX would differentiate the
-    choice and carry the residuals of both platforms.
+    """Apply each platform's own derivative.
+
+    Left to itself, JAX would differentiate the choice and carry the residuals of both
+    platforms.
     """
 
     def gradients(function):
@@ -120,7 +122,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        """Maps ``[batch, *spatial, c]`` to ``[batch, *outputs, features]``."""
+        """Map ``[batch, *spatial, c]`` to ``[batch, *outputs, features]``."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = convolve(

@@ -1,7 +1,7 @@
-"""Where the features of two images agree: local correlation volumes.
+"""Local correlation volumes: where the features of two images agree.
 
 Source: P. Fischer et al., "FlowNet: learning optical flow with convolutional
-networks", ICCV 2015, and the soft reading of a maximum in A. Kendall et al.,
+networks", ICCV 2015, and the soft maximum of A. Kendall et al.,
 "End-to-end learning of geometry and context for deep stereo regression", ICCV 2017.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def offsets(radius: int, dimensions: int) -> np.ndarray:
-    """The displacements that a correlation volume compares.
+    """Return the displacements that a correlation volume compares.
 
     Args:
         radius: largest component, voxels.
@@ -28,7 +28,7 @@ def offsets(radius: int, dimensions: int) -> np.ndarray:
 
 
 def normalise(features):
-    """Scales the channels of each voxel to unit length.
+    """Scale the channels of each voxel to unit length.
 
     Args:
         features: ``[..., c]``.
@@ -42,7 +42,7 @@ def normalise(features):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def local_correlation(fixed, moving, radius: int):
-    """Inner products of each fixed voxel with the moving voxels around it.
+    """Return the inner products of each fixed voxel with the moving voxels around it.
 
     Differentiable in reverse mode.
 
@@ -64,7 +64,7 @@ def local_correlation(fixed, moving, radius: int):
         row = jax.lax.dynamic_slice(padded, (0, *start, 0, 0), sizes)
         return _products(fixed, row, itertools.product(range(width)))
 
-    # A loop, which is compiled in a tenth of the time of its 125 products in a row.
+    # A loop compiles in a tenth of the time of its 125 products one after the other.
     starts = jnp.asarray(list(itertools.product(range(width), repeat=rank - 1)))
     rows = jax.lax.map(along_the_last_axis, starts)
     return jnp.moveaxis(rows, 0, -2).reshape(*fixed.shape[:-1], -1)
@@ -76,7 +76,7 @@ def _padded(moving, radius):
 
 
 def _products(fixed, padded, starts):
-    """With the parts of an image that begin at ``starts``, of its last axes."""
+    """Return inner products with the crops that begin at ``starts``."""
     products = []
     for start in starts:
         sizes = fixed.shape[-1 - len(start) : -1]
@@ -90,7 +90,9 @@ def _forward(fixed, moving, radius):
 
 
 def _backward(radius, images, cotangent):
-    """Of the products one by one: that of the loop takes twice as long to run."""
+    """Differentiate the products one by one: the loop's own derivative takes twice as
+    long to run.
+    """
 
     def one_by_one(fixed, moving):
         starts = itertools.product(range(2 * radius + 1), repeat=fixed.ndim - 2)
@@ -103,7 +105,7 @@ local_correlation.defvjp(_forward, _backward)
 
 
 def expected_offset(scores, radius: int):
-    """The mean displacement under a softmax of scores, a maximum with a gradient.
+    """Return the mean displacement under a softmax: a maximum with a gradient.
 
     Args:
         scores: ``[batch, *spatial, offsets]``, in the order of ``offsets``.
@@ -112,5 +114,5 @@ def expected_offset(scores, radius: int):
     Returns:
         ``[batch, *spatial, d]``, voxels.
     """
-    chances = jax.nn.softmax(scores, axis=-1)
-    return chances @ jnp.asarray(offsets(radius, scores.ndim - 2))
+    probabilities = jax.nn.softmax(scores, axis=-1)
+    return probabilities @ jnp.asarray(offsets(radius, scores.ndim - 2))

@@ -1,7 +1,10 @@
-"""Rearrangements that trade steps over space for channels or for the batch.
+"""Convolution for CPUs: every case is rearranged into one that XLA is fast at.
 
-A phase is the voxels of an array that a step visits from one start: with a step of
-two, the even and the odd ones along each axis.
+Strides become channels and dilations become batches, so that each convolution has
+neither; one in 3D then becomes 2D convolutions of planes.
+
+A phase is the set of voxels that a step visits from one start: with a step of two, the
+even or the odd ones along each axis.
 """
 
 import itertools
@@ -12,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def fit(x, shape):
-    """Crops or pads with zeros the far end of every axis.
+def crop_or_pad(x, shape):
+    """Crop or pad with zeros the far end of every axis.
 
     Args:
         x: any array.
@@ -27,18 +30,21 @@ def fit(x, shape):
 
 
 def _split(x, step):
-    """Blocks of whole steps, ``[batch, blocks, step, ..., channel]``, and the axes
-    of the blocks and those within them.
+    """Split axes into blocks of whole steps.
+
+    Returns:
+        ``[batch, blocks, step, ..., channel]``, the axes of the blocks, and the axes
+        within them.
     """
     blocks = [-(-n // step) for n in x.shape[1:-1]]
-    x = fit(x, [x.shape[0], *(step * n for n in blocks), x.shape[-1]])
+    x = crop_or_pad(x, [x.shape[0], *(step * n for n in blocks), x.shape[-1]])
     split = [size for n in blocks for size in (n, step)]
     axes = range(1, 1 + len(split))
     return x.reshape(x.shape[0], *split, x.shape[-1]), axes[::2], axes[1::2]
 
 
 def space_to_channel(x, step: int):
-    """Moves blocks of voxels into the channels, with zeros after the far end.
+    """Move blocks of voxels into the channels, with zeros after the far end.
 
     Args:
         x: ``[batch, *spatial, c]``.
@@ -53,7 +59,7 @@ def space_to_channel(x, step: int):
 
 
 def space_to_batch(x, step: int):
-    """Moves the phases into the batch, with zeros after the far end.
+    """Move the phases into the batch, with zeros after the far end.
 
     Args:
         x: ``[batch, *spatial, c]``.
@@ -68,7 +74,7 @@ def space_to_batch(x, step: int):
 
 
 def batch_to_space(x, step: int, spatial):
-    """Undoes ``space_to_batch``.
+    """Undo ``space_to_batch``.
 
     Args:
         x: ``[step**d * batch, *blocks, c]``.
@@ -83,17 +89,28 @@ def batch_to_space(x, step: int, spatial):
     x = x.reshape(*(step,) * rank, -1, *x.shape[1:])
     pairs = [(rank + 1 + axis, axis) for axis in range(rank)]
     x = x.transpose(rank, *(axis for pair in pairs for axis in pair), x.ndim - 1)
-    return fit(x.reshape(x.shape[0], *sizes, -1), [x.shape[0], *spatial, x.shape[-1]])
+    return crop_or_pad(
+        x.reshape(x.shape[0], *sizes, -1), [x.shape[0], *spatial, x.shape[-1]]
+    )
 
 
-# Voxels whose taps the weight gradient spreads out at a time: they fit in a cache.
+# Voxels whose taps the gradient of the kernel gathers at a time: they fit in a cache.
 _BLOCK = 4096
 
 
 def convolve_by_xla(x, kernel, *, stride=1, dilation=1):
-    """What XLA offers; arguments as in ``convolution.convolve``, without padding.
+    """Convolve by XLA's own operation.
 
     Sums of numbers of half the precision are kept in float32, and rounded once.
+
+    Args:
+        x: ``[batch, *spatial, c_in]``.
+        kernel: ``[*taps, c_in, c_out]``.
+        stride: as in ``convolution.convolve``.
+        dilation: as in ``convolution.convolve``.
+
+    Returns:
+        ``[batch, *outputs, c_out]``, without padding.
     """
     rank = x.ndim - 2
     spatial = "DHW"[-rank:]
@@ -110,15 +127,23 @@ def convolve_by_xla(x, kernel, *, stride=1, dilation=1):
 
 
 def _exact(x):
-    """The type in which to add: CPUs and tensor cores have none below float32."""
+    """Return the type of sums: neither CPUs nor tensor cores add below float32."""
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def convolve_on_cpu(x, kernel, *, stride, dilation):
-    """Rearranges every case into one without steps, which costs little.
+    """Convolve by rearranging every case into one without steps, which costs little.
 
-    Arguments as in ``convolution.convolve``, without padding. Numbers of half the
-    precision are computed with in float32, for which CPUs are made.
+    Numbers of half the precision are computed with in float32, for which CPUs are made.
+
+    Args:
+        x: ``[batch, *spatial, c_in]``.
+        kernel: ``[*taps, c_in, c_out]``.
+        stride: as in ``convolution.convolve``.
+        dilation: as in ``convolution.convolve``.
+
+    Returns:
+        ``[batch, *outputs, c_out]``, without padding.
     """
     if x.dtype != _exact(x):
         exact = (a.astype(_exact(x)) for a in (x, kernel))
@@ -133,35 +158,35 @@ def convolve_on_cpu(x, kernel, *, stride, dilation):
             size - dilation * (n - 1)
             for size, n in zip(x.shape[1:-1], taps, strict=True)
         ]
-        y = _stepless(space_to_batch(x, dilation), kernel)
+        y = _convolve_without_steps(space_to_batch(x, dilation), kernel)
         return batch_to_space(y, dilation, outputs)[every]
     if stride > 1:
-        return _stepless(*_blocks(x, kernel, stride))
-    return _stepless(x, kernel)
+        return _convolve_without_steps(*_stride_to_channels(x, kernel, stride))
+    return _convolve_without_steps(x, kernel)
 
 
-def _blocks(x, kernel, stride):
-    """Image and kernel in blocks as wide as the stride, which then is one block."""
+def _stride_to_channels(x, kernel, stride):
+    """Return image and kernel in blocks as wide as the stride, which then is one."""
     taps = [math.ceil(n / stride) for n in kernel.shape[:-2]]
     outputs = [
         (size - n) // stride + 1
         for size, n in zip(x.shape[1:-1], kernel.shape[:-2], strict=True)
     ]
     sizes = [stride * (n + m - 1) for n, m in zip(outputs, taps, strict=True)]
-    x = fit(x, [x.shape[0], *sizes, x.shape[-1]])
+    x = crop_or_pad(x, [x.shape[0], *sizes, x.shape[-1]])
     kernel = jnp.moveaxis(kernel, -1, 0)
     kernel = jnp.moveaxis(space_to_channel(kernel, stride), 0, -1)
     return space_to_channel(x, stride), kernel
 
 
 @jax.custom_vjp
-def _stepless(x, kernel):
-    """Stride and dilation 1, for CPUs."""
+def _convolve_without_steps(x, kernel):
+    """Convolve with stride and dilation 1."""
     return convolve_by_xla(x, kernel) if x.ndim == 4 else _convolve_planes(x, kernel)
 
 
 def _convolve_planes(x, kernel):
-    """3D convolution as one 2D convolution of all planes.
+    """Convolve in 3D by one 2D convolution of all planes.
 
     The taps along z become channels, of the input or of the output: whichever are
     fewer, as they have to be copied.
@@ -180,11 +205,11 @@ def _convolve_planes(x, kernel):
     return sum(y[:, i : i + outputs, ..., i, :] for i in range(along_z))
 
 
-def _stepless_forward(x, kernel):
-    return _stepless(x, kernel), (x, kernel)
+def _forward(x, kernel):
+    return _convolve_without_steps(x, kernel), (x, kernel)
 
 
-def _stepless_backward(residuals, cotangent):
+def _backward(residuals, cotangent):
     x, kernel = residuals
     axes = range(kernel.ndim - 2)
     pads = [(0, 0), *((kernel.shape[i] - 1,) * 2 for i in axes), (0, 0)]
@@ -194,18 +219,19 @@ def _stepless_backward(residuals, cotangent):
     else:
         volumes, taps = (x, cotangent), kernel.shape[:-2]
     gradient = _kernel_gradient(*volumes, taps).reshape(kernel.shape)
-    return _stepless(jnp.pad(cotangent, pads), flipped), gradient
+    return _convolve_without_steps(jnp.pad(cotangent, pads), flipped), gradient
 
 
-_stepless.defvjp(_stepless_forward, _stepless_backward)
+_convolve_without_steps.defvjp(_forward, _backward)
 
 
 def _kernel_gradient(x, cotangent, taps):
-    """``sum x[voxel + tap] cotangent[voxel]^T`` for all taps, slab by slab.
+    """Return ``sum x[voxel + tap] cotangent[voxel]^T`` for all taps, slab by slab.
 
-    A matrix product, channels by voxels by channels, of shifted copies. The shifts
-    along z are given to the cotangent: a third as many copies as all to the image,
-    and a less narrow product. Voxels are the last axis, as the product is fastest so.
+    It is a matrix product, channels by voxels by channels, of shifted copies. The
+    cotangent is shifted along z and the image in the plane: this takes a third of the
+    copies that shifts of the image alone would, and makes the product less narrow.
+    Voxels are the last axis, where the product is fastest.
     """
     x, g = jnp.moveaxis(x, -1, 1), jnp.moveaxis(cotangent, -1, 1)
     (batch, c_in, depth, *_), (c_out, _, height, width) = x.shape, g.shape[1:]

@@ -68,11 +68,11 @@ def mask_extent(mask, axis: int, *, tail: float = 0.02):
     fraction = jnp.cumsum(counts) / jnp.maximum(jnp.sum(counts), 1.0)
     end = mask.shape[axis] - 1
     first = jnp.sum(fraction < tail)
-    last = jnp.maximum(end - jnp.sum(fraction > 1.0 - tail), first)
+    last = end - jnp.sum(fraction > 1.0 - tail)
     occupied = jnp.any(mask)
     return (
         jnp.where(occupied, first, 0).astype(jnp.float32),
-        jnp.where(occupied, last, end).astype(jnp.float32),
+        jnp.where(occupied, jnp.maximum(last, first), end).astype(jnp.float32),
     )
 
 
