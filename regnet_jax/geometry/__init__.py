@@ -14,7 +14,7 @@ from regnet_jax.geometry.fields import (
     warp,
 )
 from regnet_jax.geometry.interpolation import identity_grid, sample
-from regnet_jax.geometry.pyramids import downsample, pyramid, upsample, upsample_field
+from regnet_jax.geometry.pyramids import downsample, upsample, upsample_field
 from regnet_jax.geometry.smoothing import gaussian_smooth
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "jacobian_determinant",
     "jacobian_matrix",
     "prefilter",
-    "pyramid",
     "sample",
     "upsample",
     "upsample_field",

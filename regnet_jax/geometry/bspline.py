@@ -4,16 +4,23 @@ Source: M. Unser, "Splines: a perfect fit for signal and image processing", IEEE
 Signal Processing Magazine 16(6), 1999.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
 from regnet_jax.geometry.smoothing import apply_separable
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 
 def cubic_weights(t):
-    """The four cubic B-spline weights at fraction ``t`` in [0, 1) past a knot.
+    """Return the four cubic B-spline weights at fraction ``t`` in [0, 1) past a knot.
 
     Args:
         t: any array type and shape.
@@ -30,7 +37,7 @@ def cubic_weights(t):
 
 
 def cubic_bspline(t):
-    """The centred cubic B-spline.
+    """Evaluate the centred cubic B-spline.
 
     Args:
         t: distance from its centre in control points, any shape.
@@ -44,7 +51,7 @@ def cubic_bspline(t):
 
 
 def _prefilter_matrix(size: int):
-    """Inverse of sampling a cubic spline at its knots, mirrored at both ends."""
+    """Return the inverse of sampling a spline at its knots, mirrored at both ends."""
     if size == 1:
         return np.ones((1, 1))
     sampling = (4 * np.eye(size) + np.eye(size, k=1) + np.eye(size, k=-1)) / 6
@@ -52,8 +59,8 @@ def _prefilter_matrix(size: int):
     return np.linalg.inv(sampling)
 
 
-def prefilter(volume):
-    """B-spline coefficients whose cubic spline interpolates the volume.
+def prefilter(volume: Float[Array, "*spatial c"]) -> Float[Array, "*spatial c"]:
+    """Return the B-spline coefficients whose cubic spline interpolates the volume.
 
     Args:
         volume: ``[*spatial, channel]``.
@@ -66,7 +73,7 @@ def prefilter(volume):
 
 
 def control_points(size: int, spacing: float) -> int:
-    """Number of control points that a field of ``size`` voxels needs on an axis.
+    """Return the number of control points of an axis of ``size`` voxels.
 
     Args:
         size: number of voxels.
@@ -80,7 +87,7 @@ def control_points(size: int, spacing: float) -> int:
 
 
 def _field_matrix(size: int, spacing: float):
-    """Cubic B-spline basis functions at the voxels: ``[size, control points]``."""
+    """Return the basis functions at the voxels: ``[size, control points]``."""
     position = np.arange(size) / spacing
     knot = np.floor(position).astype(int)
     matrix = np.zeros((size, control_points(size, spacing)))
@@ -89,8 +96,12 @@ def _field_matrix(size: int, spacing: float):
     return matrix
 
 
-def bspline_field(coefficients, shape: Sequence[int], spacing: Sequence[float]):
-    """A smooth array from a coarse grid of cubic B-spline coefficients.
+def bspline_field(
+    coefficients: Float[Array, "*counts c"],
+    shape: Sequence[int],
+    spacing: Sequence[float],
+) -> Float[Array, "*spatial c"]:
+    """Return a smooth array from a coarse grid of cubic B-spline coefficients.
 
     Args:
         coefficients: ``[*counts, channel]`` with ``control_points(size,

@@ -1,6 +1,9 @@
 """Smooth continuation of values to where they are not known."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,22 +12,25 @@ from jax import lax
 from regnet_jax.geometry.pyramids import upsample
 from regnet_jax.geometry.smoothing import apply_separable
 
-# Voxels of an axis that become one, from resolution to resolution.
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float
+
+# Voxels along an axis that become one at the next resolution.
 _FACTOR = 4
-# At each resolution, rounds in which what is not known becomes the mean of its
-# neighbours.
+# Rounds at each resolution in which unknown values become the mean of their neighbours.
 _ROUNDS = 6
 
 
 def _coarsening_matrix(size: int) -> np.ndarray:
-    """``[ceil(size / factor), size]``: linear weights around every ``factor``-th."""
+    """Return linear weights around every ``factor``-th voxel: ``[coarse, size]``."""
     centres = _FACTOR * np.arange(math.ceil(size / _FACTOR))
     distance = np.abs(centres[:, None] - np.arange(size))
     return np.maximum(1.0 - distance / _FACTOR, 0.0)
 
 
 def _mean_of_neighbours(values):
-    """The mean of the two neighbours on each axis; the border continues."""
+    """Return the mean of the two neighbours on each axis; the border continues."""
     total = jnp.zeros_like(values)
     for axis in range(values.ndim - 1):
         first, last = (
@@ -38,7 +44,9 @@ def _mean_of_neighbours(values):
     return total / (2 * (values.ndim - 1))
 
 
-def continue_smoothly(values, known):
+def continue_smoothly(
+    values: Float[Array, "*spatial c"], known: Bool[Array, "*spatial 1"]
+) -> Float[Array, "*spatial c"]:
     """Continue values smoothly to where they are not known.
 
     The continuation meets the known values at their border and is close to harmonic.
@@ -46,12 +54,12 @@ def continue_smoothly(values, known):
     "The lumigraph", SIGGRAPH 1996), with a few rounds of relaxation at each resolution.
 
     Args:
-        values: ``[*spatial, channel]``; what is not known is ignored, NaN too.
+        values: ``[*spatial, channel]``; those that are not known are ignored, also NaN.
         known: bool, ``[*spatial, 1]``.
 
     Returns:
-        ``[*spatial, channel]``: the known values as they are, and the continuation
-        elsewhere; zero if nothing is known.
+        ``[*spatial, channel]``: the known values as they are, and their continuation
+        elsewhere; zero if no value is known.
     """
     *shape, channels = values.shape
     # Not a product, which would keep NaN.

@@ -1,20 +1,34 @@
-"""What is done with displacement fields: warp, compose, invert, exponentiate."""
+"""Displacement fields: warp, compose, invert, exponentiate, Jacobian."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import lax
 
 from regnet_jax.geometry.interpolation import sample_at
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Num
+
 
 def _targets(displacement):
-    """Where each voxel of the field's grid is mapped to, for each axis."""
+    """Return the coordinates on each axis that the field maps its voxels to."""
     *shape, d = displacement.shape
     voxels = [lax.broadcasted_iota(displacement.dtype, shape, a) for a in range(d)]
     return [x + displacement[..., a] for a, x in enumerate(voxels)]
 
 
-def warp(volume, displacement, *, order: int = 1, fill: float | None = None):
-    """The image ``x -> volume(x + displacement(x))``, on the field's grid.
+def warp(
+    volume: Num[Array, "*volume c"],
+    displacement: Float[Array, "*spatial d"],
+    *,
+    order: int = 1,
+    fill: float | None = None,
+) -> Num[Array, "*spatial c"]:
+    """Return the image ``x -> volume(x + displacement(x))``, on the field's grid.
 
     Args:
         volume: ``[*spatial, channel]``, the moving image.
@@ -28,8 +42,10 @@ def warp(volume, displacement, *, order: int = 1, fill: float | None = None):
     return sample_at(volume, _targets(displacement), order=order, fill=fill)
 
 
-def compose(first, second):
-    """The field of going first by one field, then by another.
+def compose(
+    first: Float[Array, "*spatial d"], second: Float[Array, "*spatial d"]
+) -> Float[Array, "*spatial d"]:
+    """Return the field that applies one field first, then another.
 
     Args:
         first: ``[*spatial, d]``, voxels.
@@ -42,8 +58,10 @@ def compose(first, second):
     return first + warp(second, first)
 
 
-def invert(displacement, *, iterations: int = 30):
-    """The field that undoes a displacement field.
+def invert(
+    displacement: Float[Array, "*spatial d"], *, iterations: int = 30
+) -> Float[Array, "*spatial d"]:
+    """Return the field that undoes a displacement field.
 
     Fixed-point iteration ``v <- -u(x + v)`` (Chen et al., "A simple fixed-point
     approach to invert a deformation field", Medical Physics 35(1), 2008). It
@@ -64,8 +82,10 @@ def invert(displacement, *, iterations: int = 30):
     return lax.fori_loop(0, iterations, step, jnp.zeros_like(displacement))
 
 
-def exponentiate(velocity, *, squarings: int = 7):
-    """The displacement after flowing along a stationary velocity for a unit of time.
+def exponentiate(
+    velocity: Float[Array, "*spatial d"], *, squarings: int = 7
+) -> Float[Array, "*spatial d"]:
+    """Return the displacement of a flow along a stationary velocity for unit time.
 
     Scaling and squaring (Arsigny et al., "A log-Euclidean framework for statistics on
     diffeomorphisms", MICCAI 2006): a short step, composed with itself repeatedly.
@@ -84,8 +104,10 @@ def exponentiate(velocity, *, squarings: int = 7):
     return lax.fori_loop(0, squarings, square, velocity / 2**squarings)
 
 
-def jacobian_matrix(displacement):
-    """Derivatives of the map ``x -> x + displacement(x)``.
+def jacobian_matrix(
+    displacement: Float[Array, "*spatial d"],
+) -> Float[Array, "*spatial d d"]:
+    """Return the derivatives of the map ``x -> x + displacement(x)``.
 
     Central differences inside, one-sided at the border, as ``numpy.gradient``.
 
@@ -103,8 +125,10 @@ def jacobian_matrix(displacement):
     return matrix + jnp.broadcast_to(identity, matrix.shape)
 
 
-def jacobian_determinant(displacement):
-    """Ratio of the volumes after and before the map; at or below 0 it folds.
+def jacobian_determinant(
+    displacement: Float[Array, "*spatial d"],
+) -> Float[Array, "*spatial"]:
+    """Return the ratio of volumes after and before the map; at or below 0 it folds.
 
     Args:
         displacement: ``[*spatial, d]``, voxels, at least two voxels on each axis.
@@ -115,8 +139,8 @@ def jacobian_determinant(displacement):
     return determinant(jacobian_matrix(displacement))
 
 
-def determinant(m):
-    """Determinants of many small matrices.
+def determinant(m: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
+    """Return the determinants of many small matrices.
 
     Args:
         m: ``[..., d, d]``, d being 2 or 3.

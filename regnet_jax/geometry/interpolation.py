@@ -1,14 +1,17 @@
-"""Values of an image at arbitrary points: nearest, linear, cubic B-spline.
+"""Interpolation of an image at arbitrary points: nearest, linear, cubic B-spline.
 
-What costs is reading. All that a point draws from one line of voxels is read at once,
-and derivatives are written out: left to the chain rule, each reading of the image
-would become a scatter of its own.
+Reading from memory dominates the cost. Therefore all voxels of one line that a point
+depends on are read at once, and derivatives are written out: by the chain rule, each
+read would become a scatter of its own.
 """
+
+from __future__ import annotations
 
 import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +20,15 @@ from jax.custom_derivatives import SymbolicZero
 
 from regnet_jax.geometry.bspline import cubic_weights, prefilter
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Num
 
-def identity_grid(shape: Sequence[int], dtype=jnp.float32):
-    """Index coordinates of every voxel.
+
+def identity_grid(
+    shape: Sequence[int], dtype=jnp.float32
+) -> Float[Array, "*spatial d"]:
+    """Return the index coordinates of every voxel.
 
     Args:
         shape: spatial shape, (z, y, x) or (y, x).
@@ -32,12 +41,12 @@ def identity_grid(shape: Sequence[int], dtype=jnp.float32):
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-# Voxels on an axis that a point draws from, by order.
+# Voxels on an axis that a point depends on, by order.
 _TAPS = {0: 1, 1: 2, 3: 4}
 
 
 def _weights(x, size: int, order: int):
-    """The first voxel that a coordinate draws from, and the weights of all."""
+    """Return the first voxel that a coordinate depends on, and the weights of all."""
     # Beyond the outermost centres the image continues with its edge value.
     x = jnp.clip(x, 0, size - 1)
     if order == 0:
@@ -51,14 +60,14 @@ def _weights(x, size: int, order: int):
 
 
 def _slopes(x, size: int, order: int):
-    """The derivatives of the weights."""
+    """Return the derivatives of the weights."""
     return jax.jvp(lambda x: _weights(x, size, order)[1], (x,), (jnp.ones_like(x),))[1]
 
 
 def _pad(volume, order: int):
-    """Makes room for all that points in the image draw from."""
+    """Pad an image by the voxels that points at its border depend on."""
     if order == 3:
-        # As the prefilter has it. A single voxel has nothing to mirror.
+        # Mirrored as in the prefilter. A single voxel has nothing to mirror.
         for axis, size in enumerate(volume.shape[:-1]):
             reach = [(1, 2) if a == axis else (0, 0) for a in range(volume.ndim)]
             volume = jnp.pad(volume, reach, "reflect" if size > 1 else "edge")
@@ -72,9 +81,9 @@ def _pad(volume, order: int):
 
 
 def _read(volume, starts, taps):
-    """Blocks ``[points, *taps, channel]`` that begin at whole ``[points, d]``.
+    """Return blocks ``[points, *taps, channel]`` that begin at integer ``[points, d]``.
 
-    XLA keeps blocks inside of the image, whatever the positions are.
+    XLA keeps blocks inside the image, whatever the positions are.
     """
     numbers = lax.GatherDimensionNumbers(
         offset_dims=tuple(range(1, volume.ndim + 1)),
@@ -85,8 +94,8 @@ def _read(volume, starts, taps):
     return lax.gather(volume, starts, numbers, block, mode="promise_in_bounds")
 
 
-def _by_lines(volume, firsts, weights):
-    """Weighted sums of what points draw from, ``[points, channel]``."""
+def _sum_by_lines(volume, firsts, weights):
+    """Return the weighted sums for all points, ``[points, channel]``, line by line."""
     *shape, channels = volume.shape
     flat = volume.reshape(-1, channels)
     *others, last = weights
@@ -102,8 +111,8 @@ def _by_lines(volume, firsts, weights):
     return total
 
 
-def _by_blocks(volume, firsts, weights):
-    """The same at once: slower, but its transpose is one scatter and not many."""
+def _sum_by_blocks(volume, firsts, weights):
+    """Return the same at once: slower, but its transpose is a single scatter."""
     block = _read(volume, jnp.stack(firsts, axis=-1), [len(w) for w in weights])
     for w in weights:
         w = jnp.stack(w, axis=-1)
@@ -112,8 +121,8 @@ def _by_blocks(volume, firsts, weights):
     return block
 
 
-def _draws(coordinates, shape, order: int, dtype):
-    """First voxels and weights on each axis."""
+def _taps(coordinates, shape, order: int, dtype):
+    """Return first voxels and weights on each axis."""
     pairs = zip(coordinates, shape, strict=True)
     axes = [_weights(x, size, order) for x, size in pairs]
     firsts = [first.astype(jnp.int32) for first, _ in axes]
@@ -122,43 +131,49 @@ def _draws(coordinates, shape, order: int, dtype):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _interpolate(volume, coordinates, shape, order: int):
-    """Values ``[points, channel]`` of a padded image, for ``[points]`` on each axis."""
-    return _by_lines(volume, *_draws(coordinates, shape, order, volume.dtype))
+    """Return ``[points, channel]`` of a padded image, for ``[points]`` on each axis."""
+    return _sum_by_lines(volume, *_taps(coordinates, shape, order, volume.dtype))
 
 
 @functools.partial(_interpolate.defjvp, symbolic_zeros=True)
 def _derivative(shape, order, primals, tangents):
     volume, coordinates = primals
     volume_tangent, coordinate_tangents = tangents
-    firsts, weights = _draws(coordinates, shape, order, volume.dtype)
-    value = _by_lines(volume, firsts, weights)
+    firsts, weights = _taps(coordinates, shape, order, volume.dtype)
+    value = _sum_by_lines(volume, firsts, weights)
     tangent = jnp.zeros_like(value)
     if not isinstance(volume_tangent, SymbolicZero):
-        tangent += _by_blocks(volume_tangent, firsts, weights)
+        tangent += _sum_by_blocks(volume_tangent, firsts, weights)
     for axis, along in enumerate(coordinate_tangents):
         if isinstance(along, SymbolicZero):
             continue
         slopes = _slopes(coordinates[axis], shape[axis], order)
         slopes = [s.astype(volume.dtype) for s in slopes]
         changed = [*weights[:axis], slopes, *weights[axis + 1 :]]
-        slope = _by_lines(volume, firsts, changed)
+        slope = _sum_by_lines(volume, firsts, changed)
         tangent += along[:, None].astype(volume.dtype) * slope
     return value, tangent
 
 
 def _inside(coordinates, shape):
-    """True where a point lies in the extent of the voxels, as ITK defines it."""
+    """Tell whether points lie in the extent of the voxels, as ITK defines it."""
     inside = True
     for x, size in zip(coordinates, shape, strict=True):
         inside &= (x >= -0.5) & (x <= size - 0.5)
     return inside
 
 
-def sample(volume, points, *, order: int = 1, fill: float | None = None):
-    """Interpolates an image at arbitrary points.
+def sample(
+    volume: Num[Array, "*volume c"],
+    points: Float[Array, "*batch d"],
+    *,
+    order: int = 1,
+    fill: float | None = None,
+) -> Num[Array, "*batch c"]:
+    """Interpolate an image at arbitrary points.
 
     Args:
-        volume: ``[*spatial, channel]``; whole numbers with order 0 only.
+        volume: ``[*spatial, channel]``; integers with order 0 only.
         points: ``[..., d]``, voxels, array-axis order.
         order: 0 nearest, 1 linear, 3 cubic B-spline (prefiltered here, so that
             the image's own values are met at its voxels).
@@ -170,8 +185,9 @@ def sample(volume, points, *, order: int = 1, fill: float | None = None):
         but for ``order=0``, in the points.
 
     Raises:
-        ValueError: if the order is not 0, 1 or 3, if whole numbers are to be
-            interpolated, or if the points have another dimension than the volume.
+        ValueError: if the order is not 0, 1 or 3, if integers are to be interpolated
+            with another order than 0, or if the points have another dimension than
+            the volume.
     """
     if points.shape[-1] != volume.ndim - 1:
         raise ValueError(
@@ -184,9 +200,13 @@ def sample(volume, points, *, order: int = 1, fill: float | None = None):
 
 
 def sample_at(
-    volume, coordinates: Sequence, *, order: int = 1, fill: float | None = None
-):
-    """As ``sample``, with an array of coordinates for each axis.
+    volume: Num[Array, "*volume c"],
+    coordinates: Sequence[Float[Array, "*batch"]],
+    *,
+    order: int = 1,
+    fill: float | None = None,
+) -> Num[Array, "*batch c"]:
+    """Interpolate as ``sample``, with an array of coordinates for each axis.
 
     Args:
         volume: see ``sample``.
@@ -208,7 +228,7 @@ def sample_at(
     if order == 3:
         volume = prefilter(volume)
     flat = [x.reshape(-1) for x in coordinates]
-    # Nearest neighbours have no slope, and whole numbers no derivative at all.
+    # Nearest neighbours have no slope, and integers no derivative at all.
     function = _interpolate if order else _interpolate.fun
     result = function(_pad(volume, order), flat, tuple(shape), order)
     result = result.reshape(*coordinates[0].shape, channels)

@@ -1,22 +1,31 @@
-"""Resolutions: smoothing and keeping every n-th voxel, and the way back.
+"""Change of resolution: smooth and keep every n-th voxel, and interpolate back.
 
 Coarse voxel ``i`` sits on fine voxel ``factor * i``, so the first voxels coincide
 and a coarse coordinate times the factor is the fine coordinate.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from regnet_jax.geometry.smoothing import apply_separable, gaussian_smooth
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
-def downsample(image, factor: int):
-    """An image with voxels ``factor`` times as wide, without aliasing.
 
-    Both grids are taken as blurred by a Gaussian as wide at half height as their
-    voxel, as ``io.resample`` has it.
+def downsample(
+    image: Float[Array, "*spatial c"], factor: int
+) -> Float[Array, "*coarse c"]:
+    """Return an image with voxels ``factor`` times as wide, without aliasing.
+
+    Both grids are taken as blurred by a Gaussian that is as wide at half height as
+    their voxel, as in ``spatial.resample``.
 
     Args:
         image: ``[*spatial, channel]``.
@@ -33,23 +42,8 @@ def downsample(image, factor: int):
     return smooth[(slice(None, None, factor),) * dimensions]
 
 
-def pyramid(volume, levels: int):
-    """Successive halvings of an image.
-
-    Args:
-        volume: ``[*spatial, channel]``.
-        levels: number of resolutions, the given one included.
-
-    Returns:
-        A list of ``levels`` images, the finest first.
-    """
-    images = [volume]
-    for _ in range(levels - 1):
-        images.append(downsample(images[-1], 2))
-    return images
-
-
 def _linear_matrix(size: int, coarse: int, factor: float):
+    """Return the weights of linear interpolation along one axis: ``[size, coarse]``."""
     position = np.clip(np.arange(size) / factor, 0, coarse - 1)
     left = np.minimum(np.floor(position).astype(int), max(coarse - 2, 0))
     right = np.minimum(left + 1, coarse - 1)
@@ -59,8 +53,10 @@ def _linear_matrix(size: int, coarse: int, factor: float):
     return matrix
 
 
-def upsample(array, factor: float, shape: Sequence[int]):
-    """Linear interpolation onto the finer grid; beyond the last voxel, the edge.
+def upsample(
+    array: Float[Array, "*coarse c"], factor: float, shape: Sequence[int]
+) -> Float[Array, "*spatial c"]:
+    """Interpolate linearly onto a finer grid; the edge continues beyond the last voxel.
 
     The values are not scaled: a displacement field in coarse voxels has to be
     multiplied by the factor to be in fine ones.
@@ -77,8 +73,10 @@ def upsample(array, factor: float, shape: Sequence[int]):
     return apply_separable(array, [_linear_matrix(n, m, factor) for n, m in sizes])
 
 
-def upsample_field(displacement, factor: int, shape: Sequence[int]):
-    """A displacement field on a grid with voxels ``1 / factor`` as wide.
+def upsample_field(
+    displacement: Float[Array, "*coarse d"], factor: int, shape: Sequence[int]
+) -> Float[Array, "*spatial d"]:
+    """Return a displacement field on a grid with voxels ``1 / factor`` as wide.
 
     Args:
         displacement: ``[*coarse, d]``, coarse voxels.

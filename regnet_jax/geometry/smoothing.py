@@ -1,13 +1,22 @@
-"""Gaussian smoothing."""
+"""Separable linear operations, and Gaussian smoothing."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
-def apply_separable(array, matrices: Sequence):
-    """Multiplies every leading axis of an array by its matrix.
+
+def apply_separable(
+    array: Float[Array, "*axes"], matrices: Sequence
+) -> Float[Array, "*new_axes"]:
+    """Multiply every leading axis of an array by its matrix.
 
     Args:
         array: ``[n_0, ..., n_{d-1}, ...]``, floating point; axes beyond the
@@ -34,8 +43,8 @@ def apply_separable(array, matrices: Sequence):
     return jnp.moveaxis(array, range(kept), range(-kept, 0))
 
 
-def gaussian_matrix(size: int, sigma, dtype=jnp.float32):
-    """Smoothing along one axis, as a matrix whose rows sum to one.
+def gaussian_matrix(size: int, sigma, dtype=jnp.float32) -> Float[Array, "n n"]:
+    """Return the matrix, with rows that sum to one, that smooths along one axis.
 
     Args:
         size: number of voxels.
@@ -53,8 +62,10 @@ def gaussian_matrix(size: int, sigma, dtype=jnp.float32):
     return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
-def gaussian_smooth(volume, sigma: Sequence[float]):
-    """Smooths an image with a Gaussian.
+def gaussian_smooth(
+    volume: Float[Array, "*spatial c"], sigma: Sequence[float] | Array
+) -> Float[Array, "*spatial c"]:
+    """Smooth an image with a Gaussian.
 
     Weights are renormalised at the border: what lies outside is ignored, a
     constant stays constant, and no edge value is invented.

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage as ndi
 from jax.test_util import check_grads
 
-from regnet_jax.geometry import downsample, gaussian_smooth, pyramid, upsample, warp
+from regnet_jax.geometry import downsample, gaussian_smooth, upsample, warp
 
 jit_smooth = jax.jit(gaussian_smooth)
 jit_upsample = jax.jit(upsample, static_argnums=(1, 2))
@@ -144,18 +144,7 @@ def test_field_of_coarse_voxels_times_the_factor_warps_the_fine_image():
     np.testing.assert_allclose(down[4:-4, 4:-4], want[4:-4, 4:-4], atol=1e-5)
 
 
-def test_pyramid_halves_again_and_again():
-    volume = _volume((9, 14), 1)
-    finest, half, quarter = jax.jit(pyramid, static_argnums=1)(volume, 3)
-    np.testing.assert_array_equal(finest, volume)
-    want = _renormalised(volume, [blur(2)] * 2)[::2, ::2]
-    np.testing.assert_allclose(half, want, atol=2e-6)
-    want = _renormalised(want, [blur(2)] * 2)[::2, ::2]
-    np.testing.assert_allclose(quarter, want, atol=2e-6)
-    assert quarter.shape == (3, 4, 1)
-
-
-def test_whole_numbers_are_refused_rather_than_rounded():
+def test_integers_are_refused_rather_than_rounded():
     volume = np.arange(20, dtype=np.int16).reshape(4, 5, 1)
     for function in (
         lambda v: gaussian_smooth(v, [1.0, 1.0]),
