@@ -1,4 +1,4 @@
-r"""Trains networks for the same processor time on the same data, and compares them.
+r"""Train networks for the same processor time on the same data, and compare them.
 
 Example:
     python -m experiments.ablate --dimensions 2 --budget 240 --out ablation.json \
@@ -48,7 +48,7 @@ def _print(name: str, result: dict) -> None:
 
 
 def main():
-    """Trains and measures one network after the other."""
+    """Train and measure one network after the other."""
     for name in _NETWORKS.value:
         if name not in MODELS:
             known = ", ".join(MODELS)

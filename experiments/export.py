@@ -1,10 +1,10 @@
-"""Puts a checkpoint of a run among the shipped weights.
+"""Put a checkpoint of a run among the shipped weights.
 
 Example:
     python -m experiments.export --workdir runs/lung3d --name lung
 
 With --mean_with the weights are the mean of two networks, of which one was trained on
-from the other: it keeps what the first could and the second lost. Afterwards
+from the other: it keeps abilities of the first that the second lost. Afterwards
 `--model lung` of the other binaries means these weights. They are plain arrays of half
 precision with a checksum; write the model card beside them.
 """
@@ -33,7 +33,7 @@ _NAME = flags.DEFINE_string("name", None, "What to call the network.", required=
 
 
 def mean_weights(variables, config, name: str):
-    """The mean of the weights of two networks.
+    """Return the mean of the weights of two networks.
 
     Args:
         variables: of the first.
@@ -54,14 +54,15 @@ def mean_weights(variables, config, name: str):
 
 
 def main():
-    """Reads the run, writes the weights, and says where they are."""
+    """Read the run, write the weights, and print where they are."""
     folder = Path(_WORKDIR.value)
     config = read_config(folder)
     variables = restore_variables(folder, best=_BEST.value)
     if _MEAN_WITH.value:
         variables = mean_weights(variables, config, _MEAN_WITH.value)
-    # The place of the scans is this machine's affair.
-    config = dataclasses.replace(config, scans=Path(config.scans).name)
+    # Where the scans lie on this machine means nothing elsewhere.
+    scans = dataclasses.replace(config.scans, file=Path(config.scans.file).name)
+    config = dataclasses.replace(config, scans=scans)
     home = pretrained.write(_NAME.value, to_json(config), variables)
     print(f"wrote {home}; describe the network in {home / pretrained.CARD}")
 

@@ -41,7 +41,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
         InputError: if a pair cannot be used.
     """
     pairs = read_pairs(path)
-    check_pairs(path, pairs, len(config.data.shape))
+    check_pairs(path, pairs, config.dimensions)
     cases = {pair.name: _read(pair) for pair in pairs}
     # One network, with other variables each time: what it compiles is kept.
     network = make_network(config, None)

@@ -1,13 +1,14 @@
-"""Trains a network on artificial deformations; the same command again resumes.
+"""Train a network on artificial deformations; the same command again resumes.
 
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
 
-SIGTERM saves and ends a run early. A step whose loss, gradient or weights are not
-finite ends it with status 3; the newest checkpoint then is the state before that step.
-Processes that Slurm, Open MPI or a TPU pod starts
-together train together; elsewhere --coordinator, --processes and --process_id say so.
---workdir is then a folder that all of them see. Curves and pictures:
+--config is the name of a file in experiments/configs, or the path of a .py file of your
+own with a CONFIG. SIGTERM saves and ends a run early. A step whose loss, gradient or
+weights are not finite ends it with status 3; the newest checkpoint then is the state
+before that step. Processes that Slurm, Open MPI or a TPU pod starts together train
+together; elsewhere --coordinator, --processes and --process_id join them. --workdir is
+then a folder that all of them can read and write. Curves and pictures:
 tensorboard --logdir DIR.
 """
 
@@ -19,12 +20,17 @@ from experiments import configs
 from experiments.real_pairs import make_measure
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.training import config as settings
 from regnet_jax.training import parallel
+from regnet_jax.training.config import name_former_keys, override
 from regnet_jax.training.logs import METRICS, describe
 from regnet_jax.training.loop import train
 
-_CONFIG = flags.DEFINE_string("config", None, "Experiment to run.", required=True)
+_CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "Experiment to run: a name, or the path of a .py file with a CONFIG.",
+    required=True,
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, config, metrics.", required=True
 )
@@ -35,7 +41,9 @@ _STEPS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _OVERRIDE = flags.DEFINE_multi_string(
-    "override", [], "KEY=VALUE, for example data.spacing=2.0; may be repeated."
+    "override",
+    [],
+    "KEY=VALUE, for example optimizer.learning_rate=5e-4; may be repeated.",
 )
 _REAL_PAIRS = flags.DEFINE_string(
     "real_pairs", None, "CSV or JSON of pairs with landmarks or labels to evaluate on."
@@ -46,19 +54,19 @@ _COORDINATOR = flags.DEFINE_string(
     "HOST:PORT of process 0, where no launcher tells it; auto leaves it to JAX.",
 )
 _PROCESSES = flags.DEFINE_integer(
-    "processes", None, "How many train together.", lower_bound=1
+    "processes", None, "Number of processes that train together.", lower_bound=1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Number of this one, from 0.", lower_bound=0
+    "process_id", None, "Number of this process, from 0.", lower_bound=0
 )
 
 
 def _join():
-    """Joins other processes, if there are any."""
+    """Join other processes, if there are any."""
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
     alone = given == (None, None, None)
-    if given == ("auto", None, None) or (alone and parallel.launched_in_parts()):
-        parallel.join()
+    if given == ("auto", None, None) or (alone and parallel.launched_with_others()):
+        parallel.join_processes()
     if alone or given[0] == "auto":
         return
     if any(value is None for value in given) or given[2] >= given[1]:
@@ -66,22 +74,23 @@ def _join():
             "--coordinator, --processes and --process_id: give all three, the last"
             " below the number of processes, or none"
         )
-    parallel.join(given[0], count=given[1], number=given[2])
+    parallel.join_processes(given[0], count=given[1], number=given[2])
 
 
 def main():
-    """Reads the flags, trains, and says what was written."""
+    """Read the flags, train, and print what was written."""
     _join()
-    config = settings.override(configs.load(_CONFIG.value), _OVERRIDE.value)
+    config = override(configs.load(_CONFIG.value), _OVERRIDE.value)
     folder = Path(_WORKDIR.value)
     measure = make_measure(config, _REAL_PAIRS.value) if _REAL_PAIRS.value else None
-    evaluation = train(
-        config,
-        folder,
-        until=_STEPS.value,
-        measure=measure,
-        cache=common.cache_folder() / "volumes",
-    )
+    with name_former_keys(_OVERRIDE.value):
+        evaluation = train(
+            config,
+            folder,
+            until=_STEPS.value,
+            measure=measure,
+            cache=common.cache_folder() / "volumes",
+        )
     if not parallel.is_main():
         return
     if not evaluation:

@@ -13,10 +13,11 @@ from experiments import configs
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.models.registry import MODELS
 from regnet_jax.training import parallel
-from regnet_jax.training.data import Volumes
+from regnet_jax.training.config import EvaluationConfig, ScansConfig
+from regnet_jax.training.data import ScanPrefetcher
 from regnet_jax.training.logs import METRICS
-from regnet_jax.training.loop import prepare, train
-from regnet_jax.training.state import init_state, make_optimizer
+from regnet_jax.training.loop import build_program, train
+from regnet_jax.training.state import init_state
 
 # Steps before the clock starts, in which the loop times the drawing of pairs, and
 # steps that are timed.
@@ -36,7 +37,8 @@ def run(scans: str | None) -> list[dict]:
     """
     cases = {"procedural": {}}
     if scans:
-        cases["scans"] = {"scans": scans, "resident": 2, "rotate_every": 20}
+        given = ScansConfig(scans, resident=2, rotate_every=20)
+        cases["scans"] = {"scans": given}
     rows = []
     for name, changes in cases.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -47,18 +49,18 @@ def run(scans: str | None) -> list[dict]:
 def _config(changes: dict):
     base = configs.load("lung3d")
     # One kind of pairs: others compile longer and take as long.
-    fields = {"families": ("multiscale",), "weights": (), "scales": (1.0,)}
-    data = dataclasses.replace(base.data, real=0.6 if changes else 0.0, **fields)
+    fields = {"families": ("multiscale",), "family_weights": (), "scales": (1.0,)}
+    share = 0.6 if changes else 0.0
+    data = dataclasses.replace(base.data, scan_probability=share, **fields)
     return dataclasses.replace(
         base,
         model="unet" if "unet" in MODELS else base.model,
         data=data,
-        pairs=jax.device_count(),
+        batch_size=jax.device_count(),
         steps=_FIRST + _TIMED,
-        save_every=24,
-        evaluate_every=_FIRST + _TIMED,
-        evaluation_pairs=1,
-        dispatch=4,
+        checkpoint_every=24,
+        evaluation=EvaluationConfig(every=_FIRST + _TIMED, pairs=1),
+        steps_per_call=4,
         **changes,
     )
 
@@ -79,16 +81,18 @@ def _case(name: str, config, folder: Path) -> dict:
 def _bare(config, cache: Path) -> float:
     """Seconds of a step when nothing else is done, with scans that stay."""
     key, stream = jax.random.split(jax.random.key(config.seed))
-    run = prepare(config)
-    state = init_state(key, run.model, make_optimizer(config), config)
+    program = build_program(config)
+    state = init_state(key, program.model, program.optimizer, config)
     state, scans = parallel.replicate(state), ()
-    if config.data.real:
-        with Volumes(config, parallel.replicate, cache=cache) as volumes:
-            scans = volumes.at(0)
-    state, _ = run.steps(state, stream, scans, np.int32(_FIRST))
+    if config.data.scan_probability:
+        with ScanPrefetcher(config, parallel.replicate, cache=cache) as volumes:
+            scans = volumes.scans_at(0)
+    state, _ = program.steps(state, stream, scans, np.int32(_FIRST))
     jax.block_until_ready(state)
     began = time.perf_counter()
-    for end in range(_FIRST, _FIRST + _TIMED, config.dispatch):
-        state, _ = run.steps(state, stream, scans, np.int32(end + config.dispatch))
+    for end in range(_FIRST, _FIRST + _TIMED, config.steps_per_call):
+        state, _ = program.steps(
+            state, stream, scans, np.int32(end + config.steps_per_call)
+        )
     jax.block_until_ready(state)
     return (time.perf_counter() - began) / _TIMED

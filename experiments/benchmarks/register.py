@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import configs
 from experiments.benchmarks.timing import seconds
-from experiments.heldout.ablation import suited
+from experiments.heldout.ablation import with_model
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.registration.inference.network import make_network
@@ -22,10 +22,10 @@ _SHAPE = (160, 160, 160)
 
 def _untrained(name):
     """A network of one pass: it takes as long as a trained one."""
-    config = suited(configs.load("lung3d"), name, 32)
+    config = with_model(configs.load("lung3d"), name, 32)
     data = dataclasses.replace(config.data, scales=(1.0,))
     model = make_model(name, dimensions=3)
-    window = jnp.zeros((1, *(config.data.window,) * 3, 1))
+    window = jnp.zeros((1, *config.patch_shape, 1))
     init = jax.jit(model.init, static_argnames="train")
     variables = init(jax.random.key(0), window, window, train=False)
     variables.pop("heads", None)

@@ -8,7 +8,12 @@ family.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 
 CONFIG = ExperimentConfig(
     name="demo2d",
@@ -18,20 +23,16 @@ CONFIG = ExperimentConfig(
         spacing=2.0,
         families=("multiscale", "low", "medium", "high"),
         amplitude=0.6,
-        limits=(1000.0,),
         noise_fixed=10.0,
         noise_moving=10.0,
-        unseen=0.05,
-        windows=1,
-        window=128,
-        margin=0,
-        stride=1,
+        unseen_weight=0.05,
+        patches_per_pair=1,
+        patch_size=128,
     ),
-    pairs=8,
+    batch_size=8,
     steps=200,
-    learning_rate=1e-3,
-    warmup=30,
-    clip=1.0,
-    save_every=200,
-    evaluate_every=200,
+    checkpoint_every=200,
+    optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=1.0),
+    schedule=ScheduleConfig(warmup_steps=30),
+    evaluation=EvaluationConfig(every=200),
 )

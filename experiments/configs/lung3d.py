@@ -1,10 +1,10 @@
 """CorrNet for chest CT at 2 and 4 mm: the network behind the shipped weights.
 
     python -m experiments.train --config lung3d --workdir runs/lung3d \
-        --override scans=scans.txt
+        --override scans.file=scans.txt
 
-scans.txt lists chest CTs, a path a line. Without any: --override data.real=0, and all
-volumes are procedural chests.
+scans.txt lists chest CTs, a path a line. Without any, all volumes are procedural
+chests: --override data.scan_probability=0.
 
 On two CPU cores 2,500 steps took an hour and reached 0.415 of the zero field's error,
 as the mean over the last 250 steps.
@@ -14,7 +14,12 @@ up to 7 voxels, in any mixture of families, on images of any two scanners.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 
 _FAMILIES = {
     "multiscale": 4.0,
@@ -36,27 +41,22 @@ CONFIG = ExperimentConfig(
         shape=(64, 64, 64),
         spacing=2.0,
         families=tuple(_FAMILIES),
-        weights=tuple(_FAMILIES.values()),
+        family_weights=tuple(_FAMILIES.values()),
         amplitude=0.7,
-        limits=(1000.0,),
         noise_fixed=10.0,
         noise_moving=10.0,
-        intensity=("contrast", "bias_field", "blur", "occlusions"),
-        sponge=0.5,
-        unseen=0.05,
-        real=0.6,
+        intensity_models=("contrast", "bias_field", "blur", "occlusions"),
+        sponge_probability=0.5,
+        unseen_weight=0.05,
+        scan_probability=0.6,
         scales=(1.0, 2.0),
-        windows=1,
-        window=64,
-        margin=0,
-        stride=1,
+        patches_per_pair=1,
+        patch_size=64,
     ),
-    pairs=2,
+    batch_size=2,
     steps=3000,
-    learning_rate=5e-4,
-    warmup=30,
-    clip=1.0,
-    save_every=250,
-    evaluate_every=3000,
-    evaluation_pairs=4,
+    checkpoint_every=250,
+    optimizer=OptimizerConfig(learning_rate=5e-4, max_grad_norm=1.0),
+    schedule=ScheduleConfig(warmup_steps=30),
+    evaluation=EvaluationConfig(every=3000, pairs=4),
 )

@@ -1,16 +1,18 @@
-"""The last part of the shipped weights' training: small errors count as all others do.
+"""The last part of the training of `lung`: small errors count like all others.
 
-    python -m experiments.train --config lung3d_polish --workdir runs/polish \
-        --override scans=scans.txt
+    python -m experiments.train --config lung3d_polish --workdir runs/lung3d_polish \
+        --override scans.file=scans.txt
 
-It starts from the weights of lung3d_residual. The loss grows linearly from a twentieth
-of a voxel on, more pairs hardly move, and more steps see what the network itself left,
-so that another pass with it does not disturb what is aligned already.
+It starts from the weights of lung3d_residual in runs/lung3d_residual;
+experiments/recipes/lung.sh runs all parts. The loss grows linearly from a twentieth of
+a voxel on, more pairs hardly move, and more steps take the network's own residuals, so
+that another pass with it does not disturb what is aligned already.
 """
 
 import dataclasses
 
 from experiments.configs import lung3d_residual
+from regnet_jax.training.config import LossConfig
 
 _FAMILIES = {
     "multiscale": 3.0,
@@ -31,13 +33,13 @@ CONFIG = dataclasses.replace(
     data=dataclasses.replace(
         lung3d_residual.CONFIG.data,
         families=tuple(_FAMILIES),
-        weights=tuple(_FAMILIES.values()),
+        family_weights=tuple(_FAMILIES.values()),
     ),
     steps=1200,
     seed=2,
-    learning_rate=3e-4,
-    residuals=0.6,
-    huber_delta=0.05,
-    init_from="runs/residual",
-    evaluate_every=1200,
+    residual_probability=0.6,
+    init_from="runs/lung3d_residual",
+    loss=LossConfig(huber_delta=0.05),
+    optimizer=dataclasses.replace(lung3d_residual.CONFIG.optimizer, learning_rate=3e-4),
+    evaluation=dataclasses.replace(lung3d_residual.CONFIG.evaluation, every=1200),
 )

@@ -1,18 +1,19 @@
-"""The second half of the shipped weights' training: finer, and on their own residuals.
+"""The second part of the training of `lung`: finer, and on the network's residuals.
 
-    python -m experiments.train --config lung3d_residual --workdir runs/residual \
-        --override scans=scans.txt
+    python -m experiments.train --config lung3d_residual \
+        --workdir runs/lung3d_residual --override scans.file=scans.txt
 
-It starts from the weights of a run of lung3d (or of another network, by
-`--override init_from=NAME or FOLDER`). Half the steps see a pair that the
-network itself has registered once, at the same or twice the voxel size, as the later
-passes of a registration do. The loss grows linearly from a quarter of a voxel on, so
-that small errors count.
+It starts from the weights of a run of lung3d in runs/lung3d (or of another network, by
+`--override init_from=NAME or FOLDER`); experiments/recipes/lung.sh runs all parts. Half
+the steps take a pair that the network itself has registered once, at the same or twice
+the voxel size, which is what the later passes of a registration meet. The loss grows
+linearly from a quarter of a voxel on, so that small errors count.
 """
 
 import dataclasses
 
 from experiments.configs import lung3d
+from regnet_jax.training.config import LossConfig, ScheduleConfig
 
 _FAMILIES = {
     "multiscale": 3.0,
@@ -29,11 +30,11 @@ _FAMILIES = {
 _DATA = dataclasses.replace(
     lung3d.CONFIG.data,
     families=tuple(_FAMILIES),
-    weights=tuple(_FAMILIES.values()),
-    intensity=("contrast", "bias_field", "blur", "occlusions", "grain"),
+    family_weights=tuple(_FAMILIES.values()),
+    intensity_models=("contrast", "bias_field", "blur", "occlusions", "grain"),
     noise_fixed=5.0,
     noise_moving=5.0,
-    unseen=0.02,
+    unseen_weight=0.02,
 )
 
 CONFIG = dataclasses.replace(
@@ -42,11 +43,11 @@ CONFIG = dataclasses.replace(
     data=_DATA,
     steps=1400,
     seed=1,
-    learning_rate=4e-4,
-    warmup=50,
-    residuals=0.5,
-    huber_delta=0.25,
+    residual_probability=0.5,
     init_from="runs/lung3d",
-    save_every=100,
-    evaluate_every=1400,
+    checkpoint_every=100,
+    loss=LossConfig(huber_delta=0.25),
+    optimizer=dataclasses.replace(lung3d.CONFIG.optimizer, learning_rate=4e-4),
+    schedule=ScheduleConfig(warmup_steps=50),
+    evaluation=dataclasses.replace(lung3d.CONFIG.evaluation, every=1400),
 )

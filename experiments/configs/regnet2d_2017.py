@@ -8,11 +8,16 @@ The paper has voxels of 1 mm, where so short a run learns much less.
 
 On one CPU core it takes 23 minutes and reaches 0.46, 0.38 and 0.38 of the zero field's
 error for the low, medium and high frequencies; a quarter of the steps reached 0.69,
-0.62 and 0.65. The weights `regnet2d_2017` that ship are of this run.
+0.62 and 0.65. The weights `regnet2d_2017` that ship are of this run
+(experiments/recipes/regnet2d_2017.sh).
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+)
 
 CONFIG = ExperimentConfig(
     name="regnet2d_2017",
@@ -21,16 +26,14 @@ CONFIG = ExperimentConfig(
         shape=(160, 160),
         spacing=2.0,
         families=("low", "medium", "high"),
-        limits=(1.5, 4.0, 8.0),
+        class_limits=(1.5, 4.0, 8.0),
         noise_fixed=5.0,
         noise_moving=0.0,
-        windows=4,
-        window=85,
-        margin=26,
-        stride=2,
+        patches_per_pair=4,
+        patch_size=85,
     ),
-    pairs=4,
+    batch_size=4,
     steps=2000,
-    learning_rate=1e-3,
-    evaluate_every=2000,
+    optimizer=OptimizerConfig(learning_rate=1e-3),
+    evaluation=EvaluationConfig(every=2000),
 )

@@ -1,20 +1,20 @@
 """The artificial deformations of 2019, and their U-Net, at 1, 2 and 4 mm.
 
     python -m experiments.train --config unet3d_2019 --workdir runs/unet3d_2019 \
-        --override scans=scans.txt
+        --override scans.file=scans.txt
 
 Source: Sokooti et al., arXiv 1908.10235. Displacements of up to 7, 15 and 20 mm at 1, 2
 and 4 mm; five families; scans multiplied by mild deformations; the sponge, noise of a
 random mean, and occlusions on the images. There a network is trained for each stage,
-here one serves all three. Without scans: --override data.real=0. It has not been run
-to its end; batches are small, as two CPU cores have them.
+here one serves all three. Without scans: --override data.scan_probability=0. It has not
+been run to its end; batches are as small as two CPU cores need them.
 """
 
 import dataclasses
 
 from experiments.configs import lung3d
 
-# Chances by our choice: most of what is smooth or breathes, a little of the rest.
+# Probabilities of our choice: mostly smooth fields and breaths, a little of the rest.
 _FAMILIES = {
     "single": 0.4,
     "mixed": 0.2,
@@ -29,18 +29,22 @@ _data = dataclasses.replace(
     lung3d.CONFIG.data,
     spacing=1.0,
     families=tuple(_FAMILIES),
-    weights=tuple(_FAMILIES.values()),
+    family_weights=tuple(_FAMILIES.values()),
     amplitude=1.0,
     noise_fixed=0.0,
     noise_moving=0.0,
-    intensity=("noise", "occlusions"),
-    sponge=1.0,
-    unseen=1.0,
-    real=0.5,
-    multiplied=0.8,
+    intensity_models=("noise", "occlusions"),
+    sponge_probability=1.0,
+    unseen_weight=1.0,
+    scan_probability=0.5,
+    predeform_probability=0.8,
     scales=(1.0, 2.0, 4.0),
-    amplitudes=tuple(largest / 20.0 for largest in _LARGEST),
+    scale_amplitudes=tuple(largest / 20.0 for largest in _LARGEST),
 )
 CONFIG = dataclasses.replace(
-    lung3d.CONFIG, name="unet3d_2019", model="unet", data=_data, learning_rate=1e-3
+    lung3d.CONFIG,
+    name="unet3d_2019",
+    model="unet",
+    data=_data,
+    optimizer=dataclasses.replace(lung3d.CONFIG.optimizer, learning_rate=1e-3),
 )

@@ -1,6 +1,7 @@
-"""Networks trained on the same data, and measured alike."""
+"""Networks that are trained on the same data for the same time, and measured alike."""
 
 import dataclasses
+import functools
 import math
 import time
 
@@ -17,47 +18,46 @@ from regnet_jax.registration.inference.network import Network, make_network
 from regnet_jax.synthesis import FAMILIES, chest
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.generator import make_generator
-from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.state import init_state
+from regnet_jax.training.config import ExperimentConfig, OptimizerConfig
+from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import QUANTITIES, make_draw, make_update
 
 
-def suited(config: ExperimentConfig, model: str, answers: int) -> ExperimentConfig:
-    """The experiment with another network.
+def with_model(config: ExperimentConfig, model: str, targets: int) -> ExperimentConfig:
+    """Return the experiment with another network.
 
     Args:
         config: any experiment.
         model: name in ``regnet_jax.models.registry``.
-        answers: voxels along each axis of a window for which there are targets.
+        targets: voxels along each axis of a patch that the network predicts for.
 
     Returns:
-        The experiment with windows, margin and stride of the network, and volumes
-        that have room for them.
+        The experiment with patches of the size that the network needs for that, and
+        volumes that have room for them.
     """
     support = MODELS[model].support
-    window = window_of(support, answers // support.stride)
+    size = window_of(support, targets // support.stride)
     data = dataclasses.replace(
         config.data,
-        shape=tuple(max(n, window) for n in config.data.shape),
-        window=window,
-        margin=support.margin,
-        stride=support.stride,
+        shape=tuple(max(n, size) for n in config.data.shape),
+        patch_size=size,
     )
     return dataclasses.replace(config, model=model, data=data)
 
 
-# The part of the budget in which the rate rises.
+# Fraction of the budget in which the learning rate rises.
 _WARM_UP = 0.05
 
 
 def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
-    """Trains until the steps have taken so much processor time, of all cores.
+    """Train until the steps have taken a budget of processor time, over all cores.
 
-    The rate follows the part of the budget that is spent: a linear start and a cosine.
-    Compilation is not counted, the drawing of pairs is.
+    The step is that of ``training.loop``, on one device; its learning rate is not:
+    it follows the fraction of the budget that is spent, with a linear start and a
+    cosine. Compilation is not counted, the drawing of pairs is.
 
     Args:
-        config: of the pairs; its number of steps is not used.
+        config: of the pairs; its number of steps and its schedule are not used.
         budget: seconds of processor time.
 
     Returns:
@@ -66,24 +66,22 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
     Raises:
         DivergenceError: if a step computes something that is not finite.
     """
-    model = make_model(config.model, dimensions=len(config.data.shape))
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.inject_hyperparams(optax.adam)(learning_rate=0.0),
-    )
-    draw = make_draw(model, make_generator(config.data))
+    model = make_model(config.model, dimensions=config.dimensions)
+    adam = functools.partial(make_optimizer, config.optimizer)
+    optimizer = optax.inject_hyperparams(adam)(learning_rate=0.0)
+    draw = make_draw(model, make_generator(config.data, config.targets))
     update = make_update(model, optimizer, lambda tree: tree)
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
     state = init_state(weight_key, model, optimizer, config)
-    indices = jnp.arange(config.pairs)
+    indices = jnp.arange(config.batch_size)
     step = jax.jit(lambda state: update(state, draw(state, stream, indices)))
     step = step.lower(state).compile()
     spent = 0.0
     while spent < budget:
         done = spent / budget
         rate = min(done / _WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
-        hyper = state.optimizer[1].hyperparams
-        hyper["learning_rate"] = jnp.float32(config.learning_rate * rate)
+        rate *= config.optimizer.learning_rate
+        state.optimizer.hyperparams["learning_rate"] = jnp.float32(rate)
         began = time.process_time()
         state, metrics = jax.block_until_ready(step(state))
         spent += time.process_time() - began
@@ -96,14 +94,14 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
     return make_network(config, state.variables), int(state.step)
 
 
-# Voxels along each axis with targets: networks of a margin see a wider window.
-_ANSWERS = {2: (128, 64), 3: (64, 32)}
-_PAIRS = {2: 8, 3: 2}
+# Voxels along each axis with targets: networks of a margin take a wider patch.
+_TARGETS = {2: (128, 64), 3: (64, 32)}
+_BATCH = {2: 8, 3: 2}
 _SPACING = {2: 2.0, 3: 4.0}
 
 
 def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
-    """What a network is trained on: procedural chests, all families.
+    """Return what a network is trained on: procedural chests, all families.
 
     Args:
         model: name in ``regnet_jax.models.registry``.
@@ -113,36 +111,32 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
     Returns:
         The experiment; its length is not used.
     """
-    whole, part = _ANSWERS[dimensions]
+    dense, sparse = _TARGETS[dimensions]
     data = GeneratorConfig(
-        shape=(whole,) * dimensions,
+        shape=(dense,) * dimensions,
         spacing=_SPACING[dimensions],
         families=tuple(FAMILIES),
-        limits=(1000.0,),
         noise_fixed=10.0,
         noise_moving=10.0,
-        unseen=0.05,
-        windows=1,
-        window=whole,
-        margin=0,
-        stride=1,
+        unseen_weight=0.05,
+        patches_per_pair=1,
+        patch_size=dense,
     )
     config = ExperimentConfig(
         name=f"ablation-{model}",
         model=model,
         data=data,
-        pairs=_PAIRS[dimensions],
+        batch_size=_BATCH[dimensions],
         steps=1,
-        learning_rate=1e-3,
-        clip=1.0,
         seed=seed,
+        optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=1.0),
     )
     margin = make_model(model, dimensions=dimensions).support.margin
-    return suited(config, model, part if margin else whole)
+    return with_model(config, model, sparse if margin else dense)
 
 
 def volumes_drawn(count: int, dimensions: int) -> dict:
-    """Procedural chests that no training draws, as ``make_cases`` takes them.
+    """Draw procedural chests that no training draws, as ``make_cases`` takes them.
 
     Args:
         count: volumes.
@@ -151,14 +145,14 @@ def volumes_drawn(count: int, dimensions: int) -> dict:
     Returns:
         ``{name: [*spatial]}``, HU.
     """
-    shape = (2 * _ANSWERS[dimensions][0] - 32 * dimensions,) * dimensions
+    shape = (2 * _TARGETS[dimensions][0] - 32 * dimensions,) * dimensions
     keys = jax.random.split(jax.random.key(1908), count)
     draw = jax.jit(lambda key: chest(key, shape, spacing=_SPACING[dimensions]))
     return {f"drawn {i}": np.asarray(draw(k))[..., 0] for i, k in enumerate(keys)}
 
 
 def measure(network: Network, sets: dict, count: int) -> dict:
-    """Endpoint errors on the same artificial pairs for every network.
+    """Return endpoint errors on the same artificial pairs for every network.
 
     Args:
         network: trained.
@@ -181,8 +175,7 @@ def measure(network: Network, sets: dict, count: int) -> dict:
             rows.append(assess(case, network, spacing, [0]))
             seconds.append(time.process_time() - began)
         measured[name] = {**summarise(rows), "seconds": float(np.median(seconds))}
-    window = (network.config.data.window,) * d
-    spent = cost(network.model, window)
+    spent = cost(network.model, network.config.patch_shape)
     answered = spent.predictions * network.model.support.stride**d
     return {
         "sets": measured,

@@ -9,7 +9,7 @@ from regnet_jax.synthesis.fields.families import FAMILIES, Family, draw_field
 from regnet_jax.synthesis.fields.statistics import FieldStatistics, field_statistics
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.synthesis.pairs import ArtificialPair, another_patient, artificial_pair
-from regnet_jax.synthesis.patches import Pairs
+from regnet_jax.synthesis.patches import PatchBatch, TargetGrid
 from regnet_jax.synthesis.volumes.chest import chest
 from regnet_jax.synthesis.volumes.regions import random_regions
 
@@ -20,7 +20,8 @@ __all__ = [
     "Family",
     "FieldStatistics",
     "GeneratorConfig",
-    "Pairs",
+    "PatchBatch",
+    "TargetGrid",
     "another_patient",
     "artificial_pair",
     "chest",

@@ -11,78 +11,89 @@ from regnet_jax.synthesis.fields.families import (
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What is drawn, and which part of it a network sees.
+    """What is sampled, and how large the patches are that a network takes.
+
+    Where in a patch there are targets is the network's affair: see
+    ``patches.TargetGrid``.
 
     Attributes:
         shape: spatial shape of the volumes, 2D or 3D.
         spacing: isotropic voxel size, mm.
         families: names in ``regnet_jax.synthesis.fields.families.FAMILIES``.
-        limits: upper limits of the displacement classes that are balanced, mm;
-            a single limit draws windows uniformly.
+        patches_per_pair: patches cut from each pair.
+        patch_size: voxels of a patch along each axis, as the network takes it.
         noise_fixed: sigma of the noise on the deformed image, HU.
         noise_moving: sigma of the noise on the moving image, HU. The original
             has none there.
-        windows: windows cut from each pair.
-        window: voxels of a window on each axis.
-        margin: voxels from the edge of a window to the first target.
-        stride: voxels between targets.
-        weights: chance of each family, up to a common factor; none for equal ones.
+        class_limits: increasing upper limits of the classes of displacement, mm,
+            that patches are drawn from in equal numbers; none draws them uniformly.
+        family_weights: probability of each family, up to a common factor; none for
+            equal ones.
         amplitude: factor of the families' amplitudes.
-        intensity: names in ``synthesis.intensity.INTENSITY_MODELS``; each changes
-            each image by chance, in this order and before the noise.
-        sponge: chance that the deformed image gets denser where it is squeezed.
-        unseen: weight of targets where there is nothing to see: in air, and where
-            the moving volume ends.
-        real: chance of a crop of a scan instead of a procedural chest.
-        scales: stages of a network for several voxel sizes; each is a factor of
-            voxel size and amplitude.
-        amplitudes: factor of the families' amplitudes for each scale; none for
+        intensity_models: names in ``synthesis.scanners.INTENSITY_MODELS``; each
+            changes each image with its own probability, in this order and before
+            the noise.
+        sponge_probability: probability that the deformed image gets denser where it
+            is squeezed.
+        unseen_weight: weight of targets where nothing is visible: in air, and
+            beyond the end of the moving volume.
+        scan_probability: probability of a crop of a scan instead of a procedural
+            volume.
+        regions_probability: probability that a procedural volume has random regions
+            instead of a chest.
+        predeform_probability: probability that a volume is mildly deformed before
+            anything else, so that each scan gives many patients.
+        scales: factors of voxel size and amplitude, one for each voxel size that the
+            network serves.
+        scale_amplitudes: factor of the families' amplitudes for each scale; none for
             ``amplitude`` times the scale.
-        regions: chance of a volume of random regions instead of a procedural chest.
-        multiplied: chance that a volume is mildly deformed before anything else, so
-            that each scan gives many patients.
     """
 
     shape: tuple[int, ...]
     spacing: float
     families: tuple[str, ...]
-    limits: tuple[float, ...]
+    patches_per_pair: int
+    patch_size: int
     noise_fixed: float
     noise_moving: float
-    windows: int
-    window: int
-    margin: int
-    stride: int
-    weights: tuple[float, ...] = ()
+    class_limits: tuple[float, ...] = ()
+    family_weights: tuple[float, ...] = ()
     amplitude: float = 1.0
-    intensity: tuple[str, ...] = ()
-    sponge: float = 0.0
-    unseen: float = 1.0
-    real: float = 0.0
+    intensity_models: tuple[str, ...] = ()
+    sponge_probability: float = 0.0
+    unseen_weight: float = 1.0
+    scan_probability: float = 0.0
+    regions_probability: float = 0.0
+    predeform_probability: float = 0.0
     scales: tuple[float, ...] = (1.0,)
-    amplitudes: tuple[float, ...] = ()
-    regions: float = 0.0
-    multiplied: float = 0.0
+    scale_amplitudes: tuple[float, ...] = ()
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return len(self.shape)
 
     @property
     def stages(self) -> tuple["GeneratorConfig", ...]:
-        """A config of a single scale for each stage."""
-        factors = self.amplitudes or [scale * self.amplitude for scale in self.scales]
+        """A config of a single scale for each voxel size."""
+        factors = self.scale_amplitudes or [
+            scale * self.amplitude for scale in self.scales
+        ]
         return tuple(
             dataclasses.replace(
                 self,
                 spacing=scale * self.spacing,
                 amplitude=factor,
                 scales=(1.0,),
-                amplitudes=(),
+                scale_amplitudes=(),
             )
             for scale, factor in zip(self.scales, factors, strict=True)
         )
 
     @property
-    def chances(self) -> tuple[float, ...]:
-        """The chance of each family, up to a common factor."""
-        return self.weights or (1.0,) * len(self.families)
+    def probabilities(self) -> tuple[float, ...]:
+        """The probability of each family, up to a common factor."""
+        return self.family_weights or (1.0,) * len(self.families)
 
     @property
     def amplified(self) -> dict[str, Family]:

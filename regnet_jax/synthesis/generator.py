@@ -1,7 +1,8 @@
-"""Batches of artificial pairs: volume, deformation, windows, noise, targets."""
+"""Batches of artificial pairs: volume, deformation, patches, noise, targets."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 
@@ -12,97 +13,140 @@ from regnet_jax.synthesis.fields.families import (
     draw_field,
 )
 from regnet_jax.synthesis.pairs import another_patient
-from regnet_jax.synthesis.patches import Pairs, cut_window, draw_starts
+from regnet_jax.synthesis.patches import PatchBatch, TargetGrid, cut_patch, draw_starts
 from regnet_jax.synthesis.random import by_chance, written
 from regnet_jax.synthesis.volumes.chest import chest
 from regnet_jax.synthesis.volumes.regions import random_regions
 from regnet_jax.synthesis.volumes.scans import Scans, crop
 
+# Targets at every voxel.
+_DENSE = TargetGrid()
 
-def _volume(key, config: GeneratorConfig, scans: Scans | None):
-    """A procedural chest, or by chance a part of a scan, or random regions."""
+
+class VolumeSources(NamedTuple):
+    """The functions that draw procedural volumes.
+
+    Attributes:
+        chest: ``chest(key, shape, *, spacing) -> [*spatial, 1]``, HU.
+        regions: of the same form; see ``GeneratorConfig.regions_probability``.
+    """
+
+    chest: Callable = chest
+    regions: Callable = random_regions
+
+
+_PROCEDURAL = VolumeSources()
+
+
+def _draw_volume(
+    key, config: GeneratorConfig, scans: Scans | None, sources: VolumeSources
+):
+    """Draw a procedural volume or, with a probability, a crop of a scan."""
     spacing, shape = config.spacing, config.shape
 
     def procedural():
         return by_chance(
             jax.random.fold_in(key, 2),
-            config.regions,
-            lambda key: random_regions(key, shape, spacing=spacing),
-            lambda: chest(key, shape, spacing=spacing),
+            config.regions_probability,
+            lambda key: sources.regions(key, shape, spacing=spacing),
+            lambda: sources.chest(key, shape, spacing=spacing),
         )
 
-    real = 0.0 if scans is None else config.real
     volume = by_chance(
         jax.random.fold_in(key, 1),
-        real,
+        0.0 if scans is None else config.scan_probability,
         lambda key: crop(key, scans, shape),
         procedural,
     )
     return by_chance(
         jax.random.fold_in(key, 3),
-        config.multiplied,
+        config.predeform_probability,
         lambda key: another_patient(key, volume, spacing=spacing),
         lambda: volume,
     )
 
 
-def draw_windows(
-    key, family: Family, config: GeneratorConfig, scans: Scans | None = None
-) -> Pairs:
-    """Draws one pair with a field of one family and cuts its windows.
+def sample_patches(
+    key,
+    family: Family,
+    config: GeneratorConfig,
+    targets: TargetGrid = _DENSE,
+    scans: Scans | None = None,
+    *,
+    sources: VolumeSources = _PROCEDURAL,
+) -> PatchBatch:
+    """Draw one pair with a field of one family and cut its patches.
 
     Args:
         key: random key.
         family: its numbers may be traced.
         config: static, of a single scale.
-        scans: real volumes of the config's voxel size, of which ``config.real`` of
-            the pairs are made.
+        targets: of the network.
+        scans: real volumes of the config's voxel size, which
+            ``config.scan_probability`` of the pairs are made of.
+        sources: of the procedural volumes.
 
     Returns:
-        ``Pairs`` with a leading axis of ``config.windows``.
+        A ``PatchBatch`` with a leading axis of ``config.patches_per_pair``.
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
-    volume = written(volume_key, lambda: _volume(volume_key, config, scans))
+    volume = written(
+        volume_key, lambda: _draw_volume(volume_key, config, scans, sources)
+    )
     deformation = written(
         field_key,
         lambda: draw_field(field_key, volume, family, spacing=config.spacing),
     )
     starts = draw_starts(start_key, deformation, config)
-    # One after the other: a window fills a device.
+    # One after the other: a patch fills a device.
     return jax.lax.map(
-        lambda window: cut_window(window[0], volume, deformation, window[1], config),
-        (jax.random.split(noise_key, config.windows), starts),
+        lambda patch: cut_patch(
+            patch[0], volume, deformation, patch[1], config, targets
+        ),
+        (jax.random.split(noise_key, config.patches_per_pair), starts),
     )
 
 
-def _draw_stage(key, config: GeneratorConfig, scans: Scans | None):
+def _sample_stage(key, config: GeneratorConfig, targets, scans, sample: Callable):
     family_key, key = jax.random.split(key)
-    family = choose_family(family_key, list(config.amplified.values()), config.chances)
-    return draw_windows(key, family, config, scans)
+    family = choose_family(
+        family_key, list(config.amplified.values()), config.probabilities
+    )
+    return sample(key, family, config, targets, scans)
 
 
-def make_generator(config: GeneratorConfig) -> Callable[..., Pairs]:
-    """Builds the function that draws one pair of any family and scale of a config.
+def make_generator(
+    config: GeneratorConfig,
+    targets: TargetGrid = _DENSE,
+    *,
+    sample: Callable[..., PatchBatch] = sample_patches,
+) -> Callable[..., PatchBatch]:
+    """Build the function that draws one pair of any family and scale of a config.
 
     Args:
         config: static; the function is pure in its arguments.
+        targets: of the network; by default at every voxel.
+        sample: ``sample(key, family, config, targets, scans) -> PatchBatch`` of one
+            pair at one scale.
 
     Returns:
-        ``generate(key, scans=()) -> Pairs`` with a leading axis of
-        ``config.windows``; ``scans`` has ``Scans`` for each scale, or is empty.
-        ``jax.vmap`` over keys gives a batch.
+        ``generate(key, scans=()) -> PatchBatch`` with a leading axis of
+        ``config.patches_per_pair``; ``scans`` has ``Scans`` for each scale, or is
+        empty. ``jax.vmap`` over keys gives a batch.
 
     Raises:
-        ValueError: if the volume is smaller than a window.
+        ValueError: if the volume is smaller than a patch.
     """
-    if min(config.shape) < config.window:
+    if min(config.shape) < config.patch_size:
         raise ValueError(
-            f"a window of {config.window} voxels does not fit into {config.shape}"
+            f"a patch of {config.patch_size} voxels does not fit into {config.shape}"
         )
 
-    def generate(key, scans: Sequence[Scans] = ()) -> Pairs:
+    def generate(key, scans: Sequence[Scans] = ()) -> PatchBatch:
         branches = [
-            functools.partial(_draw_stage, config=stage, scans=real)
+            functools.partial(
+                _sample_stage, config=stage, targets=targets, scans=real, sample=sample
+            )
             for stage, real in zip(
                 config.stages, scans or [None] * len(config.scales), strict=True
             )

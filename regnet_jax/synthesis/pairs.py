@@ -32,7 +32,7 @@ class ArtificialPair(NamedTuple):
 
 
 def add_noise(key, image, sigma: float):
-    """Gaussian noise, as the 2017 recipe puts on the deformed image.
+    """Add Gaussian noise, as the 2017 recipe does to the deformed image.
 
     Args:
         key: random key.
@@ -46,10 +46,10 @@ def add_noise(key, image, sigma: float):
 
 
 def another_patient(key, volume, *, spacing: float):
-    """Deforms a volume mildly: of one scan, many patients, as in 2019.
+    """Deform a volume mildly: one scan gives many patients, as in 2019.
 
-    Source: Sokooti et al., arXiv 1908.10235, 2019, who multiply their scans so before
-    they deform each to a pair.
+    Source: Sokooti et al., arXiv 1908.10235, 2019, who multiply their scans in this way
+    before they make pairs of them.
 
     Args:
         key: random key.
@@ -73,7 +73,7 @@ def artificial_pair(
     noise: float = 5.0,
     least_jacobian: float | None = None,
 ) -> ArtificialPair:
-    """Deforms a volume by a random field of a family, as RegNet does.
+    """Deform a volume by a random field of a family, as RegNet does.
 
     Args:
         key: random key.

@@ -1,7 +1,8 @@
-"""Class-balanced choice of training positions by size of displacement.
+"""Patches of artificial pairs: where they are cut, and what is in them.
 
-Source: the reading code of RegNet 2017, which draws voxels of small, middle and
-large displacement in equal numbers.
+Their positions are balanced by the size of the displacement. Source: the reading code
+of RegNet 2017, which draws voxels of small, middle and large displacement in equal
+numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +17,12 @@ from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.random import by_chance
 from regnet_jax.synthesis.scanners import INTENSITY_MODELS, random_chain, sponge
 
-# Positions looked at for each draw. A class rarer than this is not found.
+# Candidates for each position. A class that is rarer than one of these is missed.
 _CANDIDATES = 2048
 
 
 def displacement_class(displacement, limits: Sequence[float], combine: Callable):
-    """The class of each displacement by the magnitudes of its components.
+    """Return the class of each displacement by the magnitudes of its components.
 
     Class 0 has all components below the first limit. Class i has its components
     from limit i - 1 up to limit i: all of them with ``combine=jnp.all`` as in 3D,
@@ -45,10 +46,10 @@ def displacement_class(displacement, limits: Sequence[float], combine: Callable)
 
 
 def draw_positions(key, classes, allowed, count: int, *, number_of_classes: int):
-    """Draws positions so that each class is met equally often.
+    """Draw positions so that every class occurs equally often.
 
-    Among random candidates the first of the wanted class is taken. Where the class
-    does not occur, any allowed candidate is.
+    Of random candidates, the first of the wanted class is taken, or any allowed one
+    where that class does not occur.
 
     Args:
         key: random key.
@@ -79,12 +80,12 @@ _EMPTY = -960.0
 _EMPTY_SIGMA = 1.5
 
 
-class Pairs(NamedTuple):
-    """Windows of artificial pairs.
+class PatchBatch(NamedTuple):
+    """Patches of artificial pairs.
 
     Attributes:
-        fixed: ``[..., *window, 1]``, HU; the moving image deformed.
-        moving: ``[..., *window, 1]``, HU.
+        fixed: ``[..., *patch, 1]``, HU; the moving image deformed.
+        moving: ``[..., *patch, 1]``, HU.
         displacement: ``[..., *targets, d]``, voxels, fixed to moving.
         weight: ``[..., *targets, 1]``, 1 where the target is to be learned.
     """
@@ -95,29 +96,56 @@ class Pairs(NamedTuple):
     weight: jax.Array
 
 
-def _window(array, start, size):
-    """Cuts ``[size, ..., channel]`` from ``[*spatial, channel]``."""
+class TargetGrid(NamedTuple):
+    """The voxels of a patch that have a target: those that the network predicts.
+
+    ``models.support.Support`` has these numbers for every network.
+
+    Attributes:
+        margin: voxels from the edge of a patch to the first target.
+        stride: voxels from one target to the next.
+    """
+
+    margin: int = 0
+    stride: int = 1
+
+    def slices(self, patch_size: int, dimensions: int) -> tuple[slice, ...]:
+        """Return what cuts the targets out of a patch.
+
+        Args:
+            patch_size: voxels of a patch along each axis.
+            dimensions: 2 or 3.
+
+        Returns:
+            A slice for each axis.
+        """
+        targets = slice(self.margin, patch_size - self.margin, self.stride)
+        return (targets,) * dimensions
+
+
+def _cut(array, start, size):
+    """Cut ``[size, ..., channel]`` from ``[*spatial, channel]``."""
     dimensions = array.ndim - 1
     starts = (*(start[axis] for axis in range(dimensions)), 0)
     return jax.lax.dynamic_slice(array, starts, (size,) * dimensions + array.shape[-1:])
 
 
 def _scan(key, image, sigma: float, config: GeneratorConfig):
-    """What a scanner makes of it: another intensity by chance, then noise."""
-    chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity])
+    """Return the image as a scanner shows it: of other intensities, with noise."""
+    chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity_models])
     image = chain(jax.random.fold_in(key, 1), image, spacing=config.spacing)
     return add_noise(key, image, sigma)
 
 
-def _squeeze(key, image, displacement, chance: float):
-    """The deformed image as mass is conserved, by chance."""
+def _squeeze(key, image, displacement, probability: float):
+    """Conserve the mass of the deformed image, with a probability."""
     return by_chance(
-        key, chance, lambda key: sponge(key, image, displacement), lambda: image
+        key, probability, lambda key: sponge(key, image, displacement), lambda: image
     )
 
 
-def _seen(image, points, shape):
-    """Where an image shows something that lies in the moving volume."""
+def _visible(image, points, shape):
+    """Return where an image shows something that lies in the moving volume."""
     dimensions = len(shape)
     smooth = gaussian_smooth(image, [_EMPTY_SIGMA] * dimensions)
     end = jnp.asarray(shape, jnp.float32).reshape((1,) * dimensions + (-1,)) - 1.0
@@ -125,44 +153,44 @@ def _seen(image, points, shape):
     return (smooth > _EMPTY) & inside
 
 
-def cut_window(key, volume, deformation, start, config: GeneratorConfig) -> Pairs:
-    """One window: only what it shows is warped.
+def cut_patch(
+    key, volume, deformation, start, config: GeneratorConfig, targets: TargetGrid
+) -> PatchBatch:
+    """Cut one patch; only what it shows is warped.
 
     Args:
         key: random key.
         volume: ``[*spatial, 1]``, HU, of which both images are made.
         deformation: of the whole volume.
-        start: ``[d]`` int32, first voxel of the window.
+        start: ``[d]`` int32, first voxel of the patch.
         config: of a single scale.
+        targets: of the network.
 
     Returns:
-        ``Pairs`` without leading axes.
+        A ``PatchBatch`` without leading axes.
     """
     fixed_key, moving_key = jax.random.split(key)
-    dimensions = volume.ndim - 1
-    displacement = _window(deformation.displacement, start, config.window)
-    weight = _window(
-        deformation.area[..., None].astype(jnp.float32), start, config.window
-    )
+    dimensions, size = volume.ndim - 1, config.patch_size
+    displacement = _cut(deformation.displacement, start, size)
+    weight = _cut(deformation.area[..., None].astype(jnp.float32), start, size)
     corner = start.astype(jnp.float32).reshape((1,) * dimensions + (-1,))
     grid = identity_grid(displacement.shape[:-1]) + corner
     fixed = sample(volume, grid + displacement)
-    if config.unseen < 1.0:
-        seen = _seen(fixed, grid + displacement, config.shape)
-        weight *= jnp.where(seen, 1.0, config.unseen)
+    if config.unseen_weight < 1.0:
+        visible = _visible(fixed, grid + displacement, config.shape)
+        weight *= jnp.where(visible, 1.0, config.unseen_weight)
     fixed = _squeeze(
-        jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge
+        jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge_probability
     )
-    moving = _window(volume, start, config.window)
+    moving = _cut(volume, start, size)
     fixed = _scan(fixed_key, fixed, config.noise_fixed, config)
     moving = _scan(moving_key, moving, config.noise_moving, config)
-    targets = slice(config.margin, config.window - config.margin, config.stride)
-    at_targets = (targets,) * dimensions
-    return Pairs(fixed, moving, displacement[at_targets], weight[at_targets])
+    at_targets = targets.slices(size, dimensions)
+    return PatchBatch(fixed, moving, displacement[at_targets], weight[at_targets])
 
 
 def draw_starts(key, deformation, config: GeneratorConfig):
-    """Corners of the windows, balanced by the class at the windows' centres.
+    """Draw the corners of the patches, balanced by the class at their centres.
 
     Args:
         key: random key.
@@ -170,20 +198,23 @@ def draw_starts(key, deformation, config: GeneratorConfig):
         config: of a single scale.
 
     Returns:
-        ``[config.windows, d]`` int32.
+        ``[config.patches_per_pair, d]`` int32.
     """
-    dimensions = len(config.shape)
-    half = config.window // 2
-    centres = tuple(slice(half, half + n - config.window + 1) for n in config.shape)
-    classes = displacement_class(
-        deformation.displacement[centres] * config.spacing,
-        config.limits,
-        jnp.all if dimensions == 3 else jnp.any,
-    )
+    half = config.patch_size // 2
+    centres = tuple(slice(half, half + n - config.patch_size + 1) for n in config.shape)
+    allowed = deformation.area[centres]
+    if config.class_limits:
+        classes = displacement_class(
+            deformation.displacement[centres] * config.spacing,
+            config.class_limits,
+            jnp.all if config.dimensions == 3 else jnp.any,
+        )
+    else:
+        classes = jnp.zeros(allowed.shape, jnp.int32)
     return draw_positions(
         key,
         classes,
-        deformation.area[centres],
-        config.windows,
-        number_of_classes=len(config.limits),
+        allowed,
+        config.patches_per_pair,
+        number_of_classes=max(len(config.class_limits), 1),
     )

@@ -1,6 +1,5 @@
 """Checkpoints on disk, with the config of the run beside them."""
 
-import dataclasses
 import hashlib
 import math
 import os
@@ -15,14 +14,25 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from regnet_jax import pretrained
 from regnet_jax.errors import InputError
-from regnet_jax.training.config import ExperimentConfig, from_json, to_json
-from regnet_jax.training.parallel import agree, first_device, is_main, local
+from regnet_jax.training.config import (
+    ExperimentConfig,
+    difference,
+    from_json,
+    to_json,
+)
+from regnet_jax.training.parallel import (
+    broadcast_from_main,
+    first_device,
+    is_main,
+    local_values,
+)
 
 _CONFIG = "config.json"
 _CHECKPOINTS = "checkpoints"
-# What cannot be read is moved here, out of the way of the next checkpoints.
+# Damaged checkpoints are moved here, out of the way of the next ones.
 DAMAGED = "damaged"
-# Of an evaluation, by which the best checkpoint is told; the smaller the better.
+# The measure of an evaluation by which the best checkpoint is chosen; the smaller, the
+# better.
 RATIO = "ratio"
 _SUM = "sha256"
 
@@ -30,12 +40,13 @@ _SUM = "sha256"
 def open_checkpoints(
     folder: Path, *, keep: int = 3, clean: bool = False
 ) -> ocp.CheckpointManager:
-    """The checkpoints of a run.
+    """Open the checkpoints of a run.
 
     Args:
         folder: of the run; made if need be.
         keep: how many of the newest stay; the best one does too.
-        clean: remove what a killed run was writing; not while another one writes.
+        clean: remove the incomplete checkpoint of a killed run; not while another run
+            writes.
 
     Returns:
         A manager to be closed after use; saving is asynchronous and a checkpoint
@@ -43,7 +54,7 @@ def open_checkpoints(
     """
     best = policies.BestN(get_metric_fn=_ratio, reverse=True, n=1)
     options = ocp.CheckpointManagerOptions(
-        # Without it metrics are not stored, and forgotten when the run goes on.
+        # Orbax stores metrics only with a best_fn; without it they are lost on resume.
         best_fn=_ratio,
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy(
@@ -56,19 +67,19 @@ def open_checkpoints(
 
 
 def _ratio(metrics: Mapping) -> float:
-    """The smaller the better; an evaluation of NaN counts as none."""
+    """Return the measure of an evaluation; NaN counts as none."""
     ratio = metrics[RATIO]
     return math.inf if math.isnan(ratio) else ratio
 
 
 def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) -> None:
-    """Saves a state under its step, unless it is there already.
+    """Save a state under its step, unless it is there already.
 
     Args:
         manager: from ``open_checkpoints``.
         state: a ``TrainState``.
-        metrics: with ``RATIO``, if it was evaluated; otherwise, or where it is NaN,
-            it is no best one.
+        metrics: with ``RATIO`` if it was evaluated. A state without it, or with NaN, is
+            never the best.
     """
     step = int(state.step)
     if step in manager.all_steps():
@@ -85,7 +96,7 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
 
 
 def _content(state) -> dict:
-    """What is stored: runs without an average have none."""
+    """Return what is stored: runs without an average have none."""
     content = state._asdict()
     if not state.average:
         del content["average"]
@@ -93,15 +104,15 @@ def _content(state) -> dict:
 
 
 def _checksum(content) -> str:
-    """Of all values: a byte that changes within an array, orbax does not see."""
+    """Return a checksum of all values; Orbax does not detect a flipped byte."""
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(local(content)):
+    for leaf in jax.tree.leaves(local_values(content)):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
 
 
 def restore_latest(manager: ocp.CheckpointManager, template):
-    """The newest state that can be read, or the template where there is none.
+    """Return the newest state that can be read, or the template where there is none.
 
     Damaged checkpoints that are newer are named in a warning and set aside.
 
@@ -119,7 +130,7 @@ def restore_latest(manager: ocp.CheckpointManager, template):
     for tried, step in enumerate(steps):
         try:
             state = type(template)(**_restore(manager, step, _content(template)))
-        # Whatever is wrong with a file comes up as an exception of some kind.
+        # A damaged file can raise an exception of any kind.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             logging.warning("checkpoint %d cannot be read: %s", step, reason)
@@ -138,7 +149,7 @@ def restore_latest(manager: ocp.CheckpointManager, template):
 def _restore(manager, step: int, template) -> dict:
     content = manager.restore(step, args=ocp.args.StandardRestore(template))
     written = (manager.metadata(step).custom_metadata or {}).get(_SUM)
-    # Those of earlier versions have no sum.
+    # Runs of early versions have none.
     if written is not None and written != _checksum(content):
         raise ValueError("its values are not those that were written (checksum)")
     if not _finite(content):
@@ -147,7 +158,7 @@ def _restore(manager, step: int, template) -> dict:
 
 
 def _finite(tree) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(local(tree)))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(local_values(tree)))
 
 
 def _set_aside(manager, steps) -> None:
@@ -160,13 +171,13 @@ def _set_aside(manager, steps) -> None:
                 place = place.with_name(f"{place.name}+")
             (folder / str(step)).rename(place)
             logging.warning("checkpoint %d was moved to %s", step, place)
-    # All processes look again once that is done.
-    agree(0.0)
+    # All processes list the checkpoints again once that is done.
+    broadcast_from_main(0.0)
     manager.reload()
 
 
 def restore_variables(folder: Path, *, best: bool = False):
-    """The variables to use of a checkpoint of a run.
+    """Read the variables to predict with from a checkpoint of a run.
 
     Args:
         folder: of the run.
@@ -191,7 +202,7 @@ def restore_variables(folder: Path, *, best: bool = False):
                 f"{folder}: no checkpoint has an evaluation that is finite, so none is"
                 " the best; train further, or take the newest"
             )
-        # A run on other devices than there are here ends up on the first of these.
+        # A run on other devices is placed on the first one of this process.
         args = ocp.args.StandardRestore(fallback_sharding=first_device())
         try:
             state = manager.restore(step, args=args)
@@ -212,7 +223,7 @@ def restore_variables(folder: Path, *, best: bool = False):
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
-    """Keeps the config beside its checkpoints, and refuses another one's folder.
+    """Write the config beside its checkpoints; refuse the folder of another config.
 
     Args:
         folder: of the run; made if need be.
@@ -226,7 +237,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
         if (present := read_config(folder)) != config:
             raise InputError(
                 f"{folder}: holds a run of another config "
-                f"({_difference(present, config)}); take another --workdir"
+                f"({difference(present, config)}); take another --workdir"
             )
         return
     if not is_main():
@@ -238,7 +249,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
 
 
 def read_config(folder: Path) -> ExperimentConfig:
-    """The config of a run.
+    """Read the config of a run.
 
     Args:
         folder: of the run.
@@ -255,23 +266,8 @@ def read_config(folder: Path) -> ExperimentConfig:
     return from_json(path.read_text("utf-8"))
 
 
-def _difference(old, new) -> str:
-    """The values that differ, as ``key: old -> new``."""
-    old, new = _flat(dataclasses.asdict(old)), _flat(dataclasses.asdict(new))
-    return "; ".join(f"{k}: {old[k]} -> {new[k]}" for k in new if old[k] != new[k])
-
-
-def _flat(values: dict, prefix: str = "") -> dict:
-    """A nested dictionary as one level, its keys joined by dots."""
-    flat = {}
-    for key, value in values.items():
-        group = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if group else {prefix + key: value}
-    return flat
-
-
 def read_trained(name: str | Path) -> tuple[ExperimentConfig, dict]:
-    """The config and the variables of a trained network.
+    """Read the config and the variables of a trained network.
 
     Args:
         name: of a shipped network, or the ``--workdir`` of a run, whose newest

@@ -1,4 +1,4 @@
-"""Real scans to make pairs of, at each voxel size of a network; kept on disk."""
+"""Real scans to make pairs of: listed, resampled, kept on disk, read ahead of use."""
 
 import collections
 import hashlib
@@ -15,9 +15,9 @@ from absl import logging
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE
 from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
-from regnet_jax.spatial import canonical_frame, canonicalise, isotropic_frame, resample
+from regnet_jax.spatial import canonical_frame, isotropic_frame, resample
 from regnet_jax.synthesis.volumes.scans import Scans
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
 # A whole number, as the names of stored scans are made of it.
 _BRIGHTEST = int(NETWORK_RANGE[1])
@@ -26,7 +26,7 @@ _VERSION = "2"
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanFile:
     """A scan that can be read later.
 
     Attributes:
@@ -38,8 +38,8 @@ class Scan:
     shapes: tuple[tuple[int, ...], ...]
 
 
-def list_scans(config: ExperimentConfig) -> list[Scan]:
-    """The scans of an experiment, by their headers.
+def list_scans(config: ExperimentConfig) -> list[ScanFile]:
+    """List the scans of an experiment by their headers.
 
     Args:
         config: names the file that lists them, and tells whether to leave out those
@@ -53,39 +53,41 @@ def list_scans(config: ExperimentConfig) -> list[Scan]:
             dimension than the experiment.
     """
     scans = []
-    for path in read_manifest(config.scans):
+    for path in read_manifest(config.scans.file):
         try:
             frame = read_frame(path)
         except InputError as error:
-            leave_out(error, config)
+            skip_or_raise(error, config.scans)
             continue
-        if frame.ndim != len(config.data.shape):
+        if frame.ndim != config.dimensions:
             raise InputError(
                 f"{path}: is {frame.ndim}D and the experiment"
-                f" {len(config.data.shape)}D; take it out of {config.scans}"
+                f" {config.dimensions}D; take it out of {config.scans.file}"
             )
         frame = canonical_frame(frame)
         shapes = (isotropic_frame(frame, s.spacing).shape for s in config.data.stages)
-        scans.append(Scan(path, tuple(shapes)))
+        scans.append(ScanFile(path, tuple(shapes)))
     if not scans:
-        raise InputError(f"{config.scans}: none of its images can be read; list others")
+        raise InputError(
+            f"{config.scans.file}: none of its images can be read; list others"
+        )
     return scans
 
 
-def leave_out(error: InputError, config: ExperimentConfig) -> None:
-    """Names a scan that cannot be read, and goes on or not as the config wants.
+def skip_or_raise(error: InputError, config: ScansConfig) -> None:
+    """Warn of a scan that cannot be read, or raise, as the config says.
 
     Args:
         error: what is wrong with it.
-        config: of the run.
+        config: of the scans.
 
     Raises:
         InputError: unless such scans are skipped.
     """
     if not config.skip_unreadable:
         raise InputError(
-            f"{error} (or take it out of {config.scans}, or go on without:"
-            " --override skip_unreadable=true)"
+            f"{error} (or take it out of {config.file}, or go on without:"
+            " --override scans.skip_unreadable=true)"
         ) from error
     logging.warning("left out: %s", error)
 
@@ -93,12 +95,12 @@ def leave_out(error: InputError, config: ExperimentConfig) -> None:
 def read_volumes(
     path: Path, spacings: Sequence[float], cache: Path | None
 ) -> list[np.ndarray]:
-    """A scan at several voxel sizes, in canonical orientation.
+    """Read a scan at several voxel sizes, in canonical orientation.
 
     Args:
         path: of the image.
         spacings: isotropic voxel sizes, mm.
-        cache: folder for what was made of this content before; None for none.
+        cache: folder of volumes that were resampled before; None for none.
 
     Returns:
         ``[*spatial]`` int16 HU for each voxel size.
@@ -114,21 +116,21 @@ def read_volumes(
         volume = _load(stored) if stored else None
         if volume is None:
             image = image or read_ct(path)
-            volume = _at(image, spacing)
+            volume = _resample(image, spacing)
             if stored:
                 _store(stored, volume)
         volumes.append(volume)
     return volumes
 
 
-def _at(image, spacing: float) -> np.ndarray:
-    _, frame = canonicalise(image.array, image.frame)
-    array = resample(image, isotropic_frame(frame, spacing)).array
+def _resample(image, spacing: float) -> np.ndarray:
+    frame = isotropic_frame(canonical_frame(image.frame), spacing)
+    array = resample(image, frame).array
     return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
 
 
 def _content(path: Path) -> str:
-    """The checksum of a file, or of all files of a folder."""
+    """Return the checksum of a file, or of all files of a folder."""
     path, series = split_series(path)
     files = sorted(p for p in path.rglob("*") if p.is_file())
     digest = hashlib.sha256(series.encode())
@@ -148,7 +150,7 @@ def _name(content: str, spacing: float) -> str:
 
 
 def _load(stored: Path) -> np.ndarray | None:
-    """What is in the cache; what is damaged there counts as missing."""
+    """Read a volume of the cache; a damaged one counts as missing."""
     try:
         return np.load(stored, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -169,15 +171,15 @@ def _store(stored: Path, volume: np.ndarray) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# Files read at once, and sets of scans that are made ahead of use.
+# Files that are read at once, and sets of scans that are prepared ahead of use.
 _READERS = 2
 _AHEAD = 2
 
 
-def chosen(seed: int, scans: int, resident: int, turn: int) -> list[int]:
-    """Which scans are on the devices: a function of its arguments alone.
+def choose_scans(seed: int, scans: int, resident: int, turn: int) -> list[int]:
+    """Choose the scans that are on the devices, by the arguments alone.
 
-    Every scan has its turn once before any has it again.
+    Every scan is used once before any is used again.
 
     Args:
         seed: of the run.
@@ -196,7 +198,7 @@ def chosen(seed: int, scans: int, resident: int, turn: int) -> list[int]:
     return [int(orders[place // scans][place % scans]) for place in places]
 
 
-class Volumes:
+class ScanPrefetcher:
     """The scans of a run over its steps; a context to be left after use.
 
     While some are in use, the next ones are read, brought to the voxel sizes of the
@@ -210,7 +212,7 @@ class Volumes:
         *,
         cache: Path | None = None,
     ):
-        """Looks at the headers alone.
+        """Read the headers alone.
 
         Args:
             config: of the run.
@@ -222,7 +224,7 @@ class Volumes:
         """
         self._config, self._place, self._cache = config, place, cache
         self._scans = list_scans(config)
-        self._count = min(config.resident or len(self._scans), len(self._scans))
+        self._count = min(config.scans.resident or len(self._scans), len(self._scans))
         self._rotates = self._count < len(self._scans)
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._maker = ThreadPoolExecutor(1, "maker")
@@ -236,13 +238,13 @@ class Volumes:
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._maker.shutdown(wait=True)
 
-    def until(self, step: int) -> int | None:
-        """The step at which the scans that serve a step change; None for never."""
-        every = self._config.rotate_every
+    def next_change(self, step: int) -> int | None:
+        """Return the step at which the scans of a step change; None for never."""
+        every = self._config.scans.rotate_every
         return (step // every + 1) * every if self._rotates else None
 
-    def at(self, step: int) -> tuple[Scans, ...]:
-        """The scans that serve a step, on the devices.
+    def scans_at(self, step: int) -> tuple[Scans, ...]:
+        """Return the scans of a step, on the devices.
 
         Args:
             step: number of steps before it; not smaller than in the last call.
@@ -253,7 +255,7 @@ class Volumes:
         Raises:
             InputError: if one cannot be read and none is skipped, or none can be.
         """
-        turn = step // self._config.rotate_every if self._rotates else 0
+        turn = step // self._config.scans.rotate_every if self._rotates else 0
         while self._made and self._made[0][0] < turn:
             self._made.popleft()[1].cancel()
         ahead = _AHEAD if self._rotates else 0
@@ -263,10 +265,12 @@ class Volumes:
         return self._made[0][1].result()
 
     def _make(self, turn: int) -> tuple[Scans, ...]:
-        """Reads, stacks and places the scans of a turn."""
+        """Read, stack and place the scans of a turn."""
         numbers = range(self._count)
         if self._rotates:
-            numbers = chosen(self._config.seed, len(self._scans), self._count, turn)
+            numbers = choose_scans(
+                self._config.seed, len(self._scans), self._count, turn
+            )
         spacings = [stage.spacing for stage in self._config.data.stages]
         read = [
             self._readers.submit(
@@ -279,11 +283,11 @@ class Volumes:
             try:
                 volumes.append(future.result())
             except InputError as error:
-                leave_out(error, self._config)
+                skip_or_raise(error, self._config.scans)
         if not volumes:
             raise InputError(
-                f"{self._config.scans}: none of {self._count} scans can be read; list"
-                " others"
+                f"{self._config.scans.file}: none of {self._count} scans can be read;"
+                " list others"
             )
         # Others take the places of those that cannot be read: shapes stay as they are.
         volumes = [volumes[i % len(volumes)] for i in range(self._count)]
@@ -291,14 +295,14 @@ class Volumes:
         return self._place(tuple(_stack(arrays, shape) for arrays, shape in stages))
 
 
-def _largest(scans: Sequence[Scan]) -> list[tuple[int, ...]]:
-    """A shape for each stage that has room for every scan."""
+def _largest(scans: Sequence[ScanFile]) -> list[tuple[int, ...]]:
+    """Return a shape for each stage that has room for every scan."""
     stages = zip(*(scan.shapes for scan in scans), strict=True)
     return [tuple(np.max(shapes, axis=0).tolist()) for shapes in stages]
 
 
 def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> Scans:
-    """The scans at one voxel size, with air behind the smaller ones."""
+    """Stack the scans at one voxel size, with air behind the smaller ones."""
     sizes = np.asarray([array.shape for array in arrays], np.int32)
     stack = np.full((len(arrays), *shape, 1), AIR, np.int16)
     for row, array in zip(stack, arrays, strict=True):

@@ -9,9 +9,9 @@ import numpy as np
 
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import pick_family
-from regnet_jax.synthesis.generator import draw_windows
+from regnet_jax.synthesis.generator import sample_patches
 from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.logs import panel
+from regnet_jax.training.logs import draw_panel
 from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.step import draw_batch, predict
 
@@ -19,17 +19,20 @@ from regnet_jax.training.step import draw_batch, predict
 _STREAM = 0x4E1D
 
 
-def make_evaluation(model, config: ExperimentConfig) -> Callable:
-    """Builds the evaluation of a model on held-out pairs, family by family.
+def make_evaluation(
+    model, config: ExperimentConfig, *, sample: Callable = sample_patches
+) -> Callable:
+    """Build the evaluation of a model on held-out pairs, family by family.
 
     Positions are drawn as in training, so every class of displacement counts alike
-    and the errors answer for the range the network was trained for. Volumes are
-    procedural, also where training sees scans.
+    and the errors are those of the range that the network was trained for. Volumes
+    are procedural, also where training uses scans.
 
     Args:
         model: Flax module called with (fixed, moving).
-        config: the experiment; its ``evaluation_pairs`` are drawn of each family and
+        config: the experiment; its ``evaluation.pairs`` are drawn of each family and
             scale.
+        sample: as in ``synthesis.generator.make_generator``.
 
     Returns:
         ``evaluate(variables, show=None) -> {name: statistics}``, named after the
@@ -38,8 +41,11 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
         and of the zero field's, mm, and the ``ratio`` of the means. ``show(name,
         picture)`` is called with a panel of the first pair of each.
     """
-    stream = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
-    errors = [_make_errors(model, stage, stream) for stage in config.data.stages]
+    stream, targets = heldout_stream(config.seed), config.targets
+    errors = [
+        _make_errors(model, stage, targets, stream, sample)
+        for stage in config.data.stages
+    ]
 
     def evaluate(variables, show: Callable | None = None):
         results = {}
@@ -49,19 +55,31 @@ def make_evaluation(model, config: ExperimentConfig) -> Callable:
                 name = family + scaled
                 pairs = [
                     error(variables, jnp.int32(number), jnp.int32(index))
-                    for index in range(config.evaluation_pairs)
+                    for index in range(config.evaluation.pairs)
                 ]
                 results[name] = _statistics([found for found, _ in pairs])
                 if show:
-                    show(name, panel(*pairs[0][1], stage))
+                    show(name, draw_panel(*pairs[0][1], targets))
         return results
 
     return evaluate
 
 
-def _make_errors(model, data: GeneratorConfig, stream):
-    """``errors(variables, family, index)``: of the network and of the zero field, and
-    the first window with what the network says of it.
+def heldout_stream(seed: int):
+    """Return the random key of the held-out pairs of a run, which it never trains on.
+
+    Args:
+        seed: of the run.
+
+    Returns:
+        A key.
+    """
+    return jax.random.fold_in(jax.random.key(seed), _STREAM)
+
+
+def _make_errors(model, data: GeneratorConfig, targets, stream, sample: Callable):
+    """Build ``errors(variables, family, index)``: the errors of the network and of the
+    zero field, and the first patch with the network's prediction.
     """
     families = list(data.amplified.values())
 
@@ -70,7 +88,7 @@ def _make_errors(model, data: GeneratorConfig, stream):
         # A traced number, so that one compiled function serves all families.
         family = pick_family(families, number)
         batch = draw_batch(
-            lambda key: draw_windows(key, family, data), stream, 0, index[None]
+            lambda key: sample(key, family, data, targets), stream, 0, index[None]
         )
         prediction = predict(model, variables, batch, train=False)
         fields = jnp.stack([prediction, jnp.zeros_like(prediction)])
@@ -83,15 +101,15 @@ def _make_errors(model, data: GeneratorConfig, stream):
     return errors
 
 
-def overall(results: dict) -> float:
-    """One number for all families, by which the best checkpoint is told.
+def overall_ratio(results: dict) -> float:
+    """Return one number for all families, by which the best checkpoint is chosen.
 
     Args:
         results: from an evaluation.
 
     Returns:
-        The sum of their errors, as a part of the zero field's: families where nothing
-        moves count, too.
+        The sum of their errors, as a fraction of the zero field's: families where
+        nothing moves count, too.
     """
     error, zero = (
         sum(result[name] for result in results.values())

@@ -1,4 +1,4 @@
-"""What a run writes down: JSON lines, TensorBoard, and a bar for people."""
+"""The log of a run: JSON lines, pages for TensorBoard, and a progress bar."""
 
 import contextlib
 import json
@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from regnet_jax.files import strict_json
 from regnet_jax.hounsfield import DISPLAY_WINDOW
-from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.synthesis.patches import Pairs
+from regnet_jax.synthesis.patches import PatchBatch, TargetGrid
 
 METRICS = "metrics.jsonl"
 _BOARD = "tensorboard"
 
 
 def trim(path: Path, step: int) -> None:
-    """Takes out of a log what an interrupted run wrote after its last checkpoint.
+    """Remove from a log the lines that follow the last checkpoint of a run.
 
     Args:
         path: of the JSON lines; may be missing.
@@ -42,7 +41,7 @@ def trim(path: Path, step: int) -> None:
 
 
 def describe(result: Mapping) -> str:
-    """One line of an evaluation for people.
+    """Return an evaluation as a human-readable line.
 
     Args:
         result: statistics of a family, from ``heldout.make_evaluation``.
@@ -63,17 +62,20 @@ class Journal:
     Several processes have one journal, that of the first of them.
     """
 
-    def __init__(self, folder: Path, name: str, first: int, end: int, *, pairs: int):
-        """Opens the files, cut back to the step that the run goes on from.
+    def __init__(
+        self, folder: Path, name: str, first: int, end: int, *, batch_size: int
+    ):
+        """Open the files, cut back to the step that the run goes on from.
 
         Args:
             folder: of the run.
             name: of the experiment.
             first: steps that are finished.
             end: step to be reached.
-            pairs: in a step.
+            batch_size: pairs in a step.
         """
-        self._pairs, self._drawing = pairs, []
+        self._batch_size = batch_size
+        self._generation_seconds: list[float] = []
         self._began = time.perf_counter()
         self._files = contextlib.ExitStack()
         trim(folder / METRICS, first)
@@ -93,22 +95,22 @@ class Journal:
     def __exit__(self, *_):
         self._files.close()
 
-    def drawing(self, seconds: float) -> None:
-        """Notes what drawing the pairs of a step took."""
-        self._drawing.append(seconds)
+    def log_generation(self, seconds: float) -> None:
+        """Note the time that drawing the pairs of a step took."""
+        self._generation_seconds.append(seconds)
 
-    def step(self, number: int, record: Mapping, seconds: float) -> None:
-        """Writes the numbers of a step.
+    def log_step(self, number: int, record: Mapping, seconds: float) -> None:
+        """Write the numbers of a step.
 
         Args:
             number: of the step, from 1.
             record: ``loss``, ``error_mm``, ``zero_mm`` and ``ratio``.
-            seconds: it took.
+            seconds: that it took.
         """
-        speed = {"seconds": seconds, "pairs_per_second": self._pairs / seconds}
+        speed = {"seconds": seconds, "pairs_per_second": self._batch_size / seconds}
         elapsed = {"elapsed": time.perf_counter() - self._began}
-        if self._drawing:
-            share = float(np.mean(self._drawing)) / seconds
+        if self._generation_seconds:
+            share = float(np.mean(self._generation_seconds)) / seconds
             speed["generating"] = min(share, 1.0)
         self._write({"step": number, **record, **speed, **elapsed})
         for key, value in {**record, **speed}.items():
@@ -118,23 +120,23 @@ class Journal:
             "error": f"{record['ratio']:.2f} of zero's",
             "pairs/s": f"{speed['pairs_per_second']:.3g}",
         }
-        if self._drawing:
+        if self._generation_seconds:
             texts["generating"] = f"{100 * speed['generating']:.0f}%"
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update()
 
-    def fault(self, number: int, record: Mapping, quantity: str) -> None:
-        """Writes the numbers of a step that was not taken.
+    def log_fault(self, number: int, record: Mapping, quantity: str) -> None:
+        """Write the numbers of a step that was not taken.
 
         Args:
             number: of the step, from 1.
-            record: as for ``step``, as far as they are finite.
+            record: as for ``log_step``, as far as they are finite.
             quantity: the first that is not finite.
         """
         self._write({"step": number, **record, "not_finite": quantity})
 
-    def evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
-        """Writes an evaluation on held-out pairs.
+    def log_evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
+        """Write an evaluation on held-out pairs.
 
         Args:
             number: of the step.
@@ -150,8 +152,8 @@ class Journal:
             self._board.add_image(f"pairs/{family}", picture, number, dataformats="HWC")
         self._board.flush()
 
-    def real_pairs(self, number: int, results: Mapping) -> None:
-        """Writes an evaluation on real pairs: numbers by pair and measure."""
+    def log_real_pairs(self, number: int, results: Mapping) -> None:
+        """Write an evaluation on real pairs: numbers by pair and measure."""
         self._write({"step": number, "real_pairs": results})
         for pair, measures in results.items():
             line = ", ".join(f"{key} {value:.3g}" for key, value in measures.items())
@@ -165,7 +167,7 @@ class Journal:
 
 @contextlib.contextmanager
 def _terminal():
-    """Standard error, also while a reader keeps what ITK prints there from it."""
+    """Yield standard error, also while it is redirected to capture ITK's messages."""
     try:
         copy = os.dup(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -176,7 +178,7 @@ def _terminal():
 
 
 class NoJournal:
-    """Stands for the journal in the other ones of several processes."""
+    """The journal of the other processes: it writes nothing."""
 
     def __enter__(self):
         return self
@@ -184,8 +186,20 @@ class NoJournal:
     def __exit__(self, *_):
         pass
 
-    def __getattr__(self, name):
-        return lambda *_: None
+    def log_generation(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def log_step(self, number: int, record: Mapping, seconds: float) -> None:
+        """Do nothing."""
+
+    def log_fault(self, number: int, record: Mapping, quantity: str) -> None:
+        """Do nothing."""
+
+    def log_evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
+        """Do nothing."""
+
+    def log_real_pairs(self, number: int, results: Mapping) -> None:
+        """Do nothing."""
 
 
 # The displacement that is brightest, voxels.
@@ -193,36 +207,40 @@ _LONGEST = 8.0
 _GAP = 2
 
 
-def panel(pair: Pairs, prediction, config: GeneratorConfig) -> np.ndarray:
-    """One window in a row: fixed, moving, true field, predicted field, error.
+def draw_panel(patch: PatchBatch, prediction, grid: TargetGrid) -> np.ndarray:
+    """Draw one patch in a row: fixed, moving, true field, predicted field, error.
 
     Fields are shown by their length, on one scale up to 8 voxels. Of volumes it is
     the middle slice.
 
     Args:
-        pair: without batch axis.
+        patch: without batch axis.
         prediction: ``[*targets, d]``, voxels.
-        config: of the windows.
+        grid: of the targets.
 
     Returns:
         ``[height, width, 3]`` uint8.
     """
-    targets = slice(config.margin, config.window - config.margin)
+    size, dimensions = len(patch.fixed), np.ndim(patch.fixed) - 1
+    inside = TargetGrid(grid.margin).slices(size, dimensions)
     images = [
-        np.asarray(image, np.float32)[(targets,) * (np.ndim(image) - 1)][..., 0]
-        for image in (pair.fixed, pair.moving)
+        np.asarray(image, np.float32)[inside][..., 0]
+        for image in (patch.fixed, patch.moving)
     ]
-    truth, answer = (np.asarray(u, np.float32) for u in (pair.displacement, prediction))
-    lengths = [np.linalg.norm(u, axis=-1) for u in (truth, answer, answer - truth)]
+    truth, predicted = (
+        np.asarray(u, np.float32) for u in (patch.displacement, prediction)
+    )
+    fields = (truth, predicted, predicted - truth)
+    lengths = [np.linalg.norm(u, axis=-1) for u in fields]
     grey = [_coloured(_middle(i), "gray", *DISPLAY_WINDOW) for i in images]
     height, width = grey[0].shape[:2]
-    fields = [
-        _coloured(_enlarged(_middle(length), config.stride), "magma", 0.0, _LONGEST)
+    colours = [
+        _coloured(_enlarged(_middle(length), grid.stride), "magma", 0.0, _LONGEST)
         for length in lengths
     ]
-    tiles = grey + [field[:height, :width] for field in fields]
+    tiles = grey + [colour[:height, :width] for colour in colours]
     gap = np.full((height, _GAP, 3), 255, np.uint8)
-    row = [part for tile in tiles for part in (tile, gap)][:-1]
+    row = [piece for tile in tiles for piece in (tile, gap)][:-1]
     return np.concatenate(row, axis=1)
 
 
@@ -235,5 +253,5 @@ def _enlarged(array: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _coloured(array: np.ndarray, name: str, low: float, high: float) -> np.ndarray:
-    part = np.clip((array - low) / (high - low), 0.0, 1.0)
-    return matplotlib.colormaps[name](part, bytes=True)[..., :3]
+    fraction = np.clip((array - low) / (high - low), 0.0, 1.0)
+    return matplotlib.colormaps[name](fraction, bytes=True)[..., :3]

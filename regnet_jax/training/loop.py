@@ -1,30 +1,40 @@
-"""The outermost loop of training, the only place with side effects."""
+"""The training loop, the only place of training with side effects.
+
+``train`` is the whole story, from the config to the last checkpoint; what it calls
+stands below it in the order of the calls.
+"""
 
 import contextlib
+import dataclasses
 import itertools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from regnet_jax.errors import DivergenceError, InputError
 from regnet_jax.models import inflate, make_model
-from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator import make_generator, sample_patches
 from regnet_jax.training import checkpoint, parallel
-from regnet_jax.training.checkpoint import read_trained, restore_variables
-from regnet_jax.training.config import ExperimentConfig, check, in_the_plane
-from regnet_jax.training.data import Volumes
-from regnet_jax.training.heldout import make_evaluation, overall
+from regnet_jax.training.checks import check
+from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.data import ScanPrefetcher
+from regnet_jax.training.heldout import make_evaluation, overall_ratio
 from regnet_jax.training.logs import Journal, NoJournal
-from regnet_jax.training.losses import Loss
-from regnet_jax.training.parallel import local
-from regnet_jax.training.state import TrainState, init_state, make_optimizer
+from regnet_jax.training.losses import make_loss
+from regnet_jax.training.state import (
+    TrainState,
+    init_state,
+    make_optimizer,
+    make_schedule,
+)
 from regnet_jax.training.step import (
     QUANTITIES,
     make_draw,
@@ -32,169 +42,8 @@ from regnet_jax.training.step import (
     make_update,
 )
 
-
-@contextlib.contextmanager
-def halting() -> Iterator[Callable[[], bool]]:
-    """Notes SIGTERM instead of dying of it.
-
-    Yields:
-        A function to be asked between steps: whether to stop there. If several
-        processes train together it is to be asked equally often in all of them, and
-        answers all alike, whichever of them was sent the signal.
-    """
-    calls, came = itertools.count(), threading.Event()
-
-    def halted():
-        if parallel.told_to_stop(next(calls)):
-            came.set()
-        return came.is_set()
-
-    # Python handles signals in the main thread alone, and JAX those of several
-    # processes.
-    main = threading.current_thread() is threading.main_thread()
-    if not main or parallel.several():
-        yield halted
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
-    try:
-        yield halted
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def begin(
-    config: ExperimentConfig, folder: Path, state: TrainState, train: Callable
-) -> TrainState:
-    """Given weights, those of a start in the plane, or random ones, in this order.
-
-    Args:
-        config: of the run.
-        folder: of the run; a start in the plane has its folder ``plane``.
-        state: with random weights.
-        train: ``train(config, folder)``, for a start in the plane.
-
-    Returns:
-        The state at step 0.
-
-    Raises:
-        InputError: if the given weights are not of the same network.
-    """
-    if config.init_from:
-        variables = _given(config, state.variables)
-    elif config.plane_steps:
-        # A 3D network learns where to look in slices, at a small part of the cost.
-        train(in_the_plane(config), folder / "plane")
-        variables = inflate(restore_variables(folder / "plane"), state.variables)
-    else:
-        return state
-    average = jax.tree.map(jnp.copy, variables["params"]) if state.average else ()
-    return state._replace(variables=variables, average=average)
-
-
-def _given(config, fresh):
-    """The weights to start from, which must be those of the same network."""
-    _, variables = read_trained(config.init_from)
-    shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (variables, fresh))
-    if shapes != wanted:
-        raise InputError(
-            f"init_from={config.init_from}: holds other layers than {config.model} of"
-            " this experiment; name a network of the same kind"
-        )
-    return jax.tree.map(jnp.asarray, variables)
-
-
 # How often the drawing of pairs is timed at the beginning of a run.
 _REHEARSALS = 3
-
-
-def make_advance(
-    config: ExperimentConfig,
-    steps: Callable,
-    stream,
-    volumes: Volumes | None,
-    journal,
-    halted: Callable[[], bool],
-) -> Callable:
-    """Builds what brings a run from one step to another.
-
-    Args:
-        config: of the run.
-        steps: from ``make_train_steps``, spread over the devices.
-        stream: random key of the run.
-        volumes: scans, if pairs are made of any.
-        journal: where the numbers of each step go.
-        halted: from ``halting``.
-
-    Returns:
-        ``advance(state, number, goal) -> (state, number, fault)``; stops before the
-        goal if it is halted, or if something in the step after ``number`` is not
-        finite: ``fault`` then names it, and is empty otherwise.
-    """
-    rehearsals = iter(range(_REHEARSALS))
-
-    def rehearse(state, number, scans):
-        """Times the drawing of the pairs of a step."""
-        jax.block_until_ready(state)
-        began = time.perf_counter()
-        state, sums = steps(state, stream, scans, np.int32(number))
-        jax.block_until_ready(sums)
-        journal.drawing((time.perf_counter() - began) / config.dispatch)
-        return state
-
-    def advance(state, number, goal):
-        clock, pending, fault = time.perf_counter(), None, ""
-        while number < goal and not fault and not halted():
-            scans, change = (), None
-            if volumes:
-                scans, change = volumes.at(number), volumes.until(number)
-            stop = min(goal, number + config.dispatch, change or goal)
-            state, sums = steps(state, stream, scans, np.int32(stop))
-            if pending:
-                fault = _settle(config, journal, pending, clock)
-                clock = time.perf_counter()
-            pending, number = (number, stop - number, sums), stop
-            if not fault and next(rehearsals, None) is not None:
-                fault = _settle(config, journal, pending, clock)
-                pending = None
-                if not fault:
-                    state = rehearse(state, number, scans)
-                clock = time.perf_counter()
-        if pending and not fault:
-            fault = _settle(config, journal, pending, clock)
-        # From a fault on the state stays as it was, also in steps begun since.
-        return state, int(local(state.step)) if fault else number, fault
-
-    return advance
-
-
-def _settle(config: ExperimentConfig, journal, pending, clock: float) -> str:
-    """Waits for the steps that are pending, since the clock, and writes them.
-
-    Returns:
-        What is not finite in one of them, the last that is written; or nothing.
-    """
-    first, count, sums = pending
-    sums = {name: np.asarray(values) for name, values in sums.items()}
-    seconds = (time.perf_counter() - clock) / count
-    for index in range(count):
-        of_step = {name: values[index] for name, values in sums.items()}
-        means = _means(config, of_step)
-        if of_step["fault"]:
-            fault = QUANTITIES[int(of_step["fault"]) - 1]
-            journal.fault(first + index + 1, means, fault)
-            return fault
-        journal.step(first + index + 1, means, seconds)
-    return ""
-
-
-def _means(config: ExperimentConfig, sums) -> dict:
-    """Divides the sums of a step once, on the host."""
-    weight = max(float(sums["weight"]), 1.0)
-    error = config.data.spacing * float(sums["error"]) / weight
-    zero = config.data.spacing * float(sums["zero_error"]) / weight
-    ratio = error / zero if zero else 0.0
-    loss = float(sums["loss"]) / weight
-    return {"loss": loss, "error_mm": error, "zero_mm": zero, "ratio": ratio}
 
 
 def train(
@@ -204,22 +53,23 @@ def train(
     until: int | None = None,
     measure: Callable[[Mapping], Mapping] | None = None,
     cache: Path | None = None,
+    sample: Callable = sample_patches,
 ) -> dict:
-    """Trains, or goes on with, the run in a folder.
+    """Train the network of a config, or go on with the run in the folder.
 
     Writes checkpoints, ``config.json``, ``metrics.jsonl`` and pages for TensorBoard
-    there, and the same in its folder ``plane`` where a 3D run starts in the plane. The
-    result depends on the config alone: a run that was interrupted and resumed ends with
-    the weights of one that was not. SIGTERM saves and ends the run early.
+    there. The result depends on the config alone: a run that was interrupted and
+    resumed ends with the weights of one that was not, bit for bit. SIGTERM saves and
+    ends the run early.
 
     Args:
         config: the experiment.
         folder: of the run; made if need be.
         until: step to stop at, before the end of the experiment; None for its end.
-            A start in the plane is not counted.
         measure: ``measure(variables) -> {pair: {measure: number}}`` on real pairs,
             called whenever the network is evaluated.
         cache: folder for scans at the network's voxel sizes; None to keep none.
+        sample: as in ``synthesis.generator.make_generator``.
 
     Returns:
         The last evaluation on held-out pairs, family by family; nothing after
@@ -232,114 +82,306 @@ def train(
     """
     check(config, devices=jax.device_count())
     checkpoint.write_config(folder, config)
-    run = prepare(config, measure)
+    program = build_program(config, sample=sample)
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
-    state = init_state(weight_key, run.model, make_optimizer(config), config)
+    state = init_state(weight_key, program.model, program.optimizer, config)
     end = config.steps if until is None else min(until, config.steps)
+
     with contextlib.ExitStack() as contexts:
         manager = contexts.enter_context(
             checkpoint.open_checkpoints(folder, clean=True)
         )
-        if manager.latest_step() is None:
-            state = begin(config, folder, state, train)
+        if manager.latest_step() is None and config.init_from:
+            state = start_from(config, state)
         state = parallel.replicate(state)
         state = checkpoint.restore_latest(manager, state)
-        volumes = None
-        if config.data.real:
-            volumes = Volumes(config, parallel.replicate, cache=cache)
-            contexts.enter_context(volumes)
-        return _run(run, folder, manager, state, stream, volumes, end)
+        scans = None
+        if config.data.scan_probability:
+            scans = ScanPrefetcher(config, parallel.replicate, cache=cache)
+            contexts.enter_context(scans)
+        number, evaluation = int(parallel.local_values(state.step)), None
+        journal = contexts.enter_context(_open_journal(config, folder, number, end))
+        must_stop = contexts.enter_context(note_sigterm())
+        runner = StepRunner(config, program.steps, stream, scans, journal, must_stop)
 
-
-class Run(NamedTuple):
-    """What a run computes with.
-
-    Attributes:
-        config: of the run.
-        model: the network as it is trained.
-        steps: from ``make_train_steps``, spread over the devices.
-        evaluate: on held-out pairs, see ``make_evaluation``.
-        measure: on real pairs, or None.
-    """
-
-    config: ExperimentConfig
-    model: object
-    steps: Callable
-    evaluate: Callable
-    measure: Callable | None
-
-
-def prepare(config: ExperimentConfig, measure: Callable | None = None) -> Run:
-    """Builds the functions of a run; nothing is computed yet.
-
-    Args:
-        config: a valid one.
-        measure: as in ``train``.
-
-    Returns:
-        The run.
-    """
-    options = {"dimensions": len(config.data.shape), "axis_name": parallel.AXIS}
-    if config.precision != "float32":
-        options["dtype"] = jnp.dtype(config.precision)
-    model = make_model(config.model, **options)
-    draw = make_draw(model, make_generator(config.data), residuals=config.residuals)
-    update = make_update(
-        model,
-        make_optimizer(config),
-        parallel.sum_over_devices,
-        loss=Loss(
-            config.huber_delta,
-            config.endpoint,
-            config.bending,
-            config.folding,
-            config.data.stride,
-        ),
-        edges=config.balance,
-        parts=config.parts,
-        average=config.average,
-    )
-    steps = make_train_steps(
-        draw, update, parallel.sum_over_devices, count=config.dispatch
-    )
-    steps = parallel.data_parallel(steps, samples=config.pairs)
-    return Run(config, model, steps, make_evaluation(model, config), measure)
-
-
-def _run(run, folder, manager, state: TrainState, stream, volumes, end) -> dict:
-    """Steps until the end, or until SIGTERM; returns the last evaluation."""
-    config, first, evaluation = run.config, int(parallel.local(state.step)), None
-    journal = NoJournal()
-    if parallel.is_main():
-        journal = Journal(folder, config.name, first, end, pairs=config.pairs)
-    with journal, halting() as halted:
-        advance = make_advance(config, run.steps, stream, volumes, journal, halted)
-        number = first
-        while number < end and not halted():
+        while number < end and not must_stop():
             goal = _next_goal(config, number, end)
-            state, number, fault = advance(state, number, goal)
+            state, number, fault = runner.advance(state, number, goal)
             metrics = None
-            evaluated = number % config.evaluate_every == 0 or number == end
-            if evaluated and not fault:
-                evaluation = _evaluate(run, journal, state, number)
-                metrics = {checkpoint.RATIO: parallel.agree(overall(evaluation))}
-            # Whatever made it come back, nothing is lost from here on.
+            if not fault and (number % config.evaluation.every == 0 or number == end):
+                evaluation = _evaluate(program, measure, journal, state, number)
+                ratio = parallel.broadcast_from_main(overall_ratio(evaluation))
+                metrics = {checkpoint.RATIO: ratio}
+            # Whatever ended the steps, nothing is lost from here on.
             checkpoint.save(manager, state, metrics)
-            if config.save_every == 1 or fault:
+            if config.checkpoint_every == 1 or fault:
                 manager.wait_until_finished()
             if fault:
                 raise DivergenceError(_explain(config, folder, number, fault))
         manager.wait_until_finished()
-    if number < end:
-        return {}
-    return evaluation or run.evaluate(parallel.local(state).best)
+
+        if number < end:
+            return {}
+        variables = parallel.local_values(state).inference_variables
+        return evaluation or program.evaluate(variables)
+
+
+class Program(NamedTuple):
+    """The functions of a run; nothing is computed before they are called.
+
+    Attributes:
+        model: the network as it is trained.
+        optimizer: optax transformation.
+        steps: from ``make_train_steps``, spread over the devices.
+        evaluate: on held-out pairs, see ``make_evaluation``.
+    """
+
+    model: Any
+    optimizer: optax.GradientTransformation
+    steps: Callable
+    evaluate: Callable
+
+
+def build_program(
+    config: ExperimentConfig, *, sample: Callable = sample_patches
+) -> Program:
+    """Build the functions of a run.
+
+    Args:
+        config: a valid one.
+        sample: as in ``train``.
+
+    Returns:
+        The program.
+    """
+    options = {"dimensions": config.dimensions, "axis_name": parallel.AXIS}
+    if config.precision != "float32":
+        options["dtype"] = jnp.dtype(config.precision)
+    model = make_model(config.model, **options)
+    optimizer = make_optimizer(config.optimizer, make_schedule(config))
+    draw = make_draw(
+        model,
+        make_generator(config.data, config.targets, sample=sample),
+        residual_probability=config.residual_probability,
+    )
+    update = make_update(
+        model,
+        optimizer,
+        parallel.sum_over_devices,
+        loss=make_loss(config.loss, stride=config.targets.stride),
+        balance_edges=config.loss.balance_edges,
+        microbatches=config.microbatches,
+        ema_decay=config.optimizer.ema_decay,
+    )
+    steps = make_train_steps(
+        draw, update, parallel.sum_over_devices, count=config.steps_per_call
+    )
+    steps = parallel.data_parallel(steps, samples=config.batch_size)
+    evaluate = make_evaluation(model, config, sample=sample)
+    return Program(model, optimizer, steps, evaluate)
+
+
+def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
+    """Put the weights of ``config.init_from`` into a fresh state.
+
+    Args:
+        config: of the run.
+        state: with random weights, on the host or a single device.
+
+    Returns:
+        The state at step 0.
+
+    Raises:
+        InputError: if the weights are not of the same network.
+    """
+    _, given = checkpoint.read_trained(config.init_from)
+    fresh = state.variables
+    try:
+        variables = inflate(given, fresh) if config.inflate else given
+        fits = jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, fresh)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"init_from={config.init_from}: holds other layers than {config.model} of"
+            " this experiment; name a network of the same kind"
+        )
+    variables = jax.tree.map(jnp.asarray, variables)
+    # A copy: the state's memory is given away, and no array can be given twice.
+    average = jax.tree.map(jnp.copy, variables["params"]) if state.average else ()
+    return state._replace(variables=variables, average=average)
+
+
+def _open_journal(config, folder: Path, first: int, end: int) -> Journal | NoJournal:
+    """Open the log of the run in the main process, and none in the others."""
+    if not parallel.is_main():
+        return NoJournal()
+    return Journal(folder, config.name, first, end, batch_size=config.batch_size)
+
+
+@contextlib.contextmanager
+def note_sigterm() -> Iterator[Callable[[], bool]]:
+    """Note SIGTERM, so that the run can save before it ends.
+
+    Yields:
+        ``must_stop()``, to be called between steps. Where several processes train
+        together, all must call it equally often; it returns the same in all of them,
+        whichever was sent the signal.
+    """
+    calls, received = itertools.count(), threading.Event()
+
+    def must_stop():
+        if parallel.is_preempted(next(calls)):
+            received.set()
+        return received.is_set()
+
+    # Python handles signals in the main thread alone, and JAX those of several
+    # processes.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or parallel.is_distributed():
+        yield must_stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: received.set())
+    try:
+        yield must_stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _next_goal(config: ExperimentConfig, number: int, end: int) -> int:
+    """Return the next step at which there is something to save or to evaluate."""
+    # A checkpoint is complete when the next one is begun. Twice as many as promised:
+    # what a crash costs is then never more than the interval.
+    intervals = (max(config.checkpoint_every // 2, 1), config.evaluation.every)
+    return min(end, *((number // every + 1) * every for every in intervals))
+
+
+class _Pending(NamedTuple):
+    """Steps that were begun and not waited for: the first, how many, their sums."""
+
+    first: int
+    count: int
+    sums: Mapping
+
+
+@dataclasses.dataclass
+class StepRunner:
+    """Brings a run from one step to another and writes the numbers of each step.
+
+    Attributes:
+        config: of the run.
+        steps: of its ``Program``.
+        stream: random key of the run.
+        scans: the scans that pairs are made of, if any.
+        journal: log of the run.
+        must_stop: from ``note_sigterm``.
+        rehearsals: how often the drawing of pairs is still to be timed.
+    """
+
+    config: ExperimentConfig
+    steps: Callable
+    stream: jax.Array
+    scans: ScanPrefetcher | None
+    journal: Journal | NoJournal
+    must_stop: Callable[[], bool]
+    rehearsals: int = _REHEARSALS
+
+    def advance(self, state: TrainState, number: int, goal: int):
+        """Take steps until the goal, SIGTERM or a fault.
+
+        While the devices compute some steps, the host writes the numbers of those
+        before.
+
+        Args:
+            state: after ``number`` steps; its memory is reused.
+            number: finished steps.
+            goal: steps to be finished.
+
+        Returns:
+            ``(state, number, fault)``; ``fault`` names what was not finite in the
+            step after ``number``, and is empty otherwise.
+        """
+        clock, pending, fault = time.perf_counter(), None, ""
+        while number < goal and not fault and not self.must_stop():
+            scans, change = (), None
+            if self.scans:
+                scans = self.scans.scans_at(number)
+                change = self.scans.next_change(number)
+            stop = min(goal, number + self.config.steps_per_call, change or goal)
+            state, sums = self.steps(state, self.stream, scans, np.int32(stop))
+            if pending:
+                fault = self._settle(pending, clock)
+                clock = time.perf_counter()
+            pending, number = _Pending(number, stop - number, sums), stop
+            if not fault and self.rehearsals:
+                self.rehearsals -= 1
+                fault, pending = self._settle(pending, clock), None
+                if not fault:
+                    state = self._rehearse(state, number, scans)
+                clock = time.perf_counter()
+        if pending and not fault:
+            fault = self._settle(pending, clock)
+        # From a fault on the state stays as it was, also in steps begun since.
+        if fault:
+            number = int(parallel.local_values(state.step))
+        return state, number, fault
+
+    def _rehearse(self, state: TrainState, number: int, scans) -> TrainState:
+        """Time the drawing of the pairs of a step, by steps that learn nothing."""
+        jax.block_until_ready(state)
+        began = time.perf_counter()
+        state, sums = self.steps(state, self.stream, scans, np.int32(number))
+        jax.block_until_ready(sums)
+        seconds = time.perf_counter() - began
+        self.journal.log_generation(seconds / self.config.steps_per_call)
+        return state
+
+    def _settle(self, pending: _Pending, clock: float) -> str:
+        """Wait for steps begun since the clock, and write their numbers.
+
+        Returns:
+            What is not finite in one of them, the last that is written, or nothing.
+        """
+        sums = {name: np.asarray(values) for name, values in pending.sums.items()}
+        seconds = (time.perf_counter() - clock) / pending.count
+        for index in range(pending.count):
+            of_step = {name: values[index] for name, values in sums.items()}
+            means = _means(self.config, of_step)
+            number = pending.first + index + 1
+            if of_step["fault"]:
+                fault = QUANTITIES[int(of_step["fault"]) - 1]
+                self.journal.log_fault(number, means, fault)
+                return fault
+            self.journal.log_step(number, means, seconds)
+        return ""
+
+
+def _means(config: ExperimentConfig, sums: Mapping) -> dict:
+    """Divide the sums of a step once, on the host."""
+    weight = max(float(sums["weight"]), 1.0)
+    error = config.data.spacing * float(sums["error"]) / weight
+    zero = config.data.spacing * float(sums["zero_error"]) / weight
+    ratio = error / zero if zero else 0.0
+    loss = float(sums["loss"]) / weight
+    return {"loss": loss, "error_mm": error, "zero_mm": zero, "ratio": ratio}
+
+
+def _evaluate(program: Program, measure, journal, state: TrainState, number) -> dict:
+    """Evaluate on held-out pairs, and on real ones if there are any."""
+    variables = parallel.local_values(state).inference_variables
+    panels: dict[str, np.ndarray] = {}
+    results = program.evaluate(variables, panels.__setitem__)
+    journal.log_evaluation(number, results, panels)
+    if measure:
+        journal.log_real_pairs(number, measure(variables))
+    return results
 
 
 def _explain(config: ExperimentConfig, folder: Path, number: int, fault: str) -> str:
-    """What to say of a fault in the step after ``number``, in one line."""
-    remedies = [f"a learning_rate below {config.learning_rate:g}"]
-    if not config.clip:
-        remedies.append("clip=1")
+    """Return the message of a fault in the step after ``number``, in one line."""
+    remedies = [f"an optimizer.learning_rate below {config.optimizer.learning_rate:g}"]
+    if not config.optimizer.max_grad_norm:
+        remedies.append("optimizer.max_grad_norm=1")
     if config.precision != "float32":
         remedies.append("precision=float32")
     return (
@@ -347,21 +389,3 @@ def _explain(config: ExperimentConfig, folder: Path, number: int, fault: str) ->
         f" {number} are kept, and the same command stops there again; train in another"
         f" --workdir with {' or '.join(remedies)}"
     )
-
-
-def _next_goal(config, number: int, end: int) -> int:
-    """The next step at which there is something to do beside steps."""
-    # A checkpoint is complete when the next one is begun. Twice as many as promised:
-    # what a crash costs is then never more than the interval.
-    everies = (max(config.save_every // 2, 1), config.evaluate_every)
-    return min(end, *((number // every + 1) * every for every in everies))
-
-
-def _evaluate(run, journal, state, number) -> dict:
-    """On held-out pairs, and on real ones if there are any."""
-    variables, panels = parallel.local(state).best, {}
-    results = run.evaluate(variables, panels.__setitem__)
-    journal.evaluation(number, results, panels)
-    if run.measure:
-        journal.real_pairs(number, run.measure(variables))
-    return results

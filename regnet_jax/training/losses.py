@@ -1,65 +1,59 @@
-"""Losses as sums and counts, so that parts of a batch can be added."""
+"""Losses as sums and counts, so that micro-batches can be added."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.training.config import LossConfig
 
-# Weight in the loss of what a network says before its last word.
-_HEAD = 0.3
+# Weight of the auxiliary heads (deep supervision).
+_HEAD_WEIGHT = 0.3
 # Determinants of the Jacobian fall short below this.
 _LEAST_JACOBIAN = 0.2
+_DEFAULT = LossConfig()
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    """What a network is to minimise: a sum of these parts.
+def make_loss(config: LossConfig = _DEFAULT, *, stride: int = 1) -> Callable:
+    """Build the loss of a batch.
 
-    Attributes:
-        huber_delta: error in voxels from which the Huber loss grows linearly.
-        endpoint: weight of the length of the error.
-        bending: weight of the bending energy of the prediction.
-        folding: weight of the squared shortfall of its Jacobian determinant.
+    Args:
+        config: weights of its terms.
         stride: voxels between targets.
+
+    Returns:
+        ``loss(prediction, heads, target, weight) -> (sum, weight_sum)``: the weighted
+        sum over positions, and the sum of the weights. ``prediction``, ``target`` and
+        each of ``heads``, the network's earlier predictions, which are held to the
+        same target at a lower weight, are ``[batch, *targets, d]`` in voxels;
+        ``weight`` is ``[batch, *targets, 1]``, 0 leaves a position out.
     """
+    regularity = (
+        (config.bending_weight, bending_energy),
+        (config.folding_weight, folding_penalty),
+    )
 
-    huber_delta: float = 1.0
-    endpoint: float = 0.0
-    bending: float = 0.0
-    folding: float = 0.0
-    stride: int = 1
-
-    def __call__(self, prediction, heads, target, weight):
-        """The loss of a batch.
-
-        Args:
-            prediction: ``[batch, *targets, d]``, voxels.
-            heads: earlier answers of the network, of the same shape, which are held
-                to the same target, at a lower weight.
-            target: ``[batch, *targets, d]``, voxels.
-            weight: ``[batch, *targets, 1]``, 0 leaves a position out.
-
-        Returns:
-            The weighted sum over positions, and the sum of the weights.
-        """
-        total, count = huber(prediction, target, weight, delta=self.huber_delta)
+    def loss(prediction, heads, target, weight):
+        total, count = huber_loss(prediction, target, weight, delta=config.huber_delta)
         for head in heads:
-            total += _HEAD * huber(head, target, weight, delta=self.huber_delta)[0]
-        if self.endpoint:
+            auxiliary, _ = huber_loss(head, target, weight, delta=config.huber_delta)
+            total += _HEAD_WEIGHT * auxiliary
+        if config.endpoint_weight:
             length = endpoint_error(prediction, target)
-            total += self.endpoint * jnp.sum(weight * length)
-        for share, energy in ((self.bending, bending), (self.folding, folding)):
+            total += config.endpoint_weight * jnp.sum(weight * length)
+        for share, energy in regularity:
             if share:
-                each = jax.vmap(lambda u, e=energy: e(u, spacing=self.stride))
+                each = jax.vmap(lambda u, e=energy: e(u, spacing=stride))
                 total += share * jnp.sum(weight * each(prediction))
         return total, count
 
+    return loss
 
-def huber(prediction, target, weight, *, delta: float = 1.0):
-    """Huber loss of displacement fields, the loss of RegNet 2017.
+
+def huber_loss(prediction, target, weight, *, delta: float = 1.0):
+    """Return the Huber loss of displacement fields, the loss of RegNet 2017.
 
     Args:
         prediction: ``[..., d]``, voxels.
@@ -71,14 +65,12 @@ def huber(prediction, target, weight, *, delta: float = 1.0):
         The weighted sum over positions of the mean over components, and the sum of
         the weights.
     """
-    error = jnp.abs(prediction - target)
-    square = jnp.minimum(error, delta)
-    loss = 0.5 * square**2 + delta * (error - square)
+    loss = optax.huber_loss(prediction, target, delta=delta)
     return jnp.sum(weight * jnp.mean(loss, axis=-1, keepdims=True)), jnp.sum(weight)
 
 
 def endpoint_error(prediction, target):
-    """Length of the difference of two displacement fields.
+    """Return the length of the difference of two displacement fields.
 
     Args:
         prediction: ``[..., d]``, voxels.
@@ -93,8 +85,8 @@ def endpoint_error(prediction, target):
     return jnp.where(same, 0.0, jnp.sqrt(jnp.where(same, 1.0, square)))
 
 
-def bending(displacement, *, spacing: float = 1.0):
-    """Bending energy: the squares of all second derivatives, by differences.
+def bending_energy(displacement, *, spacing: float = 1.0):
+    """Return the bending energy: squared second derivatives, by differences.
 
     Args:
         displacement: ``[*lattice, d]``, voxels, at least three points on each axis.
@@ -126,8 +118,8 @@ def bending(displacement, *, spacing: float = 1.0):
     return jnp.pad(energy / spacing**4, pads, mode="edge")
 
 
-def folding(displacement, *, spacing: float = 1.0):
-    """How far the Jacobian determinant falls short of a small one, squared.
+def folding_penalty(displacement, *, spacing: float = 1.0):
+    """Return the squared shortfall of the Jacobian determinant below a small one.
 
     Args:
         displacement: ``[*lattice, d]``, voxels, at least two points on each axis.
@@ -140,8 +132,8 @@ def folding(displacement, *, spacing: float = 1.0):
     return jnp.maximum(_LEAST_JACOBIAN - determinant, 0.0)[..., None] ** 2
 
 
-def balance(weight, displacement, *, edges: Sequence[float]):
-    """Weights under which small and large displacements of a window count alike.
+def balance_weights(weight, displacement, *, edges: Sequence[float]):
+    """Weight positions so that small and large displacements of a patch count alike.
 
     Args:
         weight: ``[*targets, 1]``.
@@ -149,14 +141,14 @@ def balance(weight, displacement, *, edges: Sequence[float]):
         edges: between the classes, increasing lengths in voxels.
 
     Returns:
-        ``[*targets, 1]`` of the same sum; classes that are absent leave their part
-        to the others.
+        ``[*targets, 1]`` of the same sum; the share of absent classes
+        goes to the others.
     """
     length = jnp.linalg.norm(displacement, axis=-1)
     classes = jnp.searchsorted(jnp.asarray(edges), length)
     member = jax.nn.one_hot(classes, len(edges) + 1)
     sums = jnp.sum(weight * member, axis=range(weight.ndim - 1))
     present = sums > 0
-    parts = jnp.where(present, jnp.sum(weight) / jnp.where(present, sums, 1.0), 0.0)
-    factor = (member @ parts)[..., None] / jnp.maximum(jnp.sum(present), 1)
+    scale = jnp.where(present, jnp.sum(weight) / jnp.where(present, sums, 1.0), 0.0)
+    factor = (member @ scale)[..., None] / jnp.maximum(jnp.sum(present), 1)
     return weight * factor

@@ -1,8 +1,12 @@
 """Data parallelism: the only file that knows there is more than one device.
 
-State is replicated and each device draws its own part of the global batch, so the
-only communication is the sum of gradients and of batch-norm statistics. Inside one
-process the step is spread by ``pmap``, over several by its twin with ``shard_map``.
+State is replicated and each device draws its own share of the global batch, so the
+only communication is the sum of gradients and of batch-norm statistics.
+
+This file owns ``pmap``, which spreads the step over the devices of one process. Of
+several processes, the results of a ``pmap`` cannot be written to a checkpoint, so there
+``shard_map`` does the same. All other files call ``data_parallel``, ``replicate`` and
+``local_values`` and cannot tell which of the two it was.
 """
 
 import os
@@ -22,22 +26,27 @@ _LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _POD = "TPU_WORKER_HOSTNAMES"
 
 
-def launched_in_parts(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether Slurm, Open MPI or a TPU pod started this process with others.
+def launched_with_others(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether Slurm, Open MPI or a TPU pod started this process with others.
 
     Args:
         environment: variables of the process.
 
     Returns:
-        True if ``join`` needs no arguments.
+        True if ``join_processes`` needs no arguments.
     """
     counts = [environment.get(name, "1") for name in _LAUNCHERS]
     hosts = environment.get(_POD, "").split(",")
     return len(hosts) > 1 or any(n.isdigit() and int(n) > 1 for n in counts)
 
 
-def join(coordinator: str | None = None, *, count: int | None = None, number=None):
-    """Makes this process one of several that train together, before anything else.
+def join_processes(
+    coordinator: str | None = None,
+    *,
+    count: int | None = None,
+    number: int | None = None,
+) -> None:
+    """Make this process one of several that train together, before anything else.
 
     Args:
         coordinator: ``HOST:PORT`` of process 0; None under a launcher that JAX knows.
@@ -48,37 +57,37 @@ def join(coordinator: str | None = None, *, count: int | None = None, number=Non
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Return whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
-def several() -> bool:
-    """Whether this process trains together with others."""
+def is_distributed() -> bool:
+    """Return whether this process trains together with others."""
     return jax.process_count() > 1
 
 
-def agree(value: float) -> float:
-    """The number that process 0 has, in all processes."""
-    if not several():
+def broadcast_from_main(value: float) -> float:
+    """Return the number that process 0 has, in all processes."""
+    if not is_distributed():
         return value
     return float(multihost_utils.broadcast_one_to_all(np.float64(value)))
 
 
-def told_to_stop(number: int) -> bool:
-    """Whether one of several processes was sent SIGTERM.
+def is_preempted(call: int) -> bool:
+    """Return whether one of several processes was sent SIGTERM.
 
     Args:
-        number: of the call, the same in all processes.
+        call: how many calls there were before, the same in all processes.
 
     Returns:
         True in all of them at the same call; False for a single process, where a
         signal is the program's own affair.
     """
-    return several() and multihost_utils.reached_preemption_sync_point(number)
+    return is_distributed() and multihost_utils.reached_preemption_sync_point(call)
 
 
 def sum_over_devices(tree):
-    """Adds a tree of arrays over all devices, inside a data-parallel step.
+    """Add a tree of arrays over all devices, inside a data-parallel step.
 
     Args:
         tree: any pytree.
@@ -90,7 +99,7 @@ def sum_over_devices(tree):
 
 
 def first_device() -> jax.sharding.Sharding:
-    """Where arrays lie that a single device of this process holds."""
+    """Return the sharding of arrays on a single device of this process."""
     return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
@@ -99,7 +108,7 @@ def _everywhere() -> NamedSharding:
 
 
 def replicate(tree):
-    """Places a tree on all devices, as a data-parallel step leaves it.
+    """Place a tree on all devices, as a data-parallel step leaves it.
 
     A state that came from elsewhere would make the step compile a second time.
     Nothing is sent: every process gives the same values.
@@ -123,18 +132,25 @@ def replicate(tree):
     return jax.tree.map(place, tree)
 
 
-def local(tree):
-    """The values of a replicated tree, on the first device of this process."""
+def local_values(tree):
+    """Return a replicated tree on the first device of this process.
+
+    Args:
+        tree: any pytree of arrays.
+
+    Returns:
+        The same values.
+    """
 
     def first(array):
-        several = isinstance(array, jax.Array) and len(array.sharding.device_set) > 1
-        return array.addressable_shards[0].data if several else array
+        replicated = isinstance(array, jax.Array) and len(array.sharding.device_set) > 1
+        return array.addressable_shards[0].data if replicated else array
 
     return jax.tree.map(first, tree)
 
 
 def data_parallel(step: Callable, *, samples: int) -> Callable:
-    """Spreads a training step over all devices of all processes.
+    """Spread a training step over all devices of all processes.
 
     Args:
         step: ``step(state, indices, *shared) -> (state, metrics)``, where indices
@@ -149,12 +165,11 @@ def data_parallel(step: Callable, *, samples: int) -> Callable:
     Raises:
         ValueError: if the batch cannot be spread evenly.
     """
-    # What leaves a pmap in one of several processes, no checkpoint can hold.
-    return (by_shard_map if several() else by_pmap)(step, samples=samples)
+    return (by_shard_map if is_distributed() else by_pmap)(step, samples=samples)
 
 
 def by_pmap(step: Callable, *, samples: int) -> Callable:
-    """``data_parallel`` over the devices of a single process, by ``pmap``."""
+    """Spread a step over the devices of a single process; see ``data_parallel``."""
     indices = jnp.asarray(_indices(samples))
     mapped = jax.pmap(
         lambda state, row, shared: step(state, row, *shared),
@@ -167,7 +182,7 @@ def by_pmap(step: Callable, *, samples: int) -> Callable:
 
 
 def by_shard_map(step: Callable, *, samples: int) -> Callable:
-    """``data_parallel`` over any number of processes, by ``shard_map``."""
+    """Spread a step over any number of processes; see ``data_parallel``."""
     rows = _indices(samples)
     everywhere = _everywhere()
     one_each = PartitionSpec(AXIS)
@@ -190,7 +205,7 @@ def by_shard_map(step: Callable, *, samples: int) -> Callable:
 
 
 def _indices(samples: int) -> np.ndarray:
-    """A row of sample numbers for each device."""
+    """Return a row of sample numbers for each device."""
     devices = jax.device_count()
     if samples % devices:
         raise ValueError(f"{samples} samples do not spread over {devices} devices")

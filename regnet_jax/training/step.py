@@ -8,143 +8,154 @@ import optax
 
 from regnet_jax.geometry import downsample, upsample_field, warp
 from regnet_jax.hounsfield import scale_hounsfield
-from regnet_jax.synthesis.patches import Pairs
-from regnet_jax.training.losses import Loss, balance, endpoint_error
-from regnet_jax.training.state import TrainState, follow
+from regnet_jax.synthesis.patches import PatchBatch
+from regnet_jax.training.losses import balance_weights, endpoint_error, make_loss
+from regnet_jax.training.state import TrainState, update_average
 
 # The earlier pass ran at the same voxel size, or at one this many times as wide.
 _COARSE = 2
-# Each fixed-point step gains the Lipschitz constant of the earlier answer.
+# Each fixed-point step gains the Lipschitz constant of the earlier prediction.
 _ITERATIONS = 4
+# Folded into the stream before the step: no sample's key is made so.
+_RESIDUAL_STREAM = 0xC014
+_HUBER = make_loss()
+_SUMS = ("loss", "error", "zero_error", "weight")
+# What a step must leave finite, in the order in which it computes them.
+QUANTITIES = (
+    "loss",
+    "gradient",
+    "batch statistics",
+    "state of the optimizer",
+    "weights",
+    "average of the weights",
+)
 
 
-def left_by(displacement, answer):
-    """The field that remains after an answer was taken: composed, they are the truth.
+def residual_field(displacement, prediction):
+    """Return the field that a prediction leaves: composed, they are the truth.
 
     Args:
         displacement: ``[*spatial, d]``, voxels, the truth.
-        answer: ``[*spatial, d]``, voxels.
+        prediction: ``[*spatial, d]``, voxels.
 
     Returns:
-        ``[*spatial, d]`` with ``compose(result, answer)`` near the displacement.
+        ``[*spatial, d]`` with ``compose(result, prediction)`` near the displacement.
     """
 
-    def step(_, remainder):
-        return displacement - warp(answer, remainder)
+    def step(_, residual):
+        return displacement - warp(prediction, residual)
 
-    return jax.lax.fori_loop(0, _ITERATIONS, step, displacement - answer)
+    return jax.lax.fori_loop(0, _ITERATIONS, step, displacement - prediction)
 
 
-def _coarse_answer(answer: Callable, fixed, moving):
+def _predict_coarse(predict_field: Callable, fixed, moving):
+    """Predict at a larger voxel size, as the first pass of a registration does."""
     shape = fixed.shape[1:-1]
     images = (jax.vmap(lambda i: downsample(i, _COARSE))(x) for x in (fixed, moving))
-    return jax.vmap(lambda u: upsample_field(u, _COARSE, shape))(answer(*images))
+    field = predict_field(*images)
+    return jax.vmap(lambda u: upsample_field(u, _COARSE, shape))(field)
 
 
-def leave_residuals(key, answer: Callable, batch: Pairs, chance: float) -> Pairs:
-    """By chance, replaces the pairs of a step by what an earlier pass leaves of them.
+def replace_by_residuals(
+    key, predict_field: Callable, batch: PatchBatch, probability: float
+) -> PatchBatch:
+    """Replace a batch, with a probability, by the residuals of an earlier pass.
 
     Args:
         key: random key of the step.
-        answer: ``answer(fixed, moving) -> displacement`` of the network, with batch
-            axis, HU and voxels; no gradient goes through it.
-        batch: pairs with a target at every voxel.
-        chance: of the replacement; half the time the earlier pass is a coarse one.
+        predict_field: ``predict_field(fixed, moving) -> displacement`` of the
+            network, with batch axis, HU and voxels; no gradient goes through it.
+        batch: patches with a target at every voxel.
+        probability: of the replacement; half the time the earlier pass is a coarse
+            one.
 
     Returns:
-        Pairs of the same fixed images.
+        Patches of the same fixed images.
     """
 
-    def replaced(answer):
-        field = jax.lax.stop_gradient(answer(batch.fixed, batch.moving))
+    def residuals(predict_field):
+        field = jax.lax.stop_gradient(predict_field(batch.fixed, batch.moving))
         moving = jax.vmap(warp)(batch.moving, field)
-        remainder = jax.vmap(left_by)(batch.displacement, field)
-        return batch._replace(moving=moving, displacement=remainder)
+        residual = jax.vmap(residual_field)(batch.displacement, field)
+        return batch._replace(moving=moving, displacement=residual)
 
     coin, which = jax.random.uniform(key, (2,))
-    branch = jnp.where(coin < chance, jnp.where(which < 0.5, 1, 2), 0)
+    branch = jnp.where(coin < probability, jnp.where(which < 0.5, 1, 2), 0)
     return jax.lax.switch(
         branch,
         [
             lambda: batch,
-            lambda: replaced(answer),
-            lambda: replaced(lambda *pair: _coarse_answer(answer, *pair)),
+            lambda: residuals(predict_field),
+            lambda: residuals(lambda *pair: _predict_coarse(predict_field, *pair)),
         ],
     )
 
 
-# Folded into the stream before the step: no sample's key is made so.
-_COIN = 0xC014
-_HUBER = Loss()
-_SUMS = ("loss", "error", "zero_error", "weight")
-# What a step must leave finite, in the order in which it computes them.
-QUANTITIES = (
-    *("loss", "gradient", "batch statistics"),
-    *("state of the optimizer", "weights", "average of the weights"),
-)
-
-
-def draw_batch(generate: Callable, stream, step, indices) -> Pairs:
-    """The windows of some samples of a step.
+def draw_batch(generate: Callable, stream, step, indices) -> PatchBatch:
+    """Draw the patches of some samples of a step.
 
     Args:
-        generate: ``generate(key) -> Pairs`` of one sample.
+        generate: ``generate(key) -> PatchBatch`` of one sample.
         stream: random key of the run.
         step: number of the step.
         indices: ``[n]``, global numbers of the samples in the step.
 
     Returns:
-        ``Pairs`` with one batch axis over samples and windows. It depends on the
+        A ``PatchBatch`` with one batch axis over samples and patches. It depends on the
         arguments alone, not on how samples are spread over devices.
     """
     step_key = jax.random.fold_in(stream, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
     # One after the other: a single volume fills any device, and memory stays low.
-    pairs = jax.lax.map(generate, keys)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), pairs)
+    patches = jax.lax.map(generate, keys)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), patches)
 
 
-def predict(model, variables, batch: Pairs, **options):
-    """Applies a model to windows in Hounsfield units.
+def predict(model, variables, batch: PatchBatch, **options):
+    """Apply a model to patches in Hounsfield units.
 
     Args:
         model: Flax module called with (fixed, moving).
         variables: its variables.
-        batch: the windows.
+        batch: the patches.
         **options: passed to ``model.apply``.
 
     Returns:
-        What ``model.apply`` returns.
+        The result of ``model.apply``.
     """
     fixed, moving = scale_hounsfield(batch.fixed), scale_hounsfield(batch.moving)
     return model.apply(variables, fixed, moving, **options)
 
 
-def make_draw(model, generate: Callable, *, residuals: float = 0.0) -> Callable:
-    """Builds the first half of a step.
+def make_draw(
+    model, generate: Callable, *, residual_probability: float = 0.0
+) -> Callable:
+    """Build the first half of a step: drawing its batch.
 
     Args:
         model: Flax module called with (fixed, moving).
-        generate: ``generate(key, scans) -> Pairs`` of one sample.
-        residuals: chance of a step on what the network's own answer leaves.
+        generate: ``generate(key, scans) -> PatchBatch`` of one sample.
+        residual_probability: probability of a step on the residuals that the
+            network's own prediction leaves.
 
     Returns:
-        ``draw(state, stream, indices, scans=()) -> Pairs``.
+        ``draw(state, stream, indices, scans=()) -> PatchBatch``.
     """
 
-    def draw(state: TrainState, stream, indices, scans=()) -> Pairs:
+    def draw(state: TrainState, stream, indices, scans=()) -> PatchBatch:
         batch = draw_batch(
             lambda key: generate(key, scans), stream, state.step, indices
         )
-        if not residuals:
+        if not residual_probability:
             return batch
 
-        def answer(fixed, moving):
-            pair = batch._replace(fixed=fixed, moving=moving)
-            return predict(model, state.variables, pair, train=False)
+        def predict_field(fixed, moving):
+            images = batch._replace(fixed=fixed, moving=moving)
+            return predict(model, state.variables, images, train=False)
 
-        coin = jax.random.fold_in(jax.random.fold_in(stream, _COIN), state.step)
-        return leave_residuals(coin, answer, batch, residuals)
+        key = jax.random.fold_in(stream, _RESIDUAL_STREAM)
+        key = jax.random.fold_in(key, state.step)
+        return replace_by_residuals(key, predict_field, batch, residual_probability)
 
     return draw
 
@@ -155,22 +166,22 @@ def make_update(
     reduce: Callable,
     *,
     loss: Callable = _HUBER,
-    edges: Sequence[float] = (),
-    parts: int = 1,
-    average: float = 0.0,
+    balance_edges: Sequence[float] = (),
+    microbatches: int = 1,
+    ema_decay: float = 0.0,
 ) -> Callable:
-    """Builds the second half of a step.
+    """Build the second half of a step: learning from its batch.
 
     Args:
         model: Flax module with ``params`` and perhaps ``batch_stats``.
         optimizer: optax transformation.
         reduce: adds a pytree over devices; the identity on a single one.
-        loss: see ``losses.Loss``.
-        edges: of the classes of displacement that count alike, see
-            ``losses.balance``; none to take the weights as they are.
-        parts: of the batch that pass through the network one after the other, to
-            save memory; their gradients are added.
-        average: decay of the average of the weights; 0 keeps none.
+        loss: as from ``losses.make_loss``.
+        balance_edges: of the classes of displacement that count alike, see
+            ``losses.balance_weights``; none to take the weights as they are.
+        microbatches: parts that the batch passes through the network in, one after
+            the other, to save memory; their gradients are added.
+        ema_decay: of the average of the weights; 0 keeps none.
 
     Returns:
         ``update(state, batch) -> (state, metrics)``; metrics are sums over the batch
@@ -180,14 +191,14 @@ def make_update(
     """
     gradient = jax.value_and_grad(_make_total(model, loss), has_aux=True)
 
-    def add_part(others_and_sums, batch):
+    def accumulate(others_and_sums, batch):
         others, params, sums = others_and_sums
         (_, (others, metrics)), gradients = gradient(params, others, batch)
         return (others, params, jax.tree.map(jnp.add, sums, (gradients, metrics))), None
 
-    def update(state: TrainState, batch: Pairs):
-        if edges:
-            weigh = jax.vmap(lambda w, u: balance(w, u, edges=edges))
+    def update(state: TrainState, batch: PatchBatch):
+        if balance_edges:
+            weigh = jax.vmap(lambda w, u: balance_weights(w, u, edges=balance_edges))
             batch = batch._replace(weight=weigh(batch.weight, batch.displacement))
         others = dict(state.variables)
         params = others.pop("params")
@@ -195,8 +206,8 @@ def make_update(
             jax.tree.map(jnp.zeros_like, params),
             dict.fromkeys(_SUMS, jnp.zeros(())),
         )
-        split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
-        (others, _, sums), _ = jax.lax.scan(add_part, (others, params, zeros), split)
+        split = jax.tree.map(lambda a: a.reshape(microbatches, -1, *a.shape[1:]), batch)
+        (others, _, sums), _ = jax.lax.scan(accumulate, (others, params, zeros), split)
         gradients, metrics = reduce(sums)
         # A batch without a single target must not poison the weights.
         mean = 1.0 / jnp.maximum(metrics["weight"], 1.0)
@@ -207,11 +218,11 @@ def make_update(
             state.step + 1,
             {**others, "params": params},
             optimizer_state,
-            follow(state.average, params, state.step, decay=average),
+            update_average(state.average, params, state.step, decay=ema_decay),
         )
         computed = (metrics["loss"], gradients, others, optimizer_state, params)
         fault = _first_fault(reduce, *computed, new.average)
-        # What is not finite never enters the state.
+        # Values that are not finite never enter the state.
         new = jax.tree.map(lambda n, old: jnp.where(fault == 0, n, old), new, state)
         return new, {**metrics, "fault": fault}
 
@@ -219,7 +230,7 @@ def make_update(
 
 
 def _first_fault(reduce: Callable, *quantities):
-    """Number, from 1, of the first tree with a value that is not finite, or 0.
+    """Return the number, from 1, of the first tree that is not finite, or 0.
 
     Every device gets the same number, also if only one of them finds a fault.
     """
@@ -232,9 +243,9 @@ def _first_fault(reduce: Callable, *quantities):
 
 
 def _make_total(model, loss: Callable) -> Callable:
-    """The loss of a part of a batch as a function of the parameters."""
+    """Build the loss of a micro-batch as a function of the parameters."""
 
-    def total(params, others, batch: Pairs):
+    def total(params, others, batch: PatchBatch):
         prediction, others = predict(
             model,
             {**others, "params": params},
@@ -260,13 +271,13 @@ def _make_total(model, loss: Callable) -> Callable:
 def make_train_steps(
     draw: Callable, update: Callable, reduce: Callable, *, count: int
 ) -> Callable:
-    """Builds what is compiled: several steps in one go.
+    """Build the program that is compiled: several steps in one call.
 
     Args:
         draw: from ``make_draw``.
         update: from ``make_update``.
         reduce: adds a pytree over devices; the identity on a single one.
-        count: most steps in one go.
+        count: most steps in one call.
 
     Returns:
         ``steps(state, indices, stream, scans, end) -> (state, metrics)``. From step

@@ -1,4 +1,4 @@
-"""Kills a training run at random moments and looks at what it lost.
+"""Kill a training run at random moments and measure what it lost.
 
     python -m tests.helpers.kills FOLDER KILLS
 
@@ -19,20 +19,27 @@ import time
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from regnet_jax.training.checkpoint import open_checkpoints, restore_variables
 from regnet_jax.training.logs import METRICS
 
 SAVE_EVERY = 8
 _OVERRIDES = (
-    *("data.shape=32,32", "data.window=32", "data.families=low", "pairs=1"),
-    *("dispatch=2", f"save_every={SAVE_EVERY}", "average=0.99", "evaluation_pairs=1"),
+    "data.shape=32,32",
+    "data.patch_size=32",
+    "data.families=low",
+    "batch_size=1",
+    "steps_per_call=2",
+    f"checkpoint_every={SAVE_EVERY}",
+    "optimizer.ema_decay=0.99",
+    "evaluation.pairs=1",
 )
 
 
 def command(folder: Path, steps: int) -> list[str]:
     """The smallest run of a shipped config, by its command line."""
-    values = (*_OVERRIDES, f"steps={steps}", f"evaluate_every={steps}")
+    values = (*_OVERRIDES, f"steps={steps}", f"evaluation.every={steps}")
     arguments = ["--config=demo2d", f"--workdir={folder}"]
     arguments += [f"--override={value}" for value in values]
     return [sys.executable, "-m", "experiments.train", *arguments]
@@ -132,20 +139,12 @@ def run(folder: Path, kills: int, steps: int, seed: int = 0) -> list[dict]:
 def _compare(straight: Path, killed: Path) -> None:
     """Weights bit for bit, and every line of the log."""
     want, got = (restore_variables(f)["params"] for f in (straight, killed))
-    flat = [dict(_flat(tree)) for tree in (want, got)]
+    flat = [flatten_dict(tree, sep="/") for tree in (want, got)]
     assert flat[0].keys() == flat[1].keys()
     for name, array in flat[0].items():
         np.testing.assert_array_equal(flat[1][name], array, name)
     assert records(killed) == records(straight)
     assert not (killed / "damaged").exists()
-
-
-def _flat(tree, prefix=""):
-    for name, part in tree.items():
-        if isinstance(part, dict):
-            yield from _flat(part, f"{prefix}{name}/")
-        else:
-            yield prefix + name, np.asarray(part)
 
 
 if __name__ == "__main__":

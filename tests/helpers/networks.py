@@ -14,13 +14,14 @@ from regnet_jax.registration.inference.network import Network, make_network
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training import checkpoint
 from regnet_jax.training.config import ExperimentConfig
-from regnet_jax.training.state import TrainState, make_optimizer
+from regnet_jax.training.state import TrainState
+from tests.helpers.tiny import optimizer_of
 
 _GAIN = {2: 20.0, 3: 15.0}
 
 
 def config(dimensions, spacing):
-    """A valid experiment of the smallest windows there are."""
+    """A valid experiment of the smallest patches there are."""
     return ExperimentConfig(
         name=f"untrained{dimensions}d",
         model="regnet",
@@ -28,15 +29,12 @@ def config(dimensions, spacing):
             shape=(64,) * dimensions,
             spacing=spacing,
             families=("low",),
-            limits=(8.0,),
             noise_fixed=5.0,
             noise_moving=0.0,
-            windows=1,
-            window=53,
-            margin=26,
-            stride=2,
+            patches_per_pair=1,
+            patch_size=53,
         ),
-        pairs=1,
+        batch_size=1,
         steps=2,
     )
 
@@ -46,7 +44,7 @@ def untrained(experiment):
 
     The field is a shift by 1, 2 and 3 voxels and a part that follows the images.
     """
-    d = len(experiment.data.shape)
+    d = experiment.dimensions
     model = make_model(experiment.model, dimensions=d)
     window = jax.ShapeDtypeStruct((1, *(53,) * d, 1), jnp.float32)
     shapes = jax.eval_shape(
@@ -69,7 +67,7 @@ def untrained(experiment):
     )
     layers[last]["kernel"] *= _GAIN[d]
     layers[last]["bias"] = np.arange(1, d + 1, dtype=np.float32)
-    optimizer = make_optimizer(experiment).init(layers)
+    optimizer = optimizer_of(experiment).init(layers)
     return TrainState(np.int32(0), variables, optimizer)
 
 
@@ -106,11 +104,9 @@ def dense(dimensions, spacing, scales=(1.0,), model=None, residuals=0.0):
     Its weights are random, and its displacements of about a voxel.
     """
     experiment = config(dimensions, spacing)
-    data = dataclasses.replace(
-        experiment.data, margin=0, stride=1, window=64, scales=scales
-    )
+    data = dataclasses.replace(experiment.data, patch_size=64, scales=scales)
     experiment = dataclasses.replace(
-        experiment, model="corrnet", data=data, residuals=residuals
+        experiment, model="corrnet", data=data, residual_probability=residuals
     )
     if model is not None:
         return Network(experiment, model, None, {})

@@ -12,24 +12,24 @@ from pathlib import Path
 import jax
 
 from regnet_jax.models import registry
-from regnet_jax.synthesis import generator
-from regnet_jax.training import heldout, parallel
-from regnet_jax.training.loop import train
+from regnet_jax.training import parallel
+from regnet_jax.training.config import EvaluationConfig
 from tests.helpers import tiny
 
 
 def main(folder, steps, coordinator=None, count=None, number=None):
     jax.config.update("jax_num_cpu_devices", 4 // int(count or 1))
     if coordinator:
-        parallel.join(coordinator, count=int(count), number=int(number))
+        parallel.join_processes(coordinator, count=int(count), number=int(number))
     registry.MODELS["tiny"] = tiny.Tiny
-    generator.draw_windows = heldout.draw_windows = tiny.noise_windows
     config = tiny.TINY
     if int(steps) > config.steps:
-        config = dataclasses.replace(config, steps=int(steps), evaluate_every=10**6)
+        config = dataclasses.replace(
+            config, steps=int(steps), evaluation=EvaluationConfig(every=10**6)
+        )
     if number and os.environ.get("SIGTERM_TO") == number:
         os.kill(os.getpid(), signal.SIGTERM)
-    evaluation = train(config, Path(folder), until=int(steps))
+    evaluation = tiny.train(config, Path(folder), until=int(steps))
     print("evaluated" if evaluation else "stopped", jax.device_count())
 
 

@@ -11,22 +11,23 @@ import scipy.ndimage as ndi
 
 from experiments import configs
 from regnet_jax.hounsfield import AIR
-from regnet_jax.synthesis import another_patient, generator, patches
+from regnet_jax.synthesis import another_patient
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator import (
+    VolumeSources,
+    make_generator,
+    sample_patches,
+)
 from regnet_jax.synthesis.volumes.scans import Scans
 
 CONFIG = GeneratorConfig(
     shape=(25, 28),
     spacing=2.0,
     families=("translation",),
-    limits=(1000.0,),
     noise_fixed=0.0,
     noise_moving=0.0,
-    windows=1,
-    window=25,
-    margin=0,
-    stride=1,
+    patches_per_pair=1,
+    patch_size=25,
     amplitude=0.6,
 )
 SHAPES = {2: (25, 28), 3: (13, 15, 14)}
@@ -35,12 +36,25 @@ SCALES = (1.0, 2.0, 4.0)
 
 def _config(dimensions=2, **values):
     shape = SHAPES[dimensions]
-    return dataclasses.replace(CONFIG, shape=shape, window=min(shape), **values)
+    return dataclasses.replace(CONFIG, shape=shape, patch_size=min(shape), **values)
 
 
-def _drawer(config):
-    """``draw(seed)``: one window on the host, without its axis."""
-    generate = jax.jit(make_generator(config))
+def _generator(config, volume=None, regions=None):
+    """A generator; ``volume(shape, spacing)`` may take the place of the chests."""
+    sources = VolumeSources()
+    if volume:
+
+        def chest(key, shape, *, spacing):
+            return jnp.asarray(volume(shape, spacing), jnp.float32)[..., None]
+
+        sources = VolumeSources(chest, regions or sources.regions)
+    sample = functools.partial(sample_patches, sources=sources)
+    return make_generator(config, sample=sample)
+
+
+def _drawer(config, volume=None):
+    """``draw(seed)``: one patch on the host, without its axis."""
+    generate = jax.jit(_generator(config, volume))
 
     def draw(seed):
         pairs = generate(jax.random.key(seed))
@@ -49,21 +63,8 @@ def _drawer(config):
     return draw
 
 
-def _draw(config):
-    return _drawer(config)(0)
-
-
-@pytest.fixture
-def volumes(monkeypatch):
-    """Puts a function ``volume(shape, spacing)`` in place of the chests."""
-
-    def put(volume):
-        def chest(key, shape, *, spacing):
-            return jnp.asarray(volume(shape, spacing), jnp.float32)[..., None]
-
-        monkeypatch.setattr(generator, "chest", chest)
-
-    return put
+def _draw(config, volume=None):
+    return _drawer(config, volume)(0)
 
 
 def _level(shape, spacing):
@@ -95,15 +96,15 @@ def test_stages_can_have_amplitudes_of_their_own():
     assert not largest
 
 
-def test_volumes_are_of_random_regions_by_chance(volumes, monkeypatch):
+def test_volumes_are_of_random_regions_with_their_probability():
     def regions(key, shape, *, spacing):
         return jnp.full((*shape, 1), 77.0)
 
-    volumes(_level)
-    monkeypatch.setattr(generator, "random_regions", regions)
     keys = jax.random.split(jax.random.key(0), 80)
     for chance in (0.0, 0.3, 1.0):
-        generate = jax.jit(jax.vmap(make_generator(_config(regions=chance))))
+        generate = jax.jit(
+            jax.vmap(_generator(_config(regions_probability=chance), _level, regions))
+        )
         values = np.asarray(generate(keys).moving)[:, 0, 3, 3, 0]
         assert set(values) <= {2.0, 77.0}
         within = 0.15 if chance % 1 else 0
@@ -121,29 +122,33 @@ def test_a_scan_is_multiplied_before_it_is_deformed():
     np.testing.assert_array_equal(first, again)
     for a, b in ((first, volume), (second, volume), (first, second)):
         assert 0.05 < np.abs(a - b).max() / np.ptp(image) < 0.6
-    families = {"families": ("zero",), "multiplied": 1.0, "scales": (2.0,)}
+    families = {
+        "families": ("zero",),
+        "predeform_probability": 1.0,
+        "scales": (2.0,),
+    }
     pair = _draw(_config(**families))
     np.testing.assert_array_equal(pair.fixed, pair.moving)
     assert (
         np.abs(
-            pair.moving - _draw(_config(**families | {"multiplied": 0.0})).moving
+            pair.moving
+            - _draw(_config(**families | {"predeform_probability": 0.0})).moving
         ).max()
         > 20
     )
 
 
 @pytest.mark.parametrize("real", [0.0, 0.4, 1.0])
-def test_scales_and_scans_are_drawn_with_their_chances(volumes, real):
+def test_scales_and_scans_are_drawn_with_their_probabilities(real):
     """A chest has the HU of its voxel size, and a scan 100 more."""
-    volumes(_level)
-    config = _config(scales=SCALES, real=real)
+    config = _config(scales=SCALES, scan_probability=real)
     sizes = jnp.full((1, 2), 60, jnp.int32)
     scans = tuple(
         Scans(jnp.full((1, 60, 60, 1), 100 + 2 * scale, jnp.int16), sizes)
         for scale in SCALES
     )
     keys = jax.random.split(jax.random.key(0), 120)
-    pairs = jax.jit(jax.vmap(make_generator(config), (0, None)))(keys, scans)
+    pairs = jax.jit(jax.vmap(_generator(config, _level), (0, None)))(keys, scans)
     middle = np.asarray(pairs.moving)[:, 0, 12, 12, 0]
     fixed = np.asarray(pairs.fixed)[:, 0, 12, 12, 0]
     np.testing.assert_allclose(fixed, middle, rtol=1e-5)
@@ -159,9 +164,9 @@ def test_scales_and_scans_are_drawn_with_their_chances(volumes, real):
         assert 4.5 < largest <= 6.0 + 1e-4
 
 
-def test_without_scans_all_is_procedural(volumes):
-    volumes(_level)
-    np.testing.assert_array_equal(_draw(_config(real=1.0)).moving, 2.0)
+def test_without_scans_all_is_procedural():
+    got = _draw(_config(scan_probability=1.0), _level)
+    np.testing.assert_array_equal(got.moving, 2.0)
 
 
 def test_there_must_be_scans_for_each_scale():
@@ -179,17 +184,16 @@ def _smooth(image, sigma):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_air_weighs_less(volumes, dimensions):
+def test_air_weighs_less(dimensions):
     def islands(shape, spacing):
         noise = np.random.default_rng(1).normal(size=shape)
         return np.where(ndi.gaussian_filter(noise, 2.0) > 0.05, 40.0, -1000.0)
 
-    volumes(islands)
     # Far away from the border of a zero field.
     config = _config(dimensions, families=("zero",))
-    full = _draw(config)
+    full = _draw(config, islands)
     np.testing.assert_array_equal(full.weight, 1)
-    got = _draw(dataclasses.replace(config, unseen=0.1))
+    got = _draw(dataclasses.replace(config, unseen_weight=0.1), islands)
     for a, b in zip(full[:3], got[:3], strict=True):
         np.testing.assert_array_equal(a, b)
     smooth = _smooth(got.fixed[..., 0].astype(np.float64), 1.5)
@@ -200,20 +204,21 @@ def test_air_weighs_less(volumes, dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_what_leaves_the_volume_weighs_less(volumes, dimensions):
+def test_targets_beyond_the_volume_weigh_less(dimensions):
     slopes = np.array((4096.0, 64.0, 1.0)[-dimensions:])
 
     def places(shape, spacing):
         return np.tensordot(slopes, np.indices(shape), 1)
 
-    volumes(places)
-    window = 9  # not at the border of all of the volume
-    config = dataclasses.replace(_config(dimensions), window=window, unseen=0.25)
+    size = 9  # not at the border of all of the volume
+    config = dataclasses.replace(
+        _config(dimensions), patch_size=size, unseen_weight=0.25
+    )
     weights = []
-    for pair in map(_drawer(config), range(4)):
+    for pair in map(_drawer(config, places), range(4)):
         code = int(pair.moving.flat[0])
         start = [code // 4096, code // 64 % 64, code % 64][-dimensions:]
-        points = np.moveaxis(np.indices((window,) * dimensions), 0, -1)
+        points = np.moveaxis(np.indices((size,) * dimensions), 0, -1)
         points = points + start + pair.displacement
         inside = ((points >= 0) & (points <= np.array(config.shape) - 1)).all(-1)
         np.testing.assert_allclose(pair.weight[..., 0], np.where(inside, 1, 0.25))
@@ -222,11 +227,13 @@ def test_what_leaves_the_volume_weighs_less(volumes, dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_squeezed_tissue_gets_denser(volumes, dimensions):
-    volumes(lambda shape, spacing: -300.0 + 20.0 * np.indices(shape).sum(0))
+def test_squeezed_tissue_gets_denser(dimensions):
+    def ramp(shape, spacing):
+        return -300.0 + 20.0 * np.indices(shape).sum(0)
+
     plain = _config(dimensions, families=("single",))
-    before = _draw(plain)
-    after = _draw(dataclasses.replace(plain, sponge=1.0))
+    before = _draw(plain, ramp)
+    after = _draw(dataclasses.replace(plain, sponge_probability=1.0), ramp)
     np.testing.assert_array_equal(after.moving, before.moving)
     np.testing.assert_array_equal(after.displacement, before.displacement)
     slopes = [np.gradient(before.displacement, axis=a) for a in range(dimensions)]
@@ -238,14 +245,17 @@ def test_squeezed_tissue_gets_denser(volumes, dimensions):
     np.testing.assert_allclose(part, part.mean(), rtol=1e-4)
 
 
-def test_density_changes_by_chance_and_costs_nothing_without(volumes, monkeypatch):
-    volumes(_level)
+def test_density_changes_with_its_probability_and_costs_nothing_without():
     keys = jax.random.split(jax.random.key(0), 100)
-    draw = jax.jit(jax.vmap(make_generator(_config(sponge=0.3))))
+    generate = _generator(_config(sponge_probability=0.3), _level)
+    draw = jax.jit(jax.vmap(generate))
     fixed = np.asarray(draw(keys).fixed)[:, 0, 12, 12, 0]
     assert (fixed != 2.0).mean() == pytest.approx(0.3, abs=0.15)
-    monkeypatch.setattr(patches, "sponge", None)
-    _draw(_config(sponge=0.0))
+    programs = [
+        str(jax.make_jaxpr(_generator(_config(sponge_probability=p), _level))(keys[0]))
+        for p in (0.0, 0.3)
+    ]
+    assert programs[0].count("cond[") < programs[1].count("cond[")
 
 
 def test_pairs_are_the_same_on_one_device_and_on_four():

@@ -8,28 +8,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regnet_jax.synthesis import generator
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import FAMILIES, choose_family, draw_field
-from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.synthesis.generator import (
+    VolumeSources,
+    make_generator,
+    sample_patches,
+)
 from regnet_jax.synthesis.pairs import add_noise, artificial_pair
+from regnet_jax.synthesis.patches import TargetGrid
 from regnet_jax.synthesis.volumes.shapes import gaussian_noise
 
 CONFIG = GeneratorConfig(
     shape=(48, 52),
     spacing=4.0,
     families=("low", "medium", "high"),
-    limits=(1.5, 4.0, 8.0),
+    class_limits=(1.5, 4.0, 8.0),
     noise_fixed=0.0,
     noise_moving=0.0,
-    windows=3,
-    window=21,
-    margin=8,
-    stride=2,
+    patches_per_pair=3,
+    patch_size=21,
 )
-# Targets near the edges of the windows, where the high family has some left out.
-WIDE = dataclasses.replace(CONFIG, families=("low", "high"), margin=2)
-WIDE_3D = dataclasses.replace(WIDE, shape=(24, 26, 28), windows=2, window=15)
+# Targets near the edges of the patches, where the high family has some left out.
+WIDE = dataclasses.replace(CONFIG, families=("low", "high"))
+WIDE_3D = dataclasses.replace(
+    WIDE, shape=(24, 26, 28), patches_per_pair=2, patch_size=15
+)
+TARGETS, WIDE_TARGETS = TargetGrid(8, 2), TargetGrid(2, 2)
 AMPLITUDE, FREQUENCY = 100.0, 0.25
 
 
@@ -82,15 +87,12 @@ def _place_volume(key, shape, *, spacing):
     return jnp.asarray(_place(_grid(shape)), jnp.float32)
 
 
-@pytest.fixture
-def places(monkeypatch):
-    """Volumes of ``_place`` instead of chests."""
-    monkeypatch.setattr(generator, "chest", _place_volume)
-
-
 @functools.cache
 def _generate(config):
-    return jax.jit(make_generator(config))
+    """A generator of volumes of ``_place`` instead of chests."""
+    sources = VolumeSources(chest=_place_volume)
+    sample = functools.partial(sample_patches, sources=sources)
+    return jax.jit(make_generator(config, WIDE_TARGETS, sample=sample))
 
 
 def _start(value, dimensions):
@@ -112,9 +114,8 @@ def _full_field(key, config):
     return draw_field(field_key, volume, family, spacing=config.spacing)
 
 
-@pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("config", [WIDE, WIDE_3D], ids=["2d", "3d"])
-def test_windows_line_up_with_the_whole_field(config):
+def test_patches_line_up_with_the_whole_field(config):
     generate = _generate(config)
     full_field = jax.jit(functools.partial(_full_field, config=config))
     dimensions = len(config.shape)
@@ -125,24 +126,23 @@ def test_windows_line_up_with_the_whole_field(config):
         field, area = (np.asarray(a) for a in full_field(key))
         for fixed, moving, displacement, weight in zip(*pairs, strict=True):
             start = _start(moving.flat[0], dimensions)
-            inside = tuple(slice(s, s + config.window) for s in start)
+            inside = tuple(slice(s, s + config.patch_size) for s in start)
             here = _grid(config.shape)[inside]
             np.testing.assert_array_equal(moving, _place(here))
             points = np.clip(here + field[inside], 0, np.array(config.shape) - 1)
             np.testing.assert_allclose(fixed, _place(points), atol=0.1)
-            lattice = (slice(config.margin, config.window - config.margin, 2),)
-            lattice *= dimensions
+            lattice = WIDE_TARGETS.slices(config.patch_size, dimensions)
             np.testing.assert_allclose(displacement, field[inside][lattice], atol=1e-4)
             np.testing.assert_array_equal(weight[..., 0], area[inside][lattice])
             weights.append(weight)
-    # The high family leaves targets out; a window's centre is always one.
+    # The high family leaves targets out; a patch's centre is always one.
     assert 0.3 < np.mean(weights) < 1
     middle = (slice(None), *(weights[0].shape[0] // 2,) * dimensions)
     np.testing.assert_array_equal(np.array(weights)[middle], 1)
 
 
 def test_same_key_same_batch():
-    generate = jax.jit(make_generator(CONFIG))
+    generate = jax.jit(make_generator(CONFIG, TARGETS))
     first, again, other = (generate(jax.random.key(seed)) for seed in (0, 0, 1))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -159,7 +159,6 @@ def test_noise_in_rounds_is_that_of_jax():
         np.testing.assert_array_equal(got, jax.random.normal(jax.random.key(4), shape))
 
 
-@pytest.mark.usefixtures("places")
 def test_noise_is_on_the_fixed_image_alone():
     without = _generate(WIDE)(jax.random.key(3))
     config = dataclasses.replace(WIDE, noise_fixed=5.0)
@@ -170,11 +169,11 @@ def test_noise_is_on_the_fixed_image_alone():
     noise = np.asarray(got.fixed - without.fixed)
     assert abs(noise.mean()) < 1
     assert noise.std() == pytest.approx(5, rel=0.1)
-    # Each window has noise of its own.
+    # Each patch has noise of its own.
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.2
 
 
-def test_a_window_larger_than_the_volume_is_refused():
+def test_a_patch_larger_than_the_volume_is_refused():
     with pytest.raises(ValueError, match="49 voxels does not fit"):
-        make_generator(dataclasses.replace(CONFIG, window=49))
-    make_generator(dataclasses.replace(CONFIG, window=48))
+        make_generator(dataclasses.replace(CONFIG, patch_size=49))
+    make_generator(dataclasses.replace(CONFIG, patch_size=48))

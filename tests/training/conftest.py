@@ -1,30 +1,17 @@
 """Training that compiles in seconds: a tiny model, tiny pairs."""
 
-import dataclasses
-
 import pytest
 
 from regnet_jax.models import registry
-from regnet_jax.synthesis import generator
-from regnet_jax.training import heldout
-from regnet_jax.training.config import ExperimentConfig
-from tests.helpers.tiny import TINY, Tiny, noise_windows, smooth_volume
+from regnet_jax.training.config import ExperimentConfig, override
+from tests.helpers.tiny import TINY, Tiny
 
 
 @pytest.fixture
-def tiny_pairs(monkeypatch) -> ExperimentConfig:
-    """The config of ``Tiny``, with real fields and windows of smooth volumes."""
+def tiny(monkeypatch) -> ExperimentConfig:
+    """The config of ``Tiny``, which is among the models."""
     monkeypatch.setitem(registry.MODELS, "tiny", Tiny)
-    monkeypatch.setattr(generator, "chest", smooth_volume)
     return TINY
-
-
-@pytest.fixture
-def tiny(tiny_pairs, monkeypatch) -> ExperimentConfig:
-    """The config of ``Tiny``, on noise, which compiles fastest."""
-    for module in (generator, heldout):
-        monkeypatch.setattr(module, "draw_windows", noise_windows)
-    return tiny_pairs
 
 
 @pytest.fixture
@@ -35,5 +22,5 @@ def tiny_model():
 
 @pytest.fixture
 def changed(tiny):
-    """Builds a variation of the config: ``changed(steps=2)``."""
-    return lambda **values: dataclasses.replace(tiny, **values)
+    """Builds a variation of the config: ``changed("steps=2")``, as by --override."""
+    return lambda *assignments: override(tiny, assignments)

@@ -7,7 +7,15 @@ import pytest
 
 from experiments.configs import load, names
 from regnet_jax.errors import InputError
-from regnet_jax.training.config import check, from_json, in_the_plane, override, to_json
+from regnet_jax.training.checks import check
+from regnet_jax.training.config import (
+    FORMER_KEYS,
+    difference,
+    from_json,
+    name_former_keys,
+    override,
+    to_json,
+)
 
 
 @pytest.mark.parametrize("name", names())
@@ -23,11 +31,11 @@ def test_shipped_configs_survive_json(name):
 @pytest.mark.parametrize("name", names())
 def test_shipped_configs_can_be_run(name):
     config = load(name)
-    if config.data.real:
-        with pytest.raises(InputError, match=r"data\.real=.*needs scans"):
+    if config.data.scan_probability:
+        with pytest.raises(InputError, match=r"data\.scan_probability=.*needs scans"):
             check(config, devices=1)
-        check(override(config, ["data.real=0"]), devices=1)
-    check(override(config, ["scans=list.txt"]), devices=1)
+        check(override(config, ["data.scan_probability=0"]), devices=1)
+    check(override(config, ["scans.file=list.txt"]), devices=1)
 
 
 def test_json_has_every_value(tiny):
@@ -35,7 +43,7 @@ def test_json_has_every_value(tiny):
     assert set(values) == {field.name for field in dataclasses.fields(tiny)}
     assert set(values["data"]) == {f.name for f in dataclasses.fields(tiny.data)}
     assert values["data"]["shape"] == [48, 48]
-    assert values["learning_rate"] == 0.02
+    assert values["optimizer"]["learning_rate"] == 0.02
 
 
 @pytest.mark.parametrize(
@@ -58,16 +66,16 @@ def test_other_text_is_refused(text, said):
     ("assignment", "path", "want"),
     [
         ("steps=100", "steps", 100),
-        ("learning_rate=3e-4", "learning_rate", 3e-4),
-        ("learning_rate=1", "learning_rate", 1.0),
+        ("optimizer.learning_rate=3e-4", "optimizer.learning_rate", 3e-4),
+        ("optimizer.learning_rate=1", "optimizer.learning_rate", 1.0),
         ("name=a=b", "name", "a=b"),
         ("data.shape=32,40,48", "data.shape", (32, 40, 48)),
-        ("data.limits=2", "data.limits", (2.0,)),
+        ("data.class_limits=2", "data.class_limits", (2.0,)),
         ("data.families=low,high", "data.families", ("low", "high")),
         ("data.spacing=2", "data.spacing", 2.0),
-        ("data.window=61", "data.window", 61),
-        ("skip_unreadable=true", "skip_unreadable", True),
-        ("balance=1,2.5", "balance", (1.0, 2.5)),
+        ("data.patch_size=61", "data.patch_size", 61),
+        ("scans.skip_unreadable=true", "scans.skip_unreadable", True),
+        ("loss.balance_edges=1,2.5", "loss.balance_edges", (1.0, 2.5)),
     ],
 )
 def test_override_takes_the_type_of_the_key(tiny, assignment, path, want):
@@ -90,9 +98,9 @@ def test_override_takes_the_type_of_the_key(tiny, assignment, path, want):
 
 
 def test_later_overrides_win(tiny):
-    assert override(tiny, ["steps=1", "pairs=8", "steps=3"]) == dataclasses.replace(
-        tiny, steps=3, pairs=8
-    )
+    assert override(
+        tiny, ["steps=1", "batch_size=8", "steps=3"]
+    ) == dataclasses.replace(tiny, steps=3, batch_size=8)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +113,9 @@ def test_later_overrides_win(tiny):
         ("steps.more=3", "'steps' is no group"),
         ("steps=1.5", "steps=1.5: .*int"),
         ("steps=many", "steps=many: .*int"),
-        ("learning_rate=fast", "learning_rate=fast: .*float"),
-        ("skip_unreadable=1", "skip_unreadable=1: '1' is neither true nor false"),
-        ("learning_rate=nan", "learning_rate=nan: not a number"),
+        ("optimizer.learning_rate=fast", "learning_rate=fast: .*float"),
+        ("scans.skip_unreadable=1", "skip_unreadable=1: '1' is neither true nor false"),
+        ("optimizer.learning_rate=nan", "learning_rate=nan: not a number"),
         ("data.shape=48,x", "data.shape=48,x: .*int"),
         ("=3", "no key ''"),
     ],
@@ -119,26 +127,140 @@ def test_bad_overrides_name_the_key(tiny, assignment, said):
     assert "\n" not in str(caught.value)
 
 
-def test_configs_of_before_mean_what_they_meant(tiny):
-    """What a run did not know of yet is left out."""
+def test_keys_that_a_json_lacks_get_their_defaults(tiny):
     values = json.loads(to_json(tiny))
-    for key in ("clip", "scans"):
-        del values[key]
-    new = ("amplitudes", "regions", "multiplied")
-    for key in ("sponge", "unseen", "real", "scales", *new):
-        del values["data"][key]
+    del values["scans"], values["inflate"], values["optimizer"]["max_grad_norm"]
+    del values["data"]["scales"], values["data"]["predeform_probability"]
     assert from_json(json.dumps(values)) == tiny
+
+
+def _leaf(config, path):
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+@pytest.mark.parametrize("key", FORMER_KEYS)
+def test_former_keys_do_what_their_present_names_do(tiny, key):
+    """By --override and in the JSON of a run."""
+    path = FORMER_KEYS[key]
+    kind = type(_leaf(tiny, path))
+    text = {bool: "true", str: "name", tuple: "3,4"}.get(kind, "3")
+    if key in ("data.weights", "data.limits", "balance", "data.amplitudes"):
+        text = "3.0,4.0"
+    want = override(tiny, [f"{path}={text}"])
+    assert want != tiny
+    assert override(tiny, [f"{key}={text}"]) == want
+    values = json.loads(to_json(want))
+    *groups, name = path.split(".")
+    place = values
+    for group in groups:
+        place = place[group]
+    value = place.pop(name)
+    if "." not in key and groups and groups[0] == "scans":
+        del values["scans"]
+    place = values["data"] if key.startswith("data.") else values
+    place[key.split(".")[-1]] = value
+    assert from_json(json.dumps(values)) == want
+
+
+def test_one_former_limit_balanced_nothing(tiny):
+    assert override(tiny, ["data.limits=1000"]).data.class_limits == ()
+    values = json.loads(to_json(tiny))
+    del values["data"]["class_limits"]
+    values["data"]["limits"] = [1000.0]
+    values["data"] |= {"margin": 8, "stride": 2}
+    values["plane_steps"] = 0
+    assert from_json(json.dumps(values)).data.class_limits == ()
+
+
+@pytest.mark.parametrize(
+    "assignment", ["data.margin=-1", "data.stride=0", "plane_steps=5"]
+)
+def test_removed_keys_are_refused_unless_they_changed_nothing(tiny, assignment):
+    same = ["data.margin=8", "data.stride=2", "plane_steps=0"]
+    assert override(tiny, same) == tiny
+    with pytest.raises(InputError, match=f"--override {assignment}: this key is gone"):
+        override(tiny, [assignment])
+
+
+def test_former_keys_are_named_in_an_error_or_a_warning(caplog):
+    given = ["pairs=0", "steps=3", "clip=1"]
+    names = "pairs is now batch_size; clip is now optimizer.max_grad_norm"
+    said = f"refused [(]{names}[)]"
+    with pytest.raises(InputError, match=said), name_former_keys(given):
+        raise InputError("refused")
+    assert not caplog.text
+    with name_former_keys(given):
+        pass
+    assert names in caplog.text
+
+
+def test_a_difference_names_the_keys(tiny):
+    other = override(tiny, ["seed=3", "data.families=low"])
+    said = "seed: 0 -> 3; data.families: ('medium', 'high') -> ('low',)"
+    assert set(difference(tiny, other).split("; ")) == set(said.split("; "))
+
+
+_OWN = """
+import dataclasses
+from experiments.configs import demo2d
+CONFIG = dataclasses.replace(demo2d.CONFIG, name="own", seed=5)
+"""
+
+
+def test_a_config_is_loaded_by_the_path_of_a_file(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(_OWN)
+    config = load(str(path))
+    assert config.name == "own"
+    assert config == dataclasses.replace(load("demo2d"), name="own", seed=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no such file"),
+        ("CONFIG = 1 +", "cannot be run .SyntaxError"),
+        ("CONFIG = missing", "cannot be run .NameError"),
+        ("CONFIG = 3", "has no CONFIG that is"),
+        ("config = 3", "has no CONFIG that is"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_is_refused(tmp_path, text, said):
+    path = tmp_path / "own.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        load(str(path))
+    assert str(caught.value).startswith(f"--config {path}: ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "assignments",
     [
         (),
-        ("data.scales=1,2,4", "clip=1", "data.sponge=0.5", "data.unseen=0"),
-        ("data.real=0.5", "scans=list.txt"),
-        ("average=0.99", "balance=1,3", "precision=bfloat16", "parts=2", "dispatch=9"),
-        ("data.sponge=1", "data.unseen=1", "scans=list.txt"),
-        ("data.scales=1,2", "data.amplitudes=0.4,1", "data.regions=0.5"),
+        (
+            "data.scales=1,2,4",
+            "optimizer.max_grad_norm=1",
+            "data.sponge_probability=0.5",
+            "data.unseen_weight=0",
+        ),
+        ("data.scan_probability=0.5", "scans.file=list.txt"),
+        (
+            "optimizer.ema_decay=0.99",
+            "loss.balance_edges=1,3",
+            "precision=bfloat16",
+            "microbatches=2",
+            "steps_per_call=9",
+        ),
+        ("data.class_limits=", "scans.file=list.txt"),
+        (
+            "data.scales=1,2",
+            "data.scale_amplitudes=0.4,1",
+            "data.regions_probability=0.5",
+        ),
     ],
 )
 def test_what_can_be_run_is_not_refused(tiny, assignments):
@@ -148,32 +270,34 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
-        ("data.real=0.5", "needs scans; .*--override scans=FILE"),
-        ("data.real=1.5", "from 0 to 1"),
-        ("data.real=-0.5", "zero or a positive"),
-        ("data.sponge=2", "from 0 to 1"),
-        ("data.unseen=-1", "zero or a positive"),
-        ("data.unseen=1.01", "from 0 to 1"),
-        ("residuals=0.5", "a target at every voxel"),
-        ("huber_delta=0", "a positive"),
-        ("clip=-1", "zero or a positive"),
-        ("clip=inf", "zero or a positive"),
-        ("average=1", "an average below 1"),
-        ("average=-1", "zero or a positive"),
-        ("balance=3,1", "increasing edges"),
+        ("data.scan_probability=0.5", "needs scans; .*--override scans.file=FILE"),
+        ("data.scan_probability=1.5", "from 0 to 1"),
+        ("data.scan_probability=-0.5", "zero or a positive"),
+        ("data.sponge_probability=2", "from 0 to 1"),
+        ("data.unseen_weight=-1", "zero or a positive"),
+        ("data.unseen_weight=1.01", "from 0 to 1"),
+        ("residual_probability=0.5", "a target at every voxel"),
+        ("loss.huber_delta=0", "a positive"),
+        ("optimizer.max_grad_norm=-1", "zero or a positive"),
+        ("optimizer.max_grad_norm=inf", "zero or a positive"),
+        ("optimizer.ema_decay=1", "a decay below 1"),
+        ("optimizer.ema_decay=-1", "zero or a positive"),
+        ("loss.balance_edges=3,1", "increasing edges"),
         ("precision=float16", "give float32 or bfloat16"),
-        ("parts=3", "a divisor of the 8 windows"),
-        ("dispatch=0", "a positive"),
-        ("rotate_every=0", "a positive"),
-        ("resident=-1", "zero or a positive"),
-        ("bending=-0.1", "zero or a positive"),
+        ("microbatches=3", "a divisor of the 8 patches"),
+        ("steps_per_call=0", "a positive"),
+        ("scans.rotate_every=0", "a positive"),
+        ("scans.resident=-1", "zero or a positive"),
+        ("loss.bending_weight=-0.1", "zero or a positive"),
         ("data.scales=0", "positive factors"),
         ("data.scales=1.0,-2.0", "positive factors"),
         ("data.scales=inf", "positive factors"),
-        ("data.amplitudes=1,2", "each of the 1 scales, or none"),
-        ("data.amplitudes=-1", "a positive factor"),
-        ("data.regions=1.5", "from 0 to 1"),
-        ("data.multiplied=-1", "zero or a positive"),
+        ("data.scale_amplitudes=1,2", "each of the 1 scales, or none"),
+        ("data.scale_amplitudes=-1", "a positive factor"),
+        ("data.regions_probability=1.5", "from 0 to 1"),
+        ("data.predeform_probability=-1", "zero or a positive"),
+        ("data.class_limits=4,2", "increasing millimetres"),
+        ("inflate=true", "needs a 2D run"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_line(tiny, assignment, said):
@@ -189,11 +313,19 @@ def test_a_run_without_scales_is_refused(tiny):
         check(dataclasses.replace(tiny, data=data), devices=1)
 
 
-def test_a_start_in_the_plane_needs_no_scans(tiny):
-    """Scans are volumes, so slices are of procedural chests."""
-    data = dataclasses.replace(tiny.data, shape=(24, 26, 28), real=0.5)
-    config = dataclasses.replace(tiny, data=data, scans="list.txt", plane_steps=3)
-    plane = in_the_plane(config)
-    assert plane.data.shape == (26, 28)
-    assert plane.data.real == 0
-    check(plane, devices=1)
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        ((), "only 3D runs start from a 2D one"),
+        (("data.shape=64,64,64", "data.patch_size=64", "model=corrnet"), "of corrnet"),
+    ],
+)
+def test_inflation_that_cannot_be_is_refused(tiny, assignments, said):
+    config = override(tiny, ["inflate=true", "init_from=lung2d", *assignments])
+    with pytest.raises(InputError, match=f"inflate=true: .*{said}"):
+        check(config, devices=1)
+
+
+def test_margin_and_stride_come_from_the_model():
+    for name, grid in (("demo2d", (0, 1)), ("regnet2d_2017", (26, 2))):
+        assert load(name).targets == grid

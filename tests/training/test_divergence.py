@@ -11,18 +11,23 @@ import numpy as np
 import pytest
 
 from regnet_jax.errors import DivergenceError, InputError
-from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training import checkpoint, heldout, parallel
-from regnet_jax.training.config import check
+from regnet_jax.training.checks import check
 from regnet_jax.training.logs import METRICS
-from regnet_jax.training.loop import train
 from regnet_jax.training.losses import endpoint_error
-from regnet_jax.training.state import TrainState, init_state, make_optimizer
+from regnet_jax.training.state import TrainState, init_state
 from regnet_jax.training.step import (
     QUANTITIES,
     make_draw,
     make_train_steps,
     make_update,
+)
+from tests.helpers.tiny import (
+    TARGETS,
+    noise_evaluation,
+    noise_generator,
+    optimizer_of,
+    train,
 )
 
 SPREAD = {"pmap": parallel.by_pmap, "shard_map": parallel.by_shard_map}
@@ -36,9 +41,9 @@ def finite(tree):
     return all(np.isfinite(leaf).all() for leaf in numbers(tree))
 
 
-def _several(config, model, *, at, quantity):
-    """Goes of five steps, in one of which something is not finite on one device."""
-    draw = make_draw(model, make_generator(config.data))
+def _five_steps(config, model, *, at, quantity):
+    """Five steps in a call; in one of them a value is not finite on one device."""
+    draw = make_draw(model, noise_generator(config.data, TARGETS))
 
     def loss(prediction, heads, target, weight):
         value = jnp.sum(weight * (prediction - target) ** 2)
@@ -51,7 +56,7 @@ def _several(config, model, *, at, quantity):
         return batch._replace(displacement=batch.displacement + bad)
 
     update = make_update(
-        model, make_optimizer(config), parallel.sum_over_devices, loss=loss
+        model, optimizer_of(config), parallel.sum_over_devices, loss=loss
     )
     return make_train_steps(drawn, update, parallel.sum_over_devices, count=5)
 
@@ -61,8 +66,8 @@ def _several(config, model, *, at, quantity):
 def test_the_state_stays_at_the_last_good_step(tiny, tiny_model, spread, quantity):
     """On all devices, though the fault is on one of them."""
     model = tiny_model(axis_name=parallel.AXIS)
-    build = functools.partial(_several, tiny, model, quantity=quantity)
-    fresh = init_state(jax.random.key(0), model, make_optimizer(tiny), tiny)
+    build = functools.partial(_five_steps, tiny, model, quantity=quantity)
+    fresh = init_state(jax.random.key(0), model, optimizer_of(tiny), tiny)
     fresh = jax.tree.map(np.asarray, fresh)
     stream = jax.random.key(7)
     # Without a fault before step 99, up to step 3.
@@ -70,7 +75,7 @@ def test_the_state_stays_at_the_last_good_step(tiny, tiny_model, spread, quantit
     want, _ = steps(parallel.replicate(fresh), stream, (), np.int32(3))
     steps = SPREAD[spread](build(at=3), samples=4)
     got, sums = steps(parallel.replicate(fresh), stream, (), np.int32(5))
-    assert int(parallel.local(got.step)) == 3
+    assert int(parallel.local_values(got.step)) == 3
     for leaf, wanted in zip(jax.tree.leaves(got), numbers(want), strict=True):
         for shard in leaf.addressable_shards:
             np.testing.assert_array_equal(np.asarray(shard.data), wanted)
@@ -83,21 +88,28 @@ def test_the_state_stays_at_the_last_good_step(tiny, tiny_model, spread, quantit
 @pytest.mark.parametrize(
     "changes",
     [
-        {"learning_rate": 1e30},
-        {"learning_rate": 1e30, "dispatch": 3, "average": 0.9},
-        {"learning_rate": 1e30, "dispatch": 9, "clip": 1.0},
+        (),
+        ("steps_per_call=3", "optimizer.ema_decay=0.9"),
+        ("steps_per_call=9", "optimizer.max_grad_norm=1"),
     ],
 )
 def test_a_run_that_diverges_keeps_its_last_good_state(changed, tmp_path, changes):
-    config = changed(steps=8, save_every=8, evaluate_every=8, **changes)
+    config = changed(
+        "steps=8",
+        "checkpoint_every=8",
+        "evaluation.every=8",
+        "optimizer.learning_rate=1e30",
+        *changes,
+    )
     said = r"the [a-z ]+ of step (\d+) is not finite; the weights of step \d+ are kept"
     for _ in range(2):  # The same again stops at the same place.
         with pytest.raises(DivergenceError, match=said) as caught:
             train(config, tmp_path)
         text = str(caught.value)
         assert "\n" not in text
-        assert "a learning_rate below 1e+30" in text
-        assert ("clip=1" in text) == (not config.clip)
+        assert "an optimizer.learning_rate below 1e+30" in text
+        clips = config.optimizer.max_grad_norm
+        assert ("max_grad_norm=1" in text) == (not clips)
         lines = (tmp_path / METRICS).read_text("utf-8").splitlines()
 
         def refuse(word):
@@ -163,14 +175,14 @@ def test_nan_is_as_far_away_as_nan():
 
 def test_an_evaluation_of_nan_weights_is_nan(tiny, tiny_model):
     model = tiny_model()
-    fresh = init_state(jax.random.key(0), model, make_optimizer(tiny), tiny)
+    fresh = init_state(jax.random.key(0), model, optimizer_of(tiny), tiny)
     variables = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), fresh.variables)
-    results = heldout.make_evaluation(model, tiny)(variables)
+    results = noise_evaluation(model, tiny)(variables)
     for result in results.values():
         assert math.isnan(result["error_mm"])
         assert math.isnan(result["ratio"])
         assert result["zero_mm"] > 0
-    assert math.isnan(heldout.overall(results))
+    assert math.isnan(heldout.overall_ratio(results))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -1,4 +1,4 @@
-"""What a run writes: lines, pages for TensorBoard, and a bar."""
+"""The log of a run: lines, pages for TensorBoard, and a bar."""
 
 import json
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from regnet_jax.synthesis.patches import Pairs
-from regnet_jax.training.logs import METRICS, Journal, panel, trim
+from regnet_jax.synthesis.patches import PatchBatch
+from regnet_jax.training.logs import METRICS, Journal, draw_panel, trim
+from tests.helpers.tiny import TARGETS
 
 RECORD = {"loss": 0.5, "error_mm": 2.0, "zero_mm": 4.0, "ratio": 0.5}
 RESULT = {"n": 2, "error_mm": 2.0, "error_sd_mm": 1.0, "zero_mm": 4.0}
@@ -31,20 +32,20 @@ def events(folder):
 @pytest.fixture
 def journal(tmp_path):
     def build(first, end=9):
-        return Journal(tmp_path, "tiny", first, end, pairs=4)
+        return Journal(tmp_path, "tiny", first, end, batch_size=4)
 
     return build
 
 
-def test_what_is_written(journal, tmp_path, capsys):
+def test_a_journal_writes_lines_pages_and_a_bar(journal, tmp_path, capsys):
     picture = np.zeros((6, 8, 3), np.uint8)
     with journal(0) as written:
-        written.drawing(0.1)
-        written.step(1, RECORD, 0.5)
-        written.drawing(0.3)
-        written.step(2, RECORD, 0.5)
-        written.evaluation(2, {"low": RESULT}, {"low": picture})
-        written.real_pairs(2, {"chest": {"tre": 1.5}})
+        written.log_generation(0.1)
+        written.log_step(1, RECORD, 0.5)
+        written.log_generation(0.3)
+        written.log_step(2, RECORD, 0.5)
+        written.log_evaluation(2, {"low": RESULT}, {"low": picture})
+        written.log_real_pairs(2, {"chest": {"tre": 1.5}})
     lines = [
         json.loads(x) for x in (tmp_path / METRICS).read_text("utf-8").splitlines()
     ]
@@ -66,15 +67,15 @@ def test_what_is_written(journal, tmp_path, capsys):
     assert "chest" in shown.out
 
 
-def test_what_an_interrupted_run_wrote_too_much_is_taken_out(journal, tmp_path):
+def test_lines_after_the_last_checkpoint_are_removed_on_resume(journal, tmp_path):
     with journal(0) as written:
         for step in range(1, 6):
-            written.step(step, RECORD, 0.5)
+            written.log_step(step, RECORD, 0.5)
     log = tmp_path / METRICS
     with log.open("a") as file:
         file.write('{"step": 3, "lo')
     with journal(3) as written:
-        written.step(4, RECORD, 0.5)
+        written.log_step(4, RECORD, 0.5)
     assert [json.loads(x)["step"] for x in log.read_text("utf-8").splitlines()] == [
         1,
         2,
@@ -86,13 +87,13 @@ def test_what_an_interrupted_run_wrote_too_much_is_taken_out(journal, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(21, 21), (21, 21, 21)])
-def test_a_panel_shows_images_fields_and_error(tiny, shape):
+def test_a_panel_shows_images_fields_and_error(shape):
     d = len(shape)
     targets = (3,) * d
     truth = np.full((*targets, d), 8.0 / np.sqrt(d))
     fixed, moving = (np.full((*shape, 1), hu) for hu in (400.0, -1000.0))
-    pair = Pairs(fixed, moving, truth, np.ones((*targets, 1)))
-    row = panel(pair, 0.0 * truth, tiny.data)
+    patch = PatchBatch(fixed, moving, truth, np.ones((*targets, 1)))
+    row = draw_panel(patch, 0.0 * truth, TARGETS)
     assert row.dtype == np.uint8
     # From the first target to beyond the last: 5 voxels, and gaps of 2.
     assert row.shape == (5, 5 * 5 + 4 * 2, 3)
@@ -100,7 +101,7 @@ def test_a_panel_shows_images_fields_and_error(tiny, shape):
     levels = [float(tile.mean()) for tile in tiles]
     assert levels[0] == 255
     assert levels[1] == 0
-    # The prediction says nothing, so the error is the truth, at its brightest.
+    # The prediction is zero, so the error is the truth, at its brightest.
     np.testing.assert_array_equal(tiles[2], tiles[4])
     assert levels[2] > 180
     assert levels[3] < 5

@@ -15,8 +15,8 @@ import pytest
 from regnet_jax.training import parallel
 from regnet_jax.training.checkpoint import open_checkpoints, restore_variables
 from regnet_jax.training.logs import METRICS, Journal
-from regnet_jax.training.loop import train
 from tests.helpers import kills
+from tests.helpers.tiny import train
 
 ROOT = Path(__file__).parents[2]
 KILL_WHILE_WRITING = 0
@@ -84,8 +84,8 @@ def test_sigterm_to_one_process_stops_both_and_loses_nothing(tmp_path):
 
 def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     """At a step at which no interval ends; going on, the run is as if uninterrupted."""
-    config = changed(steps=6, save_every=5, evaluate_every=6)
-    write = Journal.step
+    config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
+    write = Journal.log_step
 
     def step(journal, number, *rest):
         write(journal, number, *rest)
@@ -94,7 +94,7 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "step", step)
+        patch.setattr(Journal, "log_step", step)
         assert train(config, tmp_path / "halted") == {}
     assert signal.getsignal(signal.SIGTERM) is before
     with open_checkpoints(tmp_path / "halted") as manager:
@@ -124,5 +124,5 @@ def test_a_kill_loses_no_more_than_an_interval(tmp_path):
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
     ],
 )
-def test_launchers_are_recognised(environment, want):
-    assert parallel.launched_in_parts(environment) is want
+def test_launched_with_others_knows_the_launchers(environment, want):
+    assert parallel.launched_with_others(environment) is want

@@ -1,6 +1,5 @@
 """A run that was interrupted ends with the bits of one that was not."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,16 +11,15 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from regnet_jax.errors import InputError
-from regnet_jax.training import checkpoint, heldout, parallel
-from regnet_jax.training.config import in_the_plane
-from regnet_jax.training.heldout import make_evaluation
+from regnet_jax.training import checkpoint, heldout, loop, parallel
+from regnet_jax.training.config import override
 from regnet_jax.training.logs import METRICS, describe
-from regnet_jax.training.loop import train
-from regnet_jax.training.state import TrainState, init_state, make_optimizer
+from regnet_jax.training.state import TrainState, init_state
+from tests.helpers.tiny import noise_evaluation, optimizer_of, train
 
 
 def _state(config, model, seed=0):
-    return init_state(jax.random.key(seed), model, make_optimizer(config), config)
+    return init_state(jax.random.key(seed), model, optimizer_of(config), config)
 
 
 def _saved(folder, step, template) -> TrainState:
@@ -106,29 +104,37 @@ def test_resumed_is_uninterrupted_bit_for_bit(tiny, tiny_model, tmp_path):
 
 
 @pytest.mark.usefixtures("compiled_once")
-def test_a_run_in_3d_starts_from_one_in_the_plane(changed, tiny, tmp_path):
-    data = dataclasses.replace(tiny.data, shape=(24, 26, 28))
-    config = changed(data=data, plane_steps=2, steps=2)
-    want = train(config, tmp_path / "straight")
-    plane = tmp_path / "straight" / "plane"
-    assert checkpoint.read_config(plane) == in_the_plane(config)
-    assert [r["step"] for r in _records(plane) if "loss" in r] == [1, 2]
-    kernel = checkpoint.restore_variables(plane)["params"]["Conv_0"]["kernel"]
-    assert kernel.shape == (3, 3, 2, 4)
-    # Halted in the plane, and after it, the run ends as the one that was not.
-    halted = tmp_path / "halted"
-    train(in_the_plane(config), halted / "plane", until=1)
+def test_a_run_in_3d_starts_from_one_in_2d(changed, tiny, tmp_path):
+    flat, straight, halted = (tmp_path / name for name in ("2d", "straight", "halted"))
+    train(override(tiny, ["steps=2"]), flat)
+    config = changed(
+        "data.shape=24,26,28", "steps=2", f"init_from={flat}", "inflate=true"
+    )
+    want = train(config, straight)
+    # Halted on its way, the run ends as the one that was not.
     train(config, halted, until=1)
     _equal(train(config, halted), want)
-    got, kept = (checkpoint.restore_variables(f) for f in (halted, plane.parent))
-    _equal(got, kept)
+    _equal(*(checkpoint.restore_variables(folder) for folder in (halted, straight)))
+
+
+def test_start_from_inflates_the_kernels_of_a_2d_run(
+    changed, tiny, tiny_model, tmp_path
+):
+    train(tiny, tmp_path, until=2)
+    plane = checkpoint.restore_variables(tmp_path)["params"]["Conv_0"]["kernel"]
+    config = changed("data.shape=24,26,28", f"init_from={tmp_path}", "inflate=true")
+    state = loop.start_from(config, _state(config, tiny_model(dimensions=3)))
+    kernel = state.variables["params"]["Conv_0"]["kernel"]
+    assert kernel.shape == (3, 3, 3, 2, 4)
+    np.testing.assert_array_equal(kernel[1], plane)
+    assert np.abs(kernel[0]).max() > 0
 
 
 def test_a_run_starts_from_the_weights_of_another(changed, tiny, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     train(tiny, first, until=2)
     # Nothing is learned at this rate: the weights stay what they were given.
-    further = changed(init_from=str(first), learning_rate=1e-12, steps=2)
+    further = changed(f"init_from={first}", "optimizer.learning_rate=1e-12", "steps=2")
     train(further, second)
     weights = [checkpoint.restore_variables(f)["params"] for f in (first, second)]
     jax.tree.map(
@@ -138,7 +144,7 @@ def test_a_run_starts_from_the_weights_of_another(changed, tiny, tmp_path):
 
 def test_weights_of_another_network_are_refused(changed, tmp_path):
     with pytest.raises(InputError, match="init_from=lung: holds other layers"):
-        train(changed(init_from="lung"), tmp_path / "run")
+        train(changed("init_from=lung"), tmp_path / "run")
 
 
 def test_a_restored_state_is_the_saved_one(tiny, tiny_model, tmp_path):
@@ -203,10 +209,10 @@ def test_a_folder_keeps_its_config(tiny, changed, tmp_path):
     checkpoint.write_config(folder, tiny)
     assert [path.name for path in folder.iterdir()] == ["config.json"]
     with pytest.raises(InputError, match="take another --workdir") as caught:
-        train(changed(learning_rate=0.5, seed=3), folder)
+        train(changed("optimizer.learning_rate=0.5", "seed=3"), folder)
     said = str(caught.value)
     assert str(folder) in said
-    assert "learning_rate: 0.02 -> 0.5" in said
+    assert "optimizer.learning_rate: 0.02 -> 0.5" in said
     assert "seed: 0 -> 3" in said
     assert "\n" not in said
     assert checkpoint.read_config(folder) == tiny
@@ -215,10 +221,9 @@ def test_a_folder_keeps_its_config(tiny, changed, tmp_path):
 
 def test_a_difference_in_length_names_its_key_alone(tiny, changed, tmp_path):
     checkpoint.write_config(tmp_path, tiny)
-    data = tiny.data
-    longer = data.__class__(**{**vars(data), "families": ("low", "medium", "high")})
+    longer = changed("data.families=low,medium,high")
     with pytest.raises(InputError, match=r"data\.families") as caught:
-        checkpoint.write_config(tmp_path, changed(data=longer))
+        checkpoint.write_config(tmp_path, longer)
     assert "noise" not in str(caught.value)
 
 
@@ -246,16 +251,16 @@ def test_a_damaged_config_is_named(tiny, tmp_path):
 def test_heldout_pairs_are_fixed(tiny, tiny_model):
     model = tiny_model()
     variables = _state(tiny, model).variables
-    evaluate = make_evaluation(model, tiny)
+    evaluate = noise_evaluation(model, tiny)
     first = evaluate(variables)
     assert evaluate(variables) == first
     assert list(first) == list(tiny.data.families)
     for result in first.values():
-        assert result["n"] == tiny.evaluation_pairs
+        assert result["n"] == tiny.evaluation.pairs
         assert result["zero_mm"] > 0.5
         assert result["ratio"] == pytest.approx(result["error_mm"] / result["zero_mm"])
         assert f"{result['error_mm']:.2f}" in describe(result)
-    # A network that says nothing is as good as the zero field.
+    # A network that predicts nothing is as good as the zero field.
     silent = jax.tree.map(lambda a: 0 * a, variables)
     for name, result in evaluate(silent).items():
         assert result["ratio"] == pytest.approx(1)
@@ -264,12 +269,9 @@ def test_heldout_pairs_are_fixed(tiny, tiny_model):
 
 
 def test_heldout_pairs_of_several_scales_are_named_after_them(changed, tiny_model):
-    config = changed(evaluation_pairs=1)
-    config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, scales=(1.0, 2.5))
-    )
+    config = changed("evaluation.pairs=1", "data.scales=1,2.5")
     model = tiny_model()
-    results = make_evaluation(model, config)(_state(config, model).variables)
+    results = noise_evaluation(model, config)(_state(config, model).variables)
     names = ["medium 4 mm", "high 4 mm", "medium 10 mm", "high 10 mm"]
     assert list(results) == names
     # The same pairs in voxels, so errors are larger as the voxels are.
@@ -280,17 +282,7 @@ def test_heldout_pairs_of_several_scales_are_named_after_them(changed, tiny_mode
     assert results["high 4 mm"]["zero_mm"] != results["medium 4 mm"]["zero_mm"]
 
 
-def test_heldout_stream_is_not_training_s(tiny, tiny_model, monkeypatch):
-    streams = []
-
-    def draw_batch(generate, stream, step, indices):
-        streams.append(stream)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(heldout, "draw_batch", draw_batch)
-    model = tiny_model()
-    with pytest.raises(KeyboardInterrupt):
-        make_evaluation(model, tiny)(_state(tiny, model).variables)
+def test_the_heldout_stream_is_not_that_of_training(tiny):
     training = jax.random.split(jax.random.key(tiny.seed))
-    data = jax.random.key_data(streams[0])
+    data = jax.random.key_data(heldout.heldout_stream(tiny.seed))
     assert (np.asarray(jax.random.key_data(training)) != np.asarray(data)).any(-1).all()

@@ -10,15 +10,16 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
 from regnet_jax.spatial import Frame, Image, to_sitk, to_world
-from regnet_jax.synthesis import generator
-from regnet_jax.training.data import Volumes, read_volumes
+from regnet_jax.training.config import override
+from regnet_jax.training.data import ScanPrefetcher, read_volumes
 from regnet_jax.training.loop import train
+from tests.helpers.tiny import noise_patches
 
 
 def load_scans(config):
     """All scans of an experiment at once."""
-    with Volumes(config) as volumes:
-        return volumes.at(0)
+    with ScanPrefetcher(config) as scans:
+        return scans.scans_at(0)
 
 
 SLOPE = np.array([3.0, -2.0, 5.0])  # HU a mm, along x, y and z
@@ -46,8 +47,11 @@ def experiment(tiny, tmp_path):
         scans = tmp_path / "scans.txt"
         scans.write_text("".join(f"{name}.nii.gz\n" for name in images))
         shape = (24,) * dimensions
-        data = dataclasses.replace(tiny.data, shape=shape, scales=scales, real=1.0)
-        return dataclasses.replace(tiny, data=data, scans=str(scans))
+        data = dataclasses.replace(
+            tiny.data, shape=shape, scales=scales, scan_probability=1.0
+        )
+        changed = dataclasses.replace(tiny, data=data)
+        return override(changed, [f"scans.file={scans}"])
 
     return build
 
@@ -105,7 +109,7 @@ def test_scans_of_another_dimension_are_refused(experiment):
     config = experiment(3, plane=plane)
     with pytest.raises(InputError, match=r"plane\.nii\.gz: is 2D.*3D") as caught:
         load_scans(config)
-    assert config.scans in str(caught.value)
+    assert config.scans.file in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -116,24 +120,25 @@ def test_a_scan_that_cannot_be_read_is_named(experiment, tmp_path):
         load_scans(config)
 
 
-def test_training_hands_each_stage_its_scans(experiment, monkeypatch, tmp_path):
+def test_training_hands_each_stage_its_scans(experiment, tmp_path):
     seen = {}
-    draw = generator.draw_windows
 
-    def draw_windows(key, family, config, scans=None):
+    def sample(key, family, config, targets, scans=None):
+        patches = noise_patches(key, family, config, targets)
+        if scans is None:  # held-out pairs
+            return patches
         seen[config.spacing] = scans.images.shape, scans.sizes.shape
-        pairs = draw(key, family, config)
-        # What is learned depends on the scans: all of them are of 40 HU.
-        return pairs._replace(weight=pairs.weight * (scans.images[0, 9, 9, 0] == 40))
+        # The loss depends on the scans: all of them are of 40 HU.
+        there = scans.images[0, 9, 9, 0] == 40
+        return patches._replace(weight=patches.weight * there)
 
-    monkeypatch.setattr(generator, "draw_windows", draw_windows)
     frame = Frame((30, 25), (8.0, 8.0), (0.0, 0.0), np.eye(2))
     array = np.full((30, 25), 40, np.int16)
     array[0] = AIR
     image = Image(array, frame, "level")
     config = experiment(2, scales=(1.0, 2.0), level=image)
-    config = dataclasses.replace(config, steps=1, evaluation_pairs=1)
-    evaluation = train(config, tmp_path / "run")
+    config = override(config, ["steps=1", "evaluation.pairs=1"])
+    evaluation = train(config, tmp_path / "run", sample=sample)
     assert seen == {4.0: ((1, 60, 50, 1), (1, 2)), 8.0: ((1, 30, 25, 1), (1, 2))}
     assert list(evaluation) == ["medium 4 mm", "high 4 mm", "medium 8 mm", "high 8 mm"]
     log = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()

@@ -10,16 +10,22 @@ import optax
 import pytest
 
 from regnet_jax.synthesis.generator import make_generator
-from regnet_jax.synthesis.patches import Pairs
+from regnet_jax.synthesis.patches import PatchBatch
 from regnet_jax.training import parallel
-from regnet_jax.training.losses import endpoint_error, huber
-from regnet_jax.training.state import init_state, make_optimizer
+from regnet_jax.training.losses import endpoint_error, huber_loss
+from regnet_jax.training.state import init_state
 from regnet_jax.training.step import (
     draw_batch,
     make_draw,
     make_train_steps,
     make_update,
     predict,
+)
+from tests.helpers.tiny import (
+    TARGETS,
+    noise_generator,
+    optimizer_of,
+    smooth_patches,
 )
 
 STEPS = 10
@@ -37,16 +43,16 @@ def _one_step(model, optimizer, generate, **options):
     return lambda state, *given: update(state, draw(state, *given))
 
 
-def _several(config, model, reduce, generate):
-    """All steps in goes of at most three."""
+def _steps(config, model, reduce, generate):
+    """All steps, at most three in a call."""
     draw = make_draw(model, generate)
-    update = make_update(model, make_optimizer(config), reduce)
+    update = make_update(model, optimizer_of(config), reduce)
     return make_train_steps(draw, update, reduce, count=3)
 
 
 def _run(config, model, steps):
     """The last state and the metrics of all steps, on the host."""
-    state = init_state(jax.random.key(0), model, make_optimizer(config), config)
+    state = init_state(jax.random.key(0), model, optimizer_of(config), config)
     state, history, number = parallel.replicate(state), [], 0
     while number < STEPS:
         # As a save at step 5 would cut them.
@@ -72,22 +78,22 @@ def stream():
 
 
 def test_four_devices_do_what_one_does(tiny, tiny_model, stream):
-    """By pmap and by shard_map, in goes of unequal length, each compiled once."""
+    """By pmap and by shard_map, in calls of unequal length, each compiled once."""
     assert jax.local_device_count() == 4
     traces = []
 
     def generate(key, scans):
         traces.append(1)
-        return make_generator(tiny.data)(key, scans)
+        return noise_generator(tiny.data, TARGETS)(key, scans)
 
-    alone = jax.jit(_several(tiny, tiny_model(), _identity, generate))
+    alone = jax.jit(_steps(tiny, tiny_model(), _identity, generate))
     indices = jnp.arange(4)
     want, records = _run(
         tiny, tiny_model(), lambda s, end: alone(s, indices, stream, (), end)
     )
     model = tiny_model(axis_name=parallel.AXIS)
     for spread in SPREAD.values():
-        steps = _several(tiny, model, parallel.sum_over_devices, generate)
+        steps = _steps(tiny, model, parallel.sum_over_devices, generate)
         steps = spread(steps, samples=4)
         traces.clear()
         counts = []
@@ -101,18 +107,20 @@ def test_four_devices_do_what_one_does(tiny, tiny_model, stream):
         _close(got, want)
         _close(history, records)
         assert len(counts) == 4
-        assert len(set(counts)) == 1, "a later go was traced again"
+        assert len(set(counts)) == 1, "a later call was traced again"
     assert int(want.step) == STEPS
-    # Metrics are sums over all 4 pairs of 2 windows of 3 x 3 targets.
+    # Metrics are sums over all 4 pairs of 2 patches of 3 x 3 targets.
     assert 0 < records[0]["weight"] <= 4 * 2 * 9
     assert records[0]["zero_error"] != pytest.approx(records[-1]["zero_error"])
 
 
-def test_a_rehearsal_draws_and_learns_nothing(tiny, tiny_model, stream):
+def test_steps_beyond_the_end_draw_and_learn_nothing(tiny, tiny_model, stream):
     model = tiny_model(axis_name=parallel.AXIS)
-    steps = _several(tiny, model, parallel.sum_over_devices, make_generator(tiny.data))
+    steps = _steps(
+        tiny, model, parallel.sum_over_devices, noise_generator(tiny.data, TARGETS)
+    )
     steps = parallel.by_pmap(steps, samples=4)
-    state = init_state(jax.random.key(0), model, make_optimizer(tiny), tiny)
+    state = init_state(jax.random.key(0), model, optimizer_of(tiny), tiny)
     before = jax.tree.map(np.asarray, state)
     state, sums = steps(parallel.replicate(state), stream, (), np.int32(0))
     jax.tree.map(np.testing.assert_array_equal, state, before)
@@ -121,8 +129,8 @@ def test_a_rehearsal_draws_and_learns_nothing(tiny, tiny_model, stream):
 
 
 def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
-    model, optimizer = tiny_model(), make_optimizer(tiny)
-    generate = make_generator(tiny.data)
+    model, optimizer = tiny_model(), optimizer_of(tiny)
+    generate = noise_generator(tiny.data, TARGETS)
     state = init_state(jax.random.key(0), model, optimizer, tiny)
     step = jax.jit(_one_step(model, optimizer, generate))
     indices = jnp.arange(4)
@@ -131,7 +139,7 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
     prediction, _ = predict(
         model, state.variables, batch, train=True, mutable=["batch_stats"]
     )
-    loss, weight = huber(prediction, batch.displacement, batch.weight)
+    loss, weight = huber_loss(prediction, batch.displacement, batch.weight)
     error = np.asarray(endpoint_error(prediction, batch.displacement))
     length = np.linalg.norm(batch.displacement, axis=-1, keepdims=True)
     want = {
@@ -144,16 +152,17 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
         assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4), name
 
 
-def test_batches_do_not_depend_on_how_samples_are_spread(tiny_pairs, stream):
-    tiny = tiny_pairs
-    generate = make_generator(tiny.data)
+def test_batches_do_not_depend_on_how_samples_are_spread(tiny, stream):
+    generate = make_generator(tiny.data, TARGETS, sample=smooth_patches)
     draw = jax.jit(functools.partial(draw_batch, generate))
     whole = draw(stream, 5, jnp.arange(4))
     for first in (0, 2):
         part = draw(stream, 5, jnp.arange(first, first + 2))
-        windows = slice(tiny.data.windows * first, tiny.data.windows * (first + 2))
+        patches = slice(
+            tiny.data.patches_per_pair * first, tiny.data.patches_per_pair * (first + 2)
+        )
         for a, b in zip(part, whole, strict=True):
-            np.testing.assert_allclose(a, b[windows], atol=1e-3)
+            np.testing.assert_allclose(a, b[patches], atol=1e-3)
     other = draw(stream, 6, jnp.arange(2))
     assert np.abs(other.displacement - part.displacement).max() > 0.1
     a, b = np.split(np.asarray(whole.displacement), 2)
@@ -162,10 +171,10 @@ def test_batches_do_not_depend_on_how_samples_are_spread(tiny_pairs, stream):
 
 def test_a_batch_without_targets_leaves_the_weights_finite(tiny, tiny_model, stream):
     def nothing(key, scans):
-        pairs = make_generator(tiny.data)(key, scans)
+        pairs = noise_generator(tiny.data, TARGETS)(key, scans)
         return pairs._replace(weight=0 * pairs.weight)
 
-    model, optimizer = tiny_model(), make_optimizer(tiny)
+    model, optimizer = tiny_model(), optimizer_of(tiny)
     state = init_state(jax.random.key(0), model, optimizer, tiny)
     step = jax.jit(_one_step(model, optimizer, nothing))
     after, metrics = step(state, stream, jnp.arange(1))
@@ -191,25 +200,25 @@ def test_replicate_keeps_values():
     assert len(copies["a"].sharding.device_set) == 4
 
 
-class Outspoken(nn.Module):
-    """Says twice on the way what it will say in the end: a part, and all of it."""
+class DeeplySupervised(nn.Module):
+    """Predicts twice before its last prediction: half of it, and all of it."""
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
-        word = nn.Dense(2)(jnp.concatenate([fixed, moving], -1))
-        self.sow("heads", "first", 0.5 * word)
-        self.sow("heads", "second", word)
-        return word
+        prediction = nn.Dense(2)(jnp.concatenate([fixed, moving], -1))
+        self.sow("heads", "first", 0.5 * prediction)
+        self.sow("heads", "second", prediction)
+        return prediction
 
 
-def _given(key, scans) -> Pairs:
-    """Targets are what is handed in as scans."""
+def _given(key, scans) -> PatchBatch:
+    """Targets are the array that is handed in as scans."""
     images = 300.0 * jax.random.normal(key, (2, 1, 5, 5, 1))
-    return Pairs(*images, scans[None], jnp.full((1, 5, 5, 1), 0.25))
+    return PatchBatch(*images, scans[None], jnp.full((1, 5, 5, 1), 0.25))
 
 
 def test_heads_are_supervised_too(tiny, stream):
-    model, optimizer = Outspoken(), optax.sgd(1.0)
+    model, optimizer = DeeplySupervised(), optax.sgd(1.0)
     state = init_state(jax.random.key(0), model, optimizer, tiny)
     assert set(state.variables) == {"params"}
     step = jax.jit(_one_step(model, optimizer, _given))
@@ -222,18 +231,19 @@ def test_heads_are_supervised_too(tiny, stream):
     np.testing.assert_array_equal(batch.displacement[1], targets)
 
     def loss(params):
-        word = predict(model, {"params": params}, batch, train=True)
+        prediction = predict(model, {"params": params}, batch, train=True)
         parts = [
-            share * optax.huber_loss(part * word, batch.displacement).mean(-1).sum()
-            for share, part in ((1.0, 1.0), (0.3, 0.5), (0.3, 1.0))
+            share
+            * optax.huber_loss(scale * prediction, batch.displacement).mean(-1).sum()
+            for share, scale in ((1.0, 1.0), (0.3, 0.5), (0.3, 1.0))
         ]
         return 0.25 * sum(parts)
 
     want, gradient = jax.value_and_grad(loss)(state.variables["params"])
     assert float(metrics["loss"]) == pytest.approx(float(want), rel=1e-5)
     # Heads change neither the error nor the number of targets.
-    word = predict(model, state.variables, batch, train=True)
-    error = 0.25 * np.linalg.norm(word - batch.displacement, axis=-1).sum()
+    prediction = predict(model, state.variables, batch, train=True)
+    error = 0.25 * np.linalg.norm(prediction - batch.displacement, axis=-1).sum()
     assert float(metrics["error"]) == pytest.approx(error, rel=1e-5)
     assert float(metrics["weight"]) == pytest.approx(0.25 * 3 * 25)
     expected = jax.tree.map(
@@ -253,7 +263,7 @@ def test_long_gradients_are_clipped(changed):
         gradients.append({"a": vector[:3], "b": vector[3:].reshape(2, 2)})
 
     def updates(clip, factors):
-        optimizer = make_optimizer(changed(clip=clip))
+        optimizer = optimizer_of(changed(f"optimizer.max_grad_norm={clip}"))
         state, result = optimizer.init(params), []
         for gradient, factor in zip(gradients, factors, strict=True):
             gradient = jax.tree.map(lambda g, f=factor: f * g, gradient)

@@ -1,6 +1,5 @@
 """Scans that change while training goes on: which, when, from where."""
 
-import dataclasses
 import shutil
 import threading
 
@@ -11,16 +10,17 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
 from regnet_jax.training import data
-from regnet_jax.training.data import Volumes, chosen
+from regnet_jax.training.config import override
+from regnet_jax.training.data import ScanPrefetcher, choose_scans
 
 
-def test_every_scan_has_its_turn():
-    turns = [chosen(3, 5, 2, turn) for turn in range(10)]
+def test_choose_scans_uses_every_scan_once_an_epoch():
+    turns = [choose_scans(3, 5, 2, turn) for turn in range(10)]
     flat = np.ravel(turns)
     for epoch in flat.reshape(-1, 5):
         assert sorted(epoch) == [0, 1, 2, 3, 4]
-    assert turns == [chosen(3, 5, 2, turn) for turn in range(10)]
-    assert turns != [chosen(4, 5, 2, turn) for turn in range(10)]
+    assert turns == [choose_scans(3, 5, 2, turn) for turn in range(10)]
+    assert turns != [choose_scans(4, 5, 2, turn) for turn in range(10)]
     assert len({tuple(epoch) for epoch in flat.reshape(-1, 5)}) > 1
 
 
@@ -34,10 +34,14 @@ def experiment(tiny, tmp_path):
         image.SetSpacing((4.0, 4.0))
         sitk.WriteImage(image, str(tmp_path / f"{value}.mha"))
     (tmp_path / "scans.txt").write_text("".join(f"{v}.mha\n" for v in range(5)))
-    data = dataclasses.replace(tiny.data, shape=(24, 24), real=1.0)
-    return dataclasses.replace(
-        tiny, data=data, scans=str(tmp_path / "scans.txt"), resident=2, rotate_every=3
-    )
+    changes = [
+        "data.shape=24,24",
+        "data.scan_probability=1",
+        f"scans.file={tmp_path / 'scans.txt'}",
+        "scans.resident=2",
+        "scans.rotate_every=3",
+    ]
+    return override(tiny, changes)
 
 
 def values(given):
@@ -53,23 +57,25 @@ def test_scans_change_at_their_steps_and_are_placed_ahead(experiment):
         placed.append(threading.current_thread().name)
         return tree
 
-    with Volumes(experiment, place) as given:
+    with ScanPrefetcher(experiment, place) as given:
         for step in range(12):
-            assert values(given.at(step)) == chosen(experiment.seed, 5, 2, step // 3)
-            assert given.until(step) == 3 * (step // 3 + 1)
+            assert values(given.scans_at(step)) == choose_scans(
+                experiment.seed, 5, 2, step // 3
+            )
+            assert given.next_change(step) == 3 * (step // 3 + 1)
     assert all(name.startswith("maker") for name in placed)
     # What is ahead of use is bounded.
     assert len(placed) <= 4 + data._AHEAD
     # A run that goes on later meets the same data.
-    with Volumes(experiment) as given:
-        assert values(given.at(7)) == chosen(experiment.seed, 5, 2, 2)
+    with ScanPrefetcher(experiment) as given:
+        assert values(given.scans_at(7)) == choose_scans(experiment.seed, 5, 2, 2)
 
 
 def test_all_scans_stay_where_there_is_room(experiment):
-    with Volumes(dataclasses.replace(experiment, resident=0)) as given:
-        (stage,) = given.at(0)
-        assert given.until(0) is None
-        assert given.at(1000) is given.at(0)
+    with ScanPrefetcher(override(experiment, ["scans.resident=0"])) as given:
+        (stage,) = given.scans_at(0)
+        assert given.next_change(0) is None
+        assert given.scans_at(1000) is given.scans_at(0)
     assert stage.images.shape == (5, 24, 24, 1)
     np.testing.assert_array_equal(stage.sizes[:, 1], [20, 21, 22, 23, 24])
 
@@ -103,27 +109,27 @@ def test_resampled_scans_are_kept_by_content(experiment, tmp_path, monkeypatch):
 def test_a_damaged_scan_fails_the_run_or_is_left_out(experiment, tmp_path, caplog):
     path = tmp_path / "3.mha"
     path.write_bytes(path.read_bytes()[:-400])
-    turn = next(t for t in range(3) if 3 in chosen(experiment.seed, 5, 2, t))
-    with Volumes(experiment) as given:
+    turn = next(t for t in range(3) if 3 in choose_scans(experiment.seed, 5, 2, t))
+    with ScanPrefetcher(experiment) as given:
         said = r"3\.mha.*skip_unreadable=true"
         with pytest.raises(InputError, match=said):
-            given.at(3 * turn)
-    with Volumes(dataclasses.replace(experiment, skip_unreadable=True)) as given:
-        seen = [values(given.at(step)) for step in range(0, 12, 3)]
+            given.scans_at(3 * turn)
+    with ScanPrefetcher(override(experiment, ["scans.skip_unreadable=true"])) as given:
+        seen = [values(given.scans_at(step)) for step in range(0, 12, 3)]
     assert 3 not in np.ravel(seen)
     for turn, numbers in enumerate(seen):
-        wanted = chosen(experiment.seed, 5, 2, turn)
+        wanted = choose_scans(experiment.seed, 5, 2, turn)
         assert set(numbers) == set(wanted) - {3}
 
 
 def test_a_bad_header_is_seen_at_once(experiment, tmp_path):
     (tmp_path / "0.mha").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"0\.mha"):
-        Volumes(experiment)
-    skipping = dataclasses.replace(experiment, skip_unreadable=True, resident=0)
-    with Volumes(skipping) as given:
-        assert given.at(0)[0].images.shape[0] == 4
+        ScanPrefetcher(experiment)
+    skipping = override(experiment, ["scans.skip_unreadable=true", "scans.resident=0"])
+    with ScanPrefetcher(skipping) as given:
+        assert given.scans_at(0)[0].images.shape[0] == 4
     for value in range(5):
         (tmp_path / f"{value}.mha").write_bytes(b"nothing")
     with pytest.raises(InputError, match="none of its images"):
-        Volumes(skipping)
+        ScanPrefetcher(skipping)

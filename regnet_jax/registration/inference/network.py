@@ -72,12 +72,12 @@ class Network:
     @property
     def dimensions(self) -> int:
         """2 or 3."""
-        return len(self.config.data.shape)
+        return self.config.dimensions
 
     @property
     def dense(self) -> bool:
         """Whether there is an answer for every voxel of any window."""
-        return self.config.data.margin == 0 and self.config.data.stride == 1
+        return self.config.targets == (0, 1)
 
     @property
     def spacing(self) -> float:
@@ -95,7 +95,7 @@ def make_network(config: ExperimentConfig, variables) -> Network:
     Returns:
         The network.
     """
-    model = make_model(config.model, dimensions=len(config.data.shape))
+    model = make_model(config.model, dimensions=config.dimensions)
     return Network(config, model, jax.jit(_prediction(model)), variables)
 
 

@@ -125,7 +125,7 @@ def pass_factors(network: Network) -> tuple[int, ...]:
     """
     scales = sorted(network.config.data.scales, reverse=True)
     factors = tuple(round(scale / scales[-1]) for scale in scales)
-    return (*factors, 1) if network.config.residuals else factors
+    return (*factors, 1) if network.config.residual_probability else factors
 
 
 def doubt_of(network: Network) -> float:
@@ -134,7 +134,7 @@ def doubt_of(network: Network) -> float:
     Zero for networks that were not trained on what they left themselves: they look at
     each voxel size once, and what was shrunk then no later pass would find.
     """
-    return _DOUBT if network.config.residuals else 0.0
+    return _DOUBT if network.config.residual_probability else 0.0
 
 
 def with_shown(image, shown):

@@ -1,0 +1,232 @@
+"""Refusal of configs that have the right types and cannot be run."""
+
+import itertools
+import math
+import operator
+
+import jax
+from absl import logging
+
+from regnet_jax.errors import InputError
+from regnet_jax.models import make_model
+from regnet_jax.synthesis.config import GeneratorConfig
+from regnet_jax.synthesis.fields.families import FAMILIES, has_room
+from regnet_jax.synthesis.patches import TargetGrid
+from regnet_jax.synthesis.scanners import INTENSITY_MODELS
+from regnet_jax.training.config import ExperimentConfig
+
+PRECISIONS = ("float32", "bfloat16")
+_FRACTIONS = [
+    "data.sponge_probability",
+    "data.unseen_weight",
+    "data.scan_probability",
+    "data.regions_probability",
+    "data.predeform_probability",
+    "residual_probability",
+]
+_POSITIVE = [
+    "batch_size",
+    "steps",
+    "microbatches",
+    "steps_per_call",
+    "checkpoint_every",
+    "scans.rotate_every",
+    "evaluation.every",
+    "evaluation.pairs",
+    "optimizer.learning_rate",
+    "loss.huber_delta",
+    "data.spacing",
+    "data.patches_per_pair",
+    "data.patch_size",
+    "data.amplitude",
+]
+_NOT_NEGATIVE = [
+    "scans.resident",
+    "schedule.warmup_steps",
+    "schedule.final_fraction",
+    "optimizer.max_grad_norm",
+    "optimizer.weight_decay",
+    "optimizer.ema_decay",
+    "loss.endpoint_weight",
+    "loss.bending_weight",
+    "loss.folding_weight",
+    "data.noise_fixed",
+    "data.noise_moving",
+    *_FRACTIONS,
+]
+
+
+def check(config: ExperimentConfig, *, devices: int) -> None:
+    """Refuse what has the right types and cannot be run.
+
+    Args:
+        config: any experiment.
+        devices: over which the batch of a step is spread.
+
+    Raises:
+        InputError: names the key, its value and what would do.
+    """
+    _check_numbers(config)
+    _check_data(config.data)
+    _check_patch(config)
+    _check_room(config.data)
+    _check_start(config)
+    _check_step(config, devices)
+
+
+def _check_numbers(config: ExperimentConfig) -> None:
+    for key in (*_POSITIVE, *_NOT_NEGATIVE):
+        value = operator.attrgetter(key)(config)
+        positive = key in _POSITIVE
+        if not math.isfinite(value) or value < 0 or (positive and not value):
+            wanted = "a positive" if positive else "zero or a positive"
+            raise InputError(f"{key}={value}: give {wanted} number")
+    for key in _FRACTIONS:
+        if (value := operator.attrgetter(key)(config)) > 1:
+            raise InputError(f"{key}={value}: give a number from 0 to 1")
+
+
+def _check_start(config: ExperimentConfig) -> None:
+    """Check which scans and weights the run starts from."""
+    if config.data.scan_probability and not config.scans.file:
+        raise InputError(
+            f"data.scan_probability={config.data.scan_probability}: needs scans; name a"
+            " file that lists them, --override scans.file=FILE, or take"
+            " data.scan_probability=0"
+        )
+    if not config.inflate:
+        return
+    if not config.init_from:
+        raise InputError("inflate=true: needs a 2D run; name it in init_from")
+    if config.dimensions == 2:
+        raise InputError("inflate=true: only 3D runs start from a 2D one; give false")
+    if config.model == "corrnet":
+        raise InputError(
+            "inflate=true: the weights of corrnet in 2D do not fit its 3D form; give"
+            " false"
+        )
+
+
+def _check_step(config: ExperimentConfig, devices: int) -> None:
+    if config.batch_size % devices:
+        raise InputError(
+            f"batch_size={config.batch_size}: give a multiple of {devices} devices"
+        )
+    patches = config.batch_size // devices * config.data.patches_per_pair
+    if patches % config.microbatches:
+        raise InputError(
+            f"microbatches={config.microbatches}: give a divisor of the {patches}"
+            " patches of a device"
+        )
+    if config.residual_probability and config.targets != TargetGrid():
+        raise InputError(
+            f"residual_probability={config.residual_probability}: needs a target at"
+            f" every voxel, which {config.model} does not predict; give 0"
+        )
+    if config.optimizer.ema_decay >= 1:
+        raise InputError(
+            f"optimizer.ema_decay={config.optimizer.ema_decay}: give a decay below 1"
+        )
+    edges = config.loss.balance_edges
+    if list(edges) != sorted({*edges}):
+        text = ",".join(map(str, edges))
+        raise InputError(f"loss.balance_edges={text}: give increasing edges")
+    if config.precision not in PRECISIONS:
+        known = " or ".join(PRECISIONS)
+        raise InputError(f"precision={config.precision}: give {known}")
+
+
+def _check_data(data: GeneratorConfig) -> None:
+    if not data.families:
+        raise InputError(f"data.families=: name one or more of {', '.join(FAMILIES)}")
+    for name in data.families:
+        if name not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InputError(f"data.families={name}: unknown; there are {known}")
+    for name in data.intensity_models:
+        if name not in INTENSITY_MODELS:
+            known = ", ".join(INTENSITY_MODELS)
+            raise InputError(
+                f"data.intensity_models={name}: unknown; there are {known}"
+            )
+    weights = data.probabilities
+    one_each = len(weights) == len(data.families)
+    if not one_each or any(w < 0 for w in weights) or not sum(weights):
+        text = ",".join(map(str, data.family_weights))
+        raise InputError(
+            f"data.family_weights={text}: give one for each of the"
+            f" {len(data.families)} families, none negative and not all zero, or none"
+        )
+    _check_scales(data)
+    limits = data.class_limits
+    if list(limits) != sorted({*limits}) or (limits and limits[0] <= 0):
+        text = ",".join(map(str, limits))
+        raise InputError(
+            f"data.class_limits={text}: give positive, increasing millimetres, or none"
+        )
+
+
+def _check_scales(data: GeneratorConfig) -> None:
+    text = ",".join(map(str, data.scales))
+    if not data.scales or any(not s > 0 or math.isinf(s) for s in data.scales):
+        raise InputError(f"data.scales={text}: give positive factors")
+    if any(b % a for a, b in itertools.pairwise(sorted(data.scales))):
+        raise InputError(f"data.scales={text}: give multiples of one another")
+    factors = data.scale_amplitudes
+    one_each = len(factors) in (0, len(data.scales))
+    if not one_each or any(not a > 0 or math.isinf(a) for a in factors):
+        raise InputError(
+            f"data.scale_amplitudes={','.join(map(str, factors))}: give a positive"
+            f" factor for each of the {len(data.scales)} scales, or none"
+        )
+
+
+def _check_patch(config: ExperimentConfig) -> None:
+    """Check that a patch fits into the volume, and the model into a patch."""
+    data, size = config.data, config.data.patch_size
+    if len(data.shape) not in (2, 3) or min(data.shape) < size:
+        shape = ",".join(map(str, data.shape))
+        raise InputError(
+            f"data.shape={shape}: give 2 or 3 numbers, none below the patch of"
+            f" {size} voxels"
+        )
+    model = make_model(config.model, dimensions=config.dimensions)
+    patch = jax.ShapeDtypeStruct((1, *config.patch_shape, 1), "float32")
+    try:
+        # Traced without running: the model itself knows best what it predicts.
+        prediction, _ = jax.eval_shape(
+            lambda p: model.init_with_output(jax.random.key(0), p, p, train=False),
+            patch,
+        )
+    except ValueError as error:
+        raise InputError(f"data.patch_size={size}: {error}") from error
+    (targets, *_) = config.targets.slices(size, config.dimensions)
+    count = len(range(size)[targets])
+    if prediction.shape[1] != count:
+        raise InputError(
+            f"data.patch_size={size}: {config.model} predicts {prediction.shape[1]}"
+            f" positions on an axis, where its margin and stride give {count}; take"
+            " another size"
+        )
+
+
+def _check_room(data: GeneratorConfig) -> None:
+    """Refuse a voxel size at which nothing moves; warn of a family that does not."""
+    shape = ",".join(map(str, data.shape))
+    for stage in data.stages:
+        weights = dict(zip(data.families, data.probabilities, strict=True))
+        moving = [name for name in data.families if FAMILIES[name].amplitude]
+        moving = [name for name in moving if weights[name]]
+        still = [
+            name
+            for name in moving
+            if has_room(FAMILIES[name], stage.shape, spacing=stage.spacing) is False
+        ]
+        fact = (
+            f"data.families={','.join(still)}: finds nothing to move in"
+            f" data.shape={shape} at {stage.spacing:g} mm"
+        )
+        if still and still == moving:
+            raise InputError(f"{fact}; give a larger shape or other families")
+        if still:
+            logging.warning("%s: its fields are zero; give a larger shape", fact)
