@@ -46,7 +46,7 @@ from regnet_jax.synthesis import (
     chest,
     field_statistics,
 )
-from regnet_jax.synthesis.fields.families import draw_field, has_room
+from regnet_jax.synthesis.fields.families import has_room, sample_field
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float):
@@ -196,7 +196,9 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
     def moves(key, volume, family):
         # As ``artificial_pair`` draws it.
         field_key, _ = jax.random.split(key)
-        return draw_field(field_key, volume, family, spacing=spacing).displacement.any()
+        return sample_field(
+            field_key, volume, family, spacing=spacing
+        ).displacement.any()
 
     unsure = [] if still else [(n, i) for n, i in numbers if room[n] is None]
     for name, number in tqdm(

@@ -5,7 +5,7 @@ Every function is pure and takes its key first.
 
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.deformation import Deformation, limit_folding
-from regnet_jax.synthesis.fields.families import FAMILIES, Family, draw_field
+from regnet_jax.synthesis.fields.families import FAMILIES, Family, sample_field
 from regnet_jax.synthesis.fields.statistics import FieldStatistics, field_statistics
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.synthesis.pairs import ArtificialPair, another_patient, artificial_pair
@@ -25,9 +25,9 @@ __all__ = [
     "another_patient",
     "artificial_pair",
     "chest",
-    "draw_field",
     "field_statistics",
     "limit_folding",
     "make_generator",
     "random_regions",
+    "sample_field",
 ]

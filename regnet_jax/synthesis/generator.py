@@ -10,14 +10,14 @@ from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import (
     Family,
     choose_family,
-    draw_field,
+    sample_field,
 )
 from regnet_jax.synthesis.pairs import another_patient
 from regnet_jax.synthesis.patches import PatchBatch, TargetGrid, cut_patch, draw_starts
-from regnet_jax.synthesis.random import by_chance, written
+from regnet_jax.synthesis.random import materialise, with_probability
 from regnet_jax.synthesis.volumes.chest import chest
 from regnet_jax.synthesis.volumes.regions import random_regions
-from regnet_jax.synthesis.volumes.scans import Scans, crop
+from regnet_jax.synthesis.volumes.scans import ScanBank, crop
 
 # Targets at every voxel.
 _DENSE = TargetGrid()
@@ -39,26 +39,26 @@ _PROCEDURAL = VolumeSources()
 
 
 def _draw_volume(
-    key, config: GeneratorConfig, scans: Scans | None, sources: VolumeSources
+    key, config: GeneratorConfig, scans: ScanBank | None, sources: VolumeSources
 ):
     """Draw a procedural volume or, with a probability, a crop of a scan."""
     spacing, shape = config.spacing, config.shape
 
     def procedural():
-        return by_chance(
+        return with_probability(
             jax.random.fold_in(key, 2),
             config.regions_probability,
             lambda key: sources.regions(key, shape, spacing=spacing),
             lambda: sources.chest(key, shape, spacing=spacing),
         )
 
-    volume = by_chance(
+    volume = with_probability(
         jax.random.fold_in(key, 1),
         0.0 if scans is None else config.scan_probability,
         lambda key: crop(key, scans, shape),
         procedural,
     )
-    return by_chance(
+    return with_probability(
         jax.random.fold_in(key, 3),
         config.predeform_probability,
         lambda key: another_patient(key, volume, spacing=spacing),
@@ -71,7 +71,7 @@ def sample_patches(
     family: Family,
     config: GeneratorConfig,
     targets: TargetGrid = _DENSE,
-    scans: Scans | None = None,
+    scans: ScanBank | None = None,
     *,
     sources: VolumeSources = _PROCEDURAL,
 ) -> PatchBatch:
@@ -90,12 +90,12 @@ def sample_patches(
         A ``PatchBatch`` with a leading axis of ``config.patches_per_pair``.
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
-    volume = written(
+    volume = materialise(
         volume_key, lambda: _draw_volume(volume_key, config, scans, sources)
     )
-    deformation = written(
+    deformation = materialise(
         field_key,
-        lambda: draw_field(field_key, volume, family, spacing=config.spacing),
+        lambda: sample_field(field_key, volume, family, spacing=config.spacing),
     )
     starts = draw_starts(start_key, deformation, config)
     # One after the other: a patch fills a device.
@@ -131,7 +131,7 @@ def make_generator(
 
     Returns:
         ``generate(key, scans=()) -> PatchBatch`` with a leading axis of
-        ``config.patches_per_pair``; ``scans`` has ``Scans`` for each scale, or is
+        ``config.patches_per_pair``; ``scans`` has ``ScanBank`` for each scale, or is
         empty. ``jax.vmap`` over keys gives a batch.
 
     Raises:
@@ -142,7 +142,7 @@ def make_generator(
             f"a patch of {config.patch_size} voxels does not fit into {config.shape}"
         )
 
-    def generate(key, scans: Sequence[Scans] = ()) -> PatchBatch:
+    def generate(key, scans: Sequence[ScanBank] = ()) -> PatchBatch:
         branches = [
             functools.partial(
                 _sample_stage, config=stage, targets=targets, scans=real, sample=sample

@@ -6,7 +6,7 @@ import jax
 
 from regnet_jax.geometry import warp
 from regnet_jax.synthesis.fields.deformation import limit_folding
-from regnet_jax.synthesis.fields.families import Family, draw_field
+from regnet_jax.synthesis.fields.families import Family, sample_field
 from regnet_jax.synthesis.fields.splines import SplineFamily, single_frequency
 from regnet_jax.synthesis.volumes.shapes import gaussian_noise
 
@@ -81,13 +81,13 @@ def artificial_pair(
         family: of the field; its numbers may be traced.
         spacing: isotropic voxel size, mm.
         noise: sigma of the noise on the deformed image, HU.
-        least_jacobian: see ``draw_field``.
+        least_jacobian: see ``sample_field``.
 
     Returns:
         The pair.
     """
     field_key, noise_key = jax.random.split(key)
-    displacement, area = draw_field(
+    displacement, area = sample_field(
         field_key, volume, family, spacing=spacing, least_jacobian=least_jacobian
     )
     # The interpolation reads each voxel and each displacement many times: they must

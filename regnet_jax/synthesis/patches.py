@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import gaussian_smooth, identity_grid, sample
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.pairs import add_noise
-from regnet_jax.synthesis.random import by_chance
+from regnet_jax.synthesis.random import with_probability
 from regnet_jax.synthesis.scanners import INTENSITY_MODELS, random_chain, sponge
 
 # Candidates for each position. A class that is rarer than one of these is missed.
@@ -139,7 +139,7 @@ def _scan(key, image, sigma: float, config: GeneratorConfig):
 
 def _squeeze(key, image, displacement, probability: float):
     """Conserve the mass of the deformed image, with a probability."""
-    return by_chance(
+    return with_probability(
         key, probability, lambda key: sponge(key, image, displacement), lambda: image
     )
 

@@ -1,4 +1,4 @@
-"""Draws that are made by chance."""
+"""Random choices and the materialisation of arrays within compiled functions."""
 
 from collections.abc import Callable
 
@@ -6,40 +6,44 @@ import jax
 import jax.numpy as jnp
 
 
-def by_chance(key, chance: float, draw: Callable, otherwise: Callable):
-    """``draw(key)``, or by chance what comes otherwise; only one of them is run.
+def with_probability(key, probability: float, sample: Callable, otherwise: Callable):
+    """Return ``sample(key)`` with a probability, or ``otherwise()``.
+
+    Only one of the two is run.
 
     Args:
         key: random key.
-        chance: static, in [0, 1]; at 0 nothing is drawn, nor compiled.
-        draw: ``draw(key)``.
-        otherwise: without arguments, gives arrays of the same shapes.
+        probability: static, in [0, 1]; at 0 nothing is sampled, nor compiled.
+        sample: ``sample(key)``.
+        otherwise: takes no arguments and returns arrays of the same shapes.
 
     Returns:
-        What the one that is run returns.
+        The result of the function that is run.
     """
-    if not chance:
+    if not probability:
         return otherwise()
-    coin_key, draw_key = jax.random.split(key)
+    coin_key, sample_key = jax.random.split(key)
     return jax.lax.cond(
-        jax.random.bernoulli(coin_key, chance), lambda: draw(draw_key), otherwise
+        jax.random.bernoulli(coin_key, probability),
+        lambda: sample(sample_key),
+        otherwise,
     )
 
 
-def written(key, draw: Callable):
-    """``draw()`` as a program of its own, whose result is written to memory.
+def materialise(key, make: Callable):
+    """Return ``make()``, run as a program of its own that writes its result to memory.
 
-    On CPUs XLA pulls what makes an array into the gathers that read it, past
-    barriers too, and repeats it for every voxel and corner that they read. It does
-    not know that the condition here always holds. Under ``vmap`` it is of no use.
+    On CPUs XLA fuses the computation of an array into the gathers that read it, past
+    barriers too, and repeats it for every voxel and corner that they read. It cannot
+    know that the condition here always holds. Under ``vmap`` this has no effect.
 
     Args:
-        key: random key; the result does not depend on it beyond what ``draw`` does.
-        draw: without arguments.
+        key: random key; the result does not depend on it.
+        make: takes no arguments and returns arrays.
 
     Returns:
-        What ``draw`` returns.
+        The result of ``make``.
     """
-    empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(draw))
-    sure = jax.random.uniform(jax.random.fold_in(key, 2017)) < 2.0
-    return jax.lax.cond(sure, draw, lambda: empty)
+    empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(make))
+    always = jax.random.uniform(jax.random.fold_in(key, 2017)) < 2.0
+    return jax.lax.cond(always, make, lambda: empty)

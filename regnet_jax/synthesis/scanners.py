@@ -1,15 +1,18 @@
 """Models of how two scans of the same anatomy differ in intensity.
 
 Each is a function ``model(key, image, *, spacing) -> image`` on ``[*spatial, 1]`` in
-Hounsfield units; ``random_chain`` makes one of several. The sponge needs the
-deformation as well and stands apart.
+Hounsfield units; ``random_chain`` applies several with a probability. The sponge needs
+the deformation as well and stands apart.
 
 Sources: sponge, noise and occlusions from Sokooti et al., arXiv 1908.10235, 2019; the
 sponge after Staring et al., "Pulmonary image registration with elastix using a
 standard intensity-based algorithm", MICCAI EMPIRE10 workshop, 2010.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,10 @@ from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determi
 from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.volumes.shapes import smooth_noise
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 _OCCLUSIONS = 10
 
 
@@ -25,11 +32,13 @@ def _uniform(key, low, high, shape=()):
     return jax.random.uniform(key, shape, minval=low, maxval=high)
 
 
-def sponge(key, image, displacement):
-    """Conservation of mass: tissue that is squeezed gets denser.
+def sponge(
+    key, image: Float[Array, "*spatial 1"], displacement: Float[Array, "*spatial d"]
+) -> Float[Array, "*spatial 1"]:
+    """Conserve mass: make tissue that is squeezed denser.
 
-    Density, the distance from air, is multiplied by how many voxels of the moving
-    image a voxel of the fixed one holds, which is the Jacobian determinant of the
+    Density, the difference from air, is multiplied by the number of voxels of the
+    moving image in a voxel of the fixed one, which is the Jacobian determinant of the
     field, clipped to [0.7, 1.3]; and by a random number of 0.9 to 1.1.
 
     Args:
@@ -45,25 +54,28 @@ def sponge(key, image, displacement):
     return AIR + (image - AIR) * factor
 
 
-def noise(key, image, *, spacing: float):
-    """Gaussian noise of 10 HU with a random mean of up to 10 HU.
+def noise(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Add Gaussian noise of 10 HU with a random mean of up to 10 HU.
 
     Args:
         key: random key.
         image: ``[*spatial, 1]`` HU.
-        spacing: not used.
+        spacing: taken as by all models, and without effect.
 
     Returns:
         An image like ``image``.
     """
-    del spacing
     mean_key, noise_key = jax.random.split(key)
     mean = _uniform(mean_key, -10.0, 10.0)
     return image + mean + 10.0 * jax.random.normal(noise_key, image.shape)
 
 
-def grain(key, image, *, spacing: float):
-    """The noise of another scanner: of up to 50 HU, in grains of up to 2 mm.
+def grain(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Add the noise of another scanner: of up to 50 HU, in grains of up to 2 mm.
 
     Args:
         key: random key.
@@ -81,8 +93,10 @@ def grain(key, image, *, spacing: float):
     return image + _uniform(sigma_key, 0.0, 50.0) * grains
 
 
-def occlusions(key, image, *, spacing: float):
-    """Up to ten ellipsoids of another density, with soft edges.
+def occlusions(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Paint up to ten ellipsoids of another density, with soft edges.
 
     Args:
         key: random key.
@@ -111,27 +125,30 @@ def occlusions(key, image, *, spacing: float):
     return jax.lax.fori_loop(0, _OCCLUSIONS, paint, image)
 
 
-def contrast(key, image, *, spacing: float):
-    """A change of contrast and a gamma curve, between air and 1000 HU.
+def contrast(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Change the contrast and apply a gamma curve, between air and 1000 HU.
 
     Args:
         key: random key.
         image: ``[*spatial, 1]`` HU.
-        spacing: not used.
+        spacing: taken as by all models, and without effect.
 
     Returns:
-        An image like ``image``; what is outside that range is only scaled.
+        An image like ``image``; values outside that range are only scaled.
     """
-    del spacing
     gain_key, gamma_key = jax.random.split(key)
-    part = (image - AIR) / 2000.0
-    inside = jnp.clip(part, 1e-4, 1.0)
-    curved = inside ** jnp.exp(_uniform(gamma_key, -0.25, 0.25)) + (part - inside)
+    fraction = (image - AIR) / 2000.0
+    inside = jnp.clip(fraction, 1e-4, 1.0)
+    curved = inside ** jnp.exp(_uniform(gamma_key, -0.25, 0.25)) + (fraction - inside)
     return AIR + 2000.0 * curved * _uniform(gain_key, 0.9, 1.1)
 
 
-def bias_field(key, image, *, spacing: float):
-    """A smooth multiplicative drift of up to a few percent, of 100 mm and more.
+def bias_field(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Multiply by a smooth drift of up to a few percent, of 100 mm and more.
 
     Args:
         key: random key.
@@ -146,8 +163,10 @@ def bias_field(key, image, *, spacing: float):
     return AIR + (image - AIR) * jnp.exp(0.03 * drift)
 
 
-def blur(key, image, *, spacing: float):
-    """The point spread of another scanner: up to 1.5 mm, each axis its own.
+def blur(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Apply the point spread of another scanner: up to 1.5 mm, different on each axis.
 
     Args:
         key: random key.
@@ -171,22 +190,22 @@ INTENSITY_MODELS = {
 }
 
 
-def random_chain(models: Sequence[Callable], *, chance: float = 0.5) -> Callable:
-    """One model that applies each of several, in their order, by chance.
+def random_chain(models: Sequence[Callable], *, probability: float = 0.5) -> Callable:
+    """Return a model that applies each of several with a probability, in their order.
 
     Args:
         models: each ``model(key, image, *, spacing) -> image``.
-        chance: of each to be applied.
+        probability: that each is applied.
 
     Returns:
-        A model; what is not applied is not computed, outside ``vmap``.
+        A model; outside ``vmap``, models that are not applied are not computed either.
     """
 
     def chain(key, image, *, spacing: float):
         for index, model in enumerate(models):
             coin_key, model_key = jax.random.split(jax.random.fold_in(key, index))
             image = jax.lax.cond(
-                jax.random.bernoulli(coin_key, chance),
+                jax.random.bernoulli(coin_key, probability),
                 lambda key, image, model=model: model(key, image, spacing=spacing),
                 lambda key, image: image,
                 model_key,

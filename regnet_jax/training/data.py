@@ -16,7 +16,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE
 from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
 from regnet_jax.spatial import canonical_frame, isotropic_frame, resample
-from regnet_jax.synthesis.volumes.scans import Scans
+from regnet_jax.synthesis.volumes.scans import ScanBank
 from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
 # A whole number, as the names of stored scans are made of it.
@@ -243,14 +243,14 @@ class ScanPrefetcher:
         every = self._config.scans.rotate_every
         return (step // every + 1) * every if self._rotates else None
 
-    def scans_at(self, step: int) -> tuple[Scans, ...]:
+    def scans_at(self, step: int) -> tuple[ScanBank, ...]:
         """Return the scans of a step, on the devices.
 
         Args:
             step: number of steps before it; not smaller than in the last call.
 
         Returns:
-            ``Scans`` for each stage, int16.
+            ``ScanBank`` for each stage, int16.
 
         Raises:
             InputError: if one cannot be read and none is skipped, or none can be.
@@ -264,7 +264,7 @@ class ScanPrefetcher:
             self._made.append((later, self._maker.submit(self._make, later)))
         return self._made[0][1].result()
 
-    def _make(self, turn: int) -> tuple[Scans, ...]:
+    def _make(self, turn: int) -> tuple[ScanBank, ...]:
         """Read, stack and place the scans of a turn."""
         numbers = range(self._count)
         if self._rotates:
@@ -301,10 +301,10 @@ def _largest(scans: Sequence[ScanFile]) -> list[tuple[int, ...]]:
     return [tuple(np.max(shapes, axis=0).tolist()) for shapes in stages]
 
 
-def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> Scans:
+def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> ScanBank:
     """Stack the scans at one voxel size, with air behind the smaller ones."""
     sizes = np.asarray([array.shape for array in arrays], np.int32)
     stack = np.full((len(arrays), *shape, 1), AIR, np.int16)
     for row, array in zip(stack, arrays, strict=True):
         row[tuple(slice(n) for n in array.shape)] = array[..., None]
-    return Scans(stack, sizes)
+    return ScanBank(stack, sizes)

@@ -18,7 +18,7 @@ from regnet_jax.synthesis.generator import (
     make_generator,
     sample_patches,
 )
-from regnet_jax.synthesis.volumes.scans import Scans
+from regnet_jax.synthesis.volumes.scans import ScanBank
 
 CONFIG = GeneratorConfig(
     shape=(25, 28),
@@ -144,7 +144,7 @@ def test_scales_and_scans_are_drawn_with_their_probabilities(real):
     config = _config(scales=SCALES, scan_probability=real)
     sizes = jnp.full((1, 2), 60, jnp.int32)
     scans = tuple(
-        Scans(jnp.full((1, 60, 60, 1), 100 + 2 * scale, jnp.int16), sizes)
+        ScanBank(jnp.full((1, 60, 60, 1), 100 + 2 * scale, jnp.int16), sizes)
         for scale in SCALES
     )
     keys = jax.random.split(jax.random.key(0), 120)
@@ -170,7 +170,7 @@ def test_without_scans_all_is_procedural():
 
 
 def test_there_must_be_scans_for_each_scale():
-    scans = (Scans(jnp.zeros((1, 30, 30, 1)), jnp.full((1, 2), 30)),)
+    scans = (ScanBank(jnp.zeros((1, 30, 30, 1)), jnp.full((1, 2), 30)),)
     with pytest.raises(ValueError, match="zip"):
         make_generator(_config(scales=SCALES))(jax.random.key(0), scans)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.synthesis.fields.families import FAMILIES, choose_family, draw_field
+from regnet_jax.synthesis.fields.families import FAMILIES, choose_family, sample_field
 from regnet_jax.synthesis.generator import (
     VolumeSources,
     make_generator,
@@ -111,7 +111,7 @@ def _full_field(key, config):
     family = choose_family(family_key, families, [1.0] * len(families))
     field_key = jax.random.split(key, 4)[1]
     volume = jnp.zeros((*config.shape, 1))
-    return draw_field(field_key, volume, family, spacing=config.spacing)
+    return sample_field(field_key, volume, family, spacing=config.spacing)
 
 
 @pytest.mark.parametrize("config", [WIDE, WIDE_3D], ids=["2d", "3d"])

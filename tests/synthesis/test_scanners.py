@@ -106,11 +106,11 @@ def test_blur_is_scipys():
     np.testing.assert_allclose(got[inner], want[inner], atol=0.5)
 
 
-def test_a_chain_applies_each_by_chance():
+def test_chain_applies_each_model_with_the_probability():
     def add(amount):
         return lambda key, image, *, spacing: image + amount
 
-    chain = random_chain([add(1.0), add(10.0)], chance=0.25)
+    chain = random_chain([add(1.0), add(10.0)], probability=0.25)
     keys = jax.random.split(jax.random.key(0), 400)
     run = jax.jit(jax.vmap(lambda key: chain(key, jnp.zeros((1, 1, 1)), spacing=1.0)))
     sums = np.asarray(run(keys)).ravel()
@@ -119,6 +119,6 @@ def test_a_chain_applies_each_by_chance():
     np.testing.assert_allclose(
         counts / 400, [0.5625, 0.1875, 0.1875, 0.0625], atol=0.07
     )
-    nothing = random_chain(list(INTENSITY_MODELS.values()), chance=0.0)
+    nothing = random_chain(list(INTENSITY_MODELS.values()), probability=0.0)
     image = _image(2)
     np.testing.assert_array_equal(nothing(keys[0], image, spacing=4.0), image)

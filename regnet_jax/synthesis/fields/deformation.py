@@ -1,31 +1,37 @@
-"""What all families of artificial displacement fields share."""
+"""Operations on fields that all families of artificial deformations share."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry.fields import determinant, jacobian_matrix
 
-# Halvings of the interval in which the largest scale without folding is looked for.
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float
+
+# Halvings of the interval that holds the largest scale without folding.
 _BISECTIONS = 20
 
 
 class Deformation(NamedTuple):
-    """A field and where it is to be learned from.
+    """A field and the voxels that networks are trained on.
 
     Attributes:
         displacement: ``[*spatial, d]``, voxels, fixed to moving.
-        area: ``[*spatial]``, true where the family trains.
+        area: ``[*spatial]``, true at the voxels of training targets.
     """
 
-    displacement: jax.Array
-    area: jax.Array
+    displacement: Float[Array, "*spatial d"]
+    area: Bool[Array, "*spatial"]
 
 
-def everywhere(displacement) -> Deformation:
-    """A field to be learned from at every voxel.
+def everywhere(displacement: Float[Array, "*spatial d"]) -> Deformation:
+    """Return a deformation with training targets at every voxel.
 
     Args:
         displacement: ``[*spatial, d]``, voxels.
@@ -36,12 +42,12 @@ def everywhere(displacement) -> Deformation:
     return Deformation(displacement, jnp.ones(displacement.shape[:-1], bool))
 
 
-def rescale(field, largest):
-    """Scales a field as a whole, so that no zero of it moves.
+def rescale(field: Float[Array, "*spatial d"], largest) -> Float[Array, "*spatial d"]:
+    """Scale a field as a whole, so that no zero of it moves.
 
     Args:
         field: ``[*spatial, d]``.
-        largest: magnitude that the largest component is to have.
+        largest: magnitude of the largest component afterwards.
 
     Returns:
         An array like the field; zero stays zero.
@@ -50,8 +56,10 @@ def rescale(field, largest):
     return field * jnp.where(top > 0, largest / jnp.where(top > 0, top, 1.0), 0.0)
 
 
-def over_voxels(reduce: Callable, field):
-    """Reduces each component of a field over all voxels.
+def over_voxels(
+    reduce: Callable, field: Float[Array, "*spatial d"]
+) -> Float[Array, " d"]:
+    """Reduce each component of a field over all voxels.
 
     Args:
         reduce: such as ``jnp.max``.
@@ -67,14 +75,18 @@ def over_voxels(reduce: Callable, field):
     return reduce(lines.reshape(columns, d), axis=0)
 
 
-def rescale_lobes(field, highest, lowest):
-    """Stretches what is above and below zero to given extremes, separately.
+def rescale_lobes(
+    field: Float[Array, "*spatial d"],
+    highest: Float[Array, " d"],
+    lowest: Float[Array, " d"],
+) -> Float[Array, "*spatial d"]:
+    """Scale the positive and the negative lobe to given extremes, separately.
 
     Scaling both lobes together would shift the field and leave little near zero.
 
     Args:
         field: ``[*spatial, d]``.
-        highest: ``[d]``, not negative, the maximum that each component is to have.
+        highest: ``[d]``, not negative, the maximum of each component afterwards.
         lowest: ``[d]``, not positive, the minimum.
 
     Returns:
@@ -88,7 +100,7 @@ def rescale_lobes(field, highest, lowest):
 
 
 def _invariants(displacement):
-    """Coefficients of ``det(I + s grad u)`` as a polynomial of s, from s^1 on."""
+    """Return the coefficients of the polynomial ``det(I + s grad u)``, from s^1 on."""
     d = displacement.shape[-1]
     m = jacobian_matrix(displacement)
     m = m - jnp.broadcast_to(jnp.eye(d, dtype=m.dtype), m.shape)
@@ -100,8 +112,10 @@ def _invariants(displacement):
     return trace, 0.5 * (trace**2 - square), determinant(m)
 
 
-def limit_folding(displacement, least):
-    """Shrinks a field so that its Jacobian determinant keeps a lower bound.
+def limit_folding(
+    displacement: Float[Array, "*spatial d"], least
+) -> Float[Array, "*spatial d"]:
+    """Shrink a field so that its Jacobian determinant keeps a lower bound.
 
     The determinant of a scaled field is a polynomial of the scale at every voxel, so
     the derivatives are taken once and the scale is found by bisection.
@@ -127,5 +141,5 @@ def limit_folding(displacement, least):
         return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
 
     low, _ = jax.lax.fori_loop(0, _BISECTIONS, halve, (0.0, 1.0))
-    # A hair's breadth for the rounding of whoever computes the determinant anew.
+    # Slightly less, as rounding differs where the determinant is computed again.
     return displacement * jnp.where(holds(1.0), 1.0, (1.0 - 1e-5) * low)

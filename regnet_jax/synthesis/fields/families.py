@@ -1,8 +1,10 @@
 """The families of artificial displacement fields, by name, and mixtures of them."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -30,21 +32,25 @@ from regnet_jax.synthesis.fields.splines import (
     single_frequency,
 )
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A kind of field and its numbers.
+    """A kind of field and its parameters.
 
-    It is a pytree of the numbers, so that one compiled function serves all families
+    It is a pytree of the parameters, so that one compiled function serves all families
     of a kind.
 
     Attributes:
-        draw: ``draw(key, volume, parameters, *, spacing) -> Deformation``.
+        sample: ``sample(key, volume, parameters, *, spacing) -> Deformation``.
         parameters: a named tuple of numbers.
     """
 
-    draw: Callable = dataclasses.field(metadata={"static": True})
+    sample: Callable = dataclasses.field(metadata={"static": True})
     parameters: Any
 
     @property
@@ -52,8 +58,8 @@ class Family:
         """Largest component of any displacement, mm; 0 if nothing moves."""
         return getattr(self.parameters, "amplitude", 0.0)
 
-    def scaled(self, factor) -> "Family":
-        """The same family with another amplitude.
+    def scaled(self, factor) -> Family:
+        """Return the same family with another amplitude.
 
         Args:
             factor: of the amplitude; may be traced.
@@ -64,12 +70,12 @@ class Family:
         if not hasattr(self.parameters, "amplitude"):
             return self
         amplitude = factor * self.amplitude
-        return Family(self.draw, self.parameters._replace(amplitude=amplitude))
+        return Family(self.sample, self.parameters._replace(amplitude=amplitude))
 
 
-def _by_shape(draw: Callable) -> Callable:
-    """A family that wants to know only the shape of the volume."""
-    return lambda key, volume, parameters, *, spacing: draw(
+def _by_shape(sample: Callable) -> Callable:
+    """Return a family of fields that depend on the shape of the volume alone."""
+    return lambda key, volume, parameters, *, spacing: sample(
         key, volume.shape[:-1], parameters, spacing=spacing
     )
 
@@ -91,16 +97,16 @@ FAMILIES = {
 
 
 def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | None:
-    """Whether the fields of a family move anything in volumes of a shape.
+    """Tell whether the fields of a family move anything in volumes of a shape.
 
     Args:
-        family: its numbers are not traced.
+        family: its parameters are not traced.
         shape: spatial shape.
         spacing: isotropic voxel size, mm.
 
     Returns:
         True or False where all of its fields do or none does; None where that depends
-        on the volume or the random key, so that only a drawn field can tell.
+        on the volume or the random key, so that only a sampled field can tell.
     """
     if not family.amplitude:
         return True
@@ -112,15 +118,20 @@ def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | 
     return True if fewest > ZERO_PEAKS else None
 
 
-def draw_field(
-    key, volume, family: Family, *, spacing: float, least_jacobian: float | None = None
+def sample_field(
+    key,
+    volume: Float[Array, "*spatial 1"],
+    family: Family,
+    *,
+    spacing: float,
+    least_jacobian: float | None = None,
 ) -> Deformation:
-    """Draws a field of a family.
+    """Sample a field of a family.
 
     Args:
         key: random key.
         volume: ``[*spatial, 1]`` HU, the moving image.
-        family: its numbers may be traced.
+        family: its parameters may be traced.
         spacing: isotropic voxel size, mm.
         least_jacobian: shrink the field until its Jacobian determinant is nowhere
             smaller; None leaves it.
@@ -128,37 +139,37 @@ def draw_field(
     Returns:
         A ``Deformation``.
     """
-    field, area = family.draw(key, volume, family.parameters, spacing=spacing)
+    field, area = family.sample(key, volume, family.parameters, spacing=spacing)
     if least_jacobian is not None:
         field = limit_folding(field, least_jacobian)
     return Deformation(field, area)
 
 
 def pick_family(families: Sequence[Family], index) -> Family:
-    """One of several families by its number, which may be traced.
+    """Return one of several families by its number, which may be traced.
 
-    Only that one is run. Each kind is compiled once, however many families of it
+    Only this one is run. Each kind is compiled once, however many families of it
     there are.
 
     Args:
         families: the choices.
-        index: number of the one.
+        index: number of the family.
 
     Returns:
-        A family that draws what the picked one draws; its numbers are traced.
+        A family with the fields of the one that is picked; its parameters are traced.
     """
-    kinds = list(dict.fromkeys(family.draw for family in families))
-    kind_of = [kinds.index(family.draw) for family in families]
+    kinds = list(dict.fromkeys(family.sample for family in families))
+    kind_of = [kinds.index(family.sample) for family in families]
     row_of = [kind_of[:i].count(kind) for i, kind in enumerate(kind_of)]
     tables = [
         jax.tree.map(
             lambda *column: jnp.asarray(column, jnp.float32),
-            *(family.parameters for family in families if family.draw is kind),
+            *(family.parameters for family in families if family.sample is kind),
         )
         for kind in kinds
     ]
 
-    def draw(key, volume, parameters, *, spacing):
+    def sample(key, volume, parameters, *, spacing):
         kind, row = parameters
         branches = [
             _from_table(one, table, spacing)
@@ -166,30 +177,30 @@ def pick_family(families: Sequence[Family], index) -> Family:
         ]
         return jax.lax.switch(kind, branches, key, volume, row)
 
-    return Family(draw, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
+    return Family(sample, (jnp.asarray(kind_of)[index], jnp.asarray(row_of)[index]))
 
 
 def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> Family:
-    """Draws one of several families.
+    """Pick one of several families at random.
 
     Args:
         key: random key.
         families: the choices.
-        weights: chance of each, up to a common factor.
+        weights: probability of each, up to a common factor.
 
     Returns:
-        A family as ``pick_family`` gives it.
+        A family as ``pick_family`` returns it.
     """
-    chances = jnp.asarray(weights, jnp.float32)
-    index = jax.random.choice(key, len(families), p=chances / jnp.sum(chances))
+    weights = jnp.asarray(weights, jnp.float32)
+    index = jax.random.choice(key, len(families), p=weights / jnp.sum(weights))
     return pick_family(families, index)
 
 
-def _from_table(draw, table, spacing):
-    """One kind of field, whose numbers stand in the rows of a table."""
+def _from_table(sample, table, spacing):
+    """Return the function that samples a kind of field by a row of its parameters."""
 
-    def draw_row(key, volume, row):
+    def sample_row(key, volume, row):
         numbers = jax.tree.map(lambda column: column[row], table)
-        return draw(key, volume, numbers, spacing=spacing)
+        return sample(key, volume, numbers, spacing=spacing)
 
-    return draw_row
+    return sample_row

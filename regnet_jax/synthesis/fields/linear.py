@@ -1,4 +1,4 @@
-"""The simplest displacement fields: none, a shift, an affine map.
+"""The simplest displacement fields: zero, a shift, an affine map.
 
 The first two are in Sokooti et al., arXiv 1908.10235, 2019.
 """
@@ -14,7 +14,7 @@ from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, res
 
 
 class LinearFamily(NamedTuple):
-    """What sets one family apart.
+    """The parameters of a family.
 
     Attributes:
         amplitude: largest component of any displacement, mm.
@@ -24,10 +24,10 @@ class LinearFamily(NamedTuple):
 
 
 def zero(key, shape: Sequence[int], family: tuple, *, spacing: float) -> Deformation:
-    """The field that moves nothing: what lies right must be left so.
+    """Return the field that moves nothing: aligned images must be left as they are.
 
     Args:
-        key: not used, as there is nothing to draw.
+        key: taken as by all families, and without effect, like the others below.
         shape: spatial shape.
         family: empty.
         spacing: isotropic voxel size, mm.
@@ -35,14 +35,13 @@ def zero(key, shape: Sequence[int], family: tuple, *, spacing: float) -> Deforma
     Returns:
         A ``Deformation``.
     """
-    del key, family, spacing
     return everywhere(jnp.zeros((*shape, len(shape))))
 
 
 def translation(
     key, shape: Sequence[int], family: LinearFamily, *, spacing: float
 ) -> Deformation:
-    """Draws a shift, each component uniform in +-amplitude.
+    """Sample a shift, with each component uniform in +-amplitude.
 
     Args:
         key: random key.
@@ -62,7 +61,7 @@ def translation(
 def affine(
     key, shape: Sequence[int], family: LinearFamily, *, spacing: float
 ) -> Deformation:
-    """Draws an affine map about the middle of the volume.
+    """Sample an affine map about the middle of the volume.
 
     The matrix has normal entries, which rotate, scale and shear alike; the field is
     then scaled to a largest component that is uniform up to the amplitude.

@@ -3,7 +3,7 @@
 Source: Sokooti et al., "Nonrigid image registration using multi-scale 3D
 convolutional neural networks", MICCAI 2017, section 2.3.
 
-The original draws peaks into an empty image and filters it. A Gaussian-filtered
+The original puts peaks into an empty image and filters it. A Gaussian-filtered
 peak is a Gaussian, and that is a product of one function for each axis, so the
 whole field is one matrix product here, exact at any distance from the border.
 """
@@ -27,7 +27,15 @@ _WORD = 32
 
 
 class PeakFamily(NamedTuple):
-    """What sets one family of fields apart; every entry in millimetres."""
+    """The parameters of a family, all in millimetres.
+
+    Attributes:
+        amplitude: largest component of any displacement.
+        sigma: of the Gaussian that smooths the peaks.
+        border: width of the border without peaks.
+        separation: least distance of peaks along some axis.
+        area: targets lie within this distance of a peak.
+    """
 
     amplitude: float
     sigma: float
@@ -46,7 +54,7 @@ FAMILIES_2017 = {
 def peaks_that_fit(
     shape: Sequence[int], family: PeakFamily, *, spacing: float
 ) -> tuple[int, int]:
-    """How many peaks a field has at least and at most.
+    """Return how many peaks a field has at least and at most.
 
     Args:
         shape: spatial shape.
@@ -54,8 +62,8 @@ def peaks_that_fit(
         spacing: isotropic voxel size, mm.
 
     Returns:
-        Fewest and most: peaks that keep their distance leave no room for others, where
-        chance places them badly, long before the volume is full.
+        Fewest and most: badly placed peaks leave no room for others long before the
+        volume is full.
     """
     border = math.ceil(family.border / spacing)
     distance = math.ceil(family.separation / spacing)
@@ -68,11 +76,11 @@ def peaks_that_fit(
 
 
 def _positions(key, shape, border, separation):
-    """Integer peak positions ``[PEAKS, d]`` and which of them exist.
+    """Return integer peak positions ``[PEAKS, d]`` and which of them exist.
 
     Uniform positions are tried in turn and kept when they lie outside the cubes
-    around all those kept before. This is the law of the original, which draws
-    from the voxels that no cube covers.
+    around all those kept before. This is the distribution of the original, which
+    samples from the voxels that no cube covers.
     """
     size = jnp.asarray(shape)[None]
     # A volume with no room inside the border keeps its middle voxel.
@@ -93,7 +101,7 @@ def _positions(key, shape, border, separation):
 
 
 def _sum_of_products(bases, amplitudes):
-    """``sum_k amplitudes[k, c] * prod_a bases[a][x_a, k]`` as one matrix product."""
+    """Return ``sum_k amplitudes[k, c] * prod_a bases[a][x_a, k]``, a matrix product."""
     leading = bases[0]
     for basis in bases[1:-1]:
         leading = leading[..., None, :] * basis.reshape(
@@ -104,7 +112,7 @@ def _sum_of_products(bases, amplitudes):
 
 
 def _covered(near):
-    """Where some peak is near on all axes at once.
+    """Tell where some peak is near on all axes at once.
 
     Args:
         near: ``[n, PEAKS]`` bool for each axis.
@@ -130,12 +138,13 @@ def _covered(near):
 
 
 def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float):
-    """Draws a field of one of the 2017 families.
+    """Sample a field of one of the 2017 families.
 
-    A hundred peaks, each component uniform in +-amplitude, the first two zero, none
-    within the border; each component smoothed by a Gaussian; its positive lobe
-    rescaled so that the maximum is the largest drawn peak, the negative lobe
-    likewise. The high-frequency family keeps peaks apart and trains near them.
+    There are a hundred peaks, none within the border, with components that are uniform
+    in +-amplitude; the first two are zero. Each component is smoothed by a Gaussian.
+    Then its positive lobe is rescaled so that the maximum is the largest sampled peak,
+    and the negative lobe likewise. The high-frequency family keeps peaks apart and has
+    training targets near them.
 
     Args:
         key: random key.
@@ -164,6 +173,6 @@ def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float)
     )
     highest = jnp.maximum(jnp.max(peaks, axis=0), 0.0)
     lowest = jnp.minimum(jnp.min(peaks, axis=0), 0.0)
-    # What found no room has no area either.
+    # Peaks that found no room have no area either.
     near = [(jnp.abs(o) <= family.area) & exists[None] for o in offsets]
     return Deformation(rescale_lobes(smooth, highest, lowest), _covered(near))

@@ -5,7 +5,9 @@ B-spline image registration", IEEE TMI 28(11), 2009, as Sokooti et al., arXiv
 1908.10235, 2019, use it.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +16,25 @@ from jax import lax
 from regnet_jax.geometry import gaussian_smooth
 from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
-from regnet_jax.synthesis.fields.splines import FINEST, draw_part, draw_spline
+from regnet_jax.synthesis.fields.splines import (
+    FINEST,
+    sample_fraction,
+    sample_spline_field,
+)
 
-# Of the uneven part: half the amplitude, and little of it along the body.
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float
+
+# Amplitude of the irregular motion as a fraction of the whole, and the fraction of it
+# that is along the body.
 _UNEVEN = 0.5
 _UNEVEN_ALONG = 0.3
 # From the back to the axis about which the chest widens, and width of the edge over
 # which motion fades at the skin, mm.
 _SPINE_DEPTH = 50.0
 _FADE = 10.0
-# The dome of the diaphragm: so much of the lungs is below it, in the recesses around.
+# Fraction of the lungs below the dome of the diaphragm, in the recesses around it.
 _BELOW_DOME = 0.15
 # From the dome to the top of the lungs, where the motion of the diaphragm ends.
 _REACH = 0.7
@@ -32,14 +43,14 @@ _SHEAR = (2.0, 8.0)
 
 
 class RespiratoryFamily(NamedTuple):
-    """What sets one family apart.
+    """The parameters of a family.
 
     Attributes:
         amplitude: largest component of any displacement, mm.
         descent: largest motion of the diaphragm, mm.
-        widening: largest antero-posterior scaling, as a part.
-        least: descent and widening are drawn from this part of the largest up.
-        finest: smallest distance of control points of the uneven part, mm.
+        widening: largest antero-posterior scaling, as a fraction.
+        least: descent and widening are sampled from this fraction of the largest up.
+        finest: smallest distance of control points of the irregular motion, mm.
         coarsest: largest distance of them, mm.
     """
 
@@ -51,7 +62,9 @@ class RespiratoryFamily(NamedTuple):
     coarsest: float = 80.0
 
 
-def mask_extent(mask, axis: int, *, tail: float = 0.02):
+def mask_extent(
+    mask: Bool[Array, "*spatial"], axis: int, *, tail: float = 0.02
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return the positions along an axis between which a mask lies, without its tails.
 
     Args:
@@ -76,13 +89,15 @@ def mask_extent(mask, axis: int, *, tail: float = 0.02):
     )
 
 
-def descent_profile(position, bottom, end):
-    """How much of the diaphragm's motion is left at a height.
+def descent_profile(
+    position: Float[Array, "*heights"], bottom, end
+) -> Float[Array, "*heights"]:
+    """Return the fraction of the diaphragm's motion at a height.
 
     Args:
         position: heights, any unit and shape.
-        bottom: the diaphragm: from here down the motion is whole.
-        end: from here up there is none.
+        bottom: height of the diaphragm, from which downwards the fraction is one.
+        end: height from which upwards it is zero.
 
     Returns:
         An array like ``position`` in [0, 1], falling off logarithmically.
@@ -92,7 +107,7 @@ def descent_profile(position, bottom, end):
 
 
 def _regular(volume, descent, widening, *, spacing: float):
-    """Motion of the diaphragm and of the chest wall, voxels, for breathing in."""
+    """Return the motion of diaphragm and chest wall for an inhalation, voxels."""
     shape = volume.shape[:-1]
     dimensions = len(shape)
     bottom, top = mask_extent(traced_lung_mask(volume), 0, tail=_BELOW_DOME)
@@ -111,9 +126,13 @@ def _regular(volume, descent, widening, *, spacing: float):
 
 
 def respiratory(
-    key, volume, family: RespiratoryFamily, *, spacing: float
+    key,
+    volume: Float[Array, "*spatial 1"],
+    family: RespiratoryFamily,
+    *,
+    spacing: float,
 ) -> Deformation:
-    """Draws the motion of a breath, in or out.
+    """Sample the motion of a breath, in or out.
 
     Args:
         key: random key.
@@ -129,12 +148,12 @@ def respiratory(
     keys = jax.random.split(key, 4)
     shape = volume.shape[:-1]
     sign = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
-    part = sign * draw_part(keys[1], family.least)
+    fraction = sign * sample_fraction(keys[1], family.least)
     field = _regular(
-        volume, part * family.descent, part * family.widening, spacing=spacing
+        volume, fraction * family.descent, fraction * family.widening, spacing=spacing
     )
-    uneven = draw_spline(keys[2], shape, family, 0.0, spacing=spacing)
-    largest = _UNEVEN * family.amplitude * draw_part(keys[3], family.least)
+    uneven = sample_spline_field(keys[2], shape, family, 0.0, spacing=spacing)
+    largest = _UNEVEN * family.amplitude * sample_fraction(keys[3], family.least)
     uneven = rescale(uneven, largest / spacing)
     field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     body = traced_body_mask(volume)[..., None].astype(jnp.float32)
@@ -143,11 +162,17 @@ def respiratory(
     return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))
 
 
-def sliding(key, volume, family: RespiratoryFamily, *, spacing: float) -> Deformation:
-    """Draws a breath that moves the lungs and what is below them, along the ribs.
+def sliding(
+    key,
+    volume: Float[Array, "*spatial 1"],
+    family: RespiratoryFamily,
+    *,
+    spacing: float,
+) -> Deformation:
+    """Sample a breath that moves the lungs and the organs below them, along the ribs.
 
     Spine and ribs stay where they are, so the field is steep along the chest wall, as
-    it is in the living.
+    it is in the body.
 
     Args:
         key: random key.
@@ -161,7 +186,7 @@ def sliding(key, volume, family: RespiratoryFamily, *, spacing: float) -> Deform
     field_key, width_key = jax.random.split(key)
     field, area = respiratory(field_key, volume, family, spacing=spacing)
     lungs = traced_lung_mask(volume).astype(jnp.float32)
-    # The first axis points up: what lies below a lung follows it.
+    # The first axis points up: organs below a lung follow it.
     organs = lax.cummax(lungs, axis=0, reverse=True)[..., None]
     width = jax.random.uniform(width_key, minval=_SHEAR[0], maxval=_SHEAR[1])
     return Deformation(

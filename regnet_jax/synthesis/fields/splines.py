@@ -1,12 +1,14 @@
-"""Single-frequency displacement fields: a random grid of B-spline coefficients.
+"""Displacement fields of B-splines: one frequency, several, blocks, flows.
 
 Source: Sokooti et al., "3D convolutional neural networks image registration based on
 efficient supervised learning from artificial deformations", arXiv 1908.10235, 2019.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,10 @@ from regnet_jax.geometry import exponentiate, gaussian_smooth
 from regnet_jax.geometry.bspline import cubic_bspline
 from regnet_jax.geometry.smoothing import apply_separable
 from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float
 
 # The smallest distance of control points that arrays have room for, mm.
 FINEST = 20.0
@@ -30,11 +36,11 @@ _OCTAVES = 3
 
 
 class SplineFamily(NamedTuple):
-    """What sets one family apart; lengths in millimetres.
+    """The parameters of a family; lengths in millimetres.
 
     Attributes:
         amplitude: largest component of any displacement.
-        least: the largest component of a field is drawn from ``least * amplitude``
+        least: the largest component of a field is sampled from ``least * amplitude``
             up, so that small displacements are learned too.
         finest: smallest distance of control points; at least ``FINEST``.
         coarsest: largest distance of control points.
@@ -48,10 +54,13 @@ class SplineFamily(NamedTuple):
     held_border: float = 1.0
 
 
-def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: float):
-    """A smooth field of one frequency that has no scale yet.
+def spline_field(
+    key, shape: Sequence[int], distance, held_border, *, spacing: float
+) -> Float[Array, "*spatial d"]:
+    """Sample a smooth field of one frequency that has no scale yet.
 
-    Uniform coefficients, smoothed on their grid with a sigma of 0.8, as in 2019.
+    Its coefficients are uniform, and smoothed on their grid with a sigma of 0.8, as in
+    2019.
 
     Args:
         key: random key.
@@ -90,14 +99,16 @@ def spline_field(key, shape: Sequence[int], distance, held_border, *, spacing: f
     return apply_separable(values, matrices)
 
 
-def draw_spline(key, shape: Sequence[int], family, held_border, *, spacing: float):
-    """A smooth field of a random frequency that has no scale yet.
+def sample_spline_field(
+    key, shape: Sequence[int], family, held_border, *, spacing: float
+) -> Float[Array, "*spatial d"]:
+    """Sample a smooth field of a random frequency that has no scale yet.
 
     Args:
         key: random key.
         shape: spatial shape, 2D or 3D.
         family: with ``finest`` and ``coarsest``, between which the distance of the
-            control points is drawn uniformly, mm.
+            control points is sampled uniformly, mm.
         held_border: see ``spline_field``.
         spacing: isotropic voxel size, mm.
 
@@ -114,9 +125,9 @@ def draw_spline(key, shape: Sequence[int], family, held_border, *, spacing: floa
 def single_frequency(
     key, shape: Sequence[int], family: SplineFamily, *, spacing: float
 ) -> Deformation:
-    """Draws a field of the single-frequency family of 2019.
+    """Sample a field of the single-frequency family of 2019.
 
-    Its largest component is drawn uniformly, and the field scaled to it as a whole.
+    Its largest component is sampled uniformly, and the field scaled to it as a whole.
 
     Args:
         key: random key.
@@ -128,19 +139,21 @@ def single_frequency(
         A ``Deformation``.
     """
     size_key, field_key = jax.random.split(key)
-    field = draw_spline(field_key, shape, family, family.held_border, spacing=spacing)
-    largest = family.amplitude * draw_part(size_key, family.least)
+    field = sample_spline_field(
+        field_key, shape, family, family.held_border, spacing=spacing
+    )
+    largest = family.amplitude * sample_fraction(size_key, family.least)
     return everywhere(rescale(field, largest / spacing))
 
 
 def multiscale(
     key, shape: Sequence[int], family: SplineFamily, *, spacing: float
 ) -> Deformation:
-    """Draws the sum of fields of several frequencies, as bodies move.
+    """Sample the sum of fields of several frequencies, as bodies move.
 
     Control points are as far apart as in the single-frequency family, and twice and
-    four times as far where the volume has room; each part weighs between nothing and
-    its distance.
+    four times as far where the volume has room; the weight of each field is uniform
+    between zero and its distance.
 
     Args:
         key: random key.
@@ -164,12 +177,12 @@ def multiscale(
             field_key, shape, distance, family.held_border, spacing=spacing
         )
         total = total + weight * field
-    largest = family.amplitude * draw_part(size_key, family.least)
+    largest = family.amplitude * sample_fraction(size_key, family.least)
     return everywhere(rescale(total, largest / spacing))
 
 
-def draw_part(key, least):
-    """Which part of its amplitude a field has: uniform from ``least`` to 1.
+def sample_fraction(key, least) -> Float[Array, ""]:
+    """Sample the fraction of its amplitude that a field has, from ``least`` to 1.
 
     Args:
         key: random key.
@@ -181,20 +194,21 @@ def draw_part(key, least):
     return jax.random.uniform(key, minval=least, maxval=1.0)
 
 
-# An edge: HU per mm, in an image smoothed by so many mm.
+# Slope of an edge, HU per mm, in an image smoothed by a sigma in mm.
 _SLOPE = 30.0
 _EDGE_SIGMA = 2.0
-# Edge voxels that are kept, on average, and the width of the block each becomes, mm.
+# Edge voxels that are kept, on average, and the width of the block that each becomes,
+# mm.
 _KEPT = 40.0
 _BLOCK = 25.0
 
 
 class MixedFamily(NamedTuple):
-    """What sets one family apart; lengths in millimetres.
+    """The parameters of a family; lengths in millimetres.
 
     Attributes:
         amplitude: largest component of any displacement.
-        least: the largest component is drawn from this part of the amplitude up.
+        least: the largest component is sampled from this fraction of the amplitude up.
         finest: smallest distance of control points of the field in the blocks.
         coarsest: largest distance of them.
         sharpest: smallest sigma of the smoothing.
@@ -209,8 +223,10 @@ class MixedFamily(NamedTuple):
     smoothest: float = 15.0
 
 
-def edges(volume, *, spacing: float):
-    """Where an image is steep.
+def edges(
+    volume: Float[Array, "*spatial 1"], *, spacing: float
+) -> Bool[Array, "*spatial"]:
+    """Tell where an image is steep.
 
     Args:
         volume: ``[*spatial, 1]``, HU.
@@ -225,8 +241,8 @@ def edges(volume, *, spacing: float):
     return sum(s**2 for s in slopes) > _SLOPE**2
 
 
-def dilate(mask, width: int):
-    """Turns each true voxel into a block.
+def dilate(mask: Bool[Array, "*spatial"], width: int) -> Bool[Array, "*spatial"]:
+    """Turn each true voxel into a block.
 
     Args:
         mask: ``[*spatial]`` bool.
@@ -244,8 +260,10 @@ def dilate(mask, width: int):
     return values > 0
 
 
-def mixed_frequency(key, volume, family: MixedFamily, *, spacing: float) -> Deformation:
-    """Draws a field that moves in blocks along edges and rests elsewhere.
+def mixed_frequency(
+    key, volume: Float[Array, "*spatial 1"], family: MixedFamily, *, spacing: float
+) -> Deformation:
+    """Sample a field that moves in blocks along edges and rests elsewhere.
 
     Args:
         key: random key.
@@ -259,21 +277,21 @@ def mixed_frequency(key, volume, family: MixedFamily, *, spacing: float) -> Defo
     keys = jax.random.split(key, 4)
     shape = volume.shape[:-1]
     steep = edges(volume, spacing=spacing)
-    chance = _KEPT / jnp.maximum(jnp.sum(steep), _KEPT)
-    kept = steep & jax.random.bernoulli(keys[0], chance, shape)
+    probability = _KEPT / jnp.maximum(jnp.sum(steep), _KEPT)
+    kept = steep & jax.random.bernoulli(keys[0], probability, shape)
     blocks = dilate(kept, 2 * round(_BLOCK / spacing / 2) + 1)
-    field = draw_spline(keys[1], shape, family, 0.0, spacing=spacing)
+    field = sample_spline_field(keys[1], shape, family, 0.0, spacing=spacing)
     sigma = jax.random.uniform(keys[2], minval=family.sharpest, maxval=family.smoothest)
     field = jnp.where(blocks[..., None], field, 0.0)
     field = gaussian_smooth(field, [sigma / spacing] * len(shape))
-    largest = family.amplitude * draw_part(keys[3], family.least)
+    largest = family.amplitude * sample_fraction(keys[3], family.least)
     return everywhere(rescale(field, largest / spacing))
 
 
 def diffeomorphic(
     key, shape: Sequence[int], family: SplineFamily, *, spacing: float
 ) -> Deformation:
-    """Draws a field that does not fold, by flowing along a random velocity.
+    """Sample a field that does not fold, by flowing along a random velocity.
 
     Source of the idea: Arsigny et al., "A log-Euclidean framework for statistics on
     diffeomorphisms", MICCAI 2006. The velocity is a single-frequency field. Its

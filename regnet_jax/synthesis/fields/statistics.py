@@ -1,15 +1,21 @@
-"""What displacement fields are like: how large, how uneven, how fine."""
+"""Statistics of displacement fields: magnitude, volume change, wavelength."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry.fields import determinant, jacobian_matrix
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 
 class FieldStatistics(NamedTuple):
-    """Numbers of one field.
+    """The statistics of one field.
 
     Attributes:
         mean: of the magnitudes, mm.
@@ -18,8 +24,8 @@ class FieldStatistics(NamedTuple):
         least_jacobian: smallest determinant.
         greatest_jacobian: largest determinant.
         spread: standard deviation of the determinant.
-        folding: part of the voxels with a determinant of zero or less.
-        still: part of the voxels that move by less than a tenth of a millimetre.
+        folding: fraction of the voxels with a determinant of zero or less.
+        still: fraction of the voxels that move by less than a tenth of a millimetre.
         wavelength: mm; that of the sine with the same ratio of slope to deviation.
             Zero for a field without slopes.
     """
@@ -35,8 +41,10 @@ class FieldStatistics(NamedTuple):
     wavelength: jax.Array
 
 
-def field_statistics(displacement, *, spacing: float) -> FieldStatistics:
-    """Measures one field.
+def field_statistics(
+    displacement: Float[Array, "*spatial d"], *, spacing: float
+) -> FieldStatistics:
+    """Measure one field.
 
     Args:
         displacement: ``[*spatial, d]``, voxels.

@@ -1,1 +1,1 @@
-"""Volumes to make artificial pairs of: drawn chests, shapes, parts of scans."""
+"""Volumes to make artificial pairs of: procedural chests, regions, crops of scans."""

@@ -1,14 +1,17 @@
-"""Procedural chest CT: every call draws another patient, no data needed.
+"""Procedural chest CT: every key gives another patient, without data.
 
-The volume holds what a registration network must learn to align in the thorax:
+The volume holds the structures that a registration network must align in the thorax:
 lungs with vessel trees and disease, airways, heart, great vessels, ribs, spine,
 sternum, diaphragm, liver, fat and muscles, each of random shape, place and density.
 It is domain randomisation, not a simulation: proportions are plausible, no organ is a
 model of the real one.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +20,9 @@ from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.volumes.lungs import disease, tissue, vessels
 from regnet_jax.synthesis.volumes.patient import (
     bend,
-    draw_patient,
-    draw_textures,
     field_of_view,
+    sample_patient,
+    sample_textures,
     texture_scale,
 )
 from regnet_jax.synthesis.volumes.shapes import (
@@ -31,9 +34,13 @@ from regnet_jax.synthesis.volumes.shapes import (
     tubes,
 )
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 
 def _trunk(grid, patient, textures):
-    """Skin, fat, muscles with fat between them, and the table below.
+    """Paint skin, fat, muscles with fat between them, and the table below.
 
     Returns:
         The image and the signed distance to the muscles.
@@ -55,14 +62,14 @@ def _trunk(grid, patient, textures):
 
 
 def _fascia(grid, patient, textures):
-    """Membership of the sheets of fat between muscles and organs."""
+    """Return the membership of the sheets of fat between muscles and organs."""
     # A smooth field vanishes on sheets; it changes by about 1.2 over 17 mm.
     width = 1.2 * jnp.maximum(patient["fascia"], 0.5 * grid.spacing) / 17.0
     return jnp.exp(-0.5 * (textures["fascia"][..., 0] / width) ** 2)
 
 
 def _diaphragm(grid, patient):
-    """Height above the domes: positive in the thorax, negative in the abdomen."""
+    """Return the height above the domes: negative in the abdomen."""
     z, y, x = grid.points
     top = patient["dome_right"] - patient["dome_step"] * jax.nn.sigmoid(x / 12.0)
     across = ((jnp.abs(x) - 70.0) / 70.0) ** 2 + ((y + 5.0) / 95.0) ** 2
@@ -70,7 +77,7 @@ def _diaphragm(grid, patient):
 
 
 def _abdomen(grid, patient, textures, height):
-    """Liver with its vessels, bowel in fat, stomach gas; everywhere."""
+    """Return liver with its vessels, bowel in fat and stomach gas, at all voxels."""
     _, y, x = grid.points
     lumps = textures["bowel"][..., 0]
     content = blend(patient["bowel"], -95.0, inside(lumps + 0.3, 0.05))
@@ -84,7 +91,7 @@ def _abdomen(grid, patient, textures, height):
 
 
 def _thorax(grid, patient, height):
-    """Signed distances to the lungs (cut by what lies between) and to the heart."""
+    """Return the signed distances to the lungs, mediastinum cut out, and heart."""
     z, y, x = grid.points
     p = patient
     lung_centre = (p["lung_z"], p["lung_y"], p["lung_gap"] + 48.0)
@@ -104,7 +111,7 @@ def _thorax(grid, patient, height):
 
 
 def _great_vessels(grid, patient):
-    """Signed distance to aorta, its arch, vena cava and pulmonary arteries."""
+    """Return the signed distance to aorta, vena cava and pulmonary arteries."""
     z, y, x = grid.points
     radius = patient["aorta_radius"]
     back = (42.0, patient["aorta_x"])
@@ -122,7 +129,7 @@ def _great_vessels(grid, patient):
 
 
 def _mediastinum(grid, patient, textures, image, heart, lung):
-    """Heart with its chambers, great vessels, trachea and main bronchi."""
+    """Paint the heart with its chambers, great vessels, trachea and main bronchi."""
     z, y, x = grid.points
     cavity = inside(-textures["chambers"][..., 0], 0.15)
     blood = blend(patient["blood"], patient["contrast"], cavity)
@@ -139,13 +146,13 @@ def _mediastinum(grid, patient, textures, image, heart, lung):
 
 
 def _bone(grid, patient, image, distance, marrow):
-    """A dense shell around a softer core."""
+    """Paint a dense shell around a softer core."""
     image = blend(image, patient["cortex"], inside(distance, grid.softness))
     return blend(image, marrow, inside(distance + 2.2, 0.8))
 
 
 def _skeleton(grid, patient, spongy, image):
-    """Spine with discs and canal, ribs that slope to the front, sternum."""
+    """Paint spine with discs and canal, ribs that slope to the front, sternum."""
     z, y, x = grid.points
     marrow = patient["marrow"] + 40.0 * spongy[..., 0]
     level = periodic(z + patient["vertebra_phase"], patient["vertebra_height"])
@@ -164,8 +171,8 @@ def _skeleton(grid, patient, spongy, image):
     return image
 
 
-def chest(key, shape: Sequence[int], *, spacing: float):
-    """Draws a chest CT of a patient that never was.
+def chest(key, shape: Sequence[int], *, spacing: float) -> Float[Array, "*spatial 1"]:
+    """Sample a chest CT of an artificial patient.
 
     Args:
         key: random key.
@@ -178,9 +185,9 @@ def chest(key, shape: Sequence[int], *, spacing: float):
     """
     view_key, patient_key, texture_key = jax.random.split(key, 3)
     vessel_key, disease_key = jax.random.split(jax.random.fold_in(key, 1))
-    patient = draw_patient(patient_key)
+    patient = sample_patient(patient_key)
     grid = field_of_view(view_key, shape, spacing)
-    textures = draw_textures(texture_key, grid)
+    textures = sample_textures(texture_key, grid)
     grid = bend(grid, patient, 4.0 * textures["bend"])
     image, muscle = _trunk(grid, patient, textures)
     height = _diaphragm(grid, patient)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import sample
-from regnet_jax.synthesis.random import written
+from regnet_jax.synthesis.random import materialise
 from regnet_jax.synthesis.volumes.patient import Grid
 from regnet_jax.synthesis.volumes.shapes import (
     blend,
@@ -26,9 +26,10 @@ _NODULES = 5
 
 
 def _from_hilum(grid: Grid, patient):
-    """Coordinates in which lines away from the hilum are short.
+    """Return coordinates in which lines away from the hilum are short.
 
-    What is as long as wide in them is drawn out along these lines, as vessels are.
+    Shapes that are as long as wide in them are elongated along these lines, as vessels
+    are.
 
     Returns:
         ``[*shape, 3]`` mm, and the distance from the hilum and its local scale,
@@ -43,7 +44,7 @@ def _from_hilum(grid: Grid, patient):
 
 
 def vessels(key, grid: Grid, patient, lung):
-    """Membership of the vessels in the lungs.
+    """Return the membership of the vessels in the lungs.
 
     Args:
         key: random key.
@@ -65,14 +66,14 @@ def vessels(key, grid: Grid, patient, lung):
         noise_key = jax.random.fold_in(key, number)
         noise = smooth_noise(noise_key, shape, {"tubes": (_RESOLUTION, 2)})["tubes"]
         places = points / step + round(_REACH / step)
-        values = written(noise_key, lambda n=noise, p=places: sample(n, p))
+        values = materialise(noise_key, lambda n=noise, p=places: sample(n, p))
         one = tubes(values, _RESOLUTION, radius * calibre * scale / step)
         result = jnp.maximum(result, one)
     return result
 
 
 def tissue(grid: Grid, patient, textures):
-    """Density of the tissue around the vessels: more to the back, and textured.
+    """Return the density of the tissue: higher to the back, and textured.
 
     Args:
         grid: where the voxels are.
@@ -88,7 +89,7 @@ def tissue(grid: Grid, patient, textures):
 
 
 def disease(key, grid: Grid, patient, textures, image, lung):
-    """Consolidation, effusion and nodules, each in some patients.
+    """Add consolidation, effusion and nodules, each in some patients.
 
     Args:
         key: random key.
@@ -119,7 +120,7 @@ def disease(key, grid: Grid, patient, textures, image, lung):
 
 
 def _nodules(key, grid: Grid, image, there):
-    """Round shadows of 5 to 30 mm anywhere in the lungs."""
+    """Add round shadows of 5 to 30 mm anywhere in the lungs."""
     keys = jax.random.split(key, 3)
     centres = jax.random.uniform(keys[0], (_NODULES, 3), minval=-1.0, maxval=1.0)
     radii = jax.random.uniform(keys[1], (_NODULES,), minval=2.5, maxval=15.0)

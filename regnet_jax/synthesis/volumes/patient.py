@@ -1,4 +1,4 @@
-"""What differs from one procedural patient to the next, and the field of view."""
+"""The random numbers of a procedural patient, and the field of view."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -97,8 +97,8 @@ class Grid(NamedTuple):
         return 0.35 * self.spacing + 0.15
 
 
-def draw_patient(key):
-    """The random numbers of one patient.
+def sample_patient(key):
+    """Sample the numbers of one patient.
 
     Args:
         key: random key.
@@ -119,7 +119,7 @@ def _centred_mesh(shape, spacing):
 
 
 def _plane(key, shape, spacing):
-    """An axial, coronal or sagittal plane as a volume of one voxel's thickness."""
+    """Return an axial, coronal or sagittal plane as a volume one voxel thick."""
     rows, columns = (m[None] for m in _centred_mesh(shape, spacing))
     flat = jnp.zeros_like(rows)
     planes = [(flat, rows, columns), (rows, flat, columns), (rows, columns, flat)]
@@ -127,7 +127,7 @@ def _plane(key, shape, spacing):
 
 
 def field_of_view(key, shape: Sequence[int], spacing: float) -> Grid:
-    """Coordinates of a window that lies at random in the chest.
+    """Return the coordinates of a box at a random place in the chest.
 
     Args:
         key: random key.
@@ -150,20 +150,20 @@ def field_of_view(key, shape: Sequence[int], spacing: float) -> Grid:
 
 
 def texture_scale(name: str, spacing: float) -> float:
-    """Distance of the control points of a texture, voxels.
+    """Return the distance of the control points of a texture, voxels.
 
     Args:
         name: of the texture.
         spacing: voxel size, mm.
 
     Returns:
-        At least one and a half, or the noise would not be resolved.
+        At least one and a half, as the noise would not be resolved otherwise.
     """
     return max(_TEXTURES[name][0] / spacing, 1.5)
 
 
-def draw_textures(key, grid: Grid):
-    """The smooth noise of one patient.
+def sample_textures(key, grid: Grid):
+    """Sample the smooth noise of one patient.
 
     Args:
         key: random key.
@@ -180,7 +180,7 @@ def draw_textures(key, grid: Grid):
 
 
 def bend(grid: Grid, patient, offset) -> Grid:
-    """Scales and bends the coordinates, so that no organ keeps an analytic shape.
+    """Scale and bend the coordinates, so that no organ keeps an analytic shape.
 
     Args:
         grid: where the voxels are.

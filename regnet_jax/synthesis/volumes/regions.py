@@ -5,7 +5,10 @@ The idea of learning from random shapes of random intensity is that of Hoffmann 
 TMI 41(3), 2022. Here regions have soft borders, texture and vessels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +16,27 @@ import jax.numpy as jnp
 from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.volumes.shapes import smooth_noise, tubes
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
+
 REGIONS = 8
 # Distance of the control points of each kind of noise, mm.
 _SCALES = {"coarse": 36.0, "fine": 16.0, "grain": 5.0, "tubes": 20.0, "wobble": 40.0}
-# Densities of regions, and how far texture and tubes go from them, HU.
+# Densities of regions, and amplitudes of texture and tubes around them, HU.
 _DENSITIES = (-900.0, 700.0)
 _TEXTURE = 60.0
 _CONTRAST = 400.0
-# How sharply a region gives way to the next: of the differences of unit noise.
+# Sharpness of the borders of regions, in differences of unit noise.
 _SHARPNESS = 12.0
-# How often air surrounds the regions, and from which part of the half axes on.
+# Probability that air surrounds the regions, and the range of its distance from the
+# centre, as a fraction of the half axes.
 _SURROUNDED = 0.7
 _INSIDE = (0.75, 1.1)
 
 
 def _outside(key, shape, wobble):
-    """Membership of the air around a wobbly ellipsoid; by chance nowhere."""
+    """Return the membership of the air around a wobbly ellipsoid, or zero."""
     coin_key, radius_key = jax.random.split(key)
     radii = jax.random.uniform(
         radius_key, (len(shape),), minval=_INSIDE[0], maxval=_INSIDE[1]
@@ -41,8 +49,10 @@ def _outside(key, shape, wobble):
     return jnp.where(there, jax.nn.sigmoid(edge / 0.02), 0.0)
 
 
-def random_regions(key, shape: Sequence[int], *, spacing: float):
-    """Draws a volume of regions with random shapes, densities, textures and vessels.
+def random_regions(
+    key, shape: Sequence[int], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Sample a volume of regions with random shapes, densities, textures and vessels.
 
     Args:
         key: random key.

@@ -1,7 +1,9 @@
-"""Parts of real scans as new patients: random place, size, turn and side."""
+"""Crops of real scans as new patients: random place, size, rotation and side."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +11,35 @@ import jax.numpy as jnp
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.hounsfield import AIR
 
-# Each axis is scaled by up to this factor, and the whole is turned by up to so many
-# radians about each axis.
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Int, Num
+
+# Largest factor by which each axis is scaled, and largest rotation about each axis,
+# radians.
 _SCALE = 1.2
 _TURN = 0.15
 
 
-class Scans(NamedTuple):
-    """Volumes of one voxel size, one after the other.
+class ScanBank(NamedTuple):
+    """Volumes of one voxel size, stacked.
 
     Attributes:
         images: ``[n, *largest, 1]``, HU; each volume begins at the first voxel.
         sizes: ``[n, d]`` int32, voxels of each volume.
     """
 
-    images: jax.Array
-    sizes: jax.Array
+    images: Num[Array, "n *largest 1"]
+    sizes: Int[Array, "n d"]
 
 
 def _map(key, dimensions: int):
-    """A random turn with scaling, and half the time the other side."""
+    """Sample a rotation with scaling, mirrored with a probability of one half."""
     turn_key, scale_key, side_key = jax.random.split(key, 3)
     angles = jax.random.uniform(
         turn_key, (dimensions, dimensions), minval=-_TURN, maxval=_TURN
     )
-    # To first order, which for small angles is near enough to a turn.
+    # To first order, which is close enough to a rotation for small angles.
     turn = jnp.eye(dimensions) + 0.5 * (angles - angles.T)
     scale = jnp.exp(
         jnp.log(_SCALE)
@@ -43,13 +49,13 @@ def _map(key, dimensions: int):
     return turn * scale.at[-1].multiply(side)[None, :]
 
 
-def crop(key, scans: Scans, shape: Sequence[int]):
-    """Cuts a random part of a random scan, slightly turned and scaled.
+def crop(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spatial 1"]:
+    """Sample a crop of a random scan, slightly rotated and scaled.
 
     Args:
         key: random key.
-        scans: the choice.
-        shape: spatial shape of the part; beyond the scan there is air.
+        scans: to choose from.
+        shape: spatial shape of the crop; beyond the scan there is air.
 
     Returns:
         ``[*shape, 1]``, HU.
@@ -68,7 +74,7 @@ def crop(key, scans: Scans, shape: Sequence[int]):
     points = identity_grid(shape) - half.reshape(lead)
     points = points @ _map(map_key, dimensions).T + centre.reshape(lead)
     last = size.reshape(lead) - 1.0
-    # What is stored behind a smaller scan must not be blended in.
+    # Padding behind a smaller scan must not be blended in.
     image = scans.images[which].astype(jnp.float32)
     values = sample(image, jnp.clip(points, 0.0, last))
     inside = jnp.all((points >= -0.5) & (points <= last + 0.5), -1, keepdims=True)

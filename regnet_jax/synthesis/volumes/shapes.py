@@ -16,7 +16,7 @@ from regnet_jax.geometry.bspline import bspline_field, control_points
 
 
 def ellipsoid(points, centre, radii):
-    """Signed distance to an ellipsoid with its axes along the coordinates.
+    """Return the signed distance to an ellipsoid with its axes along the coordinates.
 
     Args:
         points: tuple of coordinate arrays, mm. Fewer centres and radii than
@@ -36,7 +36,7 @@ def ellipsoid(points, centre, radii):
 
 
 def capsule(points, start, end, radius):
-    """Signed distance to a line segment thickened by a radius.
+    """Return the signed distance to a line segment thickened by a radius.
 
     Args:
         points: tuple of coordinate arrays, mm.
@@ -58,7 +58,7 @@ def capsule(points, start, end, radius):
 
 
 def periodic(x, period):
-    """Distance to the nearest multiple of the period, signed, in half a period.
+    """Return the signed distance to the nearest multiple of the period.
 
     Args:
         x: any array, mm.
@@ -71,7 +71,7 @@ def periodic(x, period):
 
 
 def inside(distance, softness):
-    """Membership with a soft edge, as partial volume makes it.
+    """Return the membership with a soft edge, as of partial volume.
 
     Args:
         distance: signed distance, mm.
@@ -84,7 +84,7 @@ def inside(distance, softness):
 
 
 def blend(image, value, membership):
-    """Paints a value over an image where the membership is one.
+    """Paint a value over an image where the membership is one.
 
     Args:
         image: array.
@@ -100,12 +100,12 @@ def blend(image, value, membership):
 # Standard deviation of a cubic B-spline field of unit normal coefficients, for one
 # axis, on average over the positions between two knots.
 _AXIS_DEVIATION = 0.479**0.5
-# Rounds in which independent noise is drawn.
-_PARTS = 4
+# Rounds in which independent noise is sampled.
+_ROUNDS = 4
 
 
 def gaussian_noise(key, shape: Sequence[int]):
-    """Independent normal numbers, those of ``jax.random.normal``.
+    """Sample independent normal numbers, those of ``jax.random.normal``.
 
     Args:
         key: random key.
@@ -121,14 +121,14 @@ def gaussian_noise(key, shape: Sequence[int]):
     return jax.lax.map(
         lambda u: math.sqrt(2) * jax.lax.erf_inv(u),
         uniform,
-        batch_size=-(-shape[0] // _PARTS),
+        batch_size=-(-shape[0] // _ROUNDS),
     )
 
 
 def smooth_noise(key, shape: Sequence[int], textures: Mapping[str, tuple]):
-    """Random fields with given correlation lengths.
+    """Sample random fields with given correlation lengths.
 
-    All are drawn at once: compiling a random generator costs more than running it.
+    All are sampled at once: compiling a random generator costs more than running it.
 
     Args:
         key: random key.
@@ -154,11 +154,11 @@ def smooth_noise(key, shape: Sequence[int], textures: Mapping[str, tuple]):
 
 
 def tubes(noise, scale: float, radius):
-    """A network of branching tubes: where two smooth noise fields vanish together.
+    """Return branching tubes: where two smooth noise fields vanish together.
 
     The zero set of a smooth field is a surface and two surfaces meet in curves, so
-    the network needs no loop and no tree to be drawn; in a slice it shows as dots
-    and streaks, as vessels do.
+    the network needs no loop and no tree; in a slice it shows as dots and streaks, as
+    vessels do.
 
     Args:
         noise: ``[*shape, 2]``, from ``smooth_noise``.

@@ -14,8 +14,8 @@ from regnet_jax.synthesis import chest
 from regnet_jax.synthesis.fields.families import (
     FAMILIES,
     choose_family,
-    draw_field,
     pick_family,
+    sample_field,
 )
 from regnet_jax.synthesis.fields.respiratory import descent_profile, mask_extent
 from regnet_jax.synthesis.fields.splines import dilate, edges
@@ -41,7 +41,7 @@ def _volume(dimensions):
     return jnp.asarray(volume[..., None], jnp.float32)
 
 
-_compiled = jax.jit(functools.partial(draw_field, spacing=SPACING))
+_compiled = jax.jit(functools.partial(sample_field, spacing=SPACING))
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def test_amplitudes_scale(name):
 
 @pytest.mark.parametrize(("name", "dimensions"), CASES)
 def test_the_jacobian_can_be_bounded(name, dimensions):
-    draw = functools.partial(draw_field, spacing=SPACING, least_jacobian=0.6)
+    draw = functools.partial(sample_field, spacing=SPACING, least_jacobian=0.6)
     family = FAMILIES[name].scaled(3.0)
     field, _ = draw(jax.random.key(0), _volume(dimensions), family)
     assert float(jnp.min(jacobian_determinant(field))) >= 0.6 - 1e-4
@@ -129,7 +129,7 @@ def test_shifts_are_uniform():
     family = FAMILIES["translation"]
     keys = jax.random.split(jax.random.key(0), 300)
     volume = jnp.zeros((1, 1, 1))
-    draw = jax.vmap(lambda k: draw_field(k, volume, family, spacing=2.0).displacement)
+    draw = jax.vmap(lambda k: sample_field(k, volume, family, spacing=2.0).displacement)
     shifts = np.sort(2.0 * np.asarray(draw(keys)).reshape(-1)) / 20.0
     ideal = np.linspace(-1, 1, len(shifts))
     assert np.abs(shifts - ideal).max() < 0.12
@@ -203,7 +203,7 @@ def test_mixed_fields_move_near_edges_only():
     assert not np.asarray(edges(jnp.zeros((9, 9, 1)), spacing=1.0)).any()
     floor = jnp.where(jnp.arange(42)[:, None, None, None] < 8, -1000.0, 40.0)
     floor = jnp.broadcast_to(floor, (42, 37, 48, 1))
-    draw = functools.partial(draw_field, family=FAMILIES["mixed"], spacing=SPACING)
+    draw = functools.partial(sample_field, family=FAMILIES["mixed"], spacing=SPACING)
     field = np.asarray(draw(jax.random.key(0), floor).displacement)
     assert np.abs(field[:16]).max() * SPACING > 1.0
     assert np.abs(field[24:]).max() < 0.02 * np.abs(field).max()
@@ -236,8 +236,8 @@ def test_choices_follow_the_weights_and_draw_what_the_family_draws():
     def one(key):
         choice_key, key = jax.random.split(key)
         family = choose_family(choice_key, families, (1.0, 2.0, 0.0))
-        got = draw_field(key, volume, family, spacing=SPACING)
-        every = [draw_field(key, volume, f, spacing=SPACING) for f in families]
+        got = sample_field(key, volume, family, spacing=SPACING)
+        every = [sample_field(key, volume, f, spacing=SPACING) for f in families]
         return got.displacement, jnp.stack([e.displacement for e in every])
 
     count = np.zeros(3, int)
@@ -258,7 +258,7 @@ def test_a_traced_number_picks_its_family():
 
     @jax.jit
     def pick(key, index):
-        return draw_field(key, volume, pick_family(families, index), spacing=SPACING)
+        return sample_field(key, volume, pick_family(families, index), spacing=SPACING)
 
     for index, family in enumerate(families):
         got = pick(key, jnp.int32(index))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.synthesis import FAMILIES, draw_field, field_statistics
+from regnet_jax.synthesis import FAMILIES, field_statistics, sample_field
 
 SPACING = 1.5
 SHAPES = {2: (80, 120), 3: (40, 30, 120)}
@@ -53,7 +53,7 @@ def test_folds_and_rest_are_counted():
 def test_finer_families_have_shorter_waves():
     draw = jax.jit(
         lambda key, family: field_statistics(
-            draw_field(
+            sample_field(
                 key, np.zeros((96, 96, 1), np.float32), family, spacing=4.0
             ).displacement,
             spacing=4.0,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.hounsfield import AIR
-from regnet_jax.synthesis.volumes.scans import Scans, crop
+from regnet_jax.synthesis.volumes.scans import ScanBank, crop
 
 # Of the scans, and of the crops: odd, even and unequal.
 SCAN = {2: (60, 67), 3: (33, 40, 36)}
@@ -27,7 +27,7 @@ def _scans(*volumes, behind=AIR):
     images = np.full((len(volumes), *sizes.max(0), 1), behind, volumes[0].dtype)
     for image, volume in zip(images, volumes, strict=True):
         image[tuple(slice(n) for n in volume.shape)] = volume[..., None]
-    return Scans(jnp.asarray(images), jnp.asarray(sizes))
+    return ScanBank(jnp.asarray(images), jnp.asarray(sizes))
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def test_around_a_small_scan_there_is_air_and_not_what_is_stored_there(small, sh
     images = np.full_like(scans.images, POISON)
     images[(0, *(slice(n + 1) for n in small))] = AIR
     images[(0, *(slice(n) for n in small))] = 40.0
-    scans = Scans(jnp.asarray(images), jnp.asarray([small], jnp.int32))
+    scans = ScanBank(jnp.asarray(images), jnp.asarray([small], jnp.int32))
     for seed in range(5):
         part = np.asarray(_crop(jax.random.key(seed), scans, shape))[..., 0]
         assert AIR <= part.min() < part.max() <= 40.001
