@@ -1,4 +1,4 @@
-"""Times parts of the library as ratios against a named reference in the same run.
+"""Time the library as ratios to a named reference in the same run.
 
 Example:
     python -m experiments.benchmark --suite conv --out conv.json
@@ -31,8 +31,8 @@ _SUITES = {
     "synthesis": synthesis.run,
     "tiles": tiles.run,
 }
-_SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "What to time.", required=True)
-_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, a path a line.")
+_SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "Suite to run.", required=True)
+_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, one path a line.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
 
 
@@ -46,7 +46,7 @@ def _machine() -> dict:
 
 
 def _line(row: dict) -> str:
-    """A row as text: numbers with four digits."""
+    """Return a row as text, with four digits of numbers."""
     numbers = (
         f"{key.replace('_', ' ')} {value:.4g}"
         for key, value in row.items()
@@ -57,7 +57,7 @@ def _line(row: dict) -> str:
 
 
 def main():
-    """Runs the suite, prints its rows and writes them."""
+    """Run the suite, print its rows and write them."""
     rows = _SUITES[_SUITE.value]()
     for row in rows:
         print(_line(row))

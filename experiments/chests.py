@@ -1,12 +1,12 @@
-r"""Procedural chests beside real ones: a figure, and what their lungs are made of.
+r"""Compare procedural chests with real ones: a figure, and densities of the lungs.
 
 Example:
     python -m experiments.chests --scans scans.txt --out chests
 
-scans.txt lists chest CTs, a path a line. --out gets chests.png, axial and coronal
-slices, and chests.json, percentiles of Hounsfield units and of the gradient's magnitude
-inside the lungs, of each volume, at 2 mm. Procedural chests get the noise and the blur
-that a scanner has.
+scans.txt lists chest CTs, one path a line. The folder --out gets chests.png with axial
+and coronal slices, and chests.json with percentiles of Hounsfield units and of the
+gradient's magnitude inside the lungs of each volume, at 2 mm. Procedural chests get the
+noise and the blur of a scanner.
 """
 
 import json
@@ -29,7 +29,7 @@ _SCANS = flags.DEFINE_string("scans", None, "File that lists scans.", required=T
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _COUNT = flags.DEFINE_integer("count", 6, "Procedural chests.", lower_bound=1)
 _SHOWN = flags.DEFINE_integer("shown", 3, "Volumes of each kind in the figure.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the random numbers.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 
 _SPACING, _SHAPE = 2.0, (128, 144, 176)
 _NOISE, _BLUR = 20.0, 0.5
@@ -44,15 +44,15 @@ def _real(path: str) -> np.ndarray:
     return resample(image, isotropic_frame(frame, _SPACING, _SHAPE)).array
 
 
-def _procedural(number: int, draw) -> np.ndarray:
-    volume = np.asarray(draw(jax.random.fold_in(jax.random.key(_SEED.value), number)))
+def _procedural(number: int, sample) -> np.ndarray:
+    volume = np.asarray(sample(jax.random.fold_in(jax.random.key(_SEED.value), number)))
     rng = np.random.default_rng((_SEED.value, number))
     noise = rng.normal(0.0, _NOISE, volume.shape[:-1])
     return ndimage.gaussian_filter(volume[..., 0], _BLUR) + noise
 
 
 def _percentiles(volume: np.ndarray) -> dict:
-    """Of values and slopes inside the lungs, vessels and all."""
+    """Return percentiles of values and slopes inside the lungs, vessels included."""
     lungs = np.asarray(traced_lung_mask(volume[..., None]))
     ball = ndimage.generate_binary_structure(3, 1)
     lungs = ndimage.binary_closing(lungs, ball, round(_VESSEL / _SPACING))
@@ -68,13 +68,13 @@ def _percentiles(volume: np.ndarray) -> dict:
 
 
 def main():
-    """Draws, reads, compares, and says where it wrote."""
-    draw = jax.jit(lambda key: chest(key, _SHAPE, spacing=_SPACING))
+    """Sample and read chests, compare them, and print where the results are."""
+    sample = jax.jit(lambda key: chest(key, _SHAPE, spacing=_SPACING))
     volumes = {}
     for number, path in enumerate(tqdm(read_manifest(_SCANS.value), "reading scans")):
         volumes[f"real {number + 1}"] = _real(path)
-    for number in tqdm(range(_COUNT.value), "drawing chests"):
-        volumes[f"procedural {number + 1}"] = _procedural(number, draw)
+    for number in tqdm(range(_COUNT.value), "sampling chests"):
+        volumes[f"procedural {number + 1}"] = _procedural(number, sample)
     table = {name: _percentiles(volume) for name, volume in volumes.items()}
     for name, row in table.items():
         print(f"{name:14s} HU {row['hu']}  HU/mm {row['slope']}")

@@ -1,4 +1,4 @@
-r"""Makes artificial pairs with their displacement fields, and shows the families.
+r"""Make artificial pairs with their displacement fields, and show the families.
 
 Example:
     python -m experiments.synthesize --family low,medium,high --count 2 \
@@ -6,11 +6,11 @@ Example:
 
 --out gets NAME_NNN_fixed.nii.gz, NAME_NNN_moving.nii.gz and
 NAME_NNN_displacement.nii.gz (mm, ITK vector image, fixed to moving) for each family
-and number, pairs.csv, which lists them for experiments.compare, families.png, heat maps
-of the first field of each, and statistics.json and .png: how large, uneven and fine the
-fields are. --family all makes them all. A family that finds no room in --shape is
-refused before any pair is made. The volumes are procedural chests, or the
-middle of --volume. 3D figures are coronal.
+and number; pairs.csv, which lists them for experiments.compare; families.png, heat maps
+of the first field of each; and statistics.json and .png: the magnitudes, Jacobian
+determinants and wavelengths of the fields. --family all makes all families. A family
+that has no room in --shape is refused before any pair is made. The volumes are
+procedural chests, or the middle of --volume. 3D figures are coronal.
 """
 
 import functools
@@ -50,15 +50,15 @@ from regnet_jax.synthesis.fields.families import has_room, sample_field
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float):
-    """Where the volumes come from.
+    """Return the function that makes volumes, and their frame.
 
     Args:
-        path: of a scan, of which the middle is taken; None draws chests.
+        path: of a scan, of which the middle is taken; None for procedural chests.
         shape: of the volumes.
         spacing: voxel size, mm.
 
     Returns:
-        ``draw(key) -> [*shape, 1]`` and the frame of the volumes.
+        ``sample(key) -> [*shape, 1]`` and the frame of the volumes.
 
     Raises:
         InputError: if the scan cannot be read, has no Hounsfield units or another
@@ -81,21 +81,21 @@ def make_source(path, shape: tuple[int, ...], spacing: float):
 
 
 def middle_slice(array):
-    """The middle coronal slice with the head up of ``[*spatial, c]``, or the slice."""
+    """Return the middle coronal slice of ``[*spatial, c]``, head up, or a 2D image."""
     return array[::-1, array.shape[1] // 2] if array.ndim == 4 else array
 
 
 def field_in_view(displacement):
-    """The middle slice of a field, its last two components along the slice."""
+    """Return the middle slice of a field, the last two components along the slice."""
     field = middle_slice(displacement)
     return field[..., [1, 0, 2]] * [1, -1, 1] if displacement.ndim == 4 else field
 
 
 def write_pair(folder: Path, name: str, frame: Frame, pair: ArtificialPair) -> None:
-    """Writes an artificial pair as NAME_fixed, NAME_moving and NAME_displacement.
+    """Write an artificial pair as NAME_fixed, NAME_moving and NAME_displacement.
 
     Args:
-        folder: where to; it exists.
+        folder: of the results; it exists.
         name: begins the names of the files.
         frame: where the voxels lie.
         pair: its displacement in voxels; written in mm.
@@ -109,14 +109,14 @@ def write_pair(folder: Path, name: str, frame: Frame, pair: ArtificialPair) -> N
 def write_statistics(
     folder: Path, fields: Mapping[str, Sequence[FieldStatistics]]
 ) -> list[str]:
-    """Writes what the fields of each family are like, as statistics.json and .png.
+    """Write the statistics of each family as statistics.json and statistics.png.
 
     Args:
-        folder: where to; it exists.
+        folder: of the results; it exists.
         fields: the statistics of each field, by family.
 
     Returns:
-        A table, a line for each family: mean and standard deviation over its fields.
+        A table, one line a family: mean and standard deviation over its fields.
     """
     columns = {
         name: {
@@ -145,7 +145,7 @@ def write_statistics(
 _FAMILY = flags.DEFINE_list(
     "family",
     None,
-    f"Of the field: {', '.join(FAMILIES)}; several with commas, or all.",
+    f"Families of fields, with commas, or all: {', '.join(FAMILIES)}.",
     required=True,
 )
 _VOLUME = flags.DEFINE_string(
@@ -156,13 +156,13 @@ _SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
 _LEAST = flags.DEFINE_float(
-    "least_jacobian", None, "Keep the determinant at or above it; default anything."
+    "least_jacobian", None, "Least Jacobian determinant; default any."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the random numbers.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 
 
 def _shape() -> tuple[int, ...]:
-    """The wanted shape, checked."""
+    """Return the shape that --shape asks for, checked."""
     text = ",".join(_SHAPE.value)
     if len(_SHAPE.value) not in (2, 3) or not all(n.isdecimal() for n in _SHAPE.value):
         raise InputError(f"--shape {text}: give Z,Y,X or Y,X in voxels")
@@ -173,7 +173,7 @@ def _shape() -> tuple[int, ...]:
 
 
 def _families() -> list[str]:
-    """The wanted families, checked with what belongs to them."""
+    """Return the families that --family asks for, checked with their other flags."""
     names = list(FAMILIES) if _FAMILY.value == ["all"] else _FAMILY.value
     unknown = [name for name in names if name not in FAMILIES]
     if unknown:
@@ -187,14 +187,14 @@ def _families() -> list[str]:
 
 
 def _check_motion(names, numbers, shape, keys, draw) -> None:
-    """Refuses families that find no room for their fields, before any pair is made."""
+    """Refuse families without room for their fields, before any pair is made."""
     spacing = _SPACING.value
     room = {name: has_room(FAMILIES[name], shape, spacing=spacing) for name in names}
     still = [name for name in names if room[name] is False]
 
     @jax.jit
     def moves(key, volume, family):
-        # As ``artificial_pair`` draws it.
+        # The key of ``artificial_pair``.
         field_key, _ = jax.random.split(key)
         return sample_field(
             field_key, volume, family, spacing=spacing
@@ -216,7 +216,7 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
 
 
 def main():
-    """Reads the flags, makes the pairs and the figures, and says where they are."""
+    """Make the pairs and the figures, and print where they are."""
     names, shape, spacing = _families(), _shape(), _SPACING.value
     draw, frame = make_source(_VOLUME.value, shape, spacing)
     options = {"spacing": spacing, "least_jacobian": _LEAST.value}
@@ -228,7 +228,7 @@ def main():
     lines = ["name,fixed,moving,displacement"]
 
     def keys(number):
-        """Families of one number share volume and peaks, to be compared."""
+        """Return keys by which families of one number share volume and peaks."""
         return jax.random.split(jax.random.fold_in(stream, number))
 
     with staged_folder(_OUT.value) as folder:

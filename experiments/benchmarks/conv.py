@@ -1,4 +1,4 @@
-"""The convolution primitive against XLA's own, and PyTorch's where it is installed."""
+"""Convolutions against XLA's own, and PyTorch's where it is installed."""
 
 import importlib.util
 import itertools
@@ -23,7 +23,7 @@ def _forward_and_backward(function):
 
 
 def _torch(x, kernel, *, backward: bool, channels_last: bool):
-    """The same in PyTorch."""
+    """Return a function that does the same in PyTorch."""
     import torch
 
     order = torch.channels_last_3d if channels_last else torch.contiguous_format
@@ -43,9 +43,9 @@ def _torch(x, kernel, *, backward: bool, channels_last: bool):
 
 
 def run() -> list[dict]:
-    """Times every case forward, and forward and backward.
+    """Time every case forward, and forward and backward.
 
-    Of PyTorch, the better of its layouts counts.
+    The better of PyTorch's layouts counts.
 
     Returns:
         A row for each, seconds and how many times faster ours is, and the geometric

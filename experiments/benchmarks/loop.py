@@ -1,4 +1,4 @@
-"""What the training loop costs beside its step: logs, checkpoints, reading of scans."""
+"""Cost of the training loop beside its step: logs, checkpoints, reading of scans."""
 
 import dataclasses
 import json
@@ -11,7 +11,6 @@ import numpy as np
 
 from experiments import configs
 from regnet_jax.cli.common import peak_gib
-from regnet_jax.models.registry import MODELS
 from regnet_jax.training import parallel
 from regnet_jax.training.config import EvaluationConfig, ScansConfig
 from regnet_jax.training.data import ScanPrefetcher
@@ -19,21 +18,21 @@ from regnet_jax.training.logs import METRICS
 from regnet_jax.training.loop import build_program, train
 from regnet_jax.training.state import init_state
 
-# Steps before the clock starts, in which the loop times the drawing of pairs, and
+# Steps before the clock starts, in which the loop times the sampling of pairs, and
 # steps that are timed.
 _FIRST, _TIMED = 16, 48
 
 
 def run(scans: str | None) -> list[dict]:
-    """Times steps at 64^3 alone and in the whole loop.
+    """Time steps at 64^3 alone and in the whole loop.
 
     Args:
         scans: file that lists CTs, or None for procedural volumes alone.
 
     Returns:
         A row for each kind of volumes: seconds of a step alone and in the loop, the
-        rate of the loop as a part of the rate of the step, and the part of a step that
-        the drawing of pairs takes.
+        rate of the loop as a fraction of the rate of the step, and the fraction of a
+        step that the sampling of pairs takes.
     """
     cases = {"procedural": {}}
     if scans:
@@ -54,7 +53,7 @@ def _config(changes: dict):
     data = dataclasses.replace(base.data, scan_probability=share, **fields)
     return dataclasses.replace(
         base,
-        model="unet" if "unet" in MODELS else base.model,
+        model="unet",
         data=data,
         batch_size=jax.device_count(),
         steps=_FIRST + _TIMED,
@@ -79,7 +78,7 @@ def _case(name: str, config, folder: Path) -> dict:
 
 
 def _bare(config, cache: Path) -> float:
-    """Seconds of a step when nothing else is done, with scans that stay."""
+    """Return the seconds of a step alone, with scans that stay."""
     key, stream = jax.random.split(jax.random.key(config.seed))
     program = build_program(config)
     state = init_state(key, program.model, program.optimizer, config)

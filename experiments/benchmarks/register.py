@@ -1,4 +1,4 @@
-"""Prediction of a whole pair by every network, once, at one voxel size."""
+"""Time the prediction of a whole pair by every network, once, at one voxel size."""
 
 import dataclasses
 import multiprocessing
@@ -21,7 +21,7 @@ _SHAPE = (160, 160, 160)
 
 
 def _untrained(name):
-    """A network of one pass: it takes as long as a trained one."""
+    """Return an untrained network of one pass, which takes as long as a trained one."""
     config = with_model(configs.load("lung3d"), name, 32)
     data = dataclasses.replace(config.data, scales=(1.0,))
     model = make_model(name, dimensions=3)
@@ -33,7 +33,7 @@ def _untrained(name):
 
 
 def _predicted(name: str) -> dict:
-    """A row: seconds, and the most memory that this process, a new one, has held."""
+    """Return seconds, and the peak memory of this process, which is a new one."""
     volume = np.asarray(chest(jax.random.key(0), _SHAPE, spacing=2.0)[..., 0])
     network = _untrained(name)
     (time,) = seconds([lambda: predict(network, volume, volume)], repeats=1)
@@ -41,10 +41,10 @@ def _predicted(name: str) -> dict:
 
 
 def run() -> list[dict]:
-    """Times the prediction on a grid of 160^3 voxels, each in a process of its own.
+    """Time the prediction on a grid of 160^3 voxels, each in a process of its own.
 
     Returns:
-        A row for each network: seconds, peak memory in GiB with drawing and
+        A row for each network: seconds, peak memory in GiB with sampling and
         compilation, and the ratio of the seconds to those of the first.
     """
     fresh = multiprocessing.get_context("spawn")

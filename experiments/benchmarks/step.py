@@ -1,6 +1,6 @@
 """Whole training steps against the same networks in PyTorch.
 
-Loss, gradients and Adam on given images; making the images is not part of it.
+Loss, gradients and Adam on given images; the making of images is not timed.
 """
 
 import importlib.util
@@ -14,13 +14,13 @@ from experiments.benchmarks.timing import geometric_mean, seconds
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 
-# Network, voxels of the windows, and pairs: RegNet answers for 9^3 positions.
+# Network, voxels of the patches, and pairs: RegNet predicts at 9^3 positions.
 _CASES = (("regnet", 69, 2), ("unet", 64, 2), ("corrnet", 64, 2))
 _RATE = 1e-4
 
 
 def _ours(name, fixed, moving, target):
-    """A step in JAX, state and all."""
+    """Return a step in JAX that keeps its state, and the number of parameters."""
     model, optimizer = make_model(name, dimensions=3), optax.adam(_RATE)
     init = jax.jit(model.init, static_argnames="train")
     variables = init(jax.random.key(0), fixed[:1], moving[:1], train=False)
@@ -28,21 +28,21 @@ def _ours(name, fixed, moving, target):
     state = [variables, optimizer.init(variables["params"])]
 
     def error(params, variables):
-        field, said = model.apply(
+        field, updates = model.apply(
             {**variables, "params": params},
             *(fixed, moving),
             train=True,
             mutable=["batch_stats"],
         )
-        return optax.huber_loss(field, target).mean(), said
+        return optax.huber_loss(field, target).mean(), updates
 
     @jax.jit
     def step(variables, moments):
         value = jax.value_and_grad(error, has_aux=True)
-        (loss, said), gradients = value(variables["params"], variables)
+        (loss, updates), gradients = value(variables["params"], variables)
         changes, moments = optimizer.update(gradients, moments)
         params = optax.apply_updates(variables["params"], changes)
-        return {**variables, **said, "params": params}, moments, loss
+        return {**variables, **updates, "params": params}, moments, loss
 
     def run():
         *state[:], loss = step(*state)
@@ -52,7 +52,7 @@ def _ours(name, fixed, moving, target):
 
 
 def _theirs(name, fixed, moving, target, *, channels_last: bool):
-    """The same in PyTorch."""
+    """Return the same in PyTorch."""
     import torch
 
     from experiments.benchmarks import torch_networks
@@ -80,7 +80,7 @@ def _theirs(name, fixed, moving, target, *, channels_last: bool):
 
 
 def run() -> list[dict]:
-    """Times a step of every network.
+    """Time a step of every network.
 
     Returns:
         A row for each, seconds of both, and how many times faster ours is than the
@@ -92,12 +92,12 @@ def run() -> list[dict]:
     if importlib.util.find_spec("torch") is None:
         raise InputError("--suite step: needs PyTorch; pip install '.[benchmark]'")
     rows = []
-    for name, window, pairs in _CASES:
+    for name, patch, pairs in _CASES:
         keys = jax.random.split(jax.random.key(1), 3)
-        shape = (pairs, *(window,) * 3, 1)
+        shape = (pairs, *(patch,) * 3, 1)
         fixed, moving = (jax.random.uniform(key, shape) for key in keys[:2])
-        answers = 9 if name == "regnet" else window
-        target = jax.random.normal(keys[2], (pairs, *(answers,) * 3, 3))
+        predictions = 9 if name == "regnet" else patch
+        target = jax.random.normal(keys[2], (pairs, *(predictions,) * 3, 3))
         images = (fixed, moving, jnp.asarray(target))
         ours, count = _ours(name, *images)
         both = [_theirs(name, *images, channels_last=c) for c in (False, True)]
@@ -106,7 +106,7 @@ def run() -> list[dict]:
         times = seconds([ours, *(function for function, _ in both)], repeats=3)
         rows.append(
             {
-                "case": f"{name}, {pairs} pairs of {window}^3",
+                "case": f"{name}, {pairs} pairs of {patch}^3",
                 "seconds": times[0],
                 "seconds_torch": times[1],
                 "seconds_torch_channels_last": times[2],

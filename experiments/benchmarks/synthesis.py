@@ -15,7 +15,7 @@ _NOISE = 5.0
 
 
 def _filtered_peaks(rng, shape, family):
-    """Peaks in an image, smoothed, with lobes stretched to the drawn extremes."""
+    """Return peaks, smoothed, with lobes rescaled to the sampled extremes."""
     margin = min(round(family.border / _SPACING), min(shape) // 2 - 1)
     field = np.zeros((3, *shape), np.float32)
     places = tuple(rng.integers(margin, n - margin, 100) for n in shape)
@@ -33,7 +33,7 @@ def _filtered_peaks(rng, shape, family):
 
 
 def _reference(volume, family):
-    """The recipe as one writes it with the usual libraries."""
+    """Return a function that follows the recipe with the usual libraries."""
     rng = np.random.default_rng(0)
     image = sitk.GetImageFromArray(np.asarray(volume[..., 0]))
 
@@ -48,7 +48,7 @@ def _reference(volume, family):
 
 
 def _memory(compiled) -> dict:
-    """What a compiled function holds at once, MiB, by the compiler's account."""
+    """Return the memory of a compiled function, MiB, by the compiler's account."""
     analysis = compiled.memory_analysis()
     sizes = {
         "input": analysis.argument_size_in_bytes,
@@ -60,22 +60,25 @@ def _memory(compiled) -> dict:
 
 
 def _pair_memory(size: int) -> list[dict]:
-    """Memory of one pair from a volume, and of the volume before it."""
+    """Return the memory of one pair from a volume, and of the volume before it."""
     shape = (size,) * 3
     key = jax.random.key(0)
-    draw = jax.jit(lambda key: chest(key, shape, spacing=_SPACING))
+    sample = jax.jit(lambda key: chest(key, shape, spacing=_SPACING))
     deform = jax.jit(lambda *a: artificial_pair(*a, spacing=_SPACING, noise=_NOISE))
     volume = jax.ShapeDtypeStruct((*shape, 1), np.float32)
     family = jax.tree.map(np.float32, FAMILIES["high"])
     pair = deform.lower(key, volume, family).compile()
     return [
         {"case": f"{size}^3, memory of a pair", **_memory(pair)},
-        {"case": f"{size}^3, memory of a chest", **_memory(draw.lower(key).compile())},
+        {
+            "case": f"{size}^3, memory of a chest",
+            **_memory(sample.lower(key).compile()),
+        },
     ]
 
 
 def run() -> list[dict]:
-    """Times the making of one pair from a volume, by size and family.
+    """Time the making of one pair from a volume, by size and family.
 
     Returns:
         A row for each, pairs per second and how many times faster ours is; the

@@ -1,4 +1,4 @@
-"""A large pair, predicted tile by tile within a cap of memory, and its seams."""
+"""Predict a large pair tile by tile within a cap of memory, and measure its seams."""
 
 import time
 
@@ -14,15 +14,15 @@ from regnet_jax.synthesis import chest
 
 _SHAPE = (400, 512, 512)
 _CAP = 6.0
-# A part that fits in one pass, and the cap that cuts it into tiles, for their seams.
-_PART = (slice(100, 300), slice(128, 384), slice(128, 384))
-_PART_CAP = 3.0
+# A crop that fits in one pass, and the cap that cuts it into tiles, for their seams.
+_CROP = (slice(100, 300), slice(128, 384), slice(128, 384))
+_CROP_CAP = 3.0
 # Voxels by which the moving image is shifted.
 _SHIFT = (2, -3, 4)
 
 
 def _volume():
-    """A chest drawn at 4 mm and interpolated, with the texture of a scan's noise."""
+    """Return a chest of 4 mm, interpolated, with the noise of a scan."""
     coarse = chest(jax.random.key(0), [n // 4 for n in _SHAPE], spacing=4.0)
     volume = np.array(upsample(coarse, 4, _SHAPE)[..., 0])
     rng = np.random.default_rng(0)
@@ -32,21 +32,21 @@ def _volume():
 
 
 def _seams(network, fixed, moving):
-    """The largest difference between fields by tiles and in one pass, voxels."""
-    images = [image[_PART] for image in (fixed, moving)]
+    """Return the largest difference between fields by tiles and in one pass, voxels."""
+    images = [image[_CROP] for image in (fixed, moving)]
     whole, tiled = (
         predict(network, *images, memory=cap, progress=True)
-        for cap in (None, _PART_CAP)
+        for cap in (None, _CROP_CAP)
     )
     return float(np.abs(tiled - whole).max())
 
 
 def run() -> list[dict]:
-    """Predicts with the shipped network.
+    """Predict with the shipped network.
 
     Returns:
         A row: seconds, with compilation; peak memory of the process, and cap, GiB; the
-        largest difference that tiles make in a part of the images, and the median
+        largest difference that tiles make in a crop of the images, and the median
         error in the body, voxels.
     """
     fixed = _volume()
@@ -56,7 +56,7 @@ def run() -> list[dict]:
     field = predict(network, fixed, moving, memory=_CAP, progress=True)
     passed = time.perf_counter() - began
     peak = peak_gib()
-    # Only now, as the part in one pass may take more memory than all of it in tiles.
+    # Only now, as the crop in one pass may take more memory than all of it in tiles.
     seams = _seams(network, fixed, moving)
     error = np.abs(field[body_mask(fixed)] - np.asarray(_SHIFT, np.float32))
     return [

@@ -1,4 +1,4 @@
-"""How long something takes, fairly."""
+"""Timing of several functions in turn, and the mean of ratios."""
 
 import math
 import time
@@ -8,7 +8,7 @@ import jax
 
 
 def seconds(functions: Sequence[Callable], *, repeats: int = 5) -> list[float]:
-    """The shortest of several runs of each function.
+    """Return the shortest of several runs of each function, in seconds.
 
     They take turns, so that a machine that slows down slows all of them.
 
@@ -31,7 +31,7 @@ def seconds(functions: Sequence[Callable], *, repeats: int = 5) -> list[float]:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios.
+    """Return the geometric mean of ratios.
 
     Args:
         values: positive.
