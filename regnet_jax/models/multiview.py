@@ -5,7 +5,10 @@ full resolution, and smoothed by a cubic B-spline and decimated by 2 and by 4, w
 dilated convolutions on the coarser ones.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,6 +28,10 @@ from regnet_jax.models.support import (
     subsampling,
     upsampling_nodes,
 )
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
 # Features, and dilations of the coarser levels, after the first layer of each.
 _FINE = (20, 24, 28, 32, 32, 32)
@@ -153,7 +160,9 @@ class MultiView(ThreeViews):
         return self.merged(*first, upsample_nodes, outputs, train=train)
 
 
-def decimate(images, factor: int):
+def decimate(
+    images: Float[Array, "batch *spatial c"], factor: int
+) -> Float[Array, "batch *coarse c"]:
     """Smooth by a cubic B-spline and keep every ``factor``-th voxel.
 
     Args:

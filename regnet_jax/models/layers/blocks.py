@@ -1,14 +1,21 @@
 """Blocks of the networks: normalised layers, pooling, resizing, cropping, padding."""
 
+from __future__ import annotations
+
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from regnet_jax.models.layers.convolution import Conv
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
 
 class LayeredNet(nn.Module):
@@ -132,7 +139,7 @@ def box_slices(starts, sizes):
     return (slice(None), *(slice(start, start + size) for start, size in boxes))
 
 
-def max_pool(x):
+def max_pool(x: Float[Array, "batch *spatial c"]) -> Float[Array, "batch *half c"]:
     """Return the maxima of blocks of two voxels on each axis.
 
     They are elementwise, as the gradient of a windowed reduction is slow on CPUs.
@@ -153,7 +160,9 @@ def max_pool(x):
     return functools.reduce(jnp.maximum, map(corner, offsets))
 
 
-def resize(x, factor: int):
+def resize(
+    x: Float[Array, "batch *spatial c"], factor: int
+) -> Float[Array, "batch *fine c"]:
     """Interpolate linearly to ``factor`` times the sizes, centres on centres.
 
     Args:
@@ -167,7 +176,9 @@ def resize(x, factor: int):
     return jax.image.resize(x, (x.shape[0], *sizes, x.shape[-1]), "linear")
 
 
-def upsample_nodes(x):
+def upsample_nodes(
+    x: Float[Array, "batch *spatial c"],
+) -> Float[Array, "batch *fine c"]:
     """Interpolate linearly halfway between voxels, which stay as they are.
 
     Args:
@@ -184,7 +195,9 @@ def upsample_nodes(x):
     return x
 
 
-def upsample_centres(x):
+def upsample_centres(
+    x: Float[Array, "batch *spatial c"],
+) -> Float[Array, "batch *fine c"]:
     """Interpolate by ``resize`` to twice the sizes, and drop the outermost voxels.
 
     These would continue the edge.
@@ -199,7 +212,9 @@ def upsample_centres(x):
     return crop_centre(resize(x, 2), sizes)
 
 
-def crop_centre(x, sizes):
+def crop_centre(
+    x: Float[Array, "batch *spatial c"], sizes: Sequence[int]
+) -> Float[Array, "batch *smaller c"]:
     """Return the middle of a map.
 
     Args:
@@ -218,7 +233,9 @@ def crop_centre(x, sizes):
     return x[box_slices([rest // 2 for rest in rests], sizes)]
 
 
-def pad_to_multiple(image, multiple: int):
+def pad_to_multiple(
+    image: Float[Array, "batch *spatial c"], multiple: int
+) -> Float[Array, "batch *larger c"]:
     """Pad an image by its edge.
 
     Args:

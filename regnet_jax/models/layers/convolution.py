@@ -4,8 +4,11 @@ XLA's CPU backend is slow at 3D convolutions, so there they are rearranged (see
 ``cpu_convolution``); on accelerators they are XLA's own.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
@@ -17,8 +20,19 @@ from regnet_jax.models.layers.cpu_convolution import (
     convolve_on_cpu,
 )
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
-def convolve(x, kernel, *, stride: int = 1, dilation: int = 1, padding: str = "VALID"):
+
+def convolve(
+    x: Float[Array, "batch *spatial c_in"],
+    kernel: Float[Array, "*taps c_in c_out"],
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: str = "VALID",
+) -> Float[Array, "batch *outputs c_out"]:
     """Convolve in 2D or 3D, as networks do: the kernel is not flipped.
 
     Reverse-mode differentiable any number of times, by both arguments. With

@@ -5,12 +5,19 @@ networks", ICCV 2015, and the soft maximum of A. Kendall et al.,
 "End-to-end learning of geometry and context for deep stereo regression", ICCV 2017.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
 
 def offsets(radius: int, dimensions: int) -> np.ndarray:
@@ -27,7 +34,7 @@ def offsets(radius: int, dimensions: int) -> np.ndarray:
     return np.asarray(list(itertools.product(steps, repeat=dimensions)), np.float32)
 
 
-def normalise(features):
+def normalise(features: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
     """Scale the channels of each voxel to unit length.
 
     Args:
@@ -41,7 +48,11 @@ def normalise(features):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def local_correlation(fixed, moving, radius: int):
+def local_correlation(
+    fixed: Float[Array, "batch *spatial c"],
+    moving: Float[Array, "batch *spatial c"],
+    radius: int,
+) -> Float[Array, "batch *spatial offsets"]:
     """Return the inner products of each fixed voxel with the moving voxels around it.
 
     Differentiable in reverse mode.
@@ -104,7 +115,9 @@ def _backward(radius, images, cotangent):
 local_correlation.defvjp(_forward, _backward)
 
 
-def expected_offset(scores, radius: int):
+def expected_offset(
+    scores: Float[Array, "batch *spatial offsets"], radius: int
+) -> Float[Array, "batch *spatial d"]:
     """Return the mean displacement under a softmax: a maximum with a gradient.
 
     Args:

@@ -7,12 +7,20 @@ A phase is the set of voxels that a step visits from one start: with a step of t
 even or the odd ones along each axis.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
 
 def crop_or_pad(x, shape):
@@ -43,7 +51,9 @@ def _split(x, step):
     return x.reshape(x.shape[0], *split, x.shape[-1]), axes[::2], axes[1::2]
 
 
-def space_to_channel(x, step: int):
+def space_to_channel(
+    x: Float[Array, "batch *spatial c"], step: int
+) -> Float[Array, "batch *blocks c_blocks"]:
     """Move blocks of voxels into the channels, with zeros after the far end.
 
     Args:
@@ -58,7 +68,9 @@ def space_to_channel(x, step: int):
     return x.reshape(*x.shape[: 1 + len(blocks)], -1)
 
 
-def space_to_batch(x, step: int):
+def space_to_batch(
+    x: Float[Array, "batch *spatial c"], step: int
+) -> Float[Array, "batch_phases *blocks c"]:
     """Move the phases into the batch, with zeros after the far end.
 
     Args:
@@ -73,7 +85,9 @@ def space_to_batch(x, step: int):
     return x.reshape(-1, *x.shape[1 + len(within) :])
 
 
-def batch_to_space(x, step: int, spatial):
+def batch_to_space(
+    x: Float[Array, "batch_phases *blocks c"], step: int, spatial: Sequence[int]
+) -> Float[Array, "batch *spatial c"]:
     """Undo ``space_to_batch``.
 
     Args:
