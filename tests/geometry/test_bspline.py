@@ -64,7 +64,7 @@ def test_prefilter_matches_scipy(shape):
 
 
 @pytest.mark.parametrize(("shape", "spacing"), GRIDS)
-def test_field_matches_itk(shape, spacing):
+def test_bspline_field_matches_itk(shape, spacing):
     coefficients = 5 * _coefficients(shape, spacing, len(shape))
     want = _itk_field(coefficients, shape, spacing)
     got = jit_field(coefficients, shape, spacing)
@@ -72,7 +72,7 @@ def test_field_matches_itk(shape, spacing):
 
 
 @pytest.mark.parametrize(("shape", "spacing"), GRIDS)
-def test_a_plane_of_coefficients_gives_the_plane(shape, spacing):
+def test_linear_coefficients_give_a_linear_field(shape, spacing):
     """Also places the grid: coefficient 1 is voxel 0, spacing apart."""
     counts = _coefficients(shape, spacing, 1).shape[:-1]
     slopes = np.arange(1, len(shape) + 1)
@@ -83,7 +83,7 @@ def test_a_plane_of_coefficients_gives_the_plane(shape, spacing):
     np.testing.assert_allclose(got[..., 0], want, atol=1e-4)
 
 
-def test_coefficients_of_an_image_reproduce_it_away_from_the_border():
+def test_prefiltered_image_is_reproduced_away_from_the_border():
     """At spacing 1 the field of the prefiltered image is the image."""
     volume = np.random.default_rng(2).normal(size=(12, 15, 1)).astype(np.float32)
     coefficients = np.pad(prefilter(volume), ((1, 2), (1, 2), (0, 0)), mode="reflect")
@@ -98,7 +98,7 @@ def test_control_points_reach_just_beyond_the_last_voxel(size, spacing):
     assert 1 < last - (size - 1) / spacing <= 2
 
 
-def test_wrong_number_of_coefficients_is_refused():
+def test_bspline_field_refuses_wrong_number_of_coefficients():
     coefficients = _coefficients((13, 18), (4, 5), 2)
     with pytest.raises(ValueError, match=r"takes \(7, 7\).*not \(6, 7\)"):
         bspline_field(coefficients[1:], (13, 18), (4, 5))
@@ -106,7 +106,7 @@ def test_wrong_number_of_coefficients_is_refused():
         bspline_field(coefficients.astype(int), (13, 18), (4, 5))
 
 
-def test_gradients_and_vmap():
+def test_bspline_gradients_and_vmap_are_right():
     shape, spacing = (5, 4, 3), (2.0, 3.0, 2.0)
     batch = np.stack([_coefficients(shape, spacing, 3, seed) for seed in range(3)])
     function = lambda c: jit_field(c, shape, spacing)  # noqa: E731

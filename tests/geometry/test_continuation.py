@@ -59,7 +59,7 @@ def laplace(values, known):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("call", [continue_smoothly, jax.jit(continue_smoothly)])
-def test_known_values_stay_and_unknown_ones_do_not_count(shape, call):
+def test_continuation_keeps_known_values_and_ignores_unknown_ones(shape, call):
     known, values = with_hole(shape), values_of(shape).astype(np.float32)
     spoilt = np.where(known, values, np.nan).astype(np.float32)
     got = np.asarray(call(jnp.asarray(spoilt), jnp.asarray(known)))
@@ -70,7 +70,7 @@ def test_known_values_stay_and_unknown_ones_do_not_count(shape, call):
 
 
 @pytest.mark.parametrize("shape", [(19, 24), (9, 8, 11)], ids=str)
-def test_a_hole_is_filled_nearly_harmonically(shape):
+def test_continuation_into_a_hole_is_nearly_harmonic(shape):
     known, values = with_hole(shape), values_of(shape).astype(np.float32)
     got = np.asarray(continue_smoothly(jnp.asarray(values), jnp.asarray(known)))
     for channel in range(2):
@@ -80,7 +80,7 @@ def test_a_hole_is_filled_nearly_harmonically(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_there_is_no_extremum_in_the_unknown(shape):
+def test_continuation_has_no_new_extremum(shape):
     known, values = with_hole(shape), values_of(shape, 3).astype(np.float32)
     known[: shape[0] // 4] = False
     got = np.asarray(continue_smoothly(jnp.asarray(values), jnp.asarray(known)))
@@ -91,7 +91,7 @@ def test_there_is_no_extremum_in_the_unknown(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_linear_field_goes_on_without_a_step(shape):
+def test_continuation_of_a_linear_field_has_no_step(shape):
     slope = 0.1
     values = np.stack([slope * i for i in np.indices(shape)], -1).astype(np.float32)
     known = np.ones((*shape, 1), bool)
@@ -103,13 +103,13 @@ def test_a_linear_field_goes_on_without_a_step(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_nothing_known_gives_zero(shape):
+def test_continuation_of_nothing_is_zero(shape):
     values = jnp.asarray(values_of(shape), jnp.float32)
     got = continue_smoothly(values, jnp.zeros((*shape, 1), bool))
     np.testing.assert_array_equal(got, 0.0)
 
 
-def test_gradients_in_double_precision():
+def test_continuation_gradients_are_right():
     with jax.enable_x64(True):
         known = jnp.asarray(with_hole((9, 8, 11)))
         values = jnp.asarray(values_of((9, 8, 11)))
@@ -118,7 +118,7 @@ def test_gradients_in_double_precision():
         )
 
 
-def test_it_maps_over_a_batch():
+def test_continuation_maps_over_a_batch():
     known = jnp.asarray(with_hole((13, 10)))
     batch = jnp.asarray(np.stack([values_of((13, 10), s) for s in (0, 1)]), jnp.float32)
     got = jax.vmap(lambda v: continue_smoothly(v, known))(batch)

@@ -48,7 +48,7 @@ def _flipped(array, axes):
 
 @few
 @given(seed=seeds, shift=st.tuples(*[st.integers(-4, 4)] * 3))
-def test_a_shift_by_whole_voxels_moves_the_image_against_it(seed, shift):
+def test_warp_by_whole_voxels_shifts_the_image_against_the_field(seed, shift):
     image = _random(seed, CUBE, 2)
     field = np.broadcast_to(np.float32(shift), (*CUBE, 3))
     padded = np.pad(image, [(4, 4)] * 3 + [(0, 0)], mode="edge")
@@ -62,7 +62,7 @@ def test_a_shift_by_whole_voxels_moves_the_image_against_it(seed, shift):
 
 @few
 @given(seed=seeds, axes=st.permutations(range(3)))
-def test_permuting_the_axes_of_everything_permutes_the_result(seed, axes):
+def test_warp_is_equivariant_to_permuted_axes(seed, axes):
     image, field = _random(seed, CUBE, 1), _random(seed + 1, CUBE, 3, scale=1.4)
     turned = _permuted(field, axes)[..., list(axes)]
     for order in (0, 1):
@@ -77,7 +77,7 @@ def test_permuting_the_axes_of_everything_permutes_the_result(seed, axes):
 
 @few
 @given(seed=seeds, axes=st.sets(st.integers(0, 1), min_size=1))
-def test_flipping_everything_flips_the_result(seed, axes):
+def test_warp_is_equivariant_to_flips(seed, axes):
     axes = tuple(axes)
     image, field = _random(seed, PLANE, 1), _random(seed + 1, PLANE, 2, scale=1.4)
     sign = np.where(np.isin(np.arange(2), axes), -1, 1).astype(np.float32)
@@ -96,7 +96,7 @@ def test_flipping_everything_flips_the_result(seed, axes):
 
 @few
 @given(seed=seeds)
-def test_composed_field_warps_as_one_field_after_the_other(seed):
+def test_warp_by_composed_field_is_two_warps(seed):
     """Against the analytic image at the analytic positions, and in two steps."""
     rng = np.random.default_rng(seed)
     u, v = _wave(rng, PLANE, 1.5), _wave(rng, PLANE, 1.5)
@@ -128,7 +128,7 @@ def test_inverse_undoes_the_field_on_both_sides(seed):
 
 @few
 @given(seed=seeds)
-def test_volume_changes_multiply_under_composition(seed):
+def test_jacobians_multiply_under_composition(seed):
     """``det(second after first) = det(first) * det(second) at x + first``."""
     rng = np.random.default_rng(seed)
     first, second = (
@@ -143,7 +143,7 @@ def test_volume_changes_multiply_under_composition(seed):
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.5])
-def test_a_field_and_its_inverse_at_rest(amplitude):
+def test_constant_field_is_inverted_by_its_negative(amplitude):
     field = jnp.full((*PLANE, 2), amplitude)
     np.testing.assert_allclose(jit_invert(field), -field, atol=1e-6)
     zero = jnp.zeros_like(field)

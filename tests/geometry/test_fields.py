@@ -50,7 +50,7 @@ def _inner(array, margin, dimensions):
 
 
 @pytest.mark.parametrize("target", [(1, 4), (1, 4, 2)])
-def test_a_bright_voxel_comes_from_where_the_field_points(target):
+def test_warp_reads_the_voxel_that_the_field_points_to(target):
     shape, source = (6, 5, 7)[: len(target)], (3, 1, 5)[: len(target)]
     moving = np.zeros((*shape, 1), np.float32)
     moving[source] = 1
@@ -82,7 +82,7 @@ def test_warp_matches_itk_on_a_fixed_grid_of_another_size(shape, fill):
 
 
 @pytest.mark.parametrize("order", [0, 1, 3])
-def test_zero_field_returns_the_image(order):
+def test_warp_by_zero_returns_the_image(order):
     image = np.random.default_rng(0).normal(size=(5, 6, 2)).astype(np.float32)
     got = jit_warp(image, np.zeros((5, 6, 2), np.float32), order=order, fill=9.0)
     np.testing.assert_allclose(got, image, atol=2e-6)
@@ -126,7 +126,7 @@ def test_compose_continues_the_second_field_by_its_edge():
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_inverse_of_an_affine_map(dimensions):
+def test_inverse_of_an_affine_map_is_affine(dimensions):
     shape = (16, 19, 14)[:dimensions]
     rng = np.random.default_rng(4)
     matrix = rng.uniform(-0.1, 0.1, (dimensions, dimensions))
@@ -163,7 +163,7 @@ def test_inverse_gains_with_every_step_at_the_rate_of_the_slope():
         np.testing.assert_allclose(got[:, 0, 0], want, atol=1e-5)
 
 
-def test_gradient_of_the_inverse():
+def test_gradient_of_the_inverse_is_right():
     with jax.enable_x64(True):
         u = jnp.asarray(_smooth_field((4, 5), 0.4, seed=6), jnp.float64)
         function = functools.partial(jit_invert, iterations=4)
@@ -171,7 +171,7 @@ def test_gradient_of_the_inverse():
 
 
 @pytest.mark.parametrize("function", [lambda u: compose(u, u), invert])
-def test_vmap_equals_a_loop(function):
+def test_vmap_of_warp_equals_a_loop(function):
     fields = np.stack([_smooth_field((4, 3, 5), 0.6, seed=s) for s in range(3)])
     got = jax.jit(jax.vmap(function))(fields)
     want = np.stack([jax.jit(function)(u) for u in fields])

@@ -56,14 +56,14 @@ def _itk_sample(volume, points, fill, interpolator):
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 1, 4)])
-def test_identity_grid(shape):
+def test_identity_grid_holds_the_indices(shape):
     grid = identity_grid(shape)
     np.testing.assert_array_equal(grid, np.moveaxis(np.indices(shape), 0, -1))
     assert grid.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("slopes", [(2.0, -0.5), (2.0, -0.5, 0.25)])
-def test_linear_image_is_reproduced_and_axes_are_not_swapped(slopes):
+def test_sample_reproduces_linear_images_with_axes_in_order(slopes):
     shape = (6, 5, 7)[: len(slopes)]
     plane = lambda x: (x @ np.array(slopes, np.float32))[..., None] + 3  # noqa: E731
     points = _points(shape, beyond=0.0)
@@ -72,7 +72,7 @@ def test_linear_image_is_reproduced_and_axes_are_not_swapped(slopes):
     np.testing.assert_allclose(got, plane(points), atol=2e-6)
 
 
-def test_cubic_meets_its_voxels_and_smooth_images_between_them():
+def test_cubic_sample_meets_voxels_and_smooth_images():
     shape = (24, 31)
     wave = lambda x: np.cos(np.pi * x / (np.array(shape) - 1)).prod(-1)[..., None]  # noqa: E731
     volume = wave(np.asarray(identity_grid(shape))).astype(np.float32)
@@ -86,7 +86,7 @@ def test_cubic_meets_its_voxels_and_smooth_images_between_them():
 
 @pytest.mark.parametrize("order", [0, 1, 3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matches_scipy_inside_and_beyond_the_edge(shape, order):
+def test_sample_matches_scipy_inside_and_beyond_the_edge(shape, order):
     volume, points = _volume(shape), _points(shape)
     want = _scipy(volume, points, order).reshape(3, 20, -1)
     function = sample if order == 3 and len(shape) == 3 else jit_sample
@@ -120,7 +120,7 @@ def test_nearest_rounds_halves_as_itk():
 
 
 @pytest.mark.parametrize(("shape", "order"), [((3, 2, 4), 1), ((4, 5), 3)])
-def test_gradients_in_volume_and_points(shape, order):
+def test_sample_gradients_in_volume_and_points_are_right(shape, order):
     with jax.enable_x64(True):
         volume = jnp.asarray(_volume(shape, 1), jnp.float64)
         points = jnp.asarray(_points(shape, count=5, beyond=0.5), jnp.float64)
@@ -139,7 +139,7 @@ def test_gradient_at_voxels_lies_between_the_slopes_on_both_sides():
 
 
 @pytest.mark.parametrize("order", [1, 3])
-def test_jit_and_vmap(order):
+def test_sample_runs_under_jit_and_vmap(order):
     shape = (4, 5) if order == 3 else (4, 3, 5)
     volumes = np.stack([_volume(shape, seed=s) for s in range(3)])
     points = np.stack([_points(shape, seed=s) for s in range(3)])
@@ -148,7 +148,7 @@ def test_jit_and_vmap(order):
     np.testing.assert_allclose(got, np.stack(want), atol=2e-5)
 
 
-def test_types():
+def test_sample_keeps_the_type_of_the_volume():
     labels = np.array([[[3], [9]], [[4], [1]]], np.int16)
     points = np.array([[0.2, 0.9], [1.0, 5.0]], np.float32)
     got = jit_sample(labels, points, order=0, fill=0)
@@ -161,7 +161,7 @@ def test_types():
             assert jax.eval_shape(function, volume, points).dtype == kind
 
 
-def test_what_cannot_be_sampled_is_refused():
+def test_sample_refuses_wrong_orders_types_and_dimensions():
     volume, points = _volume((4, 5)), _points((4, 5))
     with pytest.raises(ValueError, match="order"):
         sample(volume, points, order=2)

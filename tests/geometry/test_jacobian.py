@@ -18,7 +18,7 @@ def _affine_field(matrix, shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (4, 3, 6)])
-def test_affine_map_up_to_the_border(shape):
+def test_jacobian_of_an_affine_map_is_its_matrix_up_to_the_border(shape):
     dimensions = len(shape)
     matrix = np.random.default_rng(0).uniform(-0.5, 0.5, (dimensions, dimensions))
     field = _affine_field(matrix, shape)
@@ -29,7 +29,7 @@ def test_affine_map_up_to_the_border(shape):
     np.testing.assert_allclose(got, np.linalg.det(whole), atol=1e-5)
 
 
-def test_quadratic_map_is_exact_inside_and_one_sided_at_the_border():
+def test_jacobian_of_a_quadratic_map_is_exact_inside():
     z = np.arange(6, dtype=np.float32)
     field = np.zeros((6, 4, 2), np.float32)
     field[..., 0] = 0.1 * z[:, None] ** 2
@@ -38,7 +38,7 @@ def test_quadratic_map_is_exact_inside_and_one_sided_at_the_border():
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_mirror_is_negative_rotation_is_one(dimensions):
+def test_determinant_of_a_mirror_is_negative_and_of_a_rotation_one(dimensions):
     shape = (4, 5, 3)[:dimensions]
     mirror = np.zeros((dimensions, dimensions))
     mirror[-1, -1] = -2
@@ -50,7 +50,7 @@ def test_mirror_is_negative_rotation_is_one(dimensions):
 
 
 @pytest.mark.parametrize("shape", [(9, 12), (7, 9, 6)])
-def test_matches_itk_inside(shape):
+def test_determinant_matches_itk_inside(shape):
     field = np.random.default_rng(1).normal(size=(*shape, len(shape)))
     image = sitk.GetImageFromArray(field[..., ::-1], isVector=True)
     want = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(image))
@@ -61,7 +61,7 @@ def test_matches_itk_inside(shape):
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 2, 4)])
-def test_gradients_and_vmap(shape):
+def test_jacobian_gradients_and_vmap_are_right(shape):
     batch = np.random.default_rng(2).normal(size=(2, *shape, len(shape)))
     many = jax.vmap(jit_determinant)(batch.astype(np.float32))
     one = jit_determinant(batch[1].astype(np.float32))

@@ -60,7 +60,7 @@ def test_smoothing_by_zero_is_the_identity_and_constants_stay():
     np.testing.assert_allclose(jit_smooth(constant, [3.0, 0.0, 40.0]), 7.5, rtol=1e-6)
 
 
-def test_sigma_may_be_traced_and_batched():
+def test_smoothing_takes_traced_and_batched_sigma():
     volumes = np.stack([_volume((9, 14), seed=s) for s in range(3)])
     sigmas = np.array([[0.5, 2.0], [0.0, 1.0], [3.0, 0.7]], np.float32)
     traces = []
@@ -78,7 +78,7 @@ def test_sigma_may_be_traced_and_batched():
     assert len(traces) == 2
 
 
-def test_gradients_in_volume_and_sigma():
+def test_smoothing_gradients_in_volume_and_sigma_are_right():
     @jax.jit
     def total(sigma):
         return jnp.sum(jit_smooth(_volume((4, 5)), sigma) ** 2)
@@ -117,7 +117,7 @@ def test_upsample_matches_scipy(coarse, factor):
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-def test_down_and_up_keep_every_voxel_in_its_place(factor):
+def test_downsample_and_upsample_keep_every_voxel_in_place(factor):
     """A plane survives both, but for the border: no shift by half a voxel."""
     shape = (25, 31)
     plane = (_grid(shape) @ np.array([1.0, -2.0], np.float32))[..., None]
@@ -144,7 +144,7 @@ def test_field_of_coarse_voxels_times_the_factor_warps_the_fine_image():
     np.testing.assert_allclose(down[4:-4, 4:-4], want[4:-4, 4:-4], atol=1e-5)
 
 
-def test_integers_are_refused_rather_than_rounded():
+def test_resampling_refuses_integers():
     volume = np.arange(20, dtype=np.int16).reshape(4, 5, 1)
     for function in (
         lambda v: gaussian_smooth(v, [1.0, 1.0]),
@@ -155,7 +155,7 @@ def test_integers_are_refused_rather_than_rounded():
             jax.eval_shape(function, volume)
 
 
-def test_gradients_of_resampling():
+def test_resampling_gradients_are_right():
     function = jax.jit(lambda v: upsample(downsample(v, 2), 1.5, (4, 3, 5)))
     with jax.enable_x64(True):
         volume = jnp.asarray(_volume((4, 3, 5)), float)

@@ -16,7 +16,7 @@ def variables(dimensions):
     return untrained(config(dimensions, 2.0)).variables
 
 
-def test_extruded_slices_get_the_field_of_the_slices():
+def test_inflated_network_predicts_extruded_slices_as_the_2d_network():
     rng = np.random.default_rng(0)
     slices = rng.uniform(size=(2, 1, 55, 57, 1)).astype(np.float32)
     want = make_model("regnet", dimensions=2).apply(variables(2), *slices, train=False)
@@ -30,7 +30,7 @@ def test_extruded_slices_get_the_field_of_the_slices():
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_only_what_is_new_is_random(noise):
+def test_inflation_randomises_new_weights_alone(noise):
     inflated = inflate(variables(2), variables(3), noise=noise)
 
     def check(path, got, plane, fresh):

@@ -73,7 +73,7 @@ def textures(shape, seed=1):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("extra", [(0, 0), (3, 8), (1, 0, 10)])
-def test_there_is_an_answer_for_every_voxel_with_room(name, extra):
+def test_every_voxel_with_room_around_it_is_predicted(name, extra):
     model = make_model(name, dimensions=len(extra))
     support = model.support
     window = [2 * support.margin + 1 + n for n in extra]
@@ -94,7 +94,7 @@ def test_number_of_weights_is_that_of_the_original(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_images_of_another_dimension_are_refused(name):
+def test_network_refuses_images_of_another_dimension(name):
     model, image = make_model(name, dimensions=2), jnp.zeros((1, 8, 8, 8, 1))
     with pytest.raises(ValueError, match="for a 2D network"):
         model.init(jax.random.key(0), image, image, train=False)

@@ -7,7 +7,7 @@ from regnet_jax.models import MODELS, make_model
 from regnet_jax.models.regnet import RegNet
 
 
-def test_options_reach_the_network():
+def test_make_model_passes_options_on():
     model = make_model("regnet", dimensions=2, axis_name="device", use_bias=True)
     assert model == RegNet(2, "device", use_bias=True)
 
@@ -18,18 +18,18 @@ def test_every_network_exists_in_2d_and_3d(name, dimensions):
     assert make_model(name, dimensions=dimensions).dimensions == dimensions
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_make_model_names_the_known_models():
     with pytest.raises(InputError, match=r"'regnet3'.*regnet") as error:
         make_model("regnet3", dimensions=3)
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_option_is_named():
+def test_make_model_names_the_unknown_option():
     with pytest.raises(InputError, match="width"):
         make_model("regnet", dimensions=3, width=2)
 
 
 @pytest.mark.parametrize("dimensions", [1, 4])
-def test_other_dimensions_are_refused(dimensions):
+def test_make_model_refuses_other_dimensions(dimensions):
     with pytest.raises(InputError, match="dimensions"):
         make_model("regnet", dimensions=dimensions)

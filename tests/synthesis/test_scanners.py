@@ -30,7 +30,7 @@ def _apply(name, image, seed=0):
 
 
 @pytest.mark.parametrize(("name", "dimensions"), CASES)
-def test_models_change_the_image_a_little_and_by_the_key(name, dimensions):
+def test_intensity_models_change_the_image_a_little_and_by_the_key(name, dimensions):
     image = _image(dimensions)
     results = [_apply(name, image, seed) for seed in (1, 1, 2)]
     assert results[0].shape == image.shape
@@ -42,7 +42,7 @@ def test_models_change_the_image_a_little_and_by_the_key(name, dimensions):
     assert np.median(changed) < 0.5 * float(jnp.std(image))
 
 
-def test_the_sponge_keeps_the_mass():
+def test_sponge_conserves_mass():
     # A field that squeezes: one voxel of the fixed image shows 1.2 of the moving one.
     image = jnp.full((20, 21, 22, 1), -700.0)
     field = jnp.stack(
@@ -97,7 +97,7 @@ def test_contrast_keeps_air_and_order():
         np.testing.assert_allclose(air, AIR, atol=2)
 
 
-def test_blur_is_scipys():
+def test_blur_matches_scipy():
     image = _image(2)
     got = _apply("blur", image, 3)[..., 0]
     sigmas = np.asarray(jax.random.uniform(jax.random.key(3), (2,))) * 1.5 / 4.0

@@ -82,7 +82,7 @@ def assert_same(left, right):
     ids=str,
 )
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_and_gradients_are_those_of_lax(shape, options):
+def test_convolution_and_its_gradients_are_those_of_lax(shape, options):
     ours, theirs = (
         jax.jit(with_gradients(function, **options))(*arrays(*shape))
         for function in (convolve, reference)
@@ -91,7 +91,7 @@ def test_values_and_gradients_are_those_of_lax(shape, options):
 
 
 @pytest.mark.parametrize("shape", [VOLUME, PLANE], ids=str)
-def test_gradients_are_finite_differences(shape):
+def test_convolution_gradients_are_finite_differences(shape):
     check_grads(jax.jit(convolve), arrays(*shape, batch=1), order=1, modes=["rev"])
 
 
@@ -103,7 +103,7 @@ def test_slabs_of_the_kernel_gradient_cover_all_planes(monkeypatch, rows):
     assert_same(ours, with_gradients(reference)(*volume))
 
 
-def test_second_derivatives():
+def test_convolution_has_second_derivatives():
     def roughness(function, x, kernel):
         _, gradients = with_gradients(function)(x, kernel)
         return sum(jnp.sum(g**2) for g in gradients)
@@ -116,7 +116,7 @@ def test_second_derivatives():
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)], ids=str)
-def test_vmap_over_either_argument(axes):
+def test_convolution_maps_over_either_argument(axes):
     pair = [
         array if axis is None else jnp.stack([array, -0.5 * array])
         for array, axis in zip(arrays(*VOLUME), axes, strict=True)
@@ -128,7 +128,7 @@ def test_vmap_over_either_argument(axes):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_pmap(count):
+def test_convolution_runs_under_pmap(count):
     x, kernel = arrays(*VOLUME)
     xs = jnp.stack([x, -0.5 * x])[:count]
     devices = jax.devices()[:count]
@@ -156,7 +156,7 @@ def test_shard_map_sums_the_gradient_of_a_shared_kernel(count, options):
     assert_same(jax.jit(ours)(*pair), with_gradients(reference, **options)(*pair))
 
 
-def test_rematerialised_in_a_scan():
+def test_convolution_is_rematerialised_in_a_scan():
     def layers(function, x, kernel):
         body = jax.checkpoint(lambda y, k: (function(y, k, padding="SAME"), None))
         return lax.scan(body, x, jnp.stack([kernel, -kernel]))[0]
@@ -191,7 +191,7 @@ def test_other_platforms_get_the_plain_convolution(options):
         ((1, 5, 5, 2), (3, 3, 2, 2), {"padding": "FULL"}, "FULL"),
     ],
 )
-def test_what_does_not_fit_is_refused(x, kernel, options, message):
+def test_convolution_refuses_shapes_that_do_not_fit(x, kernel, options, message):
     with pytest.raises(ValueError, match=message):
         convolve(jnp.zeros(x), jnp.zeros(kernel), **options)
 

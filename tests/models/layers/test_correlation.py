@@ -40,14 +40,14 @@ def _correlated(fixed, moving, radius):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("radius", [1, 2])
-def test_products_are_those_of_a_loop_and_zero_outside(shape, radius):
+def test_correlation_is_that_of_a_loop_and_zero_outside(shape, radius):
     fixed, moving = _features(shape)
     got = local_correlation(fixed, moving, radius)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, _correlated(fixed, moving, radius), atol=1e-5)
 
 
-def test_offsets_run_as_arrays_do():
+def test_offsets_have_the_order_of_arrays():
     want = [
         (-1, -1),
         (-1, 0),
@@ -69,7 +69,7 @@ def test_offsets_run_as_arrays_do():
 @pytest.mark.parametrize(
     ("shape", "shift"), [((9, 8), (2, -1)), ((6, 7, 9), (-1, 2, 0))]
 )
-def test_sharp_scores_tell_where_the_moving_image_is(shape, shift):
+def test_expected_offset_of_sharp_scores_is_the_shift(shape, shift):
     """``moving(x + shift) = fixed(x)``, and features of unit length."""
     fixed = np.asarray(normalise(_features(shape, channels=16)[0]))
     moving = np.roll(fixed, shift, axis=range(1, 1 + len(shape)))
@@ -81,7 +81,7 @@ def test_sharp_scores_tell_where_the_moving_image_is(shape, shift):
     np.testing.assert_allclose(found[inner], want, atol=1e-3)
 
 
-def test_expectations_between_two_offsets_and_of_no_preference():
+def test_expected_offset_of_two_scores_and_of_equal_scores():
     scores = np.full((1, 1, 1, 9), -50.0, np.float32)
     at = {tuple(o): n for n, o in enumerate(offsets(1, 2))}
     scores[..., at[0, 1]] = np.log(3.0)
@@ -92,7 +92,7 @@ def test_expectations_between_two_offsets_and_of_no_preference():
     np.testing.assert_allclose(expected_offset(level, 2), 0, atol=1e-6)
 
 
-def test_features_get_unit_length_and_zeros_stay():
+def test_normalised_features_have_unit_length_or_stay_zero():
     features = 10.0 * _features((4, 5))[0]
     features[0, 1, 2] = 0.0
     got = np.asarray(normalise(features))
@@ -107,7 +107,7 @@ def test_features_get_unit_length_and_zeros_stay():
 @pytest.mark.parametrize(
     ("shape", "radius"), [((3, 2), 1), ((4, 3), 2), ((2, 1, 3), 1)]
 )
-def test_gradients(shape, radius):
+def test_correlation_gradients_are_right(shape, radius):
     def matched(fixed, moving):
         scores = 3.0 * local_correlation(normalise(fixed), normalise(moving), radius)
         return expected_offset(scores, radius)
@@ -122,7 +122,7 @@ def test_gradients(shape, radius):
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_products_and_gradients_are_the_same_on_two_devices():
+def test_correlation_is_the_same_on_two_devices():
     def squared(fixed, moving):
         return jnp.sum(local_correlation(fixed, moving, 1) ** 2)
 

@@ -76,7 +76,7 @@ def _still(field):
     return np.mean(SPACING * np.linalg.norm(field, axis=-1) < 0.1)
 
 
-def test_how_much_of_each_family_rests():
+def test_expected_fraction_of_each_family_rests():
     """Part of the voxels that move by less than a tenth of a millimetre."""
     rest = {"zero": (1, 1), "translation": (0, 0), "affine": (0, 0.5)}
     rest |= {"mixed": (0.05, 0.9), "sliding": (0.2, 0.95), "respiratory": (0.1, 0.9)}
@@ -92,7 +92,7 @@ def test_how_much_of_each_family_rests():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_amplitudes_scale(name):
+def test_scaled_family_has_scaled_fields(name):
     half = FAMILIES[name].scaled(0.5)
     key = jax.random.key(0)
     half = jax.tree.map(jnp.float32, half)
@@ -105,14 +105,14 @@ def test_amplitudes_scale(name):
 
 
 @pytest.mark.parametrize(("name", "dimensions"), CASES)
-def test_the_jacobian_can_be_bounded(name, dimensions):
+def test_least_jacobian_bounds_the_field(name, dimensions):
     draw = functools.partial(sample_field, spacing=SPACING, least_jacobian=0.6)
     family = FAMILIES[name].scaled(3.0)
     field, _ = draw(jax.random.key(0), _volume(dimensions), family)
     assert float(jnp.min(jacobian_determinant(field))) >= 0.6 - 1e-4
 
 
-def test_zero_and_translation_and_affine_are_what_they_are_called():
+def test_zero_translation_and_affine_fields_have_their_form():
     assert not _draw("zero", 3)[0].any()
     shift = _draw("translation", 3)[0]
     assert np.ptp(shift, axis=(0, 1, 2)).max() == 0
@@ -125,7 +125,7 @@ def test_zero_and_translation_and_affine_are_what_they_are_called():
     np.testing.assert_allclose(np.concatenate(at), 0, atol=1e-5)
 
 
-def test_shifts_are_uniform():
+def test_translations_are_uniform():
     family = FAMILIES["translation"]
     keys = jax.random.split(jax.random.key(0), 300)
     volume = jnp.zeros((1, 1, 1))
@@ -148,7 +148,7 @@ def test_breathing_moves_the_diaphragm_and_not_the_apex():
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_sliding_moves_what_is_at_and_below_the_lungs_alone(dimensions):
+def test_sliding_moves_lungs_and_organs_below_alone(dimensions):
     lung = np.asarray(traced_lung_mask(_volume(dimensions)))
     top = np.where(lung.any(0), lung.shape[0] - 1 - lung[::-1].argmax(0), -1)
     height = np.indices(lung.shape)[0]
@@ -209,7 +209,7 @@ def test_mixed_fields_move_near_edges_only():
     assert np.abs(field[24:]).max() < 0.02 * np.abs(field).max()
 
 
-def test_masks_of_a_body_that_is_known():
+def test_traced_masks_of_a_known_body():
     volume = np.asarray(_volume(3))[..., 0]
     body = ndi.binary_fill_holes(volume > -400, np.ones((1, 3, 3)))
     np.testing.assert_array_equal(traced_body_mask(_volume(3)), body)
@@ -227,7 +227,7 @@ def test_lungs_are_found_in_procedural_chests():
     assert 0.05 < part < 0.5
 
 
-def test_choices_follow_the_weights_and_draw_what_the_family_draws():
+def test_chosen_families_follow_the_weights_and_have_their_fields():
     names = ("low", "translation", "high")
     families = [FAMILIES[name] for name in names]
     volume = _volume(2)
@@ -250,7 +250,7 @@ def test_choices_follow_the_weights_and_draw_what_the_family_draws():
     assert 10 <= count[0] <= 30
 
 
-def test_a_traced_number_picks_its_family():
+def test_traced_index_picks_its_family():
     # Kinds that alternate, two families of one kind, and one without numbers.
     names = ("low", "translation", "zero", "high", "multiscale")
     families = [FAMILIES[name].scaled(0.5) for name in names]

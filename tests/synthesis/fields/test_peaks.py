@@ -82,7 +82,7 @@ def _recipe(seed, dimensions, name):
 
 
 @pytest.mark.parametrize(("dimensions", "name"), CASES)
-def test_field_is_the_recipe_of_scipy(dimensions, name):
+def test_peak_field_matches_the_recipe_in_scipy(dimensions, name):
     field = np.asarray(_draw(3, dimensions, name).displacement)
     want = _recipe(3, dimensions, name)
     assert field.dtype == np.float32
@@ -91,7 +91,7 @@ def test_field_is_the_recipe_of_scipy(dimensions, name):
 
 
 @pytest.mark.parametrize(("dimensions", "name"), CASES)
-def test_lobes_reach_the_largest_drawn_peaks(dimensions, name):
+def test_lobes_reach_the_largest_sampled_peaks(dimensions, name):
     lobes = 0
     for seed in range(4):
         field = np.asarray(_draw(seed, dimensions, name).displacement)
@@ -207,7 +207,7 @@ def test_area_lies_within_20_mm_of_a_peak(dimensions, name):
 
 
 @pytest.mark.parametrize("name", FAMILIES_2017)
-def test_lengths_are_in_millimetres(name):
+def test_peak_family_is_in_millimetres(name):
     shape = (96, 80)
     halved = jax.tree.map(lambda mm: mm / 2, FAMILIES_2017[name])
     at_2_mm = jit_field(_key(1), shape, FAMILIES_2017[name], spacing=2.0)
@@ -232,7 +232,7 @@ def test_eager_with_a_static_family_is_compiled_with_a_traced_one():
     np.testing.assert_array_equal(eager.area, traced.area)
 
 
-def test_vmap_is_a_loop():
+def test_vmap_of_peak_field_is_a_loop():
     shape, spacing = SPACES[2]
     keys = jax.random.split(_key(6), 3)
     field = functools.partial(

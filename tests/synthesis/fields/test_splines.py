@@ -43,7 +43,7 @@ def _draw(function, dimensions, seed, family=FAMILY):
     return _drawer(function, dimensions)(key, family=family).displacement
 
 
-def test_the_basis_function_is_scipys():
+def test_basis_function_matches_scipy():
     t = np.linspace(-3, 3, 121)
     basis = BSpline.basis_element(np.arange(-2, 3), extrapolate=False)
     np.testing.assert_allclose(cubic_bspline(t), np.nan_to_num(basis(t)), atol=1e-6)
@@ -84,7 +84,7 @@ def _coefficients(key, shape, distance, spacing):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_field_is_the_spline_transform_of_itk(dimensions):
+def test_spline_field_is_the_bspline_transform_of_itk(dimensions):
     shape, spacing, mm = SHAPES[dimensions], 4.0, 20.0
     key = jax.random.key(5)
     field = np.asarray(spline_field(key, shape, mm, 0.0, spacing=spacing))

@@ -20,7 +20,7 @@ def _wave(dimensions, height, length):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_wave_is_measured(dimensions):
+def test_statistics_of_a_wave_are_its_own(dimensions):
     height, length = 3.0, 40.0
     wave = _wave(dimensions, height, length)
     got = field_statistics(wave, spacing=SPACING)
@@ -39,7 +39,7 @@ def test_a_wave_is_measured(dimensions):
     assert got.still == pytest.approx(2 * 0.1 / (SPACING * height * np.pi), abs=0.05)
 
 
-def test_folds_and_rest_are_counted():
+def test_statistics_count_folds_and_rest():
     wave = _wave(2, 8.0, 40.0)
     folded = field_statistics(wave, spacing=SPACING)
     wanted = (np.asarray(jacobian_determinant(wave)) <= 0).mean()

@@ -47,6 +47,6 @@ def test_regions_are_blocks_with_edges_not_a_blur(dimensions):
     assert 0.01 < np.mean(steep) < 0.3
 
 
-def test_some_lie_in_air_and_some_fill_their_volume():
+def test_some_regions_lie_in_air_and_some_fill_the_volume():
     corners = [_draw(2, seed)[0, 0, 0] for seed in range(12)]
     assert 3 <= np.sum(np.array(corners) < -990) <= 11

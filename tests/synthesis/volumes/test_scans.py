@@ -51,7 +51,7 @@ def _map(dimensions, seed):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_crops_are_turned_scaled_and_of_either_side(dimensions):
+def test_crops_are_rotated_scaled_and_of_either_side(dimensions):
     maps, centres = zip(*(_map(dimensions, seed) for seed in range(12)), strict=True)
     middle = (np.array(SCAN[dimensions]) - 1) / 2
     offsets = np.abs(np.array(centres) / middle - 1)
@@ -73,7 +73,7 @@ def test_crops_are_turned_scaled_and_of_either_side(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_values_are_the_scans_and_depend_on_the_key_alone(dimensions):
+def test_crop_values_are_those_of_the_scan_and_depend_on_the_key_alone(dimensions):
     rng = np.random.default_rng(0)
     volume = rng.integers(-900, 400, SCAN[dimensions]).astype(np.int16)
     scans, shape = _scans(volume), SHAPE[dimensions]
@@ -90,7 +90,7 @@ def test_values_are_the_scans_and_depend_on_the_key_alone(dimensions):
 @pytest.mark.parametrize(
     ("small", "shape"), [((7, 6), (40, 37)), ((5, 8, 6), (20,) * 3)]
 )
-def test_around_a_small_scan_there_is_air_and_not_what_is_stored_there(small, shape):
+def test_crop_of_a_small_scan_is_surrounded_by_air(small, shape):
     d = len(small)
     # A larger scan leaves room behind the small one, which is filled up to the voxel
     # at its end: between two voxels both are seen.
@@ -110,7 +110,7 @@ def test_around_a_small_scan_there_is_air_and_not_what_is_stored_there(small, sh
         assert 1.3**-d < inside < 1.4**d
 
 
-def test_every_scan_is_drawn_and_read_by_its_own_size():
+def test_every_scan_is_sampled_by_its_own_size():
     # Constant scans of several sizes, in a stack whose rest is poison.
     sizes = [(30, 34), (34, 31), (40, 40)]
     values = [-700.0, 40.0, 300.0]
