@@ -1,4 +1,4 @@
-"""Hounsfield units (HU): thresholds, ranges, what counts as CT, body and lung masks.
+"""Hounsfield units (HU): thresholds, ranges, recognition of CT, body and lung masks.
 
 The one definition of each. Masks come in a version for the host, which is exact, and
 a traced one, which runs within compiled functions.
@@ -70,10 +70,10 @@ def looks_like_ct(image, padding=None) -> bool:
 
 
 def hounsfield_offset(values) -> int | None:
-    """Return what to add to the values of a CT to have Hounsfield units.
+    """Return the offset that turns the values of a CT into Hounsfield units.
 
-    Unlike ``looks_like_ct``, this takes the values for those of a CT, if of any kind of
-    numbers: an MR image may pass for a crop of soft tissue.
+    Unlike ``looks_like_ct``, this is for images that are claimed to be CT: an MR image
+    may pass for a crop of soft tissue.
 
     HU are recognised by air below -500, or, where a crop shows none, by fat below and
     soft tissue about 0 in a range of more than 8 bits. HU + 1024 are recognised by air
@@ -105,7 +105,7 @@ def hounsfield_offset(values) -> int | None:
 
 
 def _is_stored_without_sign(sample) -> bool:
-    """Tell whether air is at 0 and most of what is denser than lung at 1024."""
+    """Tell whether air is at 0 and most voxels denser than lung at 1024."""
     # Denser than lung: above about the middle between air and water.
     dense = sample[sample > 0.4 * UNSIGNED_OFFSET]
     tissue = np.abs(dense - float(UNSIGNED_OFFSET)) < 150
@@ -143,7 +143,7 @@ def body_mask(image) -> np.ndarray:
     if not count:
         return pieces > 0
     largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-    # Connected within slices alone, so that what opens at the ends is a hole too.
+    # Connected within slices alone, so that lungs that open at the ends are holes too.
     plane = np.zeros((3,) * largest.ndim, bool)
     plane[(1,) * (largest.ndim - 2)] = ndimage.generate_binary_structure(2, 1)
     return ndimage.binary_fill_holes(largest, structure=plane)

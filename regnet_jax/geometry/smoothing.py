@@ -67,8 +67,8 @@ def gaussian_smooth(
 ) -> Float[Array, "*spatial c"]:
     """Smooth an image with a Gaussian.
 
-    Weights are renormalised at the border: what lies outside is ignored, a
-    constant stays constant, and no edge value is invented.
+    Weights are renormalised at the border: voxels outside do not count, and a
+    constant stays constant.
 
     Args:
         volume: ``[*spatial, channel]``.

@@ -97,7 +97,7 @@ class RegNet(LayeredNet):
 
 
 class SingleScaleRegNet(RegNet):
-    """The network of 2017 without its low resolution: what the paper compares with."""
+    """The network of 2017 without its low resolution, which the paper compares with."""
 
     support = _support(_FULL_FIELD)
     multiscale: ClassVar[bool] = False
