@@ -1,13 +1,14 @@
-r"""Measures a network on scans that it never saw, artificially deformed.
+r"""Measure a network on held-out scans that are artificially deformed.
 
 Example:
     python -m experiments.assess --volumes heldout.txt --model lung --out heldout.json
 
---volumes lists CTs in Hounsfield units, a path a line. Each is deformed by fields of
-every family in turn (components of up to 20 mm), noise of 10 HU is put on both images,
-and the pair is registered as experiments.register does it, without linear alignment.
-Endpoint errors are over the voxels of the body that both images show. A 2D network gets
-axial slices. With --refine N the network's answer is measured too.
+--volumes lists CTs in Hounsfield units, one path on each line. Each is deformed by
+fields of every family in turn (components of up to 20 mm), noise of 10 HU is put on
+both images, and the pair is registered as by experiments.register, without linear
+alignment. Endpoint errors are over the voxels of the body that both images show; sd is
+the sample standard deviation over pairs. A 2D network gets axial slices. With
+--refine N the prediction without refinement is measured, too.
 """
 
 import math
@@ -53,7 +54,7 @@ def _check_flags():
 
 
 def _print(summary: dict) -> None:
-    """A line for each family and method."""
+    """Print a line for each family and method."""
     head = ("pairs", "mean", "sd", "p95", "ratio", "p95 ratio")
     print(f"{'endpoint error, mm':25s}" + "".join(f"{name:>10s}" for name in head))
     for family, methods in summary.items():
@@ -65,7 +66,7 @@ def _print(summary: dict) -> None:
 
 
 def main():
-    """Reads the flags, registers the pairs, writes and shows the errors."""
+    """Register the pairs, write and print the errors."""
     _check_flags()
     check_output(_OUT.value)
     network = load_network(_MODEL.value)

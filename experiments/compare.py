@@ -1,4 +1,4 @@
-r"""Registers the same pairs with this project and with other tools, in one run.
+r"""Register the same pairs with this project and with other tools, in one run.
 
 Example:
     python -m experiments.compare --pairs pairs.csv \
@@ -10,7 +10,7 @@ moving_mask, fixed_points, moving_points, fixed_labels, moving_labels, displacem
 Each method runs in a process of its own, one after another. --out gets report.html,
 table.md and results.json: similarity, overlap of lungs, folding, errors at landmarks
 and against the displacement, Dice, seconds of the whole process, and peak memory.
-The files of all pairs are looked at before the first is registered; a method that
+The headers of all pairs are checked before the first is registered; a method that
 fails on a pair is listed and the others go on. Methods: affine, regnet,
 regnet+refine, demons, bspline (SimpleITK), elastix and greedy
 (pip install "regnet_jax[compare]").
@@ -23,8 +23,8 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.comparison import methods, runs, tables
-from experiments.comparison.page import write_page
 from experiments.comparison.runs import compare_on
+from experiments.comparison.tables import write_page
 from regnet_jax.cli import common
 from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
@@ -46,7 +46,7 @@ _PATIENCE = flags.DEFINE_float(
 
 
 def main():
-    """Reads the flags and the list, runs everything, and writes the tables."""
+    """Run all methods on all pairs, and write and print the tables."""
     pairs = read_pairs(_PAIRS.value)
     check_pairs(_PAIRS.value, pairs)
     installed = methods.installed(_METHODS.value)

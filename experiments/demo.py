@@ -30,14 +30,14 @@ from regnet_jax.training.loop import train
 _OUT = flags.DEFINE_string("out", "out/demo", "Folder for everything.")
 
 _MODEL = "lung"
-# Training folds sample numbers into keys of its own seed; this one is not its.
+# Not the seed of the training, so its samples are others.
 _HELD_OUT = 2017
 _SHAPE = (96, 112, 128)
 _SPACING = 2.5
 
 
 def _breath():
-    """Two images of a chest and the field between them, voxels."""
+    """Make two images of a breathing chest and the field between them, voxels."""
     volume_key, pair_key = jax.random.split(jax.random.key(_HELD_OUT))
     volume = chest(volume_key, _SHAPE, spacing=_SPACING)
     family = FAMILIES["respiratory"]
@@ -56,7 +56,7 @@ def _error(displacement, truth, body) -> str:
 
 
 def main():
-    """Registers, compares, trains, and says where the report is."""
+    """Register, compare, train, and print the path of the report."""
     out = Path(_OUT.value)
     fixed, moving, truth = _breath()
     with staged_folder(out) as folder:

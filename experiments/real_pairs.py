@@ -25,7 +25,7 @@ class _Case(NamedTuple):
 
 
 def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping]:
-    """Reads and aligns the pairs that a file lists.
+    """Read and align the pairs that a file lists.
 
     Args:
         config: of the run.
@@ -43,7 +43,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     pairs = read_pairs(path)
     check_pairs(path, pairs, config.dimensions)
     cases = {pair.name: _read(pair) for pair in pairs}
-    # One network, with other variables each time: what it compiles is kept.
+    # One network, whose variables are replaced, so that it is compiled once.
     network = make_network(config, None)
 
     def measure(variables):

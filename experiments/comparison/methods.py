@@ -1,7 +1,7 @@
 """The tools that can be compared, by name.
 
-A method is called as ``register(fixed, moving, *, setting, masks)``, with images,
-``lung`` or ``default``, and two masks or Nones, and returns the displacement
+Each method is called as ``register(fixed, moving, *, setting, masks)``, with images,
+a ``Setting``, and two masks or None each, and returns the displacement
 ``[*fixed.frame.shape, d]``, mm, x first.
 """
 
@@ -14,42 +14,42 @@ from typing import Literal, NamedTuple
 
 from regnet_jax.errors import InputError
 
-# Tools are told to use all cores, in case their own default is another.
+# All cores, in case a tool has another default.
 THREADS = os.cpu_count() or 1
 
-# What is known of the images: chest CT, or nothing.
+# What the images are known to show: lungs in chest CT, or anything.
 Setting = Literal["lung", "default"]
 
 
 class Method(NamedTuple):
-    """Where a method is, and what it needs.
+    """Where a method is implemented, and what it needs.
 
     Attributes:
         module: below ``experiments.comparison``.
         function: its name there.
         package: the distribution that is asked for its version.
-        words: what it is, for a person.
+        description: a few words for people.
     """
 
     module: str
     function: str
     package: str
-    words: str
+    description: str
 
 
 METHODS = {
-    "affine": Method("simple", "affine", "SimpleITK", "linear alignment alone"),
+    "affine": Method("simpleitk", "affine", "SimpleITK", "linear alignment alone"),
     "regnet": Method("network", "register", "jax", "this project's network"),
     "regnet+refine": Method("network", "register", "jax", "the same, refined"),
-    "demons": Method("simple", "demons", "SimpleITK", "SimpleITK's demons"),
-    "bspline": Method("simple", "bspline", "SimpleITK", "SimpleITK's B-spline"),
+    "demons": Method("simpleitk", "demons", "SimpleITK", "SimpleITK's demons"),
+    "bspline": Method("simpleitk", "bspline", "SimpleITK", "SimpleITK's B-spline"),
     "elastix": Method("elastix", "register", "itk-elastix", "elastix, B-spline"),
     "greedy": Method("greedy", "register", "picsl_greedy", "greedy, diffeomorphic"),
 }
 
 
 def version(name: str) -> str | None:
-    """The version of what a method is made of, or None if it is not installed."""
+    """Return the version of a method's package, or None if it is not installed."""
     try:
         return metadata.version(METHODS[name].package)
     except metadata.PackageNotFoundError:
@@ -57,7 +57,10 @@ def version(name: str) -> str | None:
 
 
 def installed(names: Sequence[str]) -> dict[str, str]:
-    """The wanted methods that are there, with versions; prints which are not.
+    """Return the methods that are installed, with versions; print which are not.
+
+    Args:
+        names: the methods that are asked for.
 
     Raises:
         InputError: if a name is unknown or none is installed.
@@ -79,7 +82,7 @@ def installed(names: Sequence[str]) -> dict[str, str]:
 
 
 def load(name: str, *, model: str | None, refine: int) -> Callable:
-    """Imports a method.
+    """Import a method.
 
     Args:
         name: one of ``METHODS``.

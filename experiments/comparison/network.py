@@ -1,4 +1,4 @@
-"""This project: a network, and refinement of what it says."""
+"""This project: a network, and the refinement of its prediction."""
 
 from dataclasses import replace
 
@@ -19,11 +19,11 @@ def register(
     model: str | None,
     refine: int,
 ) -> np.ndarray:
-    """Registers a pair; see ``experiments.comparison.methods``.
+    """Register a pair; see ``experiments.comparison.methods``.
 
-    Where it is not about lungs, images may have any intensities, and the voxels of
-    the fixed image are taken for as large as the network's, whatever they are: a
-    small organ is then as many voxels wide as a large one.
+    With the setting ``default`` images may have any intensities, and the world is
+    scaled until the fixed image's voxels are as large as the network's: a small organ
+    is then as many voxels wide as a large one.
     """
     network = load_network(model or default_network(fixed.frame.ndim)[0])
     factor = 1.0
@@ -43,7 +43,7 @@ def register(
 
 
 def _scaled(image: Image, factor: float) -> Image:
-    """The same image in a world that is so many times as large."""
+    """The same image in a world that is larger by a factor."""
     frame = image.frame
     spacing, origin = (factor * np.asarray(x) for x in (frame.spacing, frame.origin))
     return replace(image, frame=Frame(frame.shape, spacing, origin, frame.direction))

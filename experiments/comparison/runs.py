@@ -1,4 +1,4 @@
-"""Starting a worker, and waiting for what it finds."""
+"""Methods on one pair, each in a process of its own, and all measured alike."""
 
 import json
 import os
@@ -15,23 +15,23 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.comparison import runs, tables
-from experiments.comparison.tables import flatten, measure, read_truth
-from experiments.comparison.worker import ANSWER, FIELD
+from experiments.comparison.worker import COSTS, FIELD
 from regnet_jax.errors import InputError
+from regnet_jax.evaluation import Measures, evaluate
+from regnet_jax.hounsfield import body_mask, looks_like_ct
 from regnet_jax.io import KnownPair, Pair, read_displacement, read_pair
 from regnet_jax.reporting import differences_figure
 from regnet_jax.spatial import canonicalise, composite, warp_image
 
 
 class Options(NamedTuple):
-    """What holds for all pairs.
+    """The options of a comparison, the same for all pairs.
 
     Attributes:
         setting: ``lung`` or ``default``.
         model: of this project's methods.
-        refine: steps of refinement.
-        patience: seconds after which a method is given up.
+        refine: steps of ``regnet+refine``.
+        patience: seconds after which a method is stopped.
         cache: folder of compiled programs.
     """
 
@@ -43,7 +43,7 @@ class Options(NamedTuple):
 
 
 def run_method(name: str, pair: Pair, folder: Path, options: Options) -> dict:
-    """Runs a method on a pair in a process of its own.
+    """Run a method on a pair in a process of its own.
 
     Args:
         name: one of ``methods.METHODS``.
@@ -56,8 +56,8 @@ def run_method(name: str, pair: Pair, folder: Path, options: Options) -> dict:
         memory to a field in memory, ``cpu_seconds`` of all threads, ``peak_gib``.
 
     Raises:
-        InputError: if the method fails or takes too long; the last line of what it
-            said is in it, all of it in ``log.txt``.
+        InputError: if the method fails or takes too long. The message ends with the
+            last line of its output, all of which is in ``log.txt``.
     """
     request = {
         "method": name,
@@ -85,20 +85,104 @@ def run_method(name: str, pair: Pair, folder: Path, options: Options) -> dict:
             raise InputError(f"took more than {options.patience:g} s") from error
         seconds = time.perf_counter() - began
         log.seek(0)
-        said = [line for line in log.read().splitlines() if line.strip()]
+        output = [line for line in log.read().splitlines() if line.strip()]
     if done.returncode:
-        reason = said[-1].removeprefix("error: ") if said else "it said nothing"
+        reason = output[-1].removeprefix("error: ") if output else "no output"
         raise InputError(f"ended with status {done.returncode}: {reason}")
-    return {"seconds": seconds, **json.loads((folder / ANSWER).read_text())}
+    return {"seconds": seconds, **json.loads((folder / COSTS).read_text())}
 
 
 def read_field(folder: Path) -> np.ndarray:
-    """What a worker found: ``[*fixed, d]``, mm."""
+    """Read the displacement that a worker wrote: ``[*fixed, d]``, mm, x first."""
     return read_displacement(folder / FIELD)[0]
 
 
+def read_truth(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Read the true displacement of a pair.
+
+    Args:
+        pair: its paths.
+        shape: of the fixed image.
+
+    Returns:
+        ``[*shape, d]``, mm, x first; None if it is not known.
+
+    Raises:
+        InputError: if it cannot be read or lies on another grid.
+    """
+    if not pair.displacement:
+        return None
+    truth, frame = read_displacement(pair.displacement)
+    if frame.shape != shape:
+        raise InputError(
+            f"{pair.displacement}: is not on the grid of {pair.fixed}; give the"
+            " displacement of every fixed voxel"
+        )
+    return truth
+
+
+def measure(known: KnownPair, truth, field) -> Measures:
+    """Measure a displacement by all that is known of a pair.
+
+    Args:
+        known: the pair.
+        truth: ``[*fixed, d]``, mm, x first, or None; in CT only the body counts.
+        field: ``[*fixed, d]``, mm, x first.
+
+    Returns:
+        The measures.
+    """
+    frame, array = known.fixed.frame, known.fixed.array
+    mask = None
+    if truth is not None and looks_like_ct(array):
+        mask = body_mask(array)
+    return evaluate(
+        composite(frame, field, np.eye(frame.ndim + 1)),
+        frame,
+        landmarks=known.points,
+        labels=known.labels,
+        images=(known.fixed, known.moving),
+        truth=truth,
+        truth_mask=mask,
+    )
+
+
+def flatten(measures: Measures, ran: dict | None) -> dict[str, float]:
+    """Return the numbers of one method on one pair, by the names of columns.
+
+    Args:
+        measures: from ``measure``.
+        ran: from ``run_method``; None before any registration.
+
+    Returns:
+        Numbers; Dice and HD95 are means over labels, and ``dice N`` of label N.
+    """
+    values = measures.similarity.to_dict()
+    if measures.jacobian:
+        values["folding"] = 100 * measures.jacobian.folding_fraction
+    if measures.tre:
+        values["tre"] = measures.tre.mean
+    if measures.endpoint:
+        values["endpoint"] = measures.endpoint.mean
+        values["endpoint_p95"] = measures.endpoint.p95
+    if measures.overlap:
+        values |= {"dice": measures.dice, "hd95": measures.hd95}
+        for label, overlap in measures.overlap.items():
+            values[f"dice {label}"] = overlap.dice
+            values[f"hd95 {label}"] = overlap.hd95
+    if ran:
+        for name in ("seconds", "registration_seconds", "cpu_seconds"):
+            values[name] = ran[name]
+        values["memory"] = ran["peak_gib"]
+    return values
+
+
+# The row of a pair before any registration.
+BEFORE = "before"
+
+
 class Compared(NamedTuple):
-    """What came of a pair.
+    """The results of all methods on a pair.
 
     Attributes:
         rows: ``pair``, ``method``, ``values`` by column; of a method ``measures`` too.
@@ -111,12 +195,12 @@ class Compared(NamedTuple):
     figure: Figure
 
 
-def compare_on(pair: Pair, names: Sequence[str], options: runs.Options) -> Compared:
-    """Runs methods on a pair, one after another, and measures all alike.
+def compare_on(pair: Pair, names: Sequence[str], options: Options) -> Compared:
+    """Run methods on a pair, one after another, and measure all alike.
 
     Args:
         pair: its paths.
-        names: of the methods.
+        names: the methods, see ``methods.METHODS``.
         options: for all pairs.
 
     Returns:
@@ -130,8 +214,8 @@ def compare_on(pair: Pair, names: Sequence[str], options: runs.Options) -> Compa
     truth = read_truth(pair, frame.shape)
     zero = np.zeros((*frame.shape, frame.ndim))
     values = flatten(measure(known, truth, zero), None)
-    rows = [{"pair": pair.name, "method": tables.BEFORE, "values": values}]
-    failures, images = [], {tables.BEFORE: _warped(known, zero)}
+    rows = [{"pair": pair.name, "method": BEFORE, "values": values}]
+    failures, images = [], {BEFORE: _warped(known, zero)}
     for name in names:
         try:
             ran, field = _run(name, pair, options)
@@ -148,10 +232,10 @@ def compare_on(pair: Pair, names: Sequence[str], options: runs.Options) -> Compa
     return Compared(rows, failures, figure)
 
 
-def _run(name: str, pair: Pair, options: runs.Options) -> tuple[dict, np.ndarray]:
+def _run(name: str, pair: Pair, options: Options) -> tuple[dict, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
-        ran = runs.run_method(name, pair, Path(folder), options)
-        return ran, runs.read_field(Path(folder))
+        ran = run_method(name, pair, Path(folder), options)
+        return ran, read_field(Path(folder))
 
 
 def _warped(known: KnownPair, field: np.ndarray) -> np.ndarray:

@@ -1,98 +1,14 @@
-"""What was measured of all methods, as a table."""
+"""The results of a comparison as tables and as a page."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from regnet_jax.errors import InputError
-from regnet_jax.evaluation import Measures, evaluate, sample_deviation
-from regnet_jax.hounsfield import body_mask, looks_like_ct
-from regnet_jax.io import KnownPair, Pair, read_displacement
-from regnet_jax.spatial import composite
+from regnet_jax.evaluation import sample_deviation
+from regnet_jax.reporting import box_figure, write_html
 
-
-def read_truth(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The true displacement of a pair.
-
-    Args:
-        pair: its paths.
-        shape: of the fixed image.
-
-    Returns:
-        ``[*shape, d]``, mm, x first; None if it is not known.
-
-    Raises:
-        InputError: if it cannot be read or lies on another grid.
-    """
-    if not pair.displacement:
-        return None
-    truth, frame = read_displacement(pair.displacement)
-    if frame.shape != shape:
-        raise InputError(
-            f"{pair.displacement}: is not on the grid of {pair.fixed}; give the"
-            " displacement of every fixed voxel"
-        )
-    return truth
-
-
-def measure(known: KnownPair, truth, field) -> Measures:
-    """Measure a displacement by all that is known of a pair.
-
-    Args:
-        known: the pair.
-        truth: ``[*fixed, d]``, mm, x first, or None; in CT only the body counts.
-        field: ``[*fixed, d]``, mm, x first.
-
-    Returns:
-        The measures.
-    """
-    frame, array = known.fixed.frame, known.fixed.array
-    mask = None
-    if truth is not None and looks_like_ct(array):
-        mask = body_mask(array)
-    return evaluate(
-        composite(frame, field, np.eye(frame.ndim + 1)),
-        frame,
-        landmarks=known.points,
-        labels=known.labels,
-        images=(known.fixed, known.moving),
-        truth=truth,
-        truth_mask=mask,
-    )
-
-
-def flatten(measures: Measures, ran: dict | None) -> dict[str, float]:
-    """Return the numbers of one method on one pair, by the names of columns.
-
-    Args:
-        measures: from ``measure``.
-        ran: from ``runs.run_method``; None before any registration.
-
-    Returns:
-        Numbers; Dice and HD95 are means over labels, and ``dice N`` of label N.
-    """
-    values = measures.similarity.to_dict()
-    if measures.jacobian:
-        values["folding"] = 100 * measures.jacobian.folding_fraction
-    if measures.tre:
-        values["tre"] = measures.tre.mean
-    if measures.endpoint:
-        values["endpoint"] = measures.endpoint.mean
-        values["endpoint_p95"] = measures.endpoint.p95
-    if measures.overlap:
-        values |= {"dice": measures.dice, "hd95": measures.hd95}
-        for label, overlap in measures.overlap.items():
-            values[f"dice {label}"] = overlap.dice
-            values[f"hd95 {label}"] = overlap.hd95
-    if ran:
-        for name in ("seconds", "registration_seconds", "cpu_seconds"):
-            values[name] = ran[name]
-        values["memory"] = ran["peak_gib"]
-    return values
-
-
-BEFORE = "before"
-# Name in the rows: title, unit, and digits. The order is that of the columns.
+# Title, unit and digits by name, in the order of the columns.
 _COLUMNS = {
     "tre": ("TRE", "mm", 2),
     "endpoint": ("endpoint error", "mm", 2),
@@ -111,7 +27,14 @@ _COLUMNS = {
 
 
 def columns_of(rows: Sequence[dict]) -> dict[str, tuple[str, str, int]]:
-    """The columns that have numbers; those of single labels follow their mean."""
+    """Return the columns that have numbers; single labels follow their mean.
+
+    Args:
+        rows: ``method``, ``pair`` and ``values`` by name of each registration.
+
+    Returns:
+        Title, unit and digits by name.
+    """
     present = dict.fromkeys(name for row in rows for name in row["values"])
     columns = {}
     for name, column in _COLUMNS.items():
@@ -124,11 +47,15 @@ def columns_of(rows: Sequence[dict]) -> dict[str, tuple[str, str, int]]:
 
 
 def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """Statistics over pairs, by method and column.
+    """Summarise the pairs, by method and column.
+
+    Args:
+        rows: as for ``columns_of``.
 
     Returns:
-        ``n``, ``mean``, ``sd`` and ``median`` of the numbers that are finite, and
-        ``undefined``: how many are not, as the distance to a label that is missing.
+        ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the numbers that are
+        finite, and ``undefined``: how many are not, as the distance to a label that
+        is missing.
     """
     result: dict = {}
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -149,7 +76,7 @@ def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
 
 
 def table(rows: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of text: mean, and where there are several pairs ± deviation."""
+    """Return head and rows of text: the mean, and of several pairs ± sd."""
     columns, summary = columns_of(rows), summarise(rows)
     titles = [t + (f" ({u})" if u else "") for t, u, _ in columns.values()]
     body = []
@@ -171,8 +98,48 @@ def _cell(value: dict | None, digits: int) -> str:
 
 
 def markdown(rows: Sequence[dict]) -> str:
-    """The table for a text."""
+    """Return the table in Markdown."""
     head, body = table(rows)
     ruler = ["---", *["---:"] * (len(head) - 1)]
     lines = [head, ruler, *body]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+# Columns with a logarithmic axis.
+_LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
+
+
+def write_page(path: Path, rows, differences, failures, parameters: dict) -> None:
+    """Write the comparison as a page that loads nothing.
+
+    Args:
+        path: of the page.
+        rows: ``method``, ``pair`` and ``values`` of each registration.
+        differences: (title, caption, figure) of images.
+        failures: ``method``, ``pair`` and ``reason`` of each.
+        parameters: of the run.
+    """
+    figures = list(differences)
+    for name, (title, unit, _) in columns_of(rows).items():
+        methods = dict.fromkeys(row["method"] for row in rows)
+        values = {
+            m: [r["values"].get(name, np.nan) for r in rows if r["method"] == m]
+            for m in methods
+        }
+        label = title + (f" ({unit})" if unit else "")
+        figure = box_figure(values, label=label, log=name in _LOG)
+        figures.append((title.capitalize(), "A point is a pair.", figure))
+    notes = [f"{f['method']} failed on {f['pair']}: {f['reason']}" for f in failures]
+    pairs = len({row["pair"] for row in rows})
+    methods = len(summarise(rows)) - 1
+    settings = [(key.replace("_", " "), value) for key, value in parameters.items()]
+    write_html(
+        path,
+        title=f"Comparison of {methods} methods on {pairs} pairs",
+        notes=notes,
+        tables=[
+            ("Mean ± sd over pairs", *table(rows)),
+            ("Run", (), settings),
+        ],
+        figures=figures,
+    )

@@ -1,8 +1,8 @@
-"""One method on one pair, in a process of its own: time and memory are its alone.
+"""One method on one pair, in a process that spends time and memory on nothing else.
 
     python -m experiments.comparison.worker REQUEST.json
 
-Called by ``experiments.compare``, which writes the request and reads the answer.
+Called by ``experiments.compare``, which writes the request and reads the results.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-# From the compile cache, programs complain on every start otherwise.
+# Otherwise programs from the compile cache print a warning at every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from experiments.comparison import methods
@@ -20,10 +20,11 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import read_image, read_mask, write_displacement
 from regnet_jax.spatial import check_pair
 
-FIELD, ANSWER = "displacement.nii", "answer.json"
+FIELD, COSTS = "displacement.nii", "costs.json"
 
 
-def _answer(request: dict) -> None:
+def _register(request: dict) -> None:
+    """Register as requested; write the field and what it took."""
     images = [read_image(request[side]) for side in ("fixed", "moving")]
     check_pair(*images)
     masks = [
@@ -38,14 +39,17 @@ def _answer(request: dict) -> None:
     seconds = time.perf_counter() - began
     folder = Path(request["folder"])
     write_displacement(folder / FIELD, field, images[0].frame)
-    answer = {"registration_seconds": seconds, "peak_gib": peak_gib()}
-    # Of all threads: hardly depends on what else the machine does.
-    answer["cpu_seconds"] = time.process_time()
-    (folder / ANSWER).write_text(json.dumps(answer))
+    costs = {
+        "registration_seconds": seconds,
+        "peak_gib": peak_gib(),
+        # Of all threads: hardly depends on what else the machine does.
+        "cpu_seconds": time.process_time(),
+    }
+    (folder / COSTS).write_text(json.dumps(costs))
 
 
 if __name__ == "__main__":
     try:
-        _answer(json.loads(Path(sys.argv[1]).read_text()))
+        _register(json.loads(Path(sys.argv[1]).read_text()))
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Held-out volumes, artificially deformed."""
+"""Artificial pairs of held-out volumes, and the errors of a network on them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,12 +27,12 @@ from regnet_jax.synthesis.pairs import add_noise
 
 # Sigma of the noise on both images, HU.
 _NOISE = 10.0
-# Axial slices are taken from this part of a volume about its middle.
+# Axial slices are taken from this fraction of a volume about its middle.
 _MIDDLE = 0.6
 
 
 class Case(NamedTuple):
-    """An artificial pair and what it was made of."""
+    """An artificial pair, and the names of its volume and its family."""
 
     volume: str
     family: str
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict:
-    """Scans in canonical orientation at one voxel size.
+    """Read scans in canonical orientation at one voxel size.
 
     Args:
         paths: of the images; 3D ones give slices where 2D is wanted.
@@ -73,7 +73,7 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
 
 
 def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int):
-    """Refuses volumes in which a family never finds anything to move.
+    """Refuse volumes that are too small for the fields of a family.
 
     Args:
         volumes: from ``read_volumes``.
@@ -97,12 +97,12 @@ def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int
 def make_cases(
     key, volumes: dict, families: Sequence[str], count: int, *, spacing: float, d: int
 ) -> Iterator[Case]:
-    """Deforms volumes by fields of all families in turn, with noise on both images.
+    """Deform volumes by fields of all families in turn, with noise on both images.
 
     Args:
         key: random key; a case is a function of it and of the case's number.
         volumes: from ``read_volumes``.
-        families: names in ``FAMILIES``, each on every volume in the long run.
+        families: names in ``FAMILIES``; in the long run each meets every volume.
         count: cases.
         spacing: voxel size, mm.
         d: dimension of the pairs; 2 takes axial slices of volumes.
@@ -134,7 +134,7 @@ def make_cases(
 
 
 def visible_body(pair: ArtificialPair) -> np.ndarray:
-    """Voxels of the body in the fixed image that lie in the moving image, too."""
+    """Return the voxels of the fixed body that lie within the moving image, too."""
     u = pair.displacement
     points = np.moveaxis(np.indices(u.shape[:-1]), 0, -1) + u
     inside = ((points >= 0) & (points <= np.array(u.shape[:-1]) - 1)).all(axis=-1)
@@ -142,7 +142,7 @@ def visible_body(pair: ArtificialPair) -> np.ndarray:
 
 
 def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -> dict:
-    """Registers one case as ``experiments.register`` does, without alignment.
+    """Register one case as ``experiments.register`` does, without alignment.
 
     Args:
         case: from ``make_cases``.
@@ -151,8 +151,8 @@ def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -
         steps: of refinement; the case is registered for each entry.
 
     Returns:
-        ``volume``, ``family``, ``errors``: endpoint statistics (mm) over the visible
-        body ``before`` and ``after`` each number of steps.
+        ``volume``, ``family`` and ``errors``: statistics of the endpoint errors (mm)
+        over the visible body, ``before``, of the ``network`` and ``refined``.
     """
     truth, mask = spacing * case.pair.displacement, visible_body(case.pair)
     images = [
@@ -172,12 +172,15 @@ def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -
 
 
 def summarise(rows: Sequence[dict]) -> dict:
-    """Means over pairs of what ``assess`` gave, and ratios to before.
+    """Summarise the errors of pairs, and their ratios to those before.
+
+    Args:
+        rows: from ``assess``.
 
     Returns:
-        By method: ``n``, ``mean`` and ``sd`` of the pairs' mean errors (mm), mean of
-        their 95th percentiles ``p95``, and ``ratio`` and ``p95_ratio`` of both to
-        those before (None where nothing moves).
+        By method: ``n``, ``mean`` and ``sd`` (of a sample) of the pairs' mean errors
+        (mm), the mean of their 95th percentiles ``p95``, and ``ratio`` and
+        ``p95_ratio`` of both to those before (None where nothing moves).
     """
     result = {}
     for method in rows[0]["errors"]:

@@ -97,7 +97,7 @@ def test_cases_take_every_family_on_every_volume():
     np.testing.assert_array_equal(first.pair.fixed, cases[0].pair.fixed)
 
 
-def test_what_leaves_the_moving_image_is_not_measured():
+def test_visible_body_leaves_out_voxels_beyond_the_moving_image():
     fixed = slab((20, 30))[..., None]
     u = np.zeros((20, 30, 2), np.float32)
     u[8, 10] = (0, -11)
@@ -108,7 +108,7 @@ def test_what_leaves_the_moving_image_is_not_measured():
     assert not seen[2, 2]
 
 
-def test_summary_is_of_the_pairs_means():
+def test_summarise_takes_the_means_of_pairs():
     errors = [(4.0, 10.0, 1.0, 3.0), (2.0, 6.0, 0.5, 1.0)]
     rows = [
         {

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from experiments.comparison import methods, runs, tables
-from experiments.comparison.tables import measure
+from experiments.comparison.runs import measure
 from regnet_jax.io import (
     KnownPair,
     read_displacement,
@@ -88,7 +88,7 @@ def listed(tmp_path_factory):
     return made
 
 
-def test_all_methods_are_measured_on_a_pair(command, listed, tmp_path):
+def test_compare_measures_all_methods_on_a_pair(command, listed, tmp_path):
     names = ["affine", "demons"]
     result = command(
         "compare",
@@ -115,7 +115,7 @@ def test_all_methods_are_measured_on_a_pair(command, listed, tmp_path):
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("name", ["bspline", "elastix", "greedy"])
-def test_a_tool_comes_nearer_to_the_truth(listed, tmp_path, name, d):
+def test_tool_reduces_the_error(listed, tmp_path, name, d):
     """In a process of its own: libraries of some tools crash in that of others."""
     package = methods.METHODS[name].package
     needs(methods.version(name) is not None, f"{package} is not installed")
@@ -131,7 +131,7 @@ def test_a_tool_comes_nearer_to_the_truth(listed, tmp_path, name, d):
     assert after < 0.7 * before
 
 
-def test_a_failing_network_is_isolated(command, listed, run2d, tmp_path):
+def test_compare_goes_on_after_a_failing_network(command, listed, run2d, tmp_path):
     """A 2D network cannot register volumes; the alignment can."""
     result = command(
         "compare",
@@ -145,7 +145,7 @@ def test_a_failing_network_is_isolated(command, listed, run2d, tmp_path):
     assert set(report["summary"]) == {"before", "affine"}
 
 
-def test_a_network_takes_part(command, listed, run2d, tmp_path):
+def test_compare_measures_network_and_refinement(command, listed, run2d, tmp_path):
     names = "regnet,regnet+refine"
     result = command(
         "compare",
@@ -169,7 +169,7 @@ def test_a_network_takes_part(command, listed, run2d, tmp_path):
         (["--methods="], "none of them"),
     ],
 )
-def test_bad_flags_give_one_line(command, listed, tmp_path, flags, fact):
+def test_compare_refuses_bad_flags_in_one_line(command, listed, tmp_path, flags, fact):
     given = [f"--pairs={listed[2]}", f"--out={tmp_path / 'o'}", "--methods=affine"]
     result = command("compare", *given, *flags)
     assert result.status == 2
@@ -179,20 +179,20 @@ def test_bad_flags_give_one_line(command, listed, tmp_path, flags, fact):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_the_truth_measures_as_true(d):
+def test_measure_finds_no_error_in_the_true_field(d):
     frame = FRAMES[d]
     moving = Image(texture(frame.shape), frame, "moving")
     truth = displacement_to_world(frame, np.full((*frame.shape, d), 1.0))
     fixed = np.roll(moving.array, -1, axis=tuple(range(d)))
     known = KnownPair(Image(fixed, frame, "fixed"), moving)
     measured = measure(known, truth, truth)
-    assert measured["endpoint"]["max"] == 0
-    assert measured["jacobian"]["folding_fraction"] == 0
+    assert measured.endpoint.max < 1e-9
+    assert measured.jacobian.folding_fraction == 0
     still = measure(known, truth, 0 * truth)
-    assert still["endpoint"]["mean"] == pytest.approx(2 * np.sqrt(d))
+    assert still.endpoint.mean == pytest.approx(2 * np.sqrt(d))
 
 
-def test_the_table_has_means_over_pairs_and_leaves_out_what_is_missing():
+def test_table_has_means_over_pairs_and_empty_cells():
     rows = [
         {
             "pair": "a",

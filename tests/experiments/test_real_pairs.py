@@ -62,7 +62,7 @@ def pairs(tmp_path, monkeypatch):
     return SimpleNamespace(path=path, aligned=aligned)
 
 
-def test_what_is_measured(pairs):
+def test_measure_has_landmark_errors_dice_and_correlation(pairs):
     measure = real_pairs.make_measure(config(2, 2.0), str(pairs.path))
     for _ in range(2):
         (found,) = measure({"params": 1}).values()
@@ -72,7 +72,7 @@ def test_what_is_measured(pairs):
     assert pairs.aligned == ["affine"], "aligned once for all evaluations"
 
 
-def test_pairs_that_do_not_fit_are_refused(pairs):
+def test_make_measure_refuses_unusable_pairs(pairs):
     with pytest.raises(InputError, match=r"disc: .*is 2D where 3D is needed"):
         real_pairs.make_measure(config(3, 4.0), str(pairs.path))
     points = pairs.path.with_name("moving.pts")

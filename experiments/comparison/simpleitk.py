@@ -66,7 +66,7 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
 def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
     """A cubic B-spline; see ``experiments.comparison.methods``.
 
-    Correlation for lungs and mutual information for unknown images, both of a part
+    Correlation for lungs and mutual information for unknown images, both of a sample
     of the voxels; descent by L-BFGS, coarse to fine in images and control points.
     """
     target, source = (_float(image) for image in (fixed, moving))
@@ -110,7 +110,7 @@ def _float(image: Image) -> sitk.Image:
 
 
 def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
-    """Every so many voxels of the smoothed image."""
+    """Every ``factor``-th voxel of the smoothed image."""
     if factor == 1:
         return image
     variances = [(0.5 * factor * s) ** 2 for s in image.GetSpacing()]
