@@ -1,23 +1,23 @@
-"""The errors that are meant for people."""
+"""Errors with a message for people."""
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used.
+    """An input that cannot be used: a file, a flag, an argument.
 
     The message is one line that names the file or flag, the fact and the
-    remedy. The binaries print it alone and exit with status 2.
+    remedy. The commands print it alone and exit with status 2.
     """
 
 
 def shown(value) -> str:
-    """What was given, as a few words of one line, for a message."""
+    """Return the representation of a value, shortened to one line for a message."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class DivergenceError(ArithmeticError):
-    """A training computed something that is not finite.
+    """A training step that computed a value that is not finite.
 
     The message is one line that names the step, the quantity and the remedy. The
-    binaries print it alone and exit with status 3.
+    commands print it alone and exit with status 3.
     """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files: errors for people, atomic files, staged folders, strict JSON."""
 
 import contextlib
 import json
@@ -10,14 +10,110 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from regnet_jax.errors import InputError
 
-# Of a name that may be as long as names can be.
+T = TypeVar("T")
+
+# A temporary name keeps this much of a name that may be as long as names can be.
 _KEPT = 32
+# Descriptor 2 belongs to the process: two redirections at once would restore
+# each other's copies.
+_DESCRIPTOR = threading.Lock()
+
+# The reason in a message, and words in the output of ITK that stand for it.
+_MEANINGS = {
+    "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
+    "has a direction matrix that is singular or not orthonormal; correct its header"
+    " or resample it to an orthogonal grid": ("determinant is 0", "orthonormal"),
+    "is truncated; copy or export it again": (
+        "not read completely",
+        "Can not read TIFF",
+        "Failed to read directory",
+        "fread got only",
+        "but received",
+        "has been truncated",
+    ),
+    "names a data file that is missing; copy that too": ("Cannot open data file",),
+    "does not fit on the disk; free some space": (
+        "File too large",
+        "No space left",
+        "only wrote",
+        "wrote only",
+    ),
+}
+
+
+def quietly(call: Callable[[], T], path, otherwise: str) -> T:
+    """Run a call of ITK on a file silently, and turn its errors into InputError.
+
+    Some calls only print an error and return, so what is printed counts too.
+
+    Args:
+        call: a function without arguments.
+        path: the file or folder that the message names.
+        otherwise: the fact and the remedy for a failure that ITK does not explain.
+
+    Returns:
+        The result of the call.
+
+    Raises:
+        InputError: if the call failed.
+    """
+    result, failure = None, ""
+    with _captured_stderr() as printed:
+        try:
+            result = call()
+        except OSError as error:
+            printed.append(str(error))
+            failure = f"{error.strerror}: {otherwise}"
+        except (RuntimeError, UnicodeDecodeError) as error:
+            # UnicodeDecodeError where ITK quotes bytes of the file that are not text.
+            printed.append(str(error))
+            failure = otherwise
+    text = "\n".join(printed)
+    found = (m for m, words in _MEANINGS.items() if any(w in text for w in words))
+    reason = next(found, failure)
+    if reason:
+        raise InputError(f"{path}: {reason}")
+    return result
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[list[str]]:
+    """Redirect file descriptor 2; on exit the list holds what was printed to it."""
+    lines: list[str] = []
+    with _DESCRIPTOR, tempfile.TemporaryFile() as sink:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            sink.seek(0)
+            lines.extend(sink.read().decode(errors="replace").splitlines())
+
+
+def text_of(path) -> str:
+    """Return a path as text for SimpleITK, which aborts the process at invalid text.
+
+    Args:
+        path: any.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: if the path is not UTF-8.
+    """
+    text = str(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
+    return text
 
 
 def check_suffix(path, suffixes: tuple[str, ...]) -> None:
@@ -45,11 +141,17 @@ def _check_parent(path: Path) -> None:
 
 
 def write_atomically(path, write: Callable[[str], None]) -> None:
-    """Call ``write(name)`` on a name beside ``path``, then move it into place.
+    """Write a file beside ``path``, then move it into place.
 
-    The name keeps the suffix, by which ITK picks the format. If anything goes
-    wrong the file beside is removed, ``path`` stays as it was, and InputError
-    says why.
+    If anything fails, the temporary file is removed and ``path`` stays as it was.
+
+    Args:
+        path: of the file.
+        write: writes the file of a name, which keeps the suffix of ``path``, by which
+            ITK chooses the format.
+
+    Raises:
+        InputError: missing or unwritable folder, full disk.
     """
     path = Path(text_of(path))
     _check_parent(path)
@@ -63,18 +165,23 @@ def write_atomically(path, write: Callable[[str], None]) -> None:
             temporary.unlink()
 
 
-@contextmanager
-def staged_folder(path) -> Iterator[Path]:
-    """A folder to write results into, moved into place once all are there.
+def write_text(path, text: str) -> None:
+    """Write text in UTF-8, see ``write_atomically``."""
+    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
 
-    Files that ``path`` holds already are replaced if a result has their name and
-    are kept if not. If anything goes wrong ``path`` stays as it was.
+
+@contextlib.contextmanager
+def staged_folder(path) -> Iterator[Path]:
+    """Yield a folder for results, and move them into place once all are written.
+
+    Files in ``path`` are replaced by results of the same name and kept otherwise. If
+    anything fails, ``path`` stays as it was.
 
     Args:
-        path: where the results are to be; made with its parents if need be.
+        path: of the final folder; created with its parents if it is missing.
 
     Yields:
-        A folder beside it, empty.
+        An empty folder beside it.
 
     Raises:
         InputError: if ``path`` is a file, or cannot be written.
@@ -100,7 +207,7 @@ def staged_folder(path) -> Iterator[Path]:
 
 def _move_files(stage: Path, path: Path) -> None:
     for file in sorted(stage.iterdir()):
-        # Known before the first file is replaced.
+        # Checked before the first file is replaced.
         if (path / file.name).is_dir():
             raise InputError(
                 f"{path / file.name}: is a folder where a result is to be; remove it"
@@ -117,13 +224,29 @@ def _move_files(stage: Path, path: Path) -> None:
 def strict_json(value, *, indent: int | None = None) -> str:
     """Return a value as JSON, with null for every number that is not finite.
 
-    JSON has no word for NaN and infinity, and strict readers refuse those of Python.
+    JSON lacks NaN and infinity, and strict readers refuse the words that Python writes.
 
     Args:
-        value: nested dictionaries, lists and tuples of what JSON knows.
+        value: nested dictionaries, lists and tuples of the types of JSON.
         indent: spaces of each level; None for a single line.
+
+    Returns:
+        The text.
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_json(path, value) -> None:
+    """Write a value as JSON, atomically, with null for what is not finite.
+
+    Args:
+        path: of the file.
+        value: as for ``strict_json``.
+
+    Raises:
+        InputError: missing or unwritable folder, full disk.
+    """
+    write_text(path, strict_json(value, indent=2) + "\n")
 
 
 def _finite(value):
@@ -134,92 +257,3 @@ def _finite(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-T = TypeVar("T")
-
-
-# Descriptor 2 belongs to the process: two redirections at once would restore
-# each other's copies.
-_DESCRIPTOR = threading.Lock()
-
-
-# What a person is told, and the words in what ITK says that mean it.
-_MEANINGS = {
-    "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
-    "has a direction matrix that is singular or not orthonormal; correct its header"
-    " or resample it to an orthogonal grid": ("determinant is 0", "orthonormal"),
-    "is truncated; copy or export it again": (
-        "not read completely",
-        "Can not read TIFF",
-        "Failed to read directory",
-        "fread got only",
-        "but received",
-        "has been truncated",
-    ),
-    "names a data file that is missing; copy that too": ("Cannot open data file",),
-    "does not fit on the disk; free some space": (
-        "File too large",
-        "No space left",
-        "only wrote",
-        "wrote only",
-    ),
-}
-
-
-def quietly(call: Callable[[], T], path, otherwise: str) -> T:
-    """Run a call of ITK on a file; a sign of trouble becomes an InputError.
-
-    Some calls only print and return, so what is printed counts too.
-
-    Args:
-        call: takes nothing; its result is returned.
-        path: the file or folder that the message names.
-        otherwise: what the message says of a failure without explanation.
-    """
-    result, failure = None, ""
-    with _captured_stderr() as printed:
-        try:
-            result = call()
-        except OSError as error:
-            printed.append(str(error))
-            failure = f"{error.strerror}: {otherwise}"
-        except (RuntimeError, UnicodeDecodeError) as error:
-            # The latter where ITK quotes bytes of the file that are no text.
-            printed.append(str(error))
-            failure = otherwise
-    text = "\n".join(printed)
-    found = (m for m, words in _MEANINGS.items() if any(w in text for w in words))
-    reason = next(found, failure)
-    if reason:
-        raise InputError(f"{path}: {reason}")
-    return result
-
-
-def text_of(path) -> str:
-    """A path as SimpleITK can take it; it aborts the process at others.
-
-    Raises:
-        InputError: if the path is not UTF-8.
-    """
-    text = str(path)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError(f"{text!a}: its name is not UTF-8 text; rename it")
-    return text
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """Keep file descriptor 2 quiet; on exit the list holds what was printed."""
-    lines: list[str] = []
-    with _DESCRIPTOR, tempfile.TemporaryFile() as sink:
-        sys.stderr.flush()
-        terminal = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            sink.seek(0)
-            lines.extend(sink.read().decode(errors="replace").splitlines())

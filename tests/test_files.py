@@ -1,5 +1,6 @@
-"""Files appear whole or not at all."""
+"""Files are written atomically, and JSON is strict."""
 
+import json
 import resource
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import write_atomically
+from regnet_jax.files import strict_json, write_atomically
 from regnet_jax.io import read_image, write_displacement, write_transform
 from regnet_jax.io.images import write_image
 from regnet_jax.spatial import Frame
@@ -29,7 +30,7 @@ def small_disk():
 
 @every_suffix
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-def test_displacements_keep_vectors_and_frame(tmp_path, frame, suffix):
+def test_write_displacement_keeps_vectors_and_frame(tmp_path, frame, suffix):
     path = tmp_path / ("u" + suffix)
     u = np.random.default_rng(0).normal(size=(*frame.shape, frame.ndim))
     write_displacement(path, u, frame)
@@ -44,7 +45,7 @@ def test_displacements_keep_vectors_and_frame(tmp_path, frame, suffix):
 
 
 @every_suffix
-def test_full_disk_leaves_what_was_there(tmp_path, small_disk, capfd, suffix):
+def test_write_image_on_a_full_disk_keeps_the_old(tmp_path, small_disk, capfd, suffix):
     path = tmp_path / ("a" + suffix)
     write_image(path, np.eye(5), Frame((5, 5), (1, 1), (0, 0), np.eye(2)))
     before = path.read_bytes()
@@ -57,7 +58,7 @@ def test_full_disk_leaves_what_was_there(tmp_path, small_disk, capfd, suffix):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_transform_on_a_full_disk(tmp_path, monkeypatch):
+def test_write_transform_on_a_full_disk_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})
     )
@@ -68,20 +69,20 @@ def test_transform_on_a_full_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.xyz", "a", "nii.gz.txt", "a.mhd"])
-def test_suffixes_that_hold_no_frame_or_are_unknown(tmp_path, name):
+def test_write_image_refuses_suffixes_without_a_frame(tmp_path, name):
     with pytest.raises(InputError, match=r"use \.nii\.gz"):
         write_image(tmp_path / name, NOISE, FRAME)
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_folder(tmp_path):
+def test_writing_to_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist; create it"):
         write_image(tmp_path / "none" / "a.mha", NOISE, FRAME)
     with pytest.raises(InputError, match="does not exist; create it"):
         write_transform(tmp_path / "none" / "a.h5", sitk.AffineTransform(3))
 
 
-def test_folder_in_the_way(tmp_path, capfd):
+def test_writing_over_a_folder_is_refused(tmp_path, capfd):
     (tmp_path / "a.mha").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         write_image(tmp_path / "a.mha", NOISE, FRAME)
@@ -89,12 +90,12 @@ def test_folder_in_the_way(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_types_that_itk_cannot_write(tmp_path):
+def test_write_image_refuses_an_array_of_another_grid(tmp_path):
     with pytest.raises(ValueError, match="grid"):
         write_image(tmp_path / "a.mha", NOISE[1:], FRAME)
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path):
+def test_write_atomically_leaves_nothing_after_an_interrupt(tmp_path):
     def write(name):
         with open(name, "w") as file:
             file.write("half")
@@ -105,7 +106,24 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_overwriting(tmp_path):
+def test_write_image_replaces_a_file(tmp_path):
     write_image(tmp_path / "a.nii.gz", NOISE, FRAME)
     write_image(tmp_path / "a.nii.gz", -NOISE, FRAME)
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, -NOISE)
+
+
+def test_strict_json_has_null_for_numbers_that_are_not_finite():
+    nan, inf = float("nan"), float("inf")
+    given = {"a": nan, "b": [1.5, inf, (-inf, {"c": np.float64(nan)})], "d": "nan"}
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    got = json.loads(strict_json(given), parse_constant=refuse)
+    assert got == {"a": None, "b": [1.5, None, [None, {"c": None}]], "d": "nan"}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_strict_json_keeps_other_values(indent):
+    given = {"a": [1, 2.5, None, True], "b": {"c": "text"}}
+    assert strict_json(given, indent=indent) == json.dumps(given, indent=indent)

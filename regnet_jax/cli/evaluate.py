@@ -1,15 +1,16 @@
-r"""Measures a registration by landmarks, label maps and images.
+r"""Measure a registration by landmarks, label maps and images.
 
 Example:
     python -m experiments.evaluate --transform result/transform.h5 \
         --fixed exhale.nii.gz --moving inhale.nii.gz \
         --fixed_points exhale.csv --moving_points inhale.csv --out measures.json
 
-Give one of the three pairs or more. --out gets, before (without the transform) and
-after, tre (mm), tre_snapped (warped points rounded to voxels of the moving image, as
-DIR-Lab does), overlap of each label and similarity, and the jacobian on the fixed
-grid. Points that are voxel indices need the images or the label maps of their pair,
-and so do snapped ones. Without --transform the pair is measured as it lies.
+Give at least one of the three pairs. --out gets, before (without the transform) and
+after, tre (mm), tre_snapped (with warped points rounded to voxels of the moving image,
+as DIR-Lab does), the overlap of each label and the similarity of the images, and the
+jacobian on the fixed grid. sd is the sample standard deviation. Points in voxel indices
+and tre_snapped need the images or the label maps of their pair. Without --transform the
+pair is measured as it is.
 """
 
 from absl import flags
@@ -18,11 +19,21 @@ from regnet_jax.cli.output import print_measures, write_measures
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import evaluate_files
 
-_TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving; default none.")
-_FIXED_POINTS = flags.DEFINE_string("fixed_points", None, "Landmarks, fixed.")
-_MOVING_POINTS = flags.DEFINE_string("moving_points", None, "The same ones, moving.")
-_FIXED_LABELS = flags.DEFINE_string("fixed_labels", None, "Label map, fixed.")
-_MOVING_LABELS = flags.DEFINE_string("moving_labels", None, "Label map, moving.")
+_TRANSFORM = flags.DEFINE_string(
+    "transform", None, "Transform from fixed to moving; default none."
+)
+_FIXED_POINTS = flags.DEFINE_string(
+    "fixed_points", None, "Landmarks in the fixed image."
+)
+_MOVING_POINTS = flags.DEFINE_string(
+    "moving_points", None, "The corresponding landmarks in the moving image."
+)
+_FIXED_LABELS = flags.DEFINE_string(
+    "fixed_labels", None, "Label map of the fixed image."
+)
+_MOVING_LABELS = flags.DEFINE_string(
+    "moving_labels", None, "Label map of the moving image."
+)
 _FIXED = flags.DEFINE_string("fixed", None, "Fixed image.")
 _MOVING = flags.DEFINE_string("moving", None, "Moving image.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
@@ -35,7 +46,7 @@ _PAIRS = (
 
 
 def _check_flags():
-    """At least one pair, and no half of one."""
+    """Refuse no pair at all, and half of a pair."""
     for fixed, moving in _PAIRS:
         if bool(fixed.value) != bool(moving.value):
             missing = moving if fixed.value else fixed
@@ -51,7 +62,7 @@ def _given(*pair):
 
 
 def main():
-    """Reads the flags, measures, writes, and shows what was measured."""
+    """Measure the files of the flags, write and print the measures."""
     _check_flags()
     report = evaluate_files(
         transform=_TRANSFORM.value,

@@ -1,10 +1,10 @@
-r"""Applies a transform to an image, a label map or points.
+r"""Apply a transform to an image, a label map or points.
 
 Example:
     python -m experiments.warp --transform result/transform.h5 \
         --image inhale.nii.gz --out warped.nii.gz
 
-The transform is what sitk.ReadTransform reads and maps fixed points to moving points.
+The transform is a file for sitk.ReadTransform and maps fixed points to moving points.
 It brings a moving image (--image, linear) or its label map (--labels, nearest) onto
 the fixed grid, and points of the fixed image (--points) into the moving image. With
 --inverse it goes the other way: a fixed image onto the moving grid (--like), points
@@ -20,7 +20,9 @@ from regnet_jax.io import POINT_SUFFIXES
 from regnet_jax.io.images import IMAGE_SUFFIXES
 from regnet_jax.io.warping import warp_image_file, warp_point_file
 
-_TRANSFORM = flags.DEFINE_string("transform", None, "Fixed to moving.", required=True)
+_TRANSFORM = flags.DEFINE_string(
+    "transform", None, "Transform from fixed to moving.", required=True
+)
 _IMAGE = flags.DEFINE_string("image", None, "Moving image to warp.")
 _LABELS = flags.DEFINE_string("labels", None, "Label map of the moving image to warp.")
 _POINTS = flags.DEFINE_string("points", None, "Points of the fixed image to map.")
@@ -35,7 +37,7 @@ _OUT = flags.DEFINE_string("out", None, "File for the result.", required=True)
 
 
 def _check_flags():
-    """What the flags together must be, before anything is read."""
+    """Refuse bad combinations of flags before anything is read."""
     wanted = (_IMAGE, _LABELS, _POINTS)
     if sum(bool(flag.value) for flag in wanted) != 1:
         raise InputError("--image, --labels, --points: give one of the three")
@@ -49,7 +51,7 @@ def _check_flags():
 
 
 def main():
-    """Reads the flags, applies the transform, and says what was written."""
+    """Apply the transform of the flags and print the name of the result."""
     _check_flags()
     transform = _TRANSFORM.value
     how = {"inverse": _INVERSE.value}

@@ -1,7 +1,6 @@
-"""Files: images, landmarks, pairs, transforms, and what other tools read."""
+"""Files: images, landmarks, lists of pairs, transforms."""
 
 from regnet_jax.io.dicom import split_series
-from regnet_jax.io.exports import write_for_ants, write_for_elastix
 from regnet_jax.io.images import (
     IMAGE_SUFFIXES,
     as_image,
@@ -32,12 +31,18 @@ from regnet_jax.io.transforms import (
     read_displacement,
     read_transform,
     write_displacement,
+    write_for_ants,
+    write_for_elastix,
     write_transform,
 )
+from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.images import Image
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "POINT_SUFFIXES",
+    "Frame",
+    "Image",
     "KnownPair",
     "Pair",
     "affine_matrix",

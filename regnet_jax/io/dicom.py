@@ -1,9 +1,9 @@
-"""DICOM: which files make a volume, and where each of its slices says that it lies.
+"""DICOM series as volumes: finding, sorting, checking and reading the slices.
 
 Headers are read by pydicom, values by SimpleITK (GDCM, which decompresses). ITK alone
 takes the first two slices for the spacing and the normal of the first for the
-direction, so that a tilted gantry is read as if it were straight, and it keeps the
-places of frames of a multi-frame file to itself.
+direction, so that a tilted gantry is read as if it were straight, and it does not
+tell the positions of the frames of a multi-frame file.
 """
 
 import logging
@@ -23,26 +23,40 @@ from regnet_jax.spatial.frames import Frame
 
 _LOG = logging.getLogger(__name__)
 
-# Between a folder and the series in it that is meant.
+# Stands between a folder and the series to read from it.
 _SEPARATOR = "::"
-# Slices whose orientations (cosines) and pixel sizes (relative) agree so far lie in
-# parallel planes.
+# Slices are parallel if their orientations (cosines) and pixel sizes (relative) differ
+# by no more.
 _PARALLEL = 2e-3
-# Fractions of the distance of slices, and of a pixel: off the grid by less is on it.
+# Tolerated deviation from the grid, as a fraction of the slice distance or a pixel.
 _ON_GRID = 0.1
-# A series of more slices than this is no scout.
+# A scout has no more slices than this.
 _SCOUT = 2
-# A resampled volume may have so many times the pixels of its slices.
+# A resampled volume may have at most this many times the pixels of its slices.
 _GROWTH = 4.0
-# Places that a message lists.
+# At most this many irregularities are listed in a message.
 _LISTED = 4
 _TAGS = (
-    *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
-    *("InstanceNumber", "ImageType", "Rows", "Columns", "SamplesPerPixel"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("RescaleSlope", "RescaleIntercept", "BitsAllocated", "PixelRepresentation"),
-    *("NumberOfFrames", "GridFrameOffsetVector"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+    "InstanceNumber",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsAllocated",
+    "PixelRepresentation",
+    "NumberOfFrames",
+    "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
 
 
@@ -59,7 +73,7 @@ class Slice:
         orientation: ``[2, 3]`` directions in which columns and rows count up.
         spacing: mm between columns and between rows.
         scaling: slope and intercept from stored values, and how those are stored.
-        applied: the same of the first frame of the file, which GDCM uses for all.
+        applied: the same of the first frame of the file, which GDCM applies to all.
     """
 
     file: Path
@@ -79,10 +93,10 @@ class Stack:
 
     Attributes:
         uid: of the series.
-        number: of the series, as the scanner counted.
+        number: of the series, as the scanner counted it.
         description: of the series.
         modality: CT, MR, ...
-        slices: in no order.
+        slices: in any order.
     """
 
     uid: str
@@ -93,7 +107,7 @@ class Stack:
 
 
 def split_series(path) -> tuple[Path, str]:
-    """A path and the DICOM series that is named behind it, as in ``FOLDER::SERIES``.
+    """Split ``FOLDER::SERIES`` into a path and the DICOM series in it.
 
     Args:
         path: of a file, of a folder, or a folder, ``::`` and the number, description
@@ -118,21 +132,24 @@ def split_series(path) -> tuple[Path, str]:
 
 
 def is_multiframe(path: Path) -> bool:
-    """Whether a file is DICOM of several frames."""
+    """Tell whether a file is a DICOM file of several frames."""
     return len(_slices(path, _header(path))) > 1
 
 
 def find_stack(path: Path, series: str) -> Stack:
-    """The volume that a folder, or a file of several frames, holds.
+    """Find the volume in a folder or in a file of several frames.
 
     Args:
-        path: folders in it are searched, too.
-        series: number, description or UID of the one that is meant; "" for the only
-            one. One of many slices beside scouts is taken with a warning.
+        path: of a folder, whose folders are searched too, or of a file.
+        series: number, description or UID of the series to take; "" for the only one.
+            If all others are scouts, the series of many slices is taken with a warning.
+
+    Returns:
+        The slices of the volume.
 
     Raises:
-        InputError: if there is none, or it is not clear which, or a header cannot be
-            read.
+        InputError: if there is no such series, if several match, or if a header cannot
+            be read.
     """
     files = [path] if path.is_file() else _files(path)
     stacks = _stacks(files)
@@ -167,10 +184,17 @@ def find_stack(path: Path, series: str) -> Stack:
 
 
 def stack_frame(path: Path, stack: Stack) -> Frame:
-    """The straight grid of a stack.
+    """Return the straight grid on which ``read_stack`` gives a stack.
+
+    Args:
+        path: named in messages.
+        stack: the slices.
+
+    Returns:
+        The grid.
 
     Raises:
-        InputError: as ``read_stack``, but for what only the values tell.
+        InputError: as ``read_stack``, except for problems with the values.
     """
     return _grid(path, stack)[1]
 
@@ -179,11 +203,11 @@ def read_stack(path: Path, stack: Stack) -> tuple[np.ndarray, Frame]:
     """Read a stack as a volume.
 
     Where the slices do not follow each other along their normal, as from a tilted
-    gantry, each is shifted in its plane by linear interpolation, and what none of
-    them shows gets the minimum of all.
+    gantry, each is shifted in its plane by linear interpolation, and voxels that no
+    slice shows get the minimum of all.
 
     Args:
-        path: what messages name.
+        path: named in messages.
         stack: of at least two slices.
 
     Returns:
@@ -206,7 +230,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _header(file: Path):
-    """The elements of a file that count here; None if it is not DICOM."""
+    """The elements of a file that are needed here; None if it is not DICOM."""
     try:
         with file.open("rb") as opened:
             start = opened.read(132)
@@ -215,22 +239,22 @@ def _header(file: Path):
             f"{file}: cannot be read ({error.strerror}); check that it may be read"
         ) from error
     marked = start[128:] == b"DICM"
-    # Old files lack the mark, and begin with the first group.
+    # Old files lack the mark and begin with the first group.
     if not marked and start[:2] not in (b"\x02\0", b"\x08\0"):
         return None
-    # Loads slowly, and only DICOM needs it.
+    # Imported here, since it loads slowly and only DICOM needs it.
     import pydicom
 
     with warnings.catch_warnings():
-        # Of values that are not quite as the standard wants them.
+        # Warnings about values that do not quite follow the standard.
         warnings.simplefilter("ignore")
         try:
             header = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
             )
-            # Values are understood when they are first looked at.
+            # pydicom parses values when they are first accessed.
             return header if list(header) else None
-        # Of whatever kind: the file is damaged, or only begins like DICOM.
+        # Any error: the file is damaged, or only begins like DICOM.
         except Exception as error:
             if marked:
                 raise _damaged(file) from error
@@ -279,14 +303,14 @@ def _parallel(one: Slice, other: Slice) -> bool:
 
 
 def _slices(file: Path, header) -> list[Slice]:
-    """The planes of a file; none if it is no image."""
+    """The planes of a file; empty if it is not an image."""
     if header is None or header.get("Rows") is None:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return list(_planes(file, header))
-        # What is wrong in a header has many names in pydicom.
+        # A faulty header raises many kinds of errors in pydicom.
         except Exception as error:
             raise _damaged(file) from error
 
@@ -318,7 +342,7 @@ def _planes(file: Path, header):
             intercept = _numbers(header, "RescaleIntercept", 1)
         axes = None if axes is None else axes.reshape(2, 3)
         if count > 1 and not groups:
-            # Doses say how far a frame is along the normal; others nothing.
+            # Dose files give the offset of a frame along the normal; others do not.
             known = not (position is None or axes is None or offsets is None)
             position = (
                 position + (offsets[k] - offsets[0]) * np.cross(*axes)
@@ -365,7 +389,7 @@ def _numbers(header, tag: str, count: int) -> np.ndarray | None:
 
 
 def _list(stacks: Sequence[Stack]) -> str:
-    """The stacks in words, so that one can be named."""
+    """Describe the stacks, so that the user can name one."""
 
     def words(stack):
         rows, columns = stack.slices[0].size
@@ -418,8 +442,8 @@ def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | No
         area = np.prod(grown + np.array((columns, rows)))
         if farthest > np.ptp(places) or area > _GROWTH * rows * columns:
             raise InputError(
-                f"{path}: its slices {_shear(slices, starts * spacing, normal)}, which"
-                " is too much to resample; export the series again"
+                f"{path}: its slices {_shear(slices, starts * spacing, normal)}, too"
+                " far to be resampled; export the series again"
             )
         first = first + (low * spacing) @ axes
         rows, columns = rows + int(grown[1]), columns + int(grown[0])
@@ -440,7 +464,7 @@ def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | No
 
 
 def _shear(slices: list[Slice], starts: np.ndarray, normal: np.ndarray) -> str:
-    """How slices follow each other; ``starts`` are ``[n, 2]`` mm in their plane."""
+    """Describe a displacement of slices by ``starts``, ``[n, 2]`` mm in their plane."""
     count = np.linspace(0.0, 1.0, len(starts))[:, None]
     along = slices[-1].position - slices[0].position
     if np.abs(starts - count * starts[-1]).max() < 0.02 * np.abs(starts).max():
@@ -457,15 +481,15 @@ def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
     """The distance of evenly spaced slices, mm; else an InputError.
 
     Args:
-        path: what the message names.
-        slices: by their place.
+        path: named in the message.
+        slices: in order.
         places: mm along their normal, ascending.
     """
     count, gaps = len(places), np.diff(places)
     if count == 1:
         raise InputError(
-            f"{path}: {slices[0].label} is alone in its plane, so it is no volume; give"
-            " an image of several slices"
+            f"{path}: {slices[0].label} is alone in its plane, so it is not a volume;"
+            " give an image of several slices"
         )
     usual = _usual(gaps)
     doubled = np.flatnonzero(gaps <= _ON_GRID * usual)
@@ -473,15 +497,15 @@ def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
     if distinct == 1:
         raise InputError(
             f"{path}: its {count} slices lie at one position, {places[0]:.4g} mm along"
-            " their normal, so they are no volume (a time series perhaps); give an"
+            " their normal, so they are not a volume (a time series perhaps); give an"
             " image of several positions"
         )
     each = np.diff(np.flatnonzero([True, *(gaps > _ON_GRID * usual), True]))
     if each[0] > 1 and (each == each[0]).all():
         raise InputError(
             f"{path}: holds {each[0]} slices at each of {distinct} positions (several"
-            " times, echoes or b-values, or copies), so they are no volume; export one"
-            " of them to a folder of its own"
+            " times, echoes or b-values, or copies), so they are not a volume; export"
+            " one of them to a folder of its own"
         )
     ratios = gaps / usual
     whole = np.rint(ratios)
@@ -491,7 +515,7 @@ def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
         f" {places[k]:.4g} mm along their normal, so a slice is doubled"
         for k in doubled
     ]
-    # Where it is many, the scan has parts of another spacing.
+    # Where many are missing, the scan has regions of another spacing.
     if missing.size <= max(1, count // 4):
         facts += [
             f"{whole[k] - 1:.0f} slice{'s' * int(whole[k] > 2)} missing between"
@@ -514,7 +538,7 @@ def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
 
 
 def _usual(gaps: np.ndarray) -> float:
-    """The distance that most slices have, of those that have any."""
+    """The median distance of neighbouring slices that are not at one position."""
     apart = np.sort(gaps[gaps > 0.01 * max(gaps.max(), 0.01)])
     return float(apart[(len(apart) - 1) // 2]) if apart.size else np.inf
 
@@ -565,7 +589,7 @@ def _rescaled(plane: np.ndarray, own: Slice) -> np.ndarray:
 
 
 def _shifted(array: np.ndarray, shape, shifts: np.ndarray) -> np.ndarray:
-    """Slices where they lie on a larger grid, with the minimum around them."""
+    """Place slices on a larger grid, with the minimum around them."""
     outside = array.min()
     result = np.full(shape, outside, array.dtype)
     for plane, moved, (x, y) in zip(array, result, shifts, strict=True):

@@ -1,10 +1,10 @@
-"""Header checks for what ITK's readers hide.
+"""Checks of headers, for errors that ITK's readers hide.
 
 ITK repairs a NIfTI spacing of 0 or NaN to 1 and NaN voxels to 0, fills a
 truncated NIfTI with zeros, reads ``a.nii`` when asked for ``a.nii.gz``, takes a
 NaN origin of a MetaImage for 0 and turns a negative spacing into a flipped
-direction, all without a word; of a MetaImage of -665 dimensions it dies. Formats
-whose reader cannot tell a truncated file are refused.
+direction, all silently; a MetaImage of -665 dimensions crashes it. Formats whose
+reader does not notice a truncated file are refused.
 """
 
 import gzip
@@ -22,19 +22,19 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
-# Before the values there may be extensions, but no megabytes of them.
+# Extensions before the values take less than this, bytes.
 _LAST_START = 1 << 24
-# What MetaImage can have; whether it can be used here is asked later.
+# The numbers of dimensions of MetaImage; ``check_kind`` refuses some later.
 _DIMENSIONS = tuple(map(str, range(1, 11)))
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def check_header(path: Path, image_io: str) -> None:
-    """Raise InputError if the file must not be given to ITK's reader.
+    """Raise InputError if a file must not be given to ITK's reader.
 
     Args:
         path: an existing file.
-        image_io: the reader that ITK picked, as ``GetImageIOFromFileName`` says.
+        image_io: the reader that ITK chose, from ``GetImageIOFromFileName``.
     """
     if not image_io:
         raise InputError(
@@ -162,13 +162,13 @@ def _numbers(path: Path, key: str, value: str) -> list[float]:
 
 
 def _check_jpeg(path: Path) -> None:
-    # Its reader fills in what is missing.
+    # Its reader fills in missing values.
     if b"\xff\xd9" not in path.read_bytes()[-64:]:
         raise InputError(f"{path}: is truncated; copy or export it again")
 
 
 def _accept(path: Path) -> None:
-    """The reader itself notices what is wrong."""
+    """Check nothing: the reader itself notices errors."""
 
 
 _CHECKS = {
@@ -189,15 +189,16 @@ _LOG = logging.getLogger(__name__)
 
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _MM_PER_UNIT = {1: 1e3, 3: 1e-3}
-# Fraction of a voxel: what places voxels closer together says the same.
+# Fractions of a voxel: frames that differ by less are the same.
 _SAME, _ROUNDING = 0.1, 1e-3
 _LPS_OF_RAS = np.diag((-1.0, -1.0, 1.0))
 
 
 def permissively(call: Callable[[], T]) -> T:
-    """Run a call of ITK that reads a sheared NIfTI, too, whatever the environment says.
+    """Run a call of ITK so that it reads a sheared NIfTI, too.
 
-    The caller holds the lock of ``quietly``, since the environment is the process's.
+    ITK takes the permission from the environment, which belongs to the process: the
+    caller holds the lock of ``quietly``.
     """
     before = os.environ.get(_PERMISSIVE)
     os.environ[_PERMISSIVE] = "1"
@@ -210,14 +211,14 @@ def permissively(call: Callable[[], T]) -> T:
 
 
 def header_frame(path: Path, frame: Frame) -> Frame:
-    """The frame that the header of a file says, sheared where the header is.
+    """Return the frame in the header of a file, sheared if the header is.
 
     Args:
         path: of an image in any format.
         frame: as ITK read it.
 
     Returns:
-        ``frame`` itself where the file is no NIfTI, or says the same.
+        ``frame`` itself if the file is not NIfTI, or has the same frame.
 
     Raises:
         InputError: if the header is not finite, or contradicts itself.
@@ -235,7 +236,7 @@ def header_frame(path: Path, frame: Frame) -> Frame:
     if qform_code > 0:
         qform = _frame(path, "qform", frame, _quaternion(path, order, header, scale))
     if sform and qform and (apart := largest_offset(sform, qform)) > _SAME:
-        # What ITK took, but for a shear, which it takes the qform for by default.
+        # As ITK chose, but instead of a sheared sform it takes the qform.
         takes_sform = not _sheared(sform) and largest_offset(
             frame, sform
         ) < largest_offset(frame, qform)
@@ -247,7 +248,7 @@ def header_frame(path: Path, frame: Frame) -> Frame:
             "sform" if takes_sform else "qform",
         )
         sform = sform if takes_sform else None
-    # A shear, which changes the size, too, is the caller's to refuse.
+    # A shear changes the size, too; the caller refuses it.
     if sform and not _sheared(sform):
         _check_size(path, sform, frame)
     said = sform or qform

@@ -1,9 +1,9 @@
-"""Images from and to files, checked at the edge.
+"""Images, label maps and masks from and to files.
 
-Whatever cannot be used raises ``InputError`` with one line that names the file.
+Everything that is read is checked; an unusable file raises ``InputError`` with one line
+that names it.
 """
 
-import dataclasses
 import logging
 import os
 from dataclasses import replace
@@ -26,7 +26,6 @@ from regnet_jax.io.headers import check_header, header_frame, permissively
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import (
     Image,
-    _without_runs,
     as_array,
     check_kind,
     checked_image,
@@ -39,35 +38,42 @@ from regnet_jax.spatial.resampling import as_mask
 
 _LOG = logging.getLogger(__name__)
 
+# Formats that are written: a single file with origin, spacing and direction.
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+# The lowest value that a scanner stores, HU.
+_LOWEST = int(SCANNER_RANGE[0])
 _IMAGES = "a SimpleITK image, a path, a regnet_jax.io.Image or an array of real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
 def has_geometry(given) -> bool:
-    """Whether what is given says where its voxels lie; a bare array does not."""
+    """Tell whether an input has a frame of its own, which a bare array has not."""
     return isinstance(given, str | os.PathLike | sitk.Image | Image)
 
 
 def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> Image:
-    """An image however it is given, checked as one from a file is.
+    """Return any kind of input as an image, with the checks of ``read_image``.
 
     Args:
         given: a SimpleITK image, an ``Image``, what ``read_image`` takes, or a bare
             array with either of the following.
-        name: what messages call it, where it has none.
+        name: used in messages, where the input has none.
         spacing: of a bare array, as in ``Image.from_array``.
         frame: where the voxels of a bare array lie.
 
+    Returns:
+        The image.
+
     Raises:
-        InputError: as ``read_image`` and ``Image.from_array``; or a bare array comes
-            alone.
+        InputError: as ``read_image`` and ``Image.from_array``; or a bare array without
+            spacing and frame.
     """
     if isinstance(given, str | os.PathLike):
         return read_image(given)
     if isinstance(given, sitk.Image):
         components = given.GetNumberOfComponentsPerPixel()
         check_kind(name, given.GetDimension(), components)
-        return checked_image(from_sitk(_without_runs(given), name))
+        return checked_image(from_sitk(given, name))
     if isinstance(given, Image):
         return checked_image(given)
     array = as_array(given, name, wanted=_IMAGES)
@@ -109,7 +115,7 @@ def read_image(path) -> Image:
 
 
 def read_frame(path) -> Frame:
-    """Where the voxels of an image lie, from its header alone where that is enough.
+    """Read where the voxels of an image lie, from its header alone where possible.
 
     Args:
         path: as in ``read_image``.
@@ -118,7 +124,7 @@ def read_frame(path) -> Frame:
         The frame.
 
     Raises:
-        InputError: as ``read_image`` raises, but for what only the values tell.
+        InputError: as ``read_image``, except for problems with the values.
     """
     path, series = split_series(path)
     if path.is_dir() or is_multiframe(path):
@@ -146,7 +152,7 @@ def _open(path: Path) -> sitk.ImageFileReader:
     reader.SetFileName(text_of(path))
 
     def find_reader():
-        # Opening first gives the reason where the file may not be read at all.
+        # Opening it first gives the reason why a file cannot be opened.
         path.open("rb").close()
         return reader.GetImageIOFromFileName(str(path))
 
@@ -156,15 +162,11 @@ def _open(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-# The lowest value that a scanner stores, HU.
-_LOWEST = int(SCANNER_RANGE[0])
-
-
 def read_ct(path) -> Image:
     """Read an image in Hounsfield units.
 
     Padding beside the field of view (see ``find_padding``) becomes -1024. Values that
-    are stored as HU + 1024 are shifted back, which a warning says.
+    are stored as HU + 1024 are shifted back, with a warning.
 
     Args:
         path: as in ``read_image``.
@@ -198,32 +200,35 @@ def read_ct(path) -> Image:
         array = np.maximum(array, array.dtype.type(_LOWEST))
     if padding is not None:
         array = fill_padding(array, padding, _LOWEST).astype(array.dtype)
-    return dataclasses.replace(image, array=array)
+    return replace(image, array=array)
 
 
 def read_labels(path) -> Image:
-    """Read an image of whole numbers, a number for each structure, 0 for none.
+    """Read a label map: a whole number for each structure, 0 for background.
 
-    Raises InputError as ``read_image``, and if a value has a fraction.
+    Args:
+        path: as in ``read_image``.
+
+    Returns:
+        The label map.
+
+    Raises:
+        InputError: as ``read_image``, and if a value has a fraction.
     """
     image = read_image(path)
     if (image.array != np.rint(image.array)).any():
         raise InputError(
-            f"{path}: holds fractions, so it is no label map; give whole numbers"
+            f"{path}: holds fractions, so it is not a label map; give whole numbers"
         )
     return image
 
 
-# One file each, and each holds origin, spacing and direction.
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
-
-
 def write_image(path, array, frame: Frame) -> None:
-    """Write ``[*shape]`` or ``[*shape, c]`` on its frame, whole or not at all.
+    """Write a scalar or vector image, atomically.
 
     Args:
         path: .nii.gz, .nii, .mha or .nrrd; all but .nii are compressed.
-        array: values in any type that ITK knows.
+        array: ``[*frame.shape]`` or ``[*frame.shape, c]``, of any type that ITK knows.
         frame: where the voxels lie. NIfTI keeps it in single precision.
 
     Raises:
@@ -237,13 +242,17 @@ def write_image(path, array, frame: Frame) -> None:
 def read_mask(path, frame: Frame | None = None) -> Image:
     """Read a mask as zeros and ones (uint8).
 
-    Of whole numbers (labels, 0 and 255, True and False) whatever is not zero is
-    inside; of fractions (probabilities, resampled masks) what is above half of their
-    maximum. Numbers closer to a whole one than 0.001 are rounded first.
+    In an image of whole numbers (labels, 0 and 255, True and False) every value but
+    zero is inside; in one of fractions (probabilities, resampled masks) every value
+    above half of the maximum. Values within 0.001 of a whole number are rounded first.
 
     Args:
         path: as for ``read_image``.
-        frame: where given, the mask is brought there by nearest neighbour.
+        frame: grid to which the mask is resampled by nearest neighbour; None keeps its
+            own.
+
+    Returns:
+        The mask.
 
     Raises:
         InputError: as ``read_image``; and if the mask is of another dimension

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_suffix, write_atomically
+from regnet_jax.files import check_suffix, write_text
 from regnet_jax.spatial.frames import Frame, to_world
 
+# The formats that are written.
+POINT_SUFFIXES = (".pts", ".txt")
 # Signs that bring (x, y, z) to LPS. Slicer wrote numbers until version 4.10.
 _TO_LPS = {
     "LPS": (1.0, 1.0, 1.0),
@@ -26,7 +28,7 @@ _TO_LPS = {
 
 
 class Parsed(NamedTuple):
-    """What a file says.
+    """The points of a file, as it holds them.
 
     Attributes:
         values: ``[n, d]`` float64, x first.
@@ -38,7 +40,7 @@ class Parsed(NamedTuple):
 
 
 def parse_elastix(path: Path, text: str) -> Parsed:
-    """``point`` or ``index``, the number of points, and a line for each."""
+    """Parse ``point`` or ``index``, the number of points, and a line for each."""
     lines = _rows(text)
     words = [words[0] if len(words) == 1 else "" for _, words in lines[:2]]
     if len(words) < 2 or not words[0] or not words[1].isdecimal():
@@ -56,7 +58,7 @@ def parse_elastix(path: Path, text: str) -> Parsed:
 
 
 def parse_dirlab(path: Path, text: str) -> Parsed:
-    """DIR-Lab: voxel indices that count from 1, a line for each point."""
+    """Parse DIR-Lab: voxel indices that count from 1, a line for each point."""
     values = _numbers(path, _rows(text))
     if (values != np.rint(values)).any():
         raise InputError(
@@ -67,12 +69,12 @@ def parse_dirlab(path: Path, text: str) -> Parsed:
 
 
 def parse_csv(path: Path, text: str) -> Parsed:
-    """Learn2Reg: voxel indices that count from 0, separated by commas."""
+    """Parse Learn2Reg: voxel indices that count from 0, separated by commas."""
     return Parsed(_numbers(path, _rows(text, ",")), True)
 
 
 def parse_fcsv(path: Path, text: str) -> Parsed:
-    """3D Slicer's old format: a table below a header of comments."""
+    """Parse 3D Slicer's old format: a table below a header of comments."""
     header, rows = {}, []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("#"):
@@ -90,7 +92,7 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
 
 
 def parse_markups(path: Path, text: str) -> Parsed:
-    """3D Slicer's markups: the control points of the only list in the file."""
+    """Parse 3D Slicer's markups: the control points of the only list in the file."""
     try:
         lists = json.loads(text)["markups"]
         if len(lists) != 1:
@@ -98,7 +100,7 @@ def parse_markups(path: Path, text: str) -> Parsed:
                 f"{path}: holds {len(lists)} lists of points; save one to a file of"
                 " its own"
             )
-        # Slicer's schema names LPS and mm as what is meant where nothing is said.
+        # Slicer's schema has LPS and mm as defaults.
         signs = _signs(path, lists[0].get("coordinateSystem", "LPS"))
         unit = lists[0].get("coordinateUnits", "mm")
         positions = [p.get("position") for p in lists[0]["controlPoints"]]
@@ -106,7 +108,7 @@ def parse_markups(path: Path, text: str) -> Parsed:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path}: is no list of markups of 3D Slicer; export it again"
+            f"{path}: is not a list of markups of 3D Slicer; export it again"
         ) from None
     if unit not in ("mm", ["mm"]):
         raise InputError(f"{path}: is in {unit}; export it in mm")
@@ -148,19 +150,16 @@ def _numbers(path: Path, rows) -> np.ndarray:
             values.append([float(word) for word in words])
         except ValueError:
             raise InputError(
-                f"{path}: line {number} is not all numbers; give a point a line"
+                f"{path}: line {number} is not all numbers; give one point on each line"
             ) from None
         wanted = (len(values[0]),) if 2 <= len(values[0]) <= 3 else (2, 3)
         if len(words) not in wanted:
             needed = " or ".join(map(str, wanted))
             raise InputError(
                 f"{path}: line {number} has {len(words)} numbers where {needed} are"
-                " needed; give a point a line"
+                " needed; give one point on each line"
             )
     return np.array(values) if values else np.empty((0, 3))
-
-
-POINT_SUFFIXES = (".pts", ".txt")
 
 
 def read_points(path, frame: Frame | None = None) -> np.ndarray:
@@ -206,7 +205,7 @@ def read_landmarks(paths, frames) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         paths: of the fixed and the moving points.
-        frames: of the images, where files hold voxel indices; or Nones.
+        frames: of the images, where files hold voxel indices; or None each.
 
     Returns:
         Fixed and moving points, ``[n, d]``.
@@ -225,11 +224,11 @@ def read_landmarks(paths, frames) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_points(path, points) -> None:
-    """Write ``[n, d]`` world points (mm) as elastix does, whole or not at all.
+    """Write ``[n, d]`` world points (mm) in elastix's format, atomically.
 
     Args:
         path: .pts or .txt.
-        points: kept to 1e-6 mm.
+        points: written to 1e-6 mm.
 
     Raises:
         InputError: unknown suffix, missing or unwritable folder, full disk.
@@ -237,11 +236,11 @@ def write_points(path, points) -> None:
     check_suffix(path, POINT_SUFFIXES)
     rows = [" ".join(f"{value:.6f}" for value in point) for point in points]
     text = "\n".join(["point", str(len(rows)), *rows]) + "\n"
-    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
+    write_text(path, text)
 
 
 def _parse(path: Path, text: str) -> Parsed:
-    """The one place where the format is chosen: by suffix, then by the first word."""
+    """Choose the format by suffix, then by the first word, and parse."""
     suffix = path.suffix.lower()
     if not text.strip():
         raise InputError(f"{path}: is empty; give a file with points")
@@ -266,7 +265,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is no text; give a file with points") from None
+        raise InputError(f"{path}: is not text; give a file with points") from None
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give a file with points"

@@ -1,4 +1,4 @@
-"""Files that list images."""
+"""Files that list images and pairs, and the files of a pair."""
 
 import csv
 import dataclasses
@@ -18,13 +18,13 @@ from regnet_jax.spatial.images import Image, check_pair
 
 
 def read_manifest(path) -> list[Path]:
-    """The images that a text file names, a path a line.
+    """Read a text file that names images, one path on each line.
 
     Args:
         path: of the file, UTF-8. Relative paths in it start from its folder, ``~/``
-            from the home folder. Empty lines and those that begin with ``#`` are left
-            out; a name that begins so is written ``./#name``, and one that begins or
-            ends with spaces stands in double quotes.
+            from the home folder. Empty lines and lines that begin with ``#`` are
+            skipped; a name that begins with ``#`` is written ``./#name``, and one that
+            begins or ends with spaces is put in double quotes.
 
     Returns:
         Paths of existing files or folders; ``FOLDER::SERIES`` as in ``read_image``.
@@ -33,11 +33,11 @@ def read_manifest(path) -> list[Path]:
         InputError: if the file or an image is missing, or none is named.
     """
     path = Path(path)
-    lines = read_lines(path, "images, a path a line")
+    lines = read_lines(path, "images, one path on each line")
     lines = [line.strip() for line in lines if not is_comment(line)]
     images = [listed_path(path, line) for line in lines if line]
     if not images:
-        raise InputError(f"{path}: names no image; list them, a path a line")
+        raise InputError(f"{path}: names no image; list one path on each line")
     for image in images:
         try:
             split_series(image)
@@ -50,11 +50,14 @@ def read_manifest(path) -> list[Path]:
 
 
 def read_lines(path: Path, content: str) -> list[str]:
-    """The lines of a text file that lists something.
+    """Read the lines of a text file that lists something.
 
     Args:
         path: of the file.
         content: what it should list, for the message.
+
+    Returns:
+        The lines, without their ends.
 
     Raises:
         InputError: if it is missing, or is not UTF-8.
@@ -67,20 +70,20 @@ def read_lines(path: Path, content: str) -> list[str]:
     except UnicodeDecodeError as error:
         number = data[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path}: is no text in UTF-8, line {number} is not; list {content}, and"
-            " save it as UTF-8"
+            f"{path}: is not UTF-8 text, see line {number}; list {content}, and save"
+            " it as UTF-8"
         ) from error
     # Other separators that Python knows can be letters of a name.
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def is_comment(line: str) -> bool:
-    """Whether a line of a list is a remark, and names nothing."""
+    """Tell whether a line of a list is a comment."""
     return line.lstrip().startswith("#")
 
 
 def listed_path(path: Path, name: str) -> Path:
-    """The path that a name in a list means, seen from the folder of the list."""
+    """Resolve a name in a list against the folder of the list at ``path``."""
     if len(name) > 2 and name[0] == name[-1] == '"':
         name = name[1:-1]
     return path.parent / (Path(name).expanduser() if name[:2] == "~/" else name)
@@ -92,19 +95,19 @@ _NAME = re.compile(r"\w[\w.+-]*")
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair of images by its paths.
+    """The paths of a pair of images.
 
     Attributes:
-        name: no other pair of the file has it; fit for the name of a folder.
+        name: unique in its file, and fit to name a folder.
         fixed: image that stays.
         moving: image that is warped.
-        fixed_mask: where to align the fixed image.
+        fixed_mask: mask that restricts the linear alignment.
         moving_mask: the same for the moving image.
         fixed_points: landmarks in the fixed image.
-        moving_points: the same ones in the moving image.
-        fixed_labels: structures in the fixed image.
-        moving_labels: the same ones in the moving image.
-        displacement: the true one from fixed to moving, mm, on the fixed grid.
+        moving_points: the corresponding ones in the moving image.
+        fixed_labels: label map of the fixed image.
+        moving_labels: label map of the moving image.
+        displacement: the true displacement from fixed to moving, mm, on the fixed grid.
     """
 
     name: str
@@ -121,12 +124,12 @@ class Pair:
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Pair))
 _REQUIRED = ("name", "fixed", "moving")
-# What is of no use without the other.
+# Neither is of use without the other.
 _TOGETHER = (("fixed_points", "moving_points"), ("fixed_labels", "moving_labels"))
 
 
 def read_pairs(path) -> list[Pair]:
-    """The pairs that a file lists.
+    """Read a file that lists pairs.
 
     Args:
         path: a CSV file whose first line names columns, separated by commas,
@@ -135,8 +138,8 @@ def read_pairs(path) -> list[Pair]:
             Paths and comments are as in ``read_manifest``.
 
     Returns:
-        The pairs in the order of the file. Whether their files exist is not asked, so
-        that one bad pair does not keep the others from their turn.
+        The pairs in the order of the file. Whether their files exist is not
+        checked, see ``check_files``.
 
     Raises:
         InputError: if the file cannot be understood.
@@ -145,7 +148,7 @@ def read_pairs(path) -> list[Pair]:
     lines = read_lines(path, "pairs as CSV or JSON")
     rows = (_json_rows if path.suffix.lower() == ".json" else _csv_rows)(path, lines)
     if not rows:
-        raise InputError(f"{path}: lists no pair; list some")
+        raise InputError(f"{path}: lists no pair; list at least one")
     pairs = [_pair(path, where, row) for where, row in rows]
     names = [pair.name for pair in pairs]
     for name in names:
@@ -155,10 +158,10 @@ def read_pairs(path) -> list[Pair]:
 
 
 def _csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
-    # Kept as empty lines, so that the numbers of the others stay.
+    # Comments become empty lines, so that line numbers stay right.
     lines = ["" if is_comment(line) else line for line in lines]
     header = next((line for line in lines if line.strip()), "")
-    # Names of columns hold none of these.
+    # Column names contain none of these.
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(
         [f"{line}\n" for line in lines],
@@ -180,13 +183,13 @@ def _csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
             count = len(columns)
             if len(cells) < count or any(cells[count:]):
                 raise InputError(
-                    f"{where}: has not as many cells as the first line has; give a"
-                    " cell a column"
+                    f"{where}: has more or fewer cells than the first line; give one"
+                    " cell for each column"
                 )
             rows.append((where, dict(zip(columns, cells[:count], strict=True))))
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num}: is no CSV ({error}); correct it"
+            f"{path}, line {reader.line_num}: is not valid CSV ({error}); correct it"
         ) from error
     return rows
 
@@ -204,9 +207,11 @@ def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
     try:
         rows = json.loads("\n".join(lines))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is no JSON ({error}); correct it") from error
+        raise InputError(f"{path}: is not valid JSON ({error}); correct it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path}: is no list of objects; give one object a pair")
+        raise InputError(
+            f"{path}: is not a list of objects; give one object for each pair"
+        )
     for number, row in enumerate(rows, 1):
         if not all(isinstance(v, str | None) for v in row.values()):
             raise InputError(f"{path}, pair {number}: give text for every key")
@@ -229,19 +234,19 @@ def _pair(path: Path, where: str, row: dict) -> Pair:
     name = values.pop("name")
     if not _NAME.fullmatch(name):
         raise InputError(
-            f"{where}: {name!r} is no name of a folder; use letters, digits, . + - _"
+            f"{where}: {name!r} cannot name a folder; use letters, digits, . + - _"
         )
     paths = {key: listed_path(path, value) for key, value in values.items()}
     return Pair(name, **paths)
 
 
 class KnownPair(NamedTuple):
-    """A pair in memory, with what is known of it.
+    """A pair in memory, with its masks, landmarks and label maps.
 
     Attributes:
         fixed: image that stays.
         moving: image that is warped.
-        fixed_mask: where to align the fixed image, or None.
+        fixed_mask: mask that restricts the linear alignment; or None.
         moving_mask: the same for the moving image.
         points: fixed and moving landmarks that correspond, ``[n, d]``, mm; or None.
         labels: fixed and moving label maps, or None.
@@ -256,14 +261,14 @@ class KnownPair(NamedTuple):
 
 
 def check_files(pair: Pair, dimensions: int | None = None) -> list[str]:
-    """What keeps a pair from being used, as far as headers tell.
+    """List the problems of a pair that its headers reveal.
 
     Args:
         pair: its paths.
         dimensions: that its images must have; None for any.
 
     Returns:
-        A line for each thing that is wrong; none where nothing is.
+        A line for each problem; empty for a usable pair.
     """
     problems = []
 
@@ -294,13 +299,13 @@ def check_files(pair: Pair, dimensions: int | None = None) -> list[str]:
 
 
 def read_pair(pair: Pair) -> KnownPair:
-    """Reads images, masks, landmarks and label maps of a pair.
+    """Read images, masks, landmarks and label maps of a pair.
 
     Args:
         pair: its paths.
 
     Returns:
-        What the paths hold.
+        The pair in memory.
 
     Raises:
         InputError: if a file cannot be read, or does not fit the others.

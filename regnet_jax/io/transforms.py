@@ -1,4 +1,4 @@
-"""Transforms and displacement images from and to files, as ITK has them."""
+"""Transforms and displacement images from and to files of ITK, ANTs and elastix."""
 
 import errno
 import os
@@ -9,19 +9,35 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
+from regnet_jax.files import (
+    check_suffix,
+    quietly,
+    text_of,
+    write_atomically,
+    write_text,
+)
 from regnet_jax.io.headers import header_frame, permissively
 from regnet_jax.io.images import write_image
-from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.frames import Frame, cosines
 from regnet_jax.spatial.images import as_numbers, from_sitk, straight_frame
+from regnet_jax.spatial.transforms import affine_transform
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
+_LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
+# A matrix is singular if its smallest scale is below this fraction of the largest.
+_SINGULAR = 1e-6
 
 
 def write_displacement(path, displacement, frame: Frame) -> None:
-    """Write ``[*frame.shape, d]`` vectors (mm) as a float32 vector image.
+    """Write a displacement as a float32 vector image, atomically.
 
-    Raises InputError as ``write_image`` does.
+    Args:
+        path: as in ``write_image``.
+        displacement: ``[*frame.shape, d]`` vectors, mm, x first.
+        frame: the fixed grid.
+
+    Raises:
+        InputError: as ``write_image``.
     """
     write_image(path, np.asarray(displacement, np.float32), frame)
 
@@ -30,11 +46,11 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     """Read a vector image of displacements.
 
     Args:
-        path: what ``write_displacement`` or another tool of ITK wrote.
+        path: of an image by ``write_displacement`` or another tool that uses ITK.
 
     Returns:
-        ``[*frame.shape, d]`` vectors (mm, x first) and the grid; of a 3D image of one
-        slice, too.
+        ``[*frame.shape, d]`` vectors (mm, x first) and the grid. A 3D image of one
+        slice stays 3D.
 
     Raises:
         InputError: missing or unreadable file, not a vector of ``d`` components, or
@@ -62,7 +78,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
 
 
 def _with_its_slice(image: sitk.Image) -> sitk.Image:
-    """A field as read, with the third axis that ITK drops of one slice in NIfTI."""
+    """Restore the third axis, which ITK drops from a NIfTI of one slice."""
     kind = (image.GetDimension(), image.GetNumberOfComponentsPerPixel())
     if kind != (2, 3) or not image.HasMetaDataKey("srow_x"):
         return image
@@ -80,10 +96,14 @@ def _with_its_slice(image: sitk.Image) -> sitk.Image:
 
 
 def write_transform(path, transform: sitk.Transform) -> None:
-    """Write a transform for ``sitk.ReadTransform``, whole or not at all.
+    """Write a transform for ``sitk.ReadTransform``, atomically.
 
     A field takes 24 bytes a voxel in .h5: 256 x 256 x 128 voxels are 201 MB,
     written in 0.5 s and read in 1 s. As text they would be 494 MB and 17 s.
+
+    Args:
+        path: .h5, .hdf5, .tfm or .txt.
+        transform: any.
 
     Raises:
         InputError: unknown suffix, missing or unwritable folder, full disk.
@@ -91,8 +111,8 @@ def write_transform(path, transform: sitk.Transform) -> None:
     check_suffix(path, TRANSFORM_SUFFIXES)
 
     def write(name):
-        # HDF5 that meets a full disk brings the process down when it ends. The
-        # last part of a composite, which is what this counts, is the field.
+        # HDF5 crashes the process at its end if the disk was full. The parameters of a
+        # composite that are counted are those of its last transform, the field.
         needed = 8 * transform.GetNumberOfParameters()
         if shutil.disk_usage(Path(name).parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -103,6 +123,12 @@ def write_transform(path, transform: sitk.Transform) -> None:
 
 def read_transform(path) -> sitk.Transform:
     """Read a transform that ITK or ``write_transform`` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The transform.
 
     Raises:
         InputError: missing, unreadable or truncated file, or not a transform.
@@ -118,7 +144,7 @@ def read_transform(path) -> sitk.Transform:
         raise InputError(f"{path}: {otherwise}")
     transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):
-        # ITK takes a text that ends too early for whole.
+        # ITK accepts a truncated text.
         lines = path.read_text("utf-8", errors="replace").splitlines()
         keys = [line.partition(":")[0] for line in lines]
         if keys.count("Parameters") != keys.count("FixedParameters"):
@@ -127,9 +153,9 @@ def read_transform(path) -> sitk.Transform:
 
 
 def _is_whole_hdf5(path: Path) -> bool:
-    """Whether a file of HDF5 is as long as it says; true of all other files.
+    """Tell whether an HDF5 file has its stated length; true for all other files.
 
-    ITK's HDF5 may end the process on a file that has more than it says.
+    ITK's HDF5 may end the process on a file that is longer than it states.
     """
     if path.is_dir():
         return True
@@ -141,15 +167,8 @@ def _is_whole_hdf5(path: Path) -> bool:
     return int.from_bytes(head[place : place + 8], "little") == path.stat().st_size
 
 
-# A smallest scale below this fraction of the largest is none.
-_SINGULAR = 1e-6
-
-
-_LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
-
-
 def affine_matrix(given, dimension: int) -> np.ndarray:
-    """The homogeneous matrix ``[d + 1, d + 1]`` of any linear transform.
+    """Return the homogeneous matrix of any linear transform.
 
     Args:
         given: a SimpleITK transform (translation, rigid, similarity, affine, or
@@ -157,8 +176,11 @@ def affine_matrix(given, dimension: int) -> np.ndarray:
             or nested lists.
         dimension: ``d``, of the images.
 
+    Returns:
+        ``[d + 1, d + 1]``, mm, x first.
+
     Raises:
-        InputError: it is not linear, of another dimension, not finite, or has no
+        InputError: if it is not linear, of another dimension, not finite, or has no
             inverse.
     """
     if isinstance(given, str | os.PathLike):
@@ -209,3 +231,67 @@ def _matrix_of(transform: sitk.Transform, dimension: int) -> np.ndarray:
     matrix[:-1, :-1] = (np.array(units) - zero).T
     matrix[:-1, -1] = zero
     return as_numbers(matrix, "the transform")
+
+
+def write_for_ants(folder, frame: Frame, residual, affine) -> None:
+    """Write a registration for ANTs.
+
+    The files are ``ants_1Warp.nii.gz`` and ``ants_0GenericAffine.mat``, for
+    ``antsApplyTransforms -t ants_1Warp.nii.gz -t ants_0GenericAffine.mat``.
+
+    Args:
+        folder: an existing folder.
+        frame: the fixed grid.
+        residual: ``r``, ``[*frame.shape, d]`` vectors, mm, x first.
+        affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+    """
+    folder = Path(folder)
+    write_displacement(folder / "ants_1Warp.nii.gz", residual, frame)
+    linear = affine_transform(affine)
+    path = folder / "ants_0GenericAffine.mat"
+    write_atomically(path, lambda name: sitk.WriteTransform(linear, name))
+
+
+def write_for_elastix(folder, frame: Frame) -> None:
+    """Write ``transform_elastix.txt``, which refers to ``displacement.nii.gz``.
+
+    transformix must be started in the folder of both.
+
+    Args:
+        folder: an existing folder.
+        frame: the fixed grid, on which the displacement lies.
+    """
+    flipped = np.ravel(cosines(frame).T)
+    lines = {
+        "Transform": "DeformationFieldTransform",
+        "DeformationFieldFileName": "displacement.nii.gz",
+        "DeformationFieldInterpolationOrder": 1,
+        "NumberOfParameters": 0,
+        "InitialTransformParametersFileName": "NoInitialTransform",
+        "HowToCombineTransforms": "Compose",
+        "FixedImageDimension": frame.ndim,
+        "MovingImageDimension": frame.ndim,
+        "FixedInternalImagePixelType": "float",
+        "MovingInternalImagePixelType": "float",
+        "Size": frame.shape[::-1],
+        "Index": (0,) * frame.ndim,
+        "Spacing": frame.spacing,
+        "Origin": frame.origin,
+        "Direction": flipped.tolist(),
+        "UseDirectionCosines": "true",
+        "ResampleInterpolator": "FinalLinearInterpolator",
+        "Resampler": "DefaultResampler",
+        "DefaultPixelValue": 0,
+        "ResultImageFormat": "nii.gz",
+        "ResultImagePixelType": "float",
+        "CompressResultImage": "true",
+    }
+    text = "\n".join(f"({key} {_words(value)})" for key, value in lines.items())
+    write_text(Path(folder) / "transform_elastix.txt", text + "\n")
+
+
+def _words(value) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    values = value if isinstance(value, tuple | list) else (value,)
+    return " ".join(f"{number:.12g}" for number in values)

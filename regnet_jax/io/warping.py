@@ -1,4 +1,4 @@
-"""Images, label maps and points through a transform, from file to file."""
+"""Files of images, label maps and points through a transform."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -20,17 +20,17 @@ from regnet_jax.spatial import (
 
 
 def warp_point_file(path, source, out, *, image=None, inverse: bool = False) -> str:
-    """Maps the points of a file.
+    """Map the points of a file and write the result.
 
     Args:
         path: of the transform, fixed to moving.
         source: path of the points.
         out: path for the result.
         image: path of their image, where the file holds voxel indices.
-        inverse: from moving to fixed.
+        inverse: map from moving to fixed.
 
     Returns:
-        Which points have no inverse, as a line; empty if all have.
+        A line that lists the points without an inverse; empty if there are none.
 
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
@@ -62,19 +62,19 @@ def warp_image_file(
     like=None,
     inverse: bool = False,
 ) -> str:
-    """Resamples an image or a label map.
+    """Resample an image or a label map from a file and write the result.
 
     Args:
         path: of the transform, fixed to moving.
         source: path of the image.
         out: path for the result.
-        labels: it is a label map.
-        like: path of an image on whose grid the result is to lie; None takes that of
-            the transform.
-        inverse: from the fixed image to the moving grid.
+        labels: whether it is a label map.
+        like: path of an image whose grid the result gets; None takes that of the
+            transform.
+        inverse: warp from the fixed image to the moving grid.
 
     Returns:
-        How many voxels have no inverse, as a line; empty if all have.
+        A line that counts the voxels without an inverse; empty if there are none.
 
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
@@ -98,7 +98,7 @@ def warp_image_file(
 
 
 def _grid(transform: sitk.Transform, path, like) -> Frame:
-    """Where the result is to lie."""
+    """The grid of the result."""
     if like:
         frame = read_image(like).frame
         check_dimension(transform, like, frame.ndim)

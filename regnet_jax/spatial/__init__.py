@@ -1,4 +1,4 @@
-"""The world of millimetres: frames, images, resampling, transforms, warping."""
+"""World coordinates in mm: frames, images, resampling, transforms, warping."""
 
 from regnet_jax.spatial.frames import (
     Frame,

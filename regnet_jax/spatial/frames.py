@@ -1,4 +1,4 @@
-"""Where the voxels of a grid lie in the world: pure numpy, no SimpleITK.
+"""Frames: where the voxels of a grid lie in the world, in NumPy alone.
 
 Indices and shapes are in array order (z, y, x) or (y, x); points, spacings,
 origins and directions are in millimetres and ITK's order (x, y, z) or (x, y).
@@ -23,7 +23,7 @@ class Frame:
         shape: voxels per axis, array order (z, y, x) or (y, x).
         spacing: mm between voxel centres, (x, y, z) order.
         origin: mm, (x, y, z), centre of voxel zero.
-        direction: d x d cosines as ITK has them, column k is the direction of
+        direction: d x d cosines in ITK's convention, column k is the direction of
             axis k of (x, y, z); given flat row-major or nested, kept flat.
     """
 
@@ -76,7 +76,7 @@ class Frame:
 
 
 def cosines(frame: Frame) -> np.ndarray:
-    """The direction as a ``[d, d]`` matrix, ITK's order."""
+    """Return the direction as a ``[d, d]`` matrix, ITK's order."""
     return np.asarray(frame.direction).reshape(frame.ndim, frame.ndim)
 
 
@@ -99,38 +99,41 @@ def straighten(frame: Frame) -> tuple[Frame, float]:
 
 
 def largest_offset(frame: Frame, other: Frame) -> float:
-    """How far apart two frames of one shape place a voxel at most, in voxels."""
+    """Return the largest distance, in voxels, between two frames of one shape."""
     ends = [(0, n - 1) for n in frame.shape]
     corners = np.array(list(itertools.product(*ends)))
     return float(np.abs(to_index(frame, to_world(other, corners)) - corners).max())
 
 
 def to_world(frame: Frame, index) -> np.ndarray:
-    """World points ``[..., d]`` (mm, x first) of indices ``[..., d]`` (z first)."""
+    """Convert indices ``[..., d]`` (z first) to points ``[..., d]`` (mm, x first)."""
     return displacement_to_world(frame, index) + np.asarray(frame.origin)
 
 
 def to_index(frame: Frame, point) -> np.ndarray:
-    """Continuous indices ``[..., d]`` (z first) of points ``[..., d]`` (mm)."""
+    """Convert points ``[..., d]`` (mm, x first) to indices ``[..., d]`` (z first)."""
     offset = np.asarray(point, np.float64) - np.asarray(frame.origin)
     return displacement_from_world(frame, offset)
 
 
 def displacement_to_world(frame: Frame, u) -> np.ndarray:
-    """Voxel vectors ``[..., d]`` (z first) as physical vectors (mm, x first).
+    """Convert voxel vectors ``[..., d]`` (z first) to physical vectors (mm, x first).
 
-    Physical vectors include the direction cosines, as ITK wants them.
+    Physical vectors include the direction cosines, as in ITK.
     """
     return np.asarray(u, np.float64) @ frame.matrix.T
 
 
 def displacement_from_world(frame: Frame, vectors) -> np.ndarray:
-    """Physical vectors ``[..., d]`` (mm, x first) as voxel vectors (z first)."""
+    """Convert physical vectors ``[..., d]`` (mm, x first) to voxels (z first)."""
     return np.asarray(vectors, np.float64) @ np.linalg.inv(frame.matrix).T
 
 
 def canonical_axes(frame: Frame) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The permutation and flips that bring the direction closest to identity.
+    """Find the permutation and flips that bring the direction closest to identity.
+
+    Args:
+        frame: any.
 
     Returns:
         ``(permutation, flips)`` for array axes: transpose by ``permutation``,
@@ -159,7 +162,7 @@ def canonical_axes(frame: Frame) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def canonical_frame(frame: Frame) -> Frame:
-    """The same voxels in the order that ``canonical_axes`` says."""
+    """Return the frame of the same voxels in the order of ``canonical_axes``."""
     permutation, flips = canonical_axes(frame)
     d = frame.ndim
     order = [d - 1 - permutation[d - 1 - k] for k in range(d)]
@@ -197,11 +200,17 @@ def canonicalise(array: np.ndarray, frame: Frame) -> tuple[np.ndarray, Frame]:
 def isotropic_frame(
     frame: Frame, spacing: float, shape: tuple[int, ...] | None = None
 ) -> Frame:
-    """A grid of isotropic ``spacing`` (mm) about the centre of ``frame``.
+    """Return an isotropic grid with the direction and the centre of a frame.
 
-    It covers the extent of ``frame``, or has the ``shape`` that is asked for. It
-    keeps the direction and the centre, so that however the voxels of a canonical
-    frame were stored before, its isotropic grid is the same.
+    The grid of a canonical frame does not depend on how its voxels were stored before.
+
+    Args:
+        frame: that is covered.
+        spacing: mm.
+        shape: of the grid; None covers the extent of ``frame``.
+
+    Returns:
+        The grid.
     """
     if shape is None:
         extent = np.asarray(frame.shape) * np.asarray(frame.spacing)[::-1]
@@ -218,11 +227,14 @@ def isotropic_frame(
 
 
 def rebase(frame: Frame, reference: Frame) -> tuple[Frame, np.ndarray]:
-    """``frame`` in coordinates in which ``reference`` is plain.
+    """Move a frame to coordinates in which a reference has no pose.
 
-    In the new coordinates the reference has identity direction and its centre
-    at the origin, so what is computed there doesn't depend on the pose of the
-    two images in the world.
+    In the new coordinates the reference has identity direction and its centre at the
+    origin, so that results do not depend on the pose of two images in the world.
+
+    Args:
+        frame: that is moved.
+        reference: that defines the coordinates.
 
     Returns:
         The frame in the new coordinates and the homogeneous matrix

@@ -1,4 +1,4 @@
-"""Images as arrays with their place in the world, from arrays and SimpleITK."""
+"""Images: arrays with their place in the world, from and to SimpleITK."""
 
 import logging
 from dataclasses import dataclass
@@ -11,17 +11,25 @@ from regnet_jax.spatial.frames import Frame, cosines, straighten
 
 _LOG = logging.getLogger(__name__)
 
-# What ITK holds, so that the first that holds a type is the smallest.
-_NAMES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
-
-
-_HELD = tuple(map(np.dtype, _NAMES))
+# The types of ITK in an order in which the first that can hold a type is the smallest.
+_HELD = tuple(
+    map(np.dtype, ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"))
+)
+# Directions are stored with few digits. An error that moves no voxel by more than this
+# fraction of one is corrected silently, up to this skew (a sine) with a warning.
+_MOVED, _SKEW = 0.1, 2e-3
+# Single precision may overflow beyond this value and underflow below its inverse, and
+# an image needs at least this many steps of it between its values.
+_LARGEST, _STEPS = 1e30, 16
+# A nanometre to a metre, mm.
+_SPACINGS = (1e-6, 1e3)
+_ORDER = {2: "(x, y)", 3: "(x, y, z)"}
 
 
 def as_array(
     given, name: str, *, wanted: str = "an array of real numbers"
 ) -> np.ndarray:
-    """Real numbers, in a type that ITK holds and the byte order of the machine.
+    """Return an array of real numbers, in a type of ITK and native byte order.
 
     A type that ITK lacks becomes the smallest that holds its values: bool uint8,
     float16 and bfloat16 float32, four-bit integers int8 and uint8. Extended precision
@@ -31,18 +39,18 @@ def as_array(
         given: a NumPy or JAX array of any layout, whatever has ``__array__``, or
             nested lists.
         name: what messages call it.
-        wanted: what messages ask for instead of something that is no array at all.
+        wanted: what messages ask for in place of anything that is not an array.
 
     Returns:
         The array.
 
     Raises:
-        InputError: no array can be made of it; it does not hold real numbers; some of
-            it is masked.
+        InputError: if it cannot become an array, does not hold real numbers, or has
+            masked values.
     """
     try:
         array = np.asarray(given)
-    except Exception as error:  # Whatever the ``__array__`` of a stranger raises.
+    except Exception as error:  # ``__array__`` of a foreign type may raise anything.
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{name}: no array can be made of it ({line}); give {wanted}"
@@ -57,15 +65,23 @@ def as_array(
             f"{name}: {masked} of {array.size} values are masked; fill them, for"
             " example by array.filled(array.min())"
         )
-    with np.errstate(over="ignore"):  # Then a value is infinite, which is seen later.
+    with np.errstate(over="ignore"):  # Infinite values are refused later.
         return array.astype(_held_type(array.dtype, name), copy=False)
 
 
 def as_numbers(given, name: str, *, wanted: str = "numbers") -> np.ndarray:
-    """Finite real numbers as float64; args are those of ``as_array``.
+    """Return finite real numbers as float64.
+
+    Args:
+        given: as for ``as_array``.
+        name: as for ``as_array``.
+        wanted: as for ``as_array``.
+
+    Returns:
+        The array.
 
     Raises:
-        InputError: as ``as_array``; and of truth values, NaN and infinite values.
+        InputError: as ``as_array``; and for truth values, NaN and infinite values.
     """
     numbers = as_array(given, name, wanted=wanted)
     if np.asarray(given).dtype == bool:
@@ -93,26 +109,9 @@ def _held_type(dtype: np.dtype, name: str) -> np.dtype:
 
 
 def _count_masked(given) -> int:
-    """How many values are masked, also where a list holds masked slices."""
+    """The number of masked values, also where a list holds masked slices."""
     pieces = given if isinstance(given, list | tuple) else [given]
     return sum(int(np.ma.getmaskarray(p).sum()) for p in pieces if np.ma.is_masked(p))
-
-
-# Directions are held in few digits: what moves no voxel by more than this fraction
-# of one is mended without a word, and up to this skew (a sine) with a warning.
-_MOVED, _SKEW = 0.1, 2e-3
-
-
-# Of single precision: a value beyond which, or below whose inverse, it may end, and
-# the fewest steps that make an image.
-_LARGEST, _STEPS = 1e30, 16
-
-
-# A nanometre to a metre, mm.
-_SPACINGS = (1e-6, 1e3)
-
-
-_ORDER = {2: "(x, y)", 3: "(x, y, z)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +132,10 @@ class Image:
     def from_array(
         cls, array, spacing, origin=None, direction=None, *, name: str = "array"
     ) -> "Image":
-        """An image of an array, checked as one from a file is.
+        """Return an array as an image, with the checks of ``read_image``.
 
-        The axes of the array are (z, y, x) or (y, x), as in NumPy; what is in
-        millimetres is in (x, y, z) or (x, y) order, as in SimpleITK. So an array of 40
+        The axes of the array are (z, y, x) or (y, x), as in NumPy; millimetres are
+        in (x, y, z) or (x, y) order, as in SimpleITK. So an array of 40
         slices, 3 mm apart, of 256 x 256 voxels of 0.7 mm has the shape
         ``(40, 256, 256)`` and the spacing ``(0.7, 0.7, 3)``.
 
@@ -152,7 +151,7 @@ class Image:
             The image.
 
         Raises:
-            InputError: the array is none of an image, or there is no such grid.
+            InputError: if the array is not that of an image, or the grid is impossible.
         """
         array = as_array(array, name)
         d = _check_axes(array, name)
@@ -166,7 +165,17 @@ class Image:
 
 
 def from_sitk(image: sitk.Image, name: str) -> Image:
-    """The array (channels last, if it has any) and frame of a SimpleITK image."""
+    """Convert a SimpleITK image.
+
+    Args:
+        image: of any type; label maps that ITK stores as runs are expanded.
+        name: what messages call it.
+
+    Returns:
+        The image; an array of vectors has its channels last.
+    """
+    if "label of" in image.GetPixelIDTypeAsString():
+        image = sitk.LabelMapToLabel(image)
     frame = Frame(
         shape=image.GetSize()[::-1],
         spacing=image.GetSpacing(),
@@ -177,12 +186,18 @@ def from_sitk(image: sitk.Image, name: str) -> Image:
 
 
 def to_sitk(array, frame: Frame) -> sitk.Image:
-    """A SimpleITK image of ``[*frame.shape]``, or ``[*frame.shape, c]`` vectors.
+    """Convert an array to a SimpleITK image.
 
-    Types that ITK lacks are widened, see ``as_array``.
+    Args:
+        array: ``[*frame.shape]``, or ``[*frame.shape, c]`` vectors. Types that ITK
+            lacks are widened, see ``as_array``.
+        frame: where its voxels lie.
+
+    Returns:
+        The image.
 
     Raises:
-        InputError: the array holds no real numbers or has another shape.
+        InputError: if the array does not hold real numbers or has another shape.
     """
     array = as_array(array, "array")
     if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
@@ -244,7 +259,7 @@ def check_kind(path, dimension: int, components: int) -> None:
 
 
 def checked_image(image: Image) -> Image:
-    """An image whose array and grid are known from a program, not from a file."""
+    """Return an image that a program made, after the checks of ``read_image``."""
     name, frame = image.name, image.frame
     if not isinstance(frame, Frame):
         raise InputError(
@@ -287,19 +302,15 @@ def _spacing(given, d: int, name: str) -> np.ndarray:
     return np.broadcast_to(spacing, d)
 
 
-def _without_runs(image: sitk.Image) -> sitk.Image:
-    """A label map of ITK, which is kept as runs, as an image; any other as it is."""
-    if "label of" in image.GetPixelIDTypeAsString():
-        return sitk.LabelMapToLabel(image)
-    return image
-
-
 def straight_frame(name: str, frame: Frame) -> Frame:
-    """The frame with an orthonormal direction, where it lacks that by rounding only.
+    """Return the frame with an orthonormal direction, correcting rounding errors.
 
     Args:
         name: what messages call the image.
         frame: with any direction.
+
+    Returns:
+        The frame, unchanged if its direction is orthonormal.
 
     Raises:
         InputError: if its axes are sheared or not of length 1.
@@ -311,7 +322,7 @@ def straight_frame(name: str, frame: Frame) -> Frame:
     if deviation < 1e-6:
         return frame
     moved = np.inf
-    # Not so where it is NaN.
+    # False where it is NaN.
     if deviation < 0.5:
         straight, moved = straighten(frame)
     if moved <= _MOVED:

@@ -1,12 +1,12 @@
-"""Inverse of a transform, for points and for grids.
+"""The inverse of a transform, at points and on grids.
 
 ITK inverts a composite only if every part knows its inverse, which a displacement
 field from a file does not. So ``T(x) = y`` is solved for every point by the iteration
 ``x <- x - s A^-1 (T(x) - y)``, with ``A`` the linear part of ``T`` and a step ``s``
 that halves where the error grows. With ``s = 1`` and no linear part this is the
 fixed-point iteration of Chen et al. (Medical Physics 35(1), 2008), which needs a
-contraction; with a smaller step it also converges where ``T`` expands. What is left
-then is solved by Newton's method.
+contraction; with a smaller step it also converges where ``T`` expands. The points
+that remain are solved by Newton's method.
 
 Outside of its field a transform of ITK jumps to its linear part, so that points near
 the edge can have two solutions. Here the field is continued by its edge.
@@ -27,7 +27,7 @@ from regnet_jax.spatial.transforms import field_frame, map_points, sample_transf
 # Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids.
 POINT_TOLERANCE = 1e-3
 VOXEL_TOLERANCE = 0.01
-# Most points need a few simple steps. The others get Newton's, of 2 d + 1
+# Most points need a few simple steps. The others get Newton steps, of 2 d + 1
 # evaluations each.
 _SIMPLE_STEPS = 30
 _NEWTON_STEPS = 50
@@ -38,7 +38,7 @@ PointMap = Callable[[np.ndarray], np.ndarray]
 
 
 def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.ndarray]:
-    """The points that a transform takes to given points.
+    """Find the points that a transform maps to given points.
 
     Args:
         transform: ``T``, fixed to moving.
@@ -46,11 +46,11 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
 
     Returns:
         Points ``x`` ``[n, d]`` of the fixed image, and the errors
-        ``|T(x) - point|`` ``[n]``, mm. Above ``POINT_TOLERANCE`` there is no
-        inverse to be found: the field folds there, or the point is beyond its edge.
+        ``|T(x) - point|`` ``[n]``, mm. Above ``POINT_TOLERANCE`` no inverse
+        was found: the field folds there, or the point is beyond its edge.
 
     Raises:
-        InputError: if the transform flattens space, and has no inverse.
+        InputError: if the transform is singular.
     """
     points = np.asarray(points, np.float64)
     frame = field_frame(transform)
@@ -71,7 +71,7 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
 def invert_on_grid(
     transform: sitk.Transform, fixed: Frame, target: Frame, *, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The displacement of the inverse of a transform, at the voxels of a grid.
+    """Return the displacement of the inverse of a transform, at the voxels of a grid.
 
     Args:
         transform: ``T``, fixed to moving.
@@ -85,7 +85,7 @@ def invert_on_grid(
         Above ``VOXEL_TOLERANCE`` times the fixed spacing no inverse was found.
 
     Raises:
-        InputError: if the transform flattens space, and has no inverse.
+        InputError: if the transform is singular.
     """
     continued, linear = _continued(transform, fixed)
     count, d = int(np.prod(target.shape)), target.ndim
@@ -106,7 +106,7 @@ def invert_on_grid(
 def _solve(
     mapped: PointMap, targets, start, linear, tolerance: float, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``x`` with ``mapped(x) = targets``, and what is left of the error."""
+    """Solve ``mapped(x) = targets`` for ``x``; return it and the remaining error."""
     x = start.copy()
     residual = mapped(x) - targets
     error = np.linalg.norm(residual, axis=1)
@@ -142,14 +142,14 @@ def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.nd
     """The map on a grid, continued outside, and its linear part.
 
     Inside, linear interpolation of a residual and an affine map together are what
-    ITK computes. Outside, the residual stays what it is at the edge.
+    ITK computes. Outside, the residual is that of the edge.
     """
     d = frame.ndim
     displacement = sample_transform(transform, frame)
     thin = tuple(slice(0, n, max(1, n // 16)) for n in frame.shape)
     points = to_world(frame, np.moveaxis(np.mgrid[thin], 0, -1))
     linear = _fit_affine(points, points + displacement[thin])
-    # What the affine map moves a voxel by is a sum of one term for each axis.
+    # The displacement by the affine map is a sum of one term for each axis.
     change = linear[:d, :d] - np.eye(d)
     slopes = change @ frame.matrix
     offsets = change @ frame.origin + linear[:d, d]
@@ -170,7 +170,7 @@ def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.nd
 
 
 def _fit_affine(points, mapped) -> np.ndarray:
-    """The homogeneous matrix ``[d + 1, d + 1]`` that comes closest to a map."""
+    """Fit a homogeneous matrix ``[d + 1, d + 1]`` to a map by least squares."""
     d = points.shape[-1]
     points, mapped = points.reshape(-1, d), mapped.reshape(-1, d)
     centre = points.mean(0)

@@ -1,8 +1,8 @@
-"""Padding: constant values that stand where an image shows nothing.
+"""Padding: constant values where an image shows nothing.
 
 Scanners write -3024 or -2000 beside the round field of view of a CT, resampling writes
-zeros beside the old image, and masks leave one value outside of an organ. None of them
-is tissue, dark or bright, and nothing should be compared with them.
+zeros beside the old image, and masks leave one value outside of an organ. They are not
+tissue, dark or bright, and must not be compared.
 """
 
 import numpy as np
@@ -10,27 +10,27 @@ from scipy import ndimage
 
 from regnet_jax.hounsfield import UNMEASURED_BELOW, looks_like_ct
 
-# Of the voxels at an image's border, padding fills at least this fraction, and of all
-# voxels this one and this number.
+# Padding fills at least this fraction of the voxels at the border, this fraction of all
+# voxels, and this number.
 _LEAST_OF_BORDER = 0.02
 _LEAST_OF_IMAGE = 1e-3
 _LEAST_VOXELS = 16
-# Values that are tried, the most frequent ones at the border.
+# The number of values that are tried, the most frequent ones at the border.
 _CANDIDATES = 4
-# Values are the same within this fraction of the image's range.
+# Values within this fraction of the image's range are equal.
 _SAME = 1e-6
-# A constant region is padding where this fraction of its surface borders on values that
-# are further off than this fraction of the contrast. Air that was clipped to a constant
-# goes over into air that was not: on eleven CT and MR volumes at most 0.025 of its
-# surface is so, and 0.16 to 0.51 where a body is cut by a round field of view.
+# A constant region is padding if this fraction of its surface borders on values that
+# differ by more than this fraction of the contrast. Air that was clipped to a constant
+# borders on air that was not: on eleven CT and MR volumes at most 0.025 of its surface
+# differs so much, and 0.16 to 0.51 where a round field of view cuts a body.
 _LEAST_OF_SURFACE = 0.05
 _JUMP = 0.2
-# Of the faces of a region's voxels, at most this fraction lies on its surface: equal
-# values in noise hang together, too.
+# At most this fraction of the faces of a region's voxels lies on its surface; connected
+# equal values in noise have more.
 _RAGGED = 0.3
-# Times that padding may lie around padding.
+# Padding may be nested in padding this many times.
 _LAYERS = 3
-# Of the voxels, at least this fraction must show something.
+# At least this fraction of the voxels must show something.
 _LEAST_SHOWN = 0.02
 
 
@@ -38,8 +38,8 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     """Find the voxels where an image shows nothing.
 
     A region is padding if it reaches the border of the image, has one value, and ends
-    in a jump. A background that goes over into the picture, such as clipped air, is
-    none. In CT, whatever is connected to the border and darker than any air is padding.
+    in a jump. A background that merges into the picture, such as clipped air, is not.
+    In CT, whatever is connected to the border and darker than any air is padding.
 
     Args:
         image: ``[*spatial]``, finite.
@@ -53,7 +53,7 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
         image = image.astype(np.uint8)
     padding = np.zeros(image.shape, bool)
     beside = np.concatenate([face.ravel() for face in _faces(image)])
-    # Padding may lie around padding.
+    # Padding may be nested in padding.
     for _ in range(_LAYERS):
         found = _darker_than_air(image, padding)
         for value in _frequent(beside):
@@ -63,8 +63,8 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
         if not found.any():
             break
         padding |= found
-        # In padding there is only what is darker than the picture: drawn pictures have
-        # constant parts of any other value.
+        # Nested padding is darker than the picture; drawn pictures have constant
+        # regions of any other value.
         beside = image[ndimage.binary_dilation(padding) & ~padding]
         beside = beside[beside <= image[~padding].min(initial=image.max())]
     if not padding.any():
@@ -72,7 +72,7 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     grown = ndimage.binary_dilation(padding, iterations=grow) if grow else padding
     shown = image[~grown]
     if shown.size < _LEAST_SHOWN * image.size or shown.min() == shown.max():
-        # All of the picture is one value on another, as in a mask.
+        # The picture has a single value, as in a mask.
         return None
     return grown
 
@@ -102,14 +102,14 @@ def _frequent(values) -> np.ndarray:
 
 
 def _constant_region(image, value, found) -> np.ndarray | None:
-    """What has a value and is connected to the border or to padding found before."""
+    """The voxels of a value that are connected to the border or to known padding."""
     low, high = float(image.min()), float(image.max())
     same = np.abs(image - np.float64(value)) <= _SAME * (high - low)
     return _connected(same & ~found, found)
 
 
 def _darker_than_air(image, found) -> np.ndarray:
-    """What is too dark for a CT and connected to the border or to padding."""
+    """The voxels too dark for CT that are connected to the border or to padding."""
     dark = image < UNMEASURED_BELOW
     if not dark.any() or not looks_like_ct(image[~dark]):
         return np.zeros(image.shape, bool)

@@ -9,9 +9,9 @@ from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, cosines
 from regnet_jax.spatial.images import Image, from_sitk, to_sitk
 
-# Of a voxel, the fraction that must show something.
+# A voxel shows something if this fraction of it does.
 _SHOWN = 0.99
-# Values of a mask that are closer to a whole number count as it.
+# Values of a mask within this distance of a whole number are rounded to it.
 _WHOLE = 1e-3
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 
@@ -66,13 +66,13 @@ def resample(
 
 
 def resample_field(vectors, source: Frame, target: Frame) -> np.ndarray:
-    """Displacement vectors at the voxels of another grid, linearly interpolated.
+    """Sample displacement vectors at the voxels of another grid, linearly.
 
     Args:
-        vectors: ``[*source.shape, d]``, mm, x first; they stay as they are, since
-            physical vectors do not depend on the grid.
+        vectors: ``[*source.shape, d]``, mm, x first. Physical vectors do not depend on
+            the grid, so their values stay.
         source: where the vectors lie.
-        target: where they are wanted; zero outside of the source.
+        target: grid of the result, which is zero outside of the source.
 
     Returns:
         ``[*target.shape, d]`` float64.
@@ -113,7 +113,20 @@ def where_shown(
 
 
 def as_mask(image: Image, frame: Frame | None = None) -> Image:
-    """An image as a mask; see ``read_mask``."""
+    """Return an image as a mask of zeros and ones (uint8), see ``io.read_mask``.
+
+    Args:
+        image: of whole numbers or fractions.
+        frame: grid to which the mask is resampled by nearest neighbour; None keeps its
+            own.
+
+    Returns:
+        The mask.
+
+    Raises:
+        InputError: if the mask is of another dimension than the frame, or has negative
+            values, or nothing is inside.
+    """
     mask = replace(image, array=_inside(image).astype(np.uint8))
     if frame is not None and frame.ndim != mask.frame.ndim:
         raise InputError(
@@ -133,7 +146,7 @@ def as_mask(image: Image, frame: Frame | None = None) -> Image:
 
 
 def _inside(image: Image) -> np.ndarray:
-    """Which values of a mask mean inside."""
+    """The voxels that are inside of a mask."""
     array = image.array
     low, high = float(array.min()), float(array.max())
     is_whole = array.dtype.kind in "bui"
@@ -142,21 +155,21 @@ def _inside(image: Image) -> np.ndarray:
         if rounded.any() and (np.abs(array - rounded) <= _WHOLE).all():
             array, is_whole = rounded, True
             low = float(array.min())
-    # Resampling by splines leaves a little below zero; a scan or a distance has more.
+    # Splines undershoot zero a little; scans and distance maps go further below.
     if low < (0.0 if is_whole else -high / 2):
         raise InputError(
-            f"{image.name}: has values down to {low:g}, so it is no mask; give one"
+            f"{image.name}: has values down to {low:g}, so it is not a mask; give one"
             " that is zero outside and positive inside"
         )
     return array != 0 if is_whole else array > high / 2
 
 
 def _smooth(source: sitk.Image, have: Frame, want: Frame) -> sitk.Image:
-    # How far apart the target's samples are along each axis of the source.
+    # The distance of the target's samples along each axis of the source.
     turn = cosines(have).T @ cosines(want)
     spacing = np.sqrt(turn**2 @ np.square(want.spacing))
     variance = (spacing**2 - np.square(have.spacing)) / (8 * np.log(2))
-    # Below a few percent of a voxel the smoothing is rounding of equal grids.
+    # Equal grids differ by rounding; that is not smoothed.
     variance[variance < 1e-3 * np.square(have.spacing)] = 0.0
     if not variance.any():
         return source

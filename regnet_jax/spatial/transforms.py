@@ -1,4 +1,4 @@
-"""Displacements and transforms as ITK has them.
+"""Displacements and transforms of ITK.
 
 Points, vectors and matrices are in mm and (x, y, z) order; a transform maps
 points of the fixed image to points of the moving image.
@@ -13,14 +13,17 @@ from regnet_jax.spatial.images import to_sitk
 
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
-    """The transform ``T(x) = A(x + r(x))``.
+    """Return the transform ``T(x) = A(x + r(x))``.
 
     Outside of ``frame`` the residual is zero.
 
     Args:
         frame: the fixed grid.
-        residual: ``r``, ``[*frame.shape, d]`` vectors (mm).
+        residual: ``r``, ``[*frame.shape, d]`` vectors, mm, x first.
         affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+
+    Returns:
+        The transform.
     """
     field = to_sitk(np.asarray(residual, np.float64), frame)
     displacement = sitk.DisplacementFieldTransform(field)
@@ -29,10 +32,17 @@ def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
 
 
 def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
-    """``A(x + r(x)) - x`` at the voxels: ``[*frame.shape, d]`` vectors (mm).
+    """Return the displacement ``A(x + r(x)) - x`` at the voxels of a grid.
 
-    Args are those of ``composite``, and linear interpolation of the result is
-    what the composite computes.
+    Its linear interpolation is what the transform of ``composite`` computes.
+
+    Args:
+        frame: the fixed grid.
+        residual: ``r``, ``[*frame.shape, d]`` vectors, mm, x first.
+        affine: ``A``, homogeneous ``[d + 1, d + 1]``.
+
+    Returns:
+        ``[*frame.shape, d]`` vectors, mm, x first.
     """
     d = frame.ndim
     affine = np.asarray(affine, np.float64)
@@ -43,7 +53,7 @@ def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
 
 
 def affine_transform(matrix) -> sitk.AffineTransform:
-    """The SimpleITK transform of a homogeneous matrix ``[d + 1, d + 1]``."""
+    """Return the SimpleITK transform of a homogeneous matrix ``[d + 1, d + 1]``."""
     matrix = np.asarray(matrix, np.float64)
     d = len(matrix) - 1
     transform = sitk.AffineTransform(d)
@@ -53,9 +63,17 @@ def affine_transform(matrix) -> sitk.AffineTransform:
 
 
 def map_points(transform: sitk.Transform, points) -> np.ndarray:
-    """World points ``[n, d]`` (mm, x first) through a transform.
+    """Map world points through a transform.
 
-    Raises InputError where the transform says NaN.
+    Args:
+        transform: of the points' dimension.
+        points: ``[n, d]``, mm, x first.
+
+    Returns:
+        ``[n, d]``, mm, x first.
+
+    Raises:
+        InputError: if a result is not finite.
     """
     points = np.asarray(points, np.float64)
     mapped = [transform.TransformPoint(point) for point in points.tolist()]
@@ -63,7 +81,7 @@ def map_points(transform: sitk.Transform, points) -> np.ndarray:
 
 
 def sample_transform(transform: sitk.Transform, frame: Frame) -> np.ndarray:
-    """The displacement ``T(x) - x`` at the voxels of a grid.
+    """Return the displacement ``T(x) - x`` at the voxels of a grid.
 
     Args:
         transform: of the grid's dimension.
@@ -73,7 +91,7 @@ def sample_transform(transform: sitk.Transform, frame: Frame) -> np.ndarray:
         ``[*frame.shape, d]`` float64 vectors, mm, x first.
 
     Raises:
-        InputError: where the transform says NaN.
+        InputError: if a result is not finite.
     """
     field = sitk.TransformToDisplacementField(
         transform,
@@ -87,12 +105,15 @@ def sample_transform(transform: sitk.Transform, frame: Frame) -> np.ndarray:
 
 
 def field_frame(transform: sitk.Transform) -> Frame | None:
-    """The grid of the displacement field that a transform applies first.
+    """Return the grid of the displacement field that a transform applies first.
 
     For the transform of a registration that is the fixed image's grid.
 
+    Args:
+        transform: any.
+
     Returns:
-        The grid, or None if what comes first is no displacement field.
+        The grid, or None if it does not begin with a displacement field.
     """
     while isinstance(transform, sitk.CompositeTransform):
         if not transform.GetNumberOfTransforms():
@@ -112,7 +133,13 @@ def field_frame(transform: sitk.Transform) -> Frame | None:
 
 
 def check_dimension(transform: sitk.Transform, name: str, dimension: int) -> None:
-    """Raise InputError unless the transform is of the dimension of what has a name."""
+    """Raise InputError unless a transform has the dimension of an input.
+
+    Args:
+        transform: any.
+        name: of the input, for the message.
+        dimension: of the input.
+    """
     if transform.GetDimension() != dimension:
         raise InputError(
             f"{name} is {dimension}D and the transform is {transform.GetDimension()}D;"

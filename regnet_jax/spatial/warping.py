@@ -1,4 +1,4 @@
-"""Images and label maps through a transform, there and back, in their own type."""
+"""Images and label maps through a transform or its inverse, in their own type."""
 
 from dataclasses import replace
 
@@ -11,17 +11,17 @@ from regnet_jax.spatial.inversion import invert_on_grid
 from regnet_jax.spatial.resampling import resample
 from regnet_jax.spatial.transforms import composite, field_frame
 
-# Voxels of the fixed grid: an inverse that is further off is none.
+# An inverse with a larger error, in voxels of the fixed grid, counts as missing.
 _LOST = 0.5
 
 
 def warp_image(
     image: Image, frame: Frame, transform: sitk.Transform, *, interpolation="linear"
 ) -> Image:
-    """A moving image or label map on a fixed grid, as ITK resamples it.
+    """Resample a moving image or label map on a fixed grid, as ITK does.
 
     Args:
-        image: what is warped; its minimum, or 0 with ``nearest``, is the background.
+        image: moving image; its minimum, or 0 with ``nearest``, is the background.
         frame: where the result lies.
         transform: maps points of ``frame`` to points of ``image`` (mm).
         interpolation: ``linear``, or ``nearest`` for labels.
@@ -41,9 +41,9 @@ def warp_image(
 
 
 def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Float values as whole numbers that an integer type holds."""
+    """Round float values to whole numbers within the range of an integer type."""
     info, kind = np.iinfo(dtype), array.dtype.type
-    # 2**31 - 1 and 2**63 - 1 are no floats, so the next float below is the largest.
+    # 2**31 - 1 and 2**63 - 1 are not floats; the largest is the next float below.
     highest = np.nextafter(kind(info.max + 1), kind(0))
     return np.clip(np.rint(array), kind(info.min), highest)
 
@@ -56,7 +56,7 @@ def warp_image_back(
     interpolation="linear",
     progress: bool = False,
 ) -> tuple[Image, int]:
-    """A fixed image or label map on a moving grid, by the inverse of a transform.
+    """Resample a fixed image or label map on a moving grid, by the inverse transform.
 
     Args:
         image: as for ``warp_image``.
@@ -66,8 +66,8 @@ def warp_image_back(
         progress: show a bar.
 
     Returns:
-        The image, and how many voxels became background because the transform folds
-        and has no inverse there.
+        The image, and the number of voxels without an inverse, where the transform
+        folds; they are background.
 
     Raises:
         InputError: if the transform has no inverse anywhere.

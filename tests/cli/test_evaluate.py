@@ -128,7 +128,7 @@ def evaluate(command, tmp_path):
 
 
 @dimensions
-def test_everything_of_a_pair_whose_truth_is_known(case, evaluate, d):
+def test_evaluate_measures_a_pair_with_known_truth(case, evaluate, d):
     folder = case(d)
     flags = image_flags(folder) + label_flags(folder) + point_flags(folder)
     found, printed = evaluate(f"--transform={folder}/t.h5", *flags)
@@ -159,7 +159,7 @@ def test_everything_of_a_pair_whose_truth_is_known(case, evaluate, d):
 
 
 @dimensions
-def test_tre_by_hand(case, evaluate, d):
+def test_evaluate_tre_equals_numpys(case, evaluate, d):
     folder = case(d)
     found, _ = evaluate(f"--transform={folder}/t.h5", *point_flags(folder))
     fixed, moving = (
@@ -175,7 +175,7 @@ def test_tre_by_hand(case, evaluate, d):
 
 
 @dimensions
-def test_without_a_transform_nothing_changes(case, evaluate, d):
+def test_evaluate_without_a_transform_measures_the_pair_as_it_is(case, evaluate, d):
     folder = case(d)
     flags = image_flags(folder) + label_flags(folder) + point_flags(folder)
     found, _ = evaluate(*flags)
@@ -185,7 +185,7 @@ def test_without_a_transform_nothing_changes(case, evaluate, d):
     assert "jacobian" not in found
 
 
-def test_overlap_is_that_of_simpleitk(case, evaluate):
+def test_evaluate_overlap_equals_simpleitks(case, evaluate):
     folder = case(3)
     found, _ = evaluate(*label_flags(folder))
     fixed, moving = (
@@ -200,7 +200,7 @@ def test_overlap_is_that_of_simpleitk(case, evaluate):
         assert found["overlap"]["before"][str(label)]["dice"] == pytest.approx(dice)
 
 
-def test_voxels_of_dirlab_and_learn2reg(case, evaluate, tmp_path):
+def test_evaluate_snaps_landmarks_of_dirlab_and_learn2reg(case, evaluate, tmp_path):
     """Snapped errors of landmarks that are voxels, by hand."""
     folder, (fixed, moving) = case(3), FRAMES[3]
     transform = some_transform(fixed)
@@ -225,7 +225,7 @@ def test_voxels_of_dirlab_and_learn2reg(case, evaluate, tmp_path):
     assert found["tre"]["after"]["mean"] == pytest.approx(errors.mean())
 
 
-def test_the_jacobian_of_a_known_map(evaluate, tmp_path):
+def test_evaluate_jacobian_of_a_known_map(evaluate, tmp_path):
     frame = Frame((7, 8, 9), (1.0, 2.0, 3.0), (0, 0, 0), TURN)
     image = to_sitk(smooth_image(frame.shape), frame)
     sitk.WriteImage(image, str(tmp_path / "a.mha"))
@@ -243,7 +243,7 @@ def test_the_jacobian_of_a_known_map(evaluate, tmp_path):
     assert found["similarity"]["before"]["correlation"] == pytest.approx(1)
 
 
-def test_the_lungs_of_a_chest(evaluate, tmp_path):
+def test_evaluate_correlates_the_lungs_of_a_chest(evaluate, tmp_path):
     z, y, x = np.indices((20, 40, 50))
     body = ((y - 20) / 17) ** 2 + ((x - 25) / 22) ** 2 < 1
     lungs = ((z - 10) / 8) ** 2 + ((y - 20) / 10) ** 2 + ((x - 25) / 14) ** 2 < 1
@@ -267,7 +267,7 @@ def test_the_lungs_of_a_chest(evaluate, tmp_path):
     assert before["correlation"] > 0.5
 
 
-def test_a_label_that_one_map_lacks_and_one_landmark(evaluate, tmp_path):
+def test_evaluate_writes_null_for_undefined_measures(evaluate, tmp_path):
     """NaN becomes null."""
     frame = Frame((6, 7), (1, 1), (0, 0), np.eye(2))
     first, second = np.zeros((2, 6, 7), np.uint8)
@@ -340,7 +340,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_one_line_for_bad_input(command, case, tmp_path, name):
+def test_evaluate_refuses_bad_input_in_one_line(command, case, tmp_path, name):
     folder = case(2)
     write_points(tmp_path / "one.pts", [[1.0, 2.0]])
     write_points(tmp_path / "3d.pts", [[1.0, 2.0, 3.0]])

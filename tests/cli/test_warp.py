@@ -99,7 +99,7 @@ def inside(frame, points, margin=0.0):
 
 
 @dimensions
-def test_an_image_is_resampled_as_itk_does(pair, warp, d):
+def test_warp_resamples_an_image_as_itk(pair, warp, d):
     folder = pair(d)
     path, _ = warp(folder, "a.nii.gz", f"--image={folder / 'moving.mha'}")
     found = sitk.ReadImage(str(path))
@@ -120,7 +120,7 @@ def test_an_image_is_resampled_as_itk_does(pair, warp, d):
 
 
 @dimensions
-def test_a_bright_point_lands_where_the_transform_says(pair, warp, tmp_path, d):
+def test_warp_moves_a_bright_point_by_the_transform(pair, warp, tmp_path, d):
     """In the warped image it is at the fixed point whose image it is."""
     folder, (fixed, moving) = pair(d), FRAMES[d]
     target = np.array(fixed.shape) // 2
@@ -140,7 +140,7 @@ def test_a_bright_point_lands_where_the_transform_says(pair, warp, tmp_path, d):
 
 @dimensions
 @pytest.mark.parametrize("inverse", [False, True])
-def test_labels_stay_labels(pair, warp, d, inverse):
+def test_warp_keeps_labels(pair, warp, d, inverse):
     folder = pair(d)
     grid = "moving" if inverse else "fixed"
     path, _ = warp(
@@ -157,7 +157,7 @@ def test_labels_stay_labels(pair, warp, d, inverse):
 
 
 @dimensions
-def test_the_grid_of_another_image(pair, warp, tmp_path, d):
+def test_warp_like_takes_the_grid_of_another_image(pair, warp, tmp_path, d):
     folder = pair(d)
     like = sitk.Image((9, 8, 7)[:d], sitk.sitkUInt8)
     like.SetOrigin(FRAMES[d][0].centre.tolist())
@@ -180,7 +180,7 @@ def test_the_grid_of_another_image(pair, warp, tmp_path, d):
 
 
 @dimensions
-def test_there_and_back(pair, warp, tmp_path, d):
+def test_warp_inverse_undoes_the_warp_of_an_image(pair, warp, tmp_path, d):
     """An image of where voxels are, forth and back, tells how far they moved."""
     folder, (fixed, moving) = pair(d), FRAMES[d]
     grid = np.moveaxis(np.indices(moving.shape), 0, -1)
@@ -209,7 +209,7 @@ def test_there_and_back(pair, warp, tmp_path, d):
 
 
 @dimensions
-def test_points_there_and_back(pair, warp, tmp_path, d):
+def test_warp_inverse_undoes_the_warp_of_points(pair, warp, tmp_path, d):
     folder, (fixed, _) = pair(d), FRAMES[d]
     rng = np.random.default_rng(0)
     index = rng.uniform(0, np.array(fixed.shape) - 1, (40, d))
@@ -226,7 +226,7 @@ def test_points_there_and_back(pair, warp, tmp_path, d):
 
 
 @dimensions
-def test_points_that_are_voxels(pair, warp, tmp_path, d):
+def test_warp_takes_points_in_voxels(pair, warp, tmp_path, d):
     folder, (fixed, _) = pair(d), FRAMES[d]
     index = np.random.default_rng(0).integers(0, fixed.shape, (5, d))
     rows = "".join(",".join(map(str, i[::-1])) + "\n" for i in index.tolist())
@@ -241,7 +241,7 @@ def test_points_that_are_voxels(pair, warp, tmp_path, d):
     np.testing.assert_allclose(read_points(path), expected, atol=2e-6)
 
 
-def test_points_without_an_inverse_are_named(warp, tmp_path):
+def test_warp_inverse_lists_points_without_an_inverse(warp, tmp_path):
     """The field shifts by 3 mm and ends, which leaves a gap behind it."""
     frame = Frame((9, 9), (1, 1), (0, 0), np.eye(2))
     shift = np.broadcast_to((3.0, 0.0), (9, 9, 2))
@@ -253,7 +253,7 @@ def test_points_without_an_inverse_are_named(warp, tmp_path):
     assert "no inverse for 1 of 2 points (number 2)" in printed
 
 
-def test_voxels_without_an_inverse_are_background(warp, tmp_path):
+def test_warp_inverse_leaves_background_without_an_inverse(warp, tmp_path):
     """A field that folds over itself: some voxels may be lost, none is invented."""
     frame = Frame((40, 40), (1, 1), (0, 0), np.eye(2))
     rng = np.random.default_rng(0)
@@ -273,7 +273,7 @@ def test_voxels_without_an_inverse_are_background(warp, tmp_path):
     assert ("no inverse for" in printed) or found[10:30, 10:30].all()
 
 
-def test_a_linear_transform_there_and_back(warp, tmp_path):
+def test_warp_inverse_undoes_a_linear_transform(warp, tmp_path):
     matrix = np.eye(3)
     matrix[:2, :2], matrix[:2, 2] = 1.2 * TURN, (3.0, -2.0)
     write_transform(tmp_path / "t.tfm", affine_transform(matrix))
@@ -290,7 +290,7 @@ def test_a_linear_transform_there_and_back(warp, tmp_path):
     np.testing.assert_allclose(read_points(back), points, atol=5e-6)
 
 
-def test_existing_results_are_replaced(pair, warp, tmp_path):
+def test_warp_replaces_existing_results(pair, warp, tmp_path):
     folder = pair(2)
     (tmp_path / "a.mha").write_text("of last year")
     path, _ = warp(folder, "a.mha", f"--image={folder / 'moving.mha'}")
@@ -333,7 +333,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_line_for_bad_input(command, pair, tmp_path, case):
+def test_warp_refuses_bad_input_in_one_line(command, pair, tmp_path, case):
     folder, arguments = pair(2), BAD[case][0]
     write_points(tmp_path / "a.pts", [[1.0, 2.0]])
     write_points(tmp_path / "3d.pts", [[1.0, 2.0, 3.0]])
@@ -363,7 +363,7 @@ def test_one_line_for_bad_input(command, pair, tmp_path, case):
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-def test_required_flags(command):
+def test_warp_refuses_missing_flags(command):
     result = command("warp", "--image=a.mha")
     assert result.status == 2
     assert len(result.errors) == 1

@@ -54,13 +54,13 @@ KNOWN = {
 
 @pytest.mark.parametrize("shape", [(60, 70), (24, 30, 32)])
 @pytest.mark.parametrize("case", KNOWN)
-def test_what_values_mean(case, shape):
+def test_read_ct_gives_hounsfield_units(case, shape):
     change, offset = KNOWN[case]
     assert hounsfield_offset(change(body(shape))) == offset
 
 
 @pytest.mark.parametrize("shape", [(60, 70), (24, 30, 32)])
-def test_stored_values_are_shifted_with_a_warning(tmp_path, shape, caplog):
+def test_read_ct_shifts_stored_values_with_a_warning(tmp_path, shape, caplog):
     hu = np.rint(body(shape)).clip(-1024)
     path = tmp_path / "stored.nii.gz"
     image = sitk.GetImageFromArray((hu + 1024).astype(np.uint16))
@@ -70,7 +70,7 @@ def test_stored_values_are_shifted_with_a_warning(tmp_path, shape, caplog):
     assert "1024 is subtracted" in caplog.text
 
 
-def test_padding_becomes_the_lowest_value(tmp_path, caplog):
+def test_read_ct_sets_padding_to_the_lowest_value(tmp_path, caplog):
     hu = np.rint(body((40, 50))).astype(np.int16).clip(-1024)
     padded = hu.copy()
     padded[:, :4] = -3024
@@ -84,7 +84,7 @@ def test_padding_becomes_the_lowest_value(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("value", [0, 1000])
-def test_padding_that_is_not_dark_becomes_the_lowest_value_too(tmp_path, value):
+def test_read_ct_sets_bright_padding_to_the_lowest_value(tmp_path, value):
     hu = np.rint(body((40, 50))).astype(np.int16).clip(-1024)
     hu[:, :9] = value
     path = tmp_path / "padded.mha"
@@ -95,7 +95,7 @@ def test_padding_that_is_not_dark_becomes_the_lowest_value_too(tmp_path, value):
 
 
 @pytest.mark.parametrize("case", ["unit", "bytes", "mr"])
-def test_other_values_are_refused_with_their_range(tmp_path, case):
+def test_read_ct_refuses_other_values_with_their_range(tmp_path, case):
     array = KNOWN[case][0](body((40, 50)))
     path = tmp_path / "other.mha"
     sitk.WriteImage(sitk.GetImageFromArray(array), str(path))

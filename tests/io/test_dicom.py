@@ -79,7 +79,7 @@ def seen_balls(image):
 @pytest.mark.parametrize("turn", [0.0, 90.0, 200.0])
 @pytest.mark.parametrize("tilt", [12.0, -20.0])
 @pytest.mark.parametrize("axes", PLANES.values(), ids=PLANES)
-def test_a_tilted_gantry_is_resampled_to_where_its_slices_lie(
+def test_tilted_gantry_is_resampled_to_a_straight_grid(
     tmp_path, caplog, axes, tilt, turn
 ):
     values, positions, balls = a_scan(axes, *np.radians([tilt, turn]))
@@ -102,7 +102,7 @@ def test_a_tilted_gantry_is_resampled_to_where_its_slices_lie(
     assert read_frame(tmp_path) == image.frame
 
 
-def test_outside_of_tilted_slices_lies_the_minimum(tmp_path):
+def test_tilted_gantry_has_the_minimum_outside_of_slices(tmp_path):
     values, positions, _ = a_scan(AXIAL, np.radians(15.0), np.radians(90.0))
     write_slices(tmp_path, values + 7, positions, AXIAL, SPACING, scaling=(1, -3000))
     image = read_image(tmp_path)
@@ -111,7 +111,7 @@ def test_outside_of_tilted_slices_lies_the_minimum(tmp_path):
 
 
 @pytest.mark.parametrize("axes", PLANES.values(), ids=PLANES)
-def test_straight_slices_keep_their_values(tmp_path, caplog, axes):
+def test_straight_slices_keep_values_and_positions(tmp_path, caplog, axes):
     values, positions, balls = a_scan(axes)
     order = np.random.default_rng(0).permutation(COUNT)
     # The scanner may count the other way, or in any.
@@ -125,7 +125,7 @@ def test_straight_slices_keep_their_values(tmp_path, caplog, axes):
     assert not caplog.records
 
 
-def test_itk_agrees_about_straight_slices(tmp_path):
+def test_straight_slices_equal_those_of_itk(tmp_path):
     values, positions, _ = a_scan(OBLIQUE)
     write_slices(tmp_path, values, positions, OBLIQUE, SPACING)
     reader = sitk.ImageSeriesReader()
@@ -137,7 +137,7 @@ def test_itk_agrees_about_straight_slices(tmp_path):
     np.testing.assert_allclose(own.frame.direction, theirs.GetDirection(), atol=1e-6)
 
 
-def test_slices_shifted_by_no_rule_lie_where_they_say(tmp_path, caplog):
+def test_irregularly_shifted_slices_are_resampled(tmp_path, caplog):
     values, positions, balls = a_scan(AXIAL)
     rng = np.random.default_rng(0)
     pixels = rng.integers(-3, 4, (COUNT, 2))
@@ -150,14 +150,14 @@ def test_slices_shifted_by_no_rule_lie_where_they_say(tmp_path, caplog):
     assert "shifted against each other by up to" in caplog.text
 
 
-def test_slices_that_lie_far_beside_each_other_are_refused(tmp_path):
+def test_widely_shifted_slices_are_refused(tmp_path):
     values, positions, _ = a_scan(AXIAL, np.radians(80.0))
     write_slices(tmp_path, values, positions, AXIAL, SPACING)
-    with pytest.raises(InputError, match=r"tilted by 80\.0 degrees.*too much"):
+    with pytest.raises(InputError, match=r"tilted by 80\.0 degrees.*too far"):
         read_image(tmp_path)
 
 
-def test_every_slice_has_its_own_scaling(tmp_path):
+def test_slices_are_rescaled_each_by_its_own(tmp_path):
     values = [PLAIN + 10] * 3
     positions = [(0, 0, z) for z in range(3)]
     scaling = [(1, 0), (0.25, -1), (3, 70000)]
@@ -169,7 +169,7 @@ def test_every_slice_has_its_own_scaling(tmp_path):
 @pytest.mark.parametrize("kind", ["CT", "MR"])
 @pytest.mark.parametrize("order", ["up", "down", "mixed"])
 @pytest.mark.parametrize("axes", PLANES.values(), ids=PLANES)
-def test_frames_of_one_file_lie_where_each_says(tmp_path, caplog, axes, order, kind):
+def test_multiframe_has_the_position_of_each_frame(tmp_path, caplog, axes, order, kind):
     values, positions, balls = a_scan(axes)
     order = {
         "up": np.arange(COUNT),
@@ -192,7 +192,7 @@ def test_frames_of_one_file_lie_where_each_says(tmp_path, caplog, axes, order, k
     assert not caplog.records
 
 
-def test_tilted_frames_are_resampled(tmp_path, caplog):
+def test_multiframe_of_a_tilted_gantry_is_resampled(tmp_path, caplog):
     values, positions, balls = a_scan(AXIAL, np.radians(-18.0), np.radians(90.0))
     path = tmp_path / "a.dcm"
     write_frames(path, values, positions, AXIAL, SPACING, scaling=(1, -1000))
@@ -201,7 +201,7 @@ def test_tilted_frames_are_resampled(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("first", [(1, 0), (2, -1000), (0.5, 3)])
-def test_every_frame_has_its_own_scaling(tmp_path, first):
+def test_multiframe_rescales_each_frame_by_its_own(tmp_path, first):
     path = tmp_path / "a.dcm"
     scaling = [first, (0.25, -1), (3, 70000)]
     positions = [(0, 0, 2), (0, 0, 0), (0, 0, 1)]
@@ -211,7 +211,7 @@ def test_every_frame_has_its_own_scaling(tmp_path, first):
     np.testing.assert_allclose(read_image(path).array[:, 0, 0], expected)
 
 
-def test_a_volume_may_be_cut_into_several_files_of_frames(tmp_path):
+def test_multiframe_volume_may_be_in_several_files(tmp_path):
     values, positions, balls = a_scan(AXIAL)
     for name, part in (("a", slice(None, None, 2)), ("b", slice(1, None, 2))):
         write_frames(
@@ -224,7 +224,7 @@ def test_a_volume_may_be_cut_into_several_files_of_frames(tmp_path):
 
 
 @pytest.mark.parametrize("axes", [AXIAL, SAGITTAL])
-def test_a_dose_says_how_far_its_frames_are_from_the_first(tmp_path, axes):
+def test_dose_frames_are_placed_by_their_offsets(tmp_path, axes):
     path = tmp_path / "dose.dcm"
     frames = [PLAIN + k for k in (1, 2, 3)]
     write_plain_frames(
@@ -264,7 +264,7 @@ def plain_series(folder, places, axes=AXIAL, series="1.2.3.4", **more):
 
 
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
-def test_a_missing_slice_and_a_doubled_one_are_told_apart(tmp_path, refused, axes):
+def test_missing_and_doubled_slices_are_refused_by_name(tmp_path, refused, axes):
     plain_series(tmp_path / "a", [0, 3, 6, 12, 15, 18], axes)
     refused(
         r"1 slice missing between 1\.2\.3\.4-003\.dcm \(number 3\) and"
@@ -279,7 +279,7 @@ def test_a_missing_slice_and_a_doubled_one_are_told_apart(tmp_path, refused, axe
             path=tmp_path / "c")  # fmt: skip
 
 
-def test_a_copy_of_a_file_is_a_doubled_slice(tmp_path, refused):
+def test_copied_file_is_refused_as_a_doubled_slice(tmp_path, refused):
     plain_series(tmp_path, range(5))
     shutil.copy(tmp_path / "1.2.3.4-002.dcm", tmp_path / "copy.dcm")
     refused("1.2.3.4-002.dcm", "copy.dcm", "doubled")
@@ -299,7 +299,7 @@ def test_rounded_positions_are_even(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["slices", "frames"])
-def test_slices_at_one_position_are_no_volume(tmp_path, refused, kind):
+def test_slices_at_one_position_are_refused(tmp_path, refused, kind):
     def write(name, places):
         positions = [(1, 2, z) for z in places]
         arrays = [PLAIN + k for k in range(len(places))]
@@ -317,7 +317,7 @@ def test_slices_at_one_position_are_no_volume(tmp_path, refused, kind):
     refused("2 slices at each of 3 positions", path=tmp_path / "b-values")
 
 
-def test_frames_that_do_not_say_where_they_lie(tmp_path, refused):
+def test_frames_without_positions_are_refused(tmp_path, refused):
     write_plain_frames(tmp_path / "us.dcm", [PLAIN] * 4, PixelSpacing=[1, 1])
     refused("does not say where its slices lie", path=tmp_path / "us.dcm")
     write_plain_frames(
@@ -363,7 +363,7 @@ def test_a_folder_may_have_the_separator_in_its_name(tmp_path):
     assert read_image(tmp_path / "a::b" / "phase 1").frame.origin == (0, 0, 10)
 
 
-def test_lists_may_name_series(tmp_path):
+def test_manifest_may_name_a_series(tmp_path):
     two_phases(tmp_path / "patient #1")
     listed = tmp_path / "scans.txt"
     listed.write_text("patient #1::2\npatient #1::exhale 50%\n", "utf-8")
@@ -371,7 +371,7 @@ def test_lists_may_name_series(tmp_path):
         assert read_image(path).frame.origin == (0, 0, 0)
 
 
-def test_a_scout_is_left_aside_with_a_word(tmp_path, caplog):
+def test_scout_is_skipped_with_a_warning(tmp_path, caplog):
     plain_series(tmp_path, range(6), SeriesDescription="Thorax")
     plain_series(tmp_path, [0], SAGITTAL, "1.2.3.9", SeriesDescription="Topogram")
     with caplog.at_level(logging.WARNING):
@@ -385,7 +385,7 @@ def test_a_scout_is_left_aside_with_a_word(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_parts_of_a_series_that_are_not_parallel(tmp_path, refused, caplog):
+def test_series_is_divided_into_parallel_slices(tmp_path, refused, caplog):
     plain_series(tmp_path, range(4))
     plain_series(tmp_path, [50], SAGITTAL, first=5)
     assert read_image(tmp_path).frame.shape[0] == 4
@@ -404,7 +404,7 @@ def test_other_files_in_the_folder_are_left_out(tmp_path):
     assert read_image(tmp_path).frame.shape[0] == 4
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_damaged_file_is_refused_by_name(tmp_path):
     plain_series(tmp_path, range(4))
     path = tmp_path / "1.2.3.4-002.dcm"
     data = path.read_bytes()
@@ -425,7 +425,7 @@ def test_a_damaged_file_is_named(tmp_path):
         (b"1.000000000\\1.000000000", b"1.000000000 1.000000000"),
     ],
 )
-def test_numbers_that_are_none(tmp_path, change):
+def test_damaged_numbers_in_a_header_are_refused(tmp_path, change):
     plain_series(tmp_path, range(4))
     path = tmp_path / "1.2.3.4-002.dcm"
     assert change[0] in path.read_bytes()
@@ -434,7 +434,7 @@ def test_numbers_that_are_none(tmp_path, change):
         read_image(tmp_path)
 
 
-def test_one_slice_is_read_as_one(tmp_path):
+def test_folder_of_one_slice_is_an_image_of_one_slice(tmp_path):
     plain_series(tmp_path, [5.0], SAGITTAL)
     for path in (tmp_path, tmp_path / "1.2.3.4-001.dcm"):
         image = read_image(path)

@@ -24,7 +24,7 @@ def points_in(frame):
 
 
 @frames
-def test_the_files_of_ants_are_the_warp_and_then_the_affine(tmp_path, frame):
+def test_write_for_ants_gives_warp_then_affine(tmp_path, frame):
     residual, affine = parts(frame)
     write_for_ants(tmp_path, frame, residual, affine)
     names = {path.name for path in tmp_path.iterdir()}
@@ -39,7 +39,7 @@ def test_the_files_of_ants_are_the_warp_and_then_the_affine(tmp_path, frame):
 
 
 @frames
-def test_the_file_of_elastix_names_the_displacement_and_its_grid(tmp_path, frame):
+def test_write_for_elastix_names_displacement_and_grid(tmp_path, frame):
     residual, affine = parts(frame)
     displacement = total_displacement(frame, residual, affine)
     write_displacement(tmp_path / "displacement.nii.gz", displacement, frame)

@@ -91,7 +91,7 @@ changes = st.lists(
 
 
 @pytest.mark.parametrize("value", ["-665.8", "315.8", "0", "99999999", "", "\u00b2"])
-def test_dimensions_that_itk_dies_of(originals, tmp_path, value):
+def test_dimensions_that_crash_itk_are_refused(originals, tmp_path, value):
     """Found by the tests below, the first two."""
     content = originals[".mha"].replace(b"NDims = 3", f"NDims = {value}".encode())
     (tmp_path / "a.mha").write_bytes(content)
@@ -100,7 +100,7 @@ def test_dimensions_that_itk_dies_of(originals, tmp_path, value):
 
 
 @pytest.mark.parametrize("start", [np.nan, -5.0, 1e30, np.inf])
-def test_values_that_begin_nowhere(originals, tmp_path, start):
+def test_nifti_with_an_impossible_offset_is_refused(originals, tmp_path, start):
     content = bytearray(originals[".nii"])
     content[108:112] = np.float32(start).tobytes()
     (tmp_path / "a.nii").write_bytes(content)
@@ -110,7 +110,7 @@ def test_values_that_begin_nowhere(originals, tmp_path, start):
 
 @fuzz
 @given(changes=changes)
-def test_bytes_of_a_nifti_header(originals, tmp_path, capfd, changes):
+def test_changed_nifti_header_is_read_or_refused(originals, tmp_path, capfd, changes):
     content = bytearray(originals[".nii"])
     for place, data in changes:
         content[place : place + len(data)] = data
@@ -126,7 +126,7 @@ def test_bytes_of_a_nifti_header(originals, tmp_path, capfd, changes):
     value=st.one_of(st.sampled_from(ODD), st.floats().map(repr), st.text(max_size=6)),
     action=st.sampled_from(["word", "value", "drop", "twice"]),
 )
-def test_lines_of_a_text_header(
+def test_changed_text_header_is_read_or_refused(
     originals, tmp_path, capfd, suffix, line, word, value, action
 ):
     head, mark, data = originals[suffix].partition(

@@ -37,7 +37,7 @@ def index_points(frame):
 
 
 @every_frame
-def test_voxel_indices_of_every_format(tmp_path, frame):
+def test_read_points_converts_voxel_indices_of_every_format(tmp_path, frame):
     index, expected = index_points(frame)
     contents = {
         "elastix.txt": f"index\n{len(index)}\n{lines(index)}",
@@ -51,13 +51,13 @@ def test_voxel_indices_of_every_format(tmp_path, frame):
         np.testing.assert_allclose(found, expected, atol=1e-9, err_msg=name)
 
 
-def test_indices_between_voxels(tmp_path):
+def test_read_points_converts_fractional_indices(tmp_path):
     path = text(tmp_path / "a.csv", "0.5, 1.25, 2\n")
     np.testing.assert_allclose(read_points(path, PLAIN), [[10.5, 22.5, 36]])
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_points_in_millimetres_need_no_image(tmp_path, d):
+def test_read_points_in_mm_needs_no_image(tmp_path, d):
     points = LPS[:, :d]
     path = text(tmp_path / "a.pts", f"point\n2\n{lines(points)}")
     np.testing.assert_array_equal(read_points(path), points)
@@ -71,7 +71,7 @@ HEADER = "# Markups fiducial file version = 4.11\n"
 @pytest.mark.parametrize(
     ("system", "points"), [("LPS", LPS), ("1", LPS), ("RAS", RAS), ("0", RAS)]
 )
-def test_fiducials_of_slicer(tmp_path, system, points):
+def test_read_points_reads_fcsv_of_slicer(tmp_path, system, points):
     rows = "".join(
         f'vtkMRML_{k},{x},{y},{z},0,0,0,1,1,1,0,"F,{k}",,\n'
         for k, (x, y, z) in enumerate(points)
@@ -84,7 +84,7 @@ def test_fiducials_of_slicer(tmp_path, system, points):
     np.testing.assert_array_equal(read_points(text(tmp_path / "a.fcsv", content)), LPS)
 
 
-def test_columns_of_fiducials_in_another_order(tmp_path):
+def test_read_points_reads_fcsv_columns_in_any_order(tmp_path):
     content = "# CoordinateSystem = LPS\n# columns = label,z,y,x\na,3,2,1\n"
     found = read_points(text(tmp_path / "a.fcsv", content))
     np.testing.assert_array_equal(found, [[1, 2, 3]])
@@ -107,14 +107,14 @@ def stored_markups(path, *lists):
         ({}, LPS),
     ],
 )
-def test_markups_of_slicer(tmp_path, changes, points):
+def test_read_points_reads_markups_of_slicer(tmp_path, changes, points):
     path = stored_markups(tmp_path / "a.mrk.json", markups(points, **changes))
     np.testing.assert_array_equal(read_points(path), LPS)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**16), st.integers(1, 5), st.sampled_from([2, 3]))
-def test_what_is_written_is_read_back(tmp_path_factory, seed, n, d):
+def test_write_points_is_read_back(tmp_path_factory, seed, n, d):
     points = np.random.default_rng(seed).normal(size=(n, d)) * 300
     path = tmp_path_factory.mktemp("points") / "a.txt"
     write_points(path, points)
@@ -122,7 +122,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, seed, n, d):
     assert path.read_text("utf-8").splitlines()[:2] == ["point", str(n)]
 
 
-def test_writing_is_atomic(tmp_path):
+def test_write_points_is_atomic(tmp_path):
     with pytest.raises(InputError, match=r"use \.pts or \.txt"):
         write_points(tmp_path / "a.csv", LPS)
     with pytest.raises(InputError, match="does not exist; create it"):
@@ -176,7 +176,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_line_for_each_bad_file(tmp_path, case):
+def test_read_points_refuses_bad_files_in_one_line(tmp_path, case):
     name, content, fact = BAD[case]
     path = tmp_path / name
     if content is not None:
@@ -210,7 +210,7 @@ def refused(path, fact, frame=PLAIN):
         ([{"type": "Fiducial"}], "markups"),
     ],
 )
-def test_markups_that_hold_no_points(tmp_path, lists, fact):
+def test_read_points_refuses_markups_without_points(tmp_path, lists, fact):
     refused(stored_markups(tmp_path / "a.mrk.json", *lists), fact)
 
 
@@ -218,19 +218,19 @@ def test_markups_that_hold_no_points(tmp_path, lists, fact):
     ("name", "content"),
     [("a.txt", "index\n1\n1 2 3\n"), ("a.txt", "1 2 3\n"), ("a.csv", "1,2,3\n")],
 )
-def test_voxel_indices_without_an_image(tmp_path, name, content):
+def test_read_points_refuses_voxel_indices_without_an_image(tmp_path, name, content):
     refused(text(tmp_path / name, content), "voxel indices", frame=None)
 
 
-def test_what_is_no_text(tmp_path):
+def test_read_points_refuses_binary_files(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
-    refused(tmp_path / "a.txt", "no text")
+    refused(tmp_path / "a.txt", "not text")
     (tmp_path / "b.csv").mkdir()
     refused(tmp_path / "b.csv", "cannot be read")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path):
+def test_read_points_refuses_files_without_permission(tmp_path):
     path = text(tmp_path / "a.txt", "point\n1\n1 2 3\n")
     path.chmod(0)
     refused(path, "cannot be read")

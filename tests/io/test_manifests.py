@@ -21,7 +21,7 @@ def listed(tmp_path):
     return write
 
 
-def test_paths_start_from_the_list_and_comments_are_left_out(listed, tmp_path):
+def test_manifest_paths_start_from_its_folder(listed, tmp_path):
     series = tmp_path / "series"
     series.mkdir()
     path = listed(
@@ -32,7 +32,7 @@ def test_paths_start_from_the_list_and_comments_are_left_out(listed, tmp_path):
     assert read_manifest(path) == read_manifest(str(path)) == want
 
 
-def test_an_image_may_be_named_twice_and_lines_may_end_as_on_windows(listed):
+def test_manifest_may_repeat_images_and_have_windows_lines(listed):
     path = listed("a.nii\r\na.nii")
     assert [image.name for image in read_manifest(path)] == ["a.nii", "a.nii"]
 
@@ -45,7 +45,7 @@ NAMES = (
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_any_name_can_be_listed(listed, tmp_path, end, encoding):
+def test_manifest_takes_any_file_name(listed, tmp_path, end, encoding):
     folder = tmp_path / "scans"
     for name in NAMES:
         (folder / name).touch()
@@ -57,13 +57,13 @@ def test_any_name_can_be_listed(listed, tmp_path, end, encoding):
     assert read_manifest(path) == [folder / name for name in NAMES]
 
 
-def test_spaces_at_the_ends_stand_in_quotes(listed, tmp_path):
+def test_manifest_keeps_outer_spaces_in_quotes(listed, tmp_path):
     (tmp_path / "scans" / " a.nii ").touch()
     path = listed('" a.nii "\na.nii  \n')
     assert [image.name for image in read_manifest(path)] == [" a.nii ", "a.nii"]
 
 
-def test_home(listed, tmp_path, monkeypatch):
+def test_manifest_expands_the_home_folder(listed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert read_manifest(listed("~/scans/a.nii\n")) == [tmp_path / "scans/a.nii"]
 
@@ -78,7 +78,7 @@ def test_home(listed, tmp_path, monkeypatch):
         ("a.nii # inhale", "a.nii # inhale does not exist.* a line of its own"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_said_in_a_line(listed, text, said):
+def test_manifest_with_errors_is_refused_in_one_line(listed, text, said):
     path = listed(text)
     with pytest.raises(InputError, match=said) as caught:
         read_manifest(path)
@@ -86,22 +86,22 @@ def test_what_is_wrong_with_a_list_is_said_in_a_line(listed, text, said):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_list(listed, tmp_path):
+def test_manifest_that_is_no_text_file_is_refused(listed, tmp_path):
     for path in (tmp_path / "nowhere.txt", tmp_path):
         with pytest.raises(InputError, match="no such file") as caught:
             read_manifest(path)
         assert str(path) in str(caught.value)
     path = listed("")
     path.write_bytes(b"\x93NUMPY\xff\xfe\x00")
-    with pytest.raises(InputError, match="is no text"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_manifest(path)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_other_encodings_are_refused_with_a_line(listed, encoding):
+def test_manifest_in_another_encoding_is_refused(listed, encoding):
     path = listed("")
     path.write_bytes("a.nii\nMüller.nii\n".encode(encoding))
-    with pytest.raises(InputError, match="is no text in UTF-8, line") as caught:
+    with pytest.raises(InputError, match="is not UTF-8 text, see line") as caught:
         read_manifest(path)
     assert "save it as UTF-8" in str(caught.value)
     assert ("line 2" in str(caught.value)) == (encoding == "latin-1")

@@ -16,7 +16,7 @@ two, sub/c.mha, d.mha, c.csv, d.csv
 """
 
 
-def test_csv_and_json_say_the_same(tmp_path):
+def test_csv_and_json_give_the_same_pairs(tmp_path):
     (tmp_path / "pairs.csv").write_text(CSV)
     rows = [
         {"name": "one", "fixed": "a.nii.gz", "moving": "/else/b.nii.gz"},
@@ -44,7 +44,7 @@ def test_csv_and_json_say_the_same(tmp_path):
     assert read_pairs(tmp_path / "pairs.json") == expected
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path):
+def test_read_pairs_skips_a_byte_order_mark(tmp_path):
     (tmp_path / "pairs.csv").write_text("\ufeffname,fixed,moving\na,b,c\n", "utf-8")
     assert read_pairs(tmp_path / "pairs.csv")[0].name == "a"
 
@@ -63,7 +63,7 @@ NAMES = (
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_any_name_of_a_file_and_any_table_of_a_spreadsheet(tmp_path, delimiter, end):
+def test_read_pairs_takes_any_file_name_and_delimiter(tmp_path, delimiter, end):
     path = tmp_path / "pairs.csv"
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         file.write(f"# pairs{end}")
@@ -78,7 +78,7 @@ def test_any_name_of_a_file_and_any_table_of_a_spreadsheet(tmp_path, delimiter, 
     assert [pair.moving for pair in pairs] == [tmp_path / f"#{name}" for name in NAMES]
 
 
-def test_home(tmp_path, monkeypatch):
+def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/some one")
     for suffix, text in (
         ("csv", "name,fixed,moving\na,~/b.nii,~c.nii\n"),
@@ -97,10 +97,10 @@ def test_home(tmp_path, monkeypatch):
         ("p.csv", "name,fixed,moving\n", "lists no pair"),
         ("p.csv", "name,fixed\na,b\n", "line 2: has no moving"),
         ("p.csv", "name,fixed,moving\n,b,c\n", "line 2: has no name"),
-        ("p.csv", "name,fixed,moving\na,b\n", "line 2: has not as many cells"),
-        ("p.csv", "name,fixed,moving\na,b,c,d\n", "line 2: has not as many cells"),
+        ("p.csv", "name,fixed,moving\na,b\n", "line 2: has more or fewer cells"),
+        ("p.csv", "name,fixed,moving\na,b,c,d\n", "line 2: has more or fewer cells"),
         ("p.csv", "name,fixed,moving,wrong\na,b,c,d\n", "'wrong' is unknown"),
-        ("p.csv", "name,fixed,moving\n../a,b,c\n", "no name of a folder"),
+        ("p.csv", "name,fixed,moving\n../a,b,c\n", "cannot name a folder"),
         ("p.csv", "name,fixed,moving\na,b,c\na,d,e\n", "a is there twice"),
         (
             "p.csv",
@@ -108,22 +108,22 @@ def test_home(tmp_path, monkeypatch):
             "line 2: has no moving_labels",
         ),
         ("p.csv", "name,fixed,moving,fixed\na,b,c,d\n", "two columns 'fixed'"),
-        ("p.csv", 'name,fixed,moving\na,"b,c\nd,e,f\n', "is no CSV"),
-        ("p.csv", "name,fixed,moving\n\n# a\na,b\n", "line 4: has not as many"),
-        ("p.csv", b"\xff\xfe\x00", "is no text"),
+        ("p.csv", 'name,fixed,moving\na,"b,c\nd,e,f\n', "is not valid CSV"),
+        ("p.csv", "name,fixed,moving\n\n# a\na,b\n", "line 4: has more or fewer"),
+        ("p.csv", b"\xff\xfe\x00", "is not UTF-8 text"),
         (
             "p.csv",
             b"name,fixed,moving\na,M\xfcller.nii,c\n",
-            "no text in UTF-8, line 2",
+            "not UTF-8 text, see line 2",
         ),
-        ("p.json", "{", "is no JSON"),
+        ("p.json", "{", "is not valid JSON"),
         ("p.json", "[]", "lists no pair"),
-        ("p.json", "{}", "no list of objects"),
+        ("p.json", "{}", "not a list of objects"),
         ("p.json", '[{"name": 3}]', "pair 1: give text"),
         ("p.json", '[{"name": "a", "fixed": "b"}]', "pair 1: has no moving"),
     ],
 )
-def test_what_cannot_be_understood_is_said(tmp_path, name, content, fact):
+def test_read_pairs_refuses_malformed_lists(tmp_path, name, content, fact):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=fact) as error:
@@ -131,6 +131,6 @@ def test_what_cannot_be_understood_is_said(tmp_path, name, content, fact):
     assert str(path) in str(error.value)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_read_pairs_refuses_a_missing_list(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_pairs(tmp_path / "none.csv")

@@ -57,7 +57,7 @@ def patch(path, old, new):
 
 @pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd", ".mhd"])
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-def test_arrays_and_frames_are_read(stored, frame, suffix):
+def test_read_image_gives_array_and_frame(stored, frame, suffix):
     array = np.random.default_rng(1).normal(size=frame.shape).astype(np.float32)
     path = stored("image" + suffix, array, frame)
     image = read_image(path)
@@ -69,7 +69,7 @@ def test_arrays_and_frames_are_read(stored, frame, suffix):
     np.testing.assert_allclose(image.frame.origin, frame.origin, rtol=1e-6)
 
 
-def test_types_and_single_slices_stay(stored):
+def test_read_image_keeps_type_and_single_slices(stored):
     labels = np.arange(20, dtype=np.int16).reshape(1, 4, 5)
     image = read_image(stored("a.nii.gz", labels, Frame((1, 4, 5), *PLAIN_PLACE)))
     assert image.array.dtype == np.int16
@@ -79,7 +79,7 @@ def test_types_and_single_slices_stay(stored):
 PLAIN_PLACE = (PLAIN.spacing, PLAIN.origin, PLAIN.direction)
 
 
-def test_grey_pictures_are_two_dimensional(tmp_path):
+def test_read_image_reads_grey_pictures_as_2d(tmp_path):
     sitk.WriteImage(
         sitk.GetImageFromArray(np.eye(9, dtype=np.uint8)), tmp_path / "a.png"
     )
@@ -87,18 +87,18 @@ def test_grey_pictures_are_two_dimensional(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float16])
-def test_types_that_itk_lacks_are_widened(dtype):
+def test_to_sitk_widens_types_that_itk_lacks(dtype):
     array = (ARRAY > 0).astype(dtype)
     np.testing.assert_array_equal(from_sitk(to_sitk(array, PLAIN), "").array, array)
 
 
-def test_missing_file(refused, tmp_path):
+def test_missing_file_is_refused(refused, tmp_path):
     refused(lambda: read_image(tmp_path / "none.mha"), "none.mha", "does not exist")
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nii.gz", "a.nrrd", "a.txt", "a.tif", "a"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8bxxxxxxxxxxxx"])
-def test_not_an_image(refused, tmp_path, name, content):
+def test_file_that_is_not_an_image_is_refused(refused, tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     refused(lambda: read_image(path), path)
@@ -106,7 +106,7 @@ def test_not_an_image(refused, tmp_path, name, content):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd", ".tif"])
-def test_truncated_file(refused, stored, suffix, packed):
+def test_truncated_file_is_refused(refused, stored, suffix, packed):
     path = stored("a" + suffix, compressed=packed)
     data = path.read_bytes()
     for share in (0.5, 0.9):
@@ -118,7 +118,7 @@ def test_truncated_file(refused, stored, suffix, packed):
         np.testing.assert_array_equal(read_image(path).array, ARRAY)
 
 
-def test_truncated_pictures(refused, tmp_path):
+def test_truncated_pictures_are_refused(refused, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
     for name in ("a.png", "a.jpg", "a.tif"):
         path = tmp_path / name
@@ -127,7 +127,7 @@ def test_truncated_pictures(refused, tmp_path):
         refused(lambda path=path: read_image(path), path)
 
 
-def test_damaged_compression(refused, stored):
+def test_damaged_compression_is_refused(refused, stored):
     path = stored("a.nii.gz")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -135,7 +135,7 @@ def test_damaged_compression(refused, stored):
     refused(lambda: read_image(path), path, "damaged")
 
 
-def test_missing_data_file(refused, stored):
+def test_missing_data_file_is_refused(refused, stored):
     path = stored("a.mhd")
     path.with_suffix(".raw").unlink()
     refused(lambda: read_image(path), path, "data file")
@@ -146,14 +146,14 @@ def test_formats_that_hide_truncation_are_refused(refused, stored):
     refused(lambda: read_image(stored("a.hdr")), "a.hdr", "convert")
 
 
-def test_namesake_that_itk_would_read_instead(refused, stored):
+def test_namesake_that_itk_would_read_is_refused(refused, stored):
     stored("a.nii", ARRAY + 1)
     path = stored("a.nii.gz")
     refused(lambda: read_image(path), path, "a.nii beside it")
 
 
 @pytest.mark.parametrize("spacing", ["0 3 4", "-2 3 4", "nan 3 4", "inf 3 4", "a b c"])
-def test_bad_spacing_of_a_metaimage(refused, stored, spacing):
+def test_bad_spacing_of_a_metaimage_is_refused(refused, stored, spacing):
     path = stored("a.mha")
     patch(path, b"ElementSpacing = 2 3 4", b"ElementSpacing = " + spacing.encode())
     refused(lambda: read_image(path), path, "header")
@@ -161,7 +161,7 @@ def test_bad_spacing_of_a_metaimage(refused, stored, spacing):
 
 @pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan, np.inf])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_bad_spacing_of_a_nifti(refused, stored, suffix, spacing):
+def test_bad_spacing_of_a_nifti_is_refused(refused, stored, suffix, spacing):
     path = stored("a" + suffix)
     data = path.read_bytes()
     data = bytearray(gzip.decompress(data) if suffix == ".nii.gz" else data)
@@ -170,7 +170,7 @@ def test_bad_spacing_of_a_nifti(refused, stored, suffix, spacing):
     refused(lambda: read_image(path), path, "spacing", "header")
 
 
-def test_bad_spacing_of_a_nrrd(refused, stored):
+def test_bad_spacing_of_a_nrrd_is_refused(refused, stored):
     path = stored("a.nrrd")
     patch(path, b"(2,0,0)", b"(0,0,0)")
     refused(lambda: read_image(path), path, "spacing")
@@ -185,7 +185,7 @@ def test_bad_spacing_of_a_nrrd(refused, stored):
         "2 0 0 0 1 0 0 0 1",
     ],
 )
-def test_singular_or_sheared_direction(refused, stored, direction):
+def test_singular_or_sheared_direction_is_refused(refused, stored, direction):
     path = stored("a.mha")
     patch(
         path,
@@ -195,7 +195,7 @@ def test_singular_or_sheared_direction(refused, stored, direction):
     refused(lambda: read_image(path), path, "direction")
 
 
-def test_sheared_nifti(refused, stored):
+def test_sheared_nifti_is_refused(refused, stored):
     path = stored("a.nii")
     data = bytearray(path.read_bytes())
     struct.pack_into("<12f", data, 280, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
@@ -204,13 +204,13 @@ def test_sheared_nifti(refused, stored):
     refused(lambda: read_image(path), path, "direction")
 
 
-def test_origin_that_is_not_finite(refused, stored):
+def test_origin_that_is_not_finite_is_refused(refused, stored):
     path = stored("a.mha")
     patch(path, b"Offset = 0 0 0", b"Offset = nan 0 0")
     refused(lambda: read_image(path), path, "Offset")
 
 
-def test_values_that_are_not_finite(refused, stored):
+def test_values_that_are_not_finite_are_refused(refused, stored):
     array = ARRAY.copy()
     array[0, 0, :3] = np.nan, np.inf, -np.inf
     path = stored("a.mha", array)
@@ -219,7 +219,7 @@ def test_values_that_are_not_finite(refused, stored):
     refused(lambda: read_image(path), path, "all of its values")
 
 
-def test_components(refused, stored, tmp_path):
+def test_several_components_are_refused(refused, stored, tmp_path):
     path = stored("a.mha", np.zeros((6, 7, 8, 3), np.float32))
     refused(lambda: read_image(path), path, "3 components", "extract")
     colours = sitk.GetImageFromArray(np.zeros((9, 9, 3), np.uint8), isVector=True)
@@ -227,7 +227,7 @@ def test_components(refused, stored, tmp_path):
     refused(lambda: read_image(tmp_path / "a.png"), "3 components", "grey")
 
 
-def test_four_dimensions(refused, tmp_path):
+def test_four_dimensions_are_refused(refused, tmp_path):
     path = tmp_path / "a.nii.gz"
     sitk.WriteImage(
         sitk.GetImageFromArray(np.zeros((2, 3, 4, 5)), isVector=False), path
@@ -235,7 +235,7 @@ def test_four_dimensions(refused, tmp_path):
     refused(lambda: read_image(path), path, "4D", "extract")
 
 
-def test_transform_instead_of_image(refused, tmp_path):
+def test_transform_instead_of_an_image_is_refused(refused, tmp_path):
     path = tmp_path / "a.h5"
     sitk.WriteTransform(sitk.AffineTransform(3), str(path))
     refused(lambda: read_image(path), path, "not an image")
@@ -256,7 +256,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nii", ".nii.gz", ".nrrd", ".tif"])
-def test_any_name_is_read_and_written(tmp_path, suffix):
+def test_images_of_any_name_are_read_and_written(tmp_path, suffix):
     for name in NAMES:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
@@ -273,7 +273,7 @@ def test_any_name_is_read_and_written(tmp_path, suffix):
         assert image.name == str(path)
 
 
-def test_names_as_long_as_names_can_be(tmp_path):
+def test_images_of_the_longest_names_are_written(tmp_path):
     path = tmp_path / ("ä" * 123 + "a.mha")
     assert len(path.name.encode()) > 250
     write_image(path, ARRAY, PLAIN)
@@ -284,7 +284,7 @@ def test_names_as_long_as_names_can_be(tmp_path):
     np.testing.assert_array_equal(read_image(long / "a.mha").array, ARRAY)
 
 
-def test_names_that_are_no_text(refused, tmp_path):
+def test_names_that_are_not_utf8_are_refused(refused, tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.mha"))
     path.touch()
     said = ("ller.mha", "is not UTF-8", "rename")
@@ -296,7 +296,7 @@ def test_names_that_are_no_text(refused, tmp_path):
     refused(lambda: read_image("a\0b"), "does not exist")
 
 
-def test_masks(refused, stored):
+def test_read_mask_gives_zeros_and_ones(refused, stored):
     mask = np.zeros(ARRAY.shape, np.int16)
     mask[2:4] = 7
     read = read_mask(stored("a.nii.gz", mask))
@@ -309,7 +309,7 @@ def test_masks(refused, stored):
     refused(lambda: read_mask(stored("a.nii.gz", mask), far), "outside")
 
 
-def test_masks_are_brought_to_the_grid_of_their_image(stored):
+def test_read_mask_resamples_to_the_grid_of_the_image(stored):
     mask = np.zeros(ARRAY.shape, np.uint8)
     mask[3, 3, 3] = 1
     fine = Frame((12, 14, 16), (1, 1.5, 2), (-0.5, -0.75, -1), PLAIN.direction)
@@ -319,7 +319,7 @@ def test_masks_are_brought_to_the_grid_of_their_image(stored):
     assert read.array.sum() == 8
 
 
-def test_pairs(refused):
+def test_check_pair_refuses_images_that_do_not_fit(refused):
     volume = Image(ARRAY, PLAIN, "volume.mha")
     flat = Image(ARRAY[0], Frame((7, 8), (1, 1), (0, 0), np.eye(2)), "slice.png")
     constant = Image(np.zeros_like(ARRAY), PLAIN, "zero.mha")
@@ -329,6 +329,6 @@ def test_pairs(refused):
     refused(lambda: check_pair(volume, constant), "zero.mha", "same value")
 
 
-def test_written_images_are_read_back(tmp_path):
+def test_write_image_is_read_back(tmp_path):
     write_image(tmp_path / "a.nii.gz", ARRAY, PLAIN)
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, ARRAY)

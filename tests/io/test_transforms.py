@@ -60,7 +60,7 @@ def test_written_transform_and_displacement_agree(tmp_path, frame):
 
 @every_frame
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-def test_displacements_are_read_back(tmp_path, frame, suffix):
+def test_read_displacement_gives_what_was_written(tmp_path, frame, suffix):
     # ITK drops the third axis of a slice's vectors in NIfTI, and refuses to read what
     # remains where the first two axes then span no plane of x and y.
     plane = abs(np.linalg.det(np.reshape(frame.direction, (frame.ndim, -1))[:2, :2]))
@@ -115,7 +115,7 @@ def linear_transforms(d):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_matrix_of_any_linear_transform(d):
+def test_affine_matrix_of_any_linear_transform(d):
     points = np.random.default_rng(0).normal(size=(10, d)) * 100
     for transform in linear_transforms(d):
         matrix = affine_matrix(transform, d)
@@ -126,7 +126,7 @@ def test_matrix_of_any_linear_transform(d):
         np.testing.assert_allclose(mapped(again, points), expected, atol=1e-9)
 
 
-def test_matrix_of_what_has_none():
+def test_affine_matrix_refuses_nonlinear_transforms():
     with pytest.raises(InputError, match="not linear"):
         affine_matrix(sitk.DisplacementFieldTransform(3), 3)
     with pytest.raises(InputError, match="2D and the images are 3D"):
@@ -134,7 +134,7 @@ def test_matrix_of_what_has_none():
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_matrices_are_taken_from_files_and_as_they_are(tmp_path, d):
+def test_affine_matrix_takes_files_and_matrices(tmp_path, d):
     matrix = some_affine(d)
     write_transform(tmp_path / "t.h5", affine_transform(matrix))
     for given in (matrix, matrix.tolist(), matrix.astype(">f4"), tmp_path / "t.h5"):
@@ -144,7 +144,7 @@ def test_matrices_are_taken_from_files_and_as_they_are(tmp_path, d):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_matrices_that_are_none(d):
+def test_affine_matrix_refuses_bad_matrices(d):
     matrix = some_affine(d)
     flat, moved = matrix.copy(), matrix.copy()
     flat[:d, 0] = flat[:d, 1]
@@ -166,7 +166,7 @@ def test_matrices_that_are_none(d):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".tfm", ".txt"])
-def test_linear_transforms_are_read_back(tmp_path, suffix):
+def test_write_transform_is_read_back(tmp_path, suffix):
     nested = sitk.CompositeTransform(linear_transforms(3)[-2])
     nested.FlattenTransform()
     for k, transform in enumerate([*linear_transforms(3)[:-2], nested]):
@@ -176,7 +176,7 @@ def test_linear_transforms_are_read_back(tmp_path, suffix):
         np.testing.assert_allclose(found, affine_matrix(transform, 3), atol=1e-9)
 
 
-def test_bad_transform_files(tmp_path, capfd):
+def test_read_transform_refuses_bad_files(tmp_path, capfd):
     good = tmp_path / "good.h5"
     write_transform(good, affine_transform(some_affine(3)))
     text = tmp_path / "good.tfm"

@@ -66,7 +66,7 @@ def refused(*fragments):
     st.sampled_from(list(LAYOUTS)),
     st.sampled_from(list(FRAMES)),
 )
-def test_every_type_and_layout_is_the_same_image(dtype, layout, frame):
+def test_arrays_of_every_type_and_layout_give_the_same_image(dtype, layout, frame):
     frame = FRAMES[frame]
     values = np.random.default_rng(0).integers(0, 2, frame.shape)
     array = LAYOUTS[layout](values.astype(dtype))
@@ -82,7 +82,7 @@ def test_every_type_and_layout_is_the_same_image(dtype, layout, frame):
     assert itk[index[::-1]] == values[index]
 
 
-def test_plain_arrays_are_not_copied(tmp_path):
+def test_arrays_in_native_layout_are_not_copied(tmp_path):
     array = np.arange(12.0).reshape(3, 4)
     assert np.shares_memory(as_array(array, ""), array)
     np.save(tmp_path / "a.npy", array)
@@ -91,7 +91,7 @@ def test_plain_arrays_are_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int4, jnp.bool_])
-def test_arrays_of_jax(dtype):
+def test_arrays_of_jax_are_taken(dtype):
     array = jnp.asarray([[0, 1, 1], [1, 0, 1]]).astype(dtype)
     np.testing.assert_array_equal(as_array(array, ""), [[0, 1, 1], [1, 0, 1]])
 
@@ -108,7 +108,7 @@ class Tensor:
         return self.array
 
 
-def test_tensors_of_other_libraries():
+def test_tensors_of_other_libraries_are_taken():
     array = np.arange(6.0).reshape(2, 3)
     assert as_array(Tensor(array), "") is array
     with refused("moving", "Can't call numpy()"):
@@ -145,13 +145,13 @@ NO_NUMBERS = {
 
 
 @pytest.mark.parametrize("case", NO_NUMBERS)
-def test_what_holds_no_numbers(case):
+def test_inputs_without_numbers_are_refused(case):
     given, fragment = NO_NUMBERS[case]
     with refused("moving: ", fragment):
         as_image(given, "moving", spacing=1.0)
 
 
-def test_masked_arrays_without_a_masked_value():
+def test_masked_arrays_without_a_masked_value_are_taken():
     array = np.ma.array([[1.0, 2.0]], mask=[[False, False]])
     np.testing.assert_array_equal(as_array(array, ""), [[1.0, 2.0]])
 
@@ -167,7 +167,7 @@ def test_a_traced_array_is_refused():
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-def test_an_array_lies_where_itk_has_it(frame):
+def test_image_from_array_has_the_points_of_itk(frame):
     array = np.random.default_rng(0).normal(size=frame.shape)
     image = Image.from_array(
         array, frame.spacing, frame.origin, frame.direction, name="mine"
@@ -181,7 +181,7 @@ def test_an_array_lies_where_itk_has_it(frame):
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4)])
-def test_one_spacing_and_a_plain_grid(shape):
+def test_image_from_array_takes_one_spacing_for_all_axes(shape):
     d = len(shape)
     array = np.zeros(shape, np.uint8)
     plain = Frame(shape, (1.5,) * d, (0,) * d, np.eye(d))
@@ -219,7 +219,7 @@ BAD_GRIDS = {
 
 
 @pytest.mark.parametrize("case", BAD_GRIDS)
-def test_grids_that_there_are_not(case):
+def test_image_from_array_refuses_impossible_grids(case):
     given, fragment = BAD_GRIDS[case]
     with refused(fragment):
         Image.from_array(np.zeros((2, 3, 4)), **{"spacing": 1.0, **given})
@@ -228,13 +228,13 @@ def test_grids_that_there_are_not(case):
 @pytest.mark.parametrize(
     "shape", [(), (4,), (1, 4, 5, 1), (1, 2, 4, 5, 3), (0, 4), (3, 0, 4), (0,)]
 )
-def test_shapes_of_no_image(shape):
+def test_image_from_array_refuses_other_shapes(shape):
     with refused("mine: has shape ("):
         Image.from_array(np.zeros(shape), 1.0, name="mine")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.longdouble("1e4000")])
-def test_values_that_are_not_finite(value):
+def test_values_that_are_not_finite_are_refused(value):
     array = np.zeros((4, 5), np.longdouble)
     array[1, 2] = value
     with refused("mine: 1 of 20 of its values are NaN or infinite"):
@@ -260,7 +260,7 @@ PLANE = Frame((4, 5), (1, 1), (0, 0), np.eye(2))
         ),
     ],
 )
-def test_images_that_do_not_fit_together(image, fragment):
+def test_as_image_refuses_images_with_a_wrong_frame(image, fragment):
     with refused("mine", fragment):
         as_image(image, "")
 
@@ -278,7 +278,7 @@ def test_images_that_do_not_fit_together(image, fragment):
         ((2, 3), (1, 1), (0, 0), [[1, 0], [0]]),
     ],
 )
-def test_frames_that_there_are_not(values):
+def test_frame_refuses_impossible_values(values):
     with refused("frame: "):
         Frame(*values)
 
@@ -294,7 +294,7 @@ SITK = {
 
 @pytest.mark.parametrize("kind", SITK)
 @pytest.mark.parametrize("size", [(5, 4), (5, 4, 3)])
-def test_every_type_of_simpleitk(kind, size):
+def test_as_image_takes_every_type_of_simpleitk(kind, size):
     image = sitk.Image(size, getattr(sitk, kind))
     if SITK[kind] != 1:
         with refused("fixed", SITK[kind]):
@@ -315,7 +315,7 @@ def test_every_type_of_simpleitk(kind, size):
 @pytest.mark.parametrize(
     "image", [sitk.Image(), sitk.Image((3, 3, 3, 3), sitk.sitkUInt8)]
 )
-def test_images_of_simpleitk_that_are_none(image):
+def test_as_image_refuses_bad_images_of_simpleitk(image):
     with refused("fixed: "):
         as_image(image, "fixed")
 
@@ -332,7 +332,7 @@ def test_images_of_simpleitk_that_are_none(image):
         (-1e35 * np.arange(20), "scale them"),
     ],
 )
-def test_contrast_that_single_precision_loses(values, fragment):
+def test_check_pair_refuses_contrast_that_single_precision_loses(values, fragment):
     good = Image.from_array(np.arange(20.0).reshape(4, 5), 1.0, name="good")
     bad = Image.from_array(values.reshape(4, 5), 1.0, name="bad")
     for pair in ((good, bad), (bad, good)):
@@ -357,7 +357,7 @@ def test_warped_images_keep_their_type_or_the_one_of_itk(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["u4", "i4", "u8", "i8"])
-def test_the_largest_whole_numbers_stay_the_largest(dtype):
+def test_warped_images_keep_the_largest_whole_numbers(dtype):
     """They are no floats, and the next float above is another number."""
     info = np.iinfo(dtype)
     values = np.full((4, 5), info.max, dtype)
@@ -368,7 +368,7 @@ def test_the_largest_whole_numbers_stay_the_largest(dtype):
         assert np.abs(difference).max() <= 1e-6 * float(info.max)
 
 
-def test_a_warped_mask_of_bool_is_not_larger():
+def test_warped_mask_of_bool_is_not_larger():
     mask = np.zeros((4, 8), bool)
     mask[:, 2:5] = True
     frame = Frame((4, 8), (1, 1), (0, 0), np.eye(2))

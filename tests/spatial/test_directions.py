@@ -98,7 +98,7 @@ def is_orthonormal(frame):
 @every_format
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 @pytest.mark.parametrize("skew", [3e-4, 1e-3])
-def test_a_skew_by_rounding_moves_no_voxel_far(
+def test_direction_skewed_by_rounding_is_corrected(
     tmp_path, told, caplog, suffix, base, skew
 ):
     direction = skewed(skew, base)
@@ -119,7 +119,7 @@ def test_a_skew_by_rounding_moves_no_voxel_far(
 @every_format
 @pytest.mark.parametrize("skew", [0.02, 0.26])
 @pytest.mark.parametrize("axis", [(0, 1), (0, 2), (1, 2)])
-def test_a_true_shear_is_refused_with_its_angle(tmp_path, told, suffix, skew, axis):
+def test_shear_is_refused_with_its_angle(tmp_path, told, suffix, skew, axis):
     path = WRITERS[suffix](tmp_path / f"a{suffix}", skewed(skew, axis=axis))
     # Between the two axes, however the header scales them.
     angle = np.degrees(np.arctan(skew))
@@ -130,7 +130,7 @@ def test_a_true_shear_is_refused_with_its_angle(tmp_path, told, suffix, skew, ax
         assert str(path) in str(caught.value)
 
 
-def test_the_environment_stays_as_it_was(tmp_path, monkeypatch):
+def test_reading_nifti_restores_the_environment(tmp_path, monkeypatch):
     import os
 
     path = write_nifti(tmp_path / "a.nii", np.eye(3))
@@ -142,7 +142,7 @@ def test_the_environment_stays_as_it_was(tmp_path, monkeypatch):
     assert os.environ[PERMISSIVE] == "no"
 
 
-def test_a_long_axis_shows_a_skew_that_a_short_one_hides(tmp_path, caplog):
+def test_skew_is_judged_by_the_length_of_axes(tmp_path, caplog):
     path = write_nifti(tmp_path / "a.nii", skewed(1.5e-3), shape=(4, 4, 4))
     read_image(path)
     assert not caplog.records
@@ -153,7 +153,7 @@ def test_a_long_axis_shows_a_skew_that_a_short_one_hides(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("digits", [3, 4, 5])
-def test_directions_of_few_digits_are_taken_for_rotations(digits):
+def test_directions_of_few_digits_become_rotations(digits):
     direction = np.round(BASES["oblique"], digits)
     image = Image(np.zeros(SHAPE), Frame(SHAPE, SPACING, ORIGIN, direction), "a")
     for given in (image, to_sitk(image.array, image.frame)):
@@ -170,7 +170,7 @@ def test_rotations_stay_bit_for_bit():
         assert as_image(Image(np.zeros(frame.shape), frame, "a"), "a").frame == frame
 
 
-def test_two_dimensions():
+def test_skewed_direction_in_2d_is_corrected():
     direction = np.array([[0.866, -0.5], [0.5, 0.866]])
     frame = as_image(
         Image(np.zeros((40, 50)), Frame((40, 50), (1, 2), (0, 0), direction), ""), ""
@@ -183,7 +183,7 @@ def test_two_dimensions():
 
 
 @pytest.mark.parametrize(("units", "scale"), [(1, 1e-3), (2, 1.0), (3, 1e3)])
-def test_units_of_length(tmp_path, units, scale):
+def test_nifti_units_of_length_are_honoured(tmp_path, units, scale):
     direction = skewed(3e-4, BASES["oblique"])
     path = write_nifti(tmp_path / "a.nii", direction, scale=scale, units=units)
     frame = read_image(path).frame
@@ -192,7 +192,7 @@ def test_units_of_length(tmp_path, units, scale):
 
 
 @pytest.mark.parametrize("factor", [1.5, 1.01, 0.1])
-def test_an_sform_of_another_voxel_size(tmp_path, told, factor):
+def test_sform_of_another_voxel_size_is_refused(tmp_path, told, factor):
     spacing = np.multiply(SPACING, (1, factor, 1))
     path = write_nifti(tmp_path / "a.nii", BASES["oblique"], spacing=spacing)
     with pytest.raises(InputError, match=r"by its sform and of .* by its pixdim"):
@@ -204,7 +204,7 @@ NO_TURN, HALF_TURN = (0.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1), (2, 4)])
-def test_sform_and_qform_that_disagree_are_told(tmp_path, caplog, told, codes):
+def test_disagreeing_sform_and_qform_give_a_warning(tmp_path, caplog, told, codes):
     path = write_nifti(tmp_path / "a.nii", np.eye(3), (0.0, 0.0, 0.3), codes=codes)
     frame, theirs = read_image(path).frame, sitk.ReadImage(str(path))
     np.testing.assert_allclose(frame.direction, theirs.GetDirection(), atol=1e-6)
@@ -212,14 +212,14 @@ def test_sform_and_qform_that_disagree_are_told(tmp_path, caplog, told, codes):
     assert f"voxels apart; the {used} is used" in caplog.text
 
 
-def test_of_a_sheared_sform_the_qform_is_told_and_used(tmp_path, caplog, told):
+def test_qform_is_used_instead_of_a_sheared_sform(tmp_path, caplog, told):
     path = write_nifti(tmp_path / "a.nii", skewed(0.26), HALF_TURN, codes=(1, 1))
     np.testing.assert_allclose(read_image(path).frame.direction, np.eye(3).ravel())
     assert "voxels apart; the qform is used" in caplog.text
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (1, 0), (0, 2), (0, 0)])
-def test_nothing_is_said_of_headers_that_agree(tmp_path, caplog, codes):
+def test_agreeing_sform_and_qform_give_no_warning(tmp_path, caplog, codes):
     path = write_nifti(tmp_path / "a.nii", np.eye(3), HALF_TURN, codes=codes)
     frame, theirs = read_image(path).frame, sitk.ReadImage(str(path))
     np.testing.assert_allclose(frame.direction, theirs.GetDirection(), atol=1e-6)
@@ -228,7 +228,7 @@ def test_nothing_is_said_of_headers_that_agree(tmp_path, caplog, codes):
 
 
 @pytest.mark.parametrize("quaternion", [(0.1, -0.2, 0.3), (0.5, 0.5, 0.5)])
-def test_qforms_are_what_itk_makes_of_them(tmp_path, quaternion):
+def test_qform_gives_the_frame_of_itk(tmp_path, quaternion):
     path = write_nifti(tmp_path / "a.nii", None, quaternion, codes=(1, 0))
     frame, theirs = read_image(path).frame, sitk.ReadImage(str(path))
     assert frame.direction == theirs.GetDirection()
@@ -253,7 +253,7 @@ def test_qforms_are_what_itk_makes_of_them(tmp_path, quaternion):
         ({"quaternion": (0.9, 0.9, 0.9), "codes": (1, 0)}, "quaternion longer than 1"),
     ],
 )  # fmt: skip
-def test_headers_that_say_nothing(tmp_path, told, capfd, more, fact):
+def test_headers_with_a_bad_frame_are_refused(tmp_path, told, capfd, more, fact):
     path = write_nifti(tmp_path / "a.nii", **more)
     with pytest.raises(InputError, match=fact) as caught:
         read_image(path)
@@ -262,7 +262,7 @@ def test_headers_that_say_nothing(tmp_path, told, capfd, more, fact):
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-def test_displacements_have_directions_too(tmp_path, suffix):
+def test_displacements_with_skewed_direction_are_corrected(tmp_path, suffix):
     def write(skew):
         frame = Frame(SHAPE, SPACING, ORIGIN, np.eye(3))
         image = to_sitk(np.zeros((*SHAPE, 3), np.float32), frame)

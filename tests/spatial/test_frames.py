@@ -36,7 +36,7 @@ def some_indices(frame, count=20, seed=0):
 
 
 @every_frame
-def test_points_are_those_of_itk(frame):
+def test_to_world_and_to_index_agree_with_itk(frame):
     image = to_sitk(np.zeros(frame.shape, np.float32), frame)
     index = some_indices(frame)
     expected = [

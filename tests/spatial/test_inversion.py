@@ -57,7 +57,7 @@ def points_within(frame, count=60, margin=0.0):
 
 
 @every_grid
-def test_points_come_back(frame):
+def test_invert_points_undoes_the_transform(frame):
     transform = some_transform(frame)
     points = points_within(frame)
     moved = map_points(transform, points)
@@ -70,7 +70,7 @@ def test_points_come_back(frame):
 
 
 @every_grid
-def test_the_inverse_on_a_grid_undoes_the_transform(frame):
+def test_invert_on_grid_undoes_the_transform(frame):
     transform = some_transform(frame)
     d = frame.ndim
     target = Frame(
@@ -100,7 +100,7 @@ def contains(frame, point):
     return all(0 <= i <= n - 1 for i, n in zip(index, image.GetSize(), strict=True))
 
 
-def test_points_near_the_edge_stay_in_the_field():
+def test_invert_points_near_the_edge_stays_in_the_field():
     """Beyond the edge ITK's transform has a second solution, which is not wanted."""
     frame = Frame((9, 9), (1, 1), (0, 0), np.eye(2))
     shift = np.broadcast_to((3.0, 0.0), (9, 9, 2))
@@ -110,7 +110,7 @@ def test_points_near_the_edge_stay_in_the_field():
     assert errors[0] <= POINT_TOLERANCE
 
 
-def test_strong_expansion_needs_smaller_steps():
+def test_invert_points_converges_under_strong_expansion():
     """Where the map triples lengths the plain fixed-point iteration diverges."""
     frame = Frame((3, 81), (1, 1), (0, 0), np.eye(2))
     x = np.arange(81.0)
@@ -124,7 +124,7 @@ def test_strong_expansion_needs_smaller_steps():
     np.testing.assert_allclose(back, points, atol=0.01)
 
 
-def test_a_gap_that_nothing_is_mapped_into():
+def test_invert_points_reports_errors_where_nothing_is_mapped():
     """Where the field ends ITK's transform jumps back to the identity."""
     frame = Frame((9, 9), (1, 1), (0, 0), np.eye(2))
     shift = np.broadcast_to((3.0, 0.0), (9, 9, 2))
@@ -140,7 +140,7 @@ def test_a_gap_that_nothing_is_mapped_into():
 
 
 @every_grid
-def test_errors_are_true_where_the_field_folds(frame):
+def test_inverse_reports_true_errors_where_the_field_folds(frame):
     size = 12 * min(frame.spacing)
     transform = composite(frame, smooth_field(frame, size), some_affine(frame.ndim))
     wanted = map_points(transform, points_within(frame, 200))
@@ -152,7 +152,7 @@ def test_errors_are_true_where_the_field_folds(frame):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_linear_transforms(d):
+def test_invert_points_of_linear_transforms_is_exact(d):
     transform = affine_transform(some_affine(d))
     points = np.random.default_rng(0).normal(size=(20, d)) * 100
     expected = map_points(transform.GetInverse(), points)
@@ -165,7 +165,7 @@ def test_linear_transforms(d):
     np.testing.assert_allclose(vectors, expected, atol=1e-3)
 
 
-def test_a_spline_which_has_no_field():
+def test_invert_points_of_a_spline_without_a_field():
     spline = sitk.BSplineTransform(2, 3)
     spline.SetTransformDomainPhysicalDimensions((100.0, 80.0))
     spline.SetTransformDomainMeshSize((5, 4))
@@ -179,7 +179,7 @@ def test_a_spline_which_has_no_field():
 
 
 @every_grid
-def test_the_grid_of_a_transform(frame):
+def test_field_frame_is_the_grid_of_the_field(frame):
     transform = some_transform(frame)
     assert field_frame(transform) == frame
     nested = sitk.CompositeTransform([affine_transform(np.eye(frame.ndim + 1))])
@@ -193,7 +193,7 @@ def test_the_grid_of_a_transform(frame):
 
 
 @every_grid
-def test_samples_are_those_of_itk(frame):
+def test_sample_transform_agrees_with_itk(frame):
     transform = some_transform(frame)
     vectors = sample_transform(transform, frame)
     index = tuple(n // 3 for n in frame.shape)
@@ -202,7 +202,7 @@ def test_samples_are_those_of_itk(frame):
     np.testing.assert_allclose(vectors[index], moved - x, atol=1e-9)
 
 
-def test_transforms_without_sense():
+def test_singular_or_infinite_transforms_are_refused():
     flat = sitk.AffineTransform(3)
     flat.SetMatrix([1, 0, 0, 0, 1, 0, 0, 0, 0])
     with pytest.raises(InputError, match="flattens"):

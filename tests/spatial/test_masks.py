@@ -52,7 +52,7 @@ FORMS = {
 
 @every_dimension
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_what_is_inside(d, form):
+def test_as_mask_keeps_the_inside(d, form):
     inside = a_box(d)
     mask = as_mask(image(form(inside)))
     assert mask.array.dtype == np.uint8
@@ -62,7 +62,7 @@ def test_what_is_inside(d, form):
 
 
 @every_dimension
-def test_half_of_the_maximum_is_where_a_blurred_mask_has_its_border(d):
+def test_as_mask_cuts_a_blurred_mask_at_half_of_its_maximum(d):
     # A ramp from 0 to 1 over eight voxels of one axis.
     ramp = np.clip((np.indices(SHAPES[d])[0] - 0.25) / 6, 0, 1)
     np.testing.assert_array_equal(as_mask(image(ramp)).array, ramp > 0.5)
@@ -76,7 +76,7 @@ def test_scans_and_distances_are_no_masks(d, dtype):
     scan = np.where(box, 40, -1000).astype(dtype)
     labels = np.where(box, 3, -1).astype(dtype)
     for array in (scan, labels, -box.astype(dtype), np.where(box, 2.3, -4.1)):
-        with pytest.raises(InputError, match="so it is no mask") as caught:
+        with pytest.raises(InputError, match="so it is not a mask") as caught:
             as_mask(image(array, "scan.nii"))
         assert str(caught.value).startswith("scan.nii: has values down to -")
 

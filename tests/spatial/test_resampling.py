@@ -85,7 +85,7 @@ def test_labels_keep_their_values_and_type():
     assert set(np.unique(result.array)) <= {0, 3, 700}
 
 
-def test_background():
+def test_resample_has_the_background_outside():
     frame = Frame((4, 4), (1, 1), (0, 0), np.eye(2))
     away = Frame((4, 4), (1, 1), (100, 0), np.eye(2))
     image = Image(np.arange(-8.0, 8.0).reshape(4, 4), frame, "")
