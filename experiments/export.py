@@ -16,10 +16,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from regnet_jax import pretrained
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.training.checkpoint import read_config, read_trained, restore_variables
+from regnet_jax.pretrained import CARD, InferenceConfig, read_weights
+from regnet_jax.pretrained.inference import read_inference
+from regnet_jax.pretrained.weights import write_shipped
+from regnet_jax.training.checkpoint import read_config, restore_variables
 from regnet_jax.training.config import to_json
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
@@ -32,12 +34,12 @@ _MEAN_WITH = flags.DEFINE_string(
 _NAME = flags.DEFINE_string("name", None, "What to call the network.", required=True)
 
 
-def mean_weights(variables, config, name: str):
+def mean_weights(variables, config: InferenceConfig, name: str):
     """Return the mean of the weights of two networks.
 
     Args:
         variables: of the first.
-        config: of its training.
+        config: how it is used.
         name: of the second, one that ships or the folder of a run.
 
     Returns:
@@ -46,7 +48,7 @@ def mean_weights(variables, config, name: str):
     Raises:
         InputError: if the networks are of different kinds.
     """
-    other_config, other = read_trained(name)
+    other_config, other = read_weights(name)
     shapes, other_shapes = (jax.tree.map(np.shape, tree) for tree in (variables, other))
     if other_config.model != config.model or shapes != other_shapes:
         raise InputError(f"--mean_with {name}: is not the network of --workdir")
@@ -56,15 +58,16 @@ def mean_weights(variables, config, name: str):
 def main():
     """Read the run, write the weights, and print where they are."""
     folder = Path(_WORKDIR.value)
-    config = read_config(folder)
+    config, inference = read_config(folder), read_inference(folder)
     variables = restore_variables(folder, best=_BEST.value)
     if _MEAN_WITH.value:
-        variables = mean_weights(variables, config, _MEAN_WITH.value)
+        variables = mean_weights(variables, inference, _MEAN_WITH.value)
     # Where the scans lie on this machine means nothing elsewhere.
     scans = dataclasses.replace(config.scans, file=Path(config.scans.file).name)
     config = dataclasses.replace(config, scans=scans)
-    home = pretrained.write(_NAME.value, to_json(config), variables)
-    print(f"wrote {home}; describe the network in {home / pretrained.CARD}")
+    inference = dataclasses.replace(inference, name=_NAME.value)
+    home = write_shipped(inference, variables, training=to_json(config))
+    print(f"wrote {home}; describe the network in {home / CARD}")
 
 
 if __name__ == "__main__":

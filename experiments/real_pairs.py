@@ -15,6 +15,7 @@ from regnet_jax.registration.alignment.linear import align
 from regnet_jax.registration.batch import check_pairs
 from regnet_jax.registration.inference.network import make_network
 from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.inference import inference_config
 
 
 class _Case(NamedTuple):
@@ -43,8 +44,8 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     pairs = read_pairs(path)
     check_pairs(path, pairs, config.dimensions)
     cases = {pair.name: _read(pair) for pair in pairs}
-    # One network, whose variables are replaced, so that it is compiled once.
-    network = make_network(config, None)
+    # One network, with other variables each time: what it compiles is kept.
+    network = make_network(inference_config(config), None)
 
     def measure(variables):
         trained = dataclasses.replace(network, variables=variables)

@@ -1,4 +1,9 @@
-"""Shipped weights: what is written is read, and nothing else."""
+"""Weights of networks that ship and of runs, and how they are used."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -6,9 +11,17 @@ import pytest
 
 from regnet_jax import pretrained
 from regnet_jax.errors import InputError
+from regnet_jax.models import MODELS
+from regnet_jax.pretrained import InferenceConfig
+from regnet_jax.pretrained.inference import read_inference, write_inference
+from regnet_jax.pretrained.weights import read_shipped, write_shipped
 from regnet_jax.registration import load_network
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
+from regnet_jax.training import checkpoint
+from regnet_jax.training.config import from_json
+from regnet_jax.training.inference import inference_config
+from tests.helpers.networks import config, inference
 
 VARIABLES = {
     "params": {
@@ -21,15 +34,27 @@ VARIABLES = {
 }
 
 
+USE = InferenceConfig(
+    name="small",
+    model="corrnet",
+    dimensions=2,
+    voxel_sizes=(4.0, 2.0),
+    extra_pass=True,
+    shrinkage=0.2,
+    tile=128,
+)
+
+
 @pytest.fixture
 def home(tmp_path):
-    pretrained.write("small", '{"name": "small"}\n', VARIABLES, tmp_path)
+    write_shipped(USE, VARIABLES, training='{"name": "small"}\n', home=tmp_path)
     return tmp_path
 
 
-def test_what_was_written_is_read(home):
-    config, variables = pretrained.read("small", home)
-    assert config == '{"name": "small"}\n'
+def test_written_weights_are_read_with_their_use(home):
+    use, variables = read_shipped("small", home)
+    assert use == USE
+    assert (home / "small" / "config.json").read_text() == '{"name": "small"}\n'
     layer = variables["params"]["Conv_0"]
     assert layer["kernel"].dtype == np.float32
     kernel = VARIABLES["params"]["Conv_0"]["kernel"]
@@ -44,7 +69,60 @@ def test_a_changed_byte_is_refused(home, place):
     content[place] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(InputError, match="checksum"):
-        pretrained.read("small", home)
+        read_shipped("small", home)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dimensions", 4),
+        ("voxel_sizes", []),
+        ("voxel_sizes", [2.0, 4.0]),
+        ("voxel_sizes", [3.0, 2.0]),
+        ("extra_pass", 1),
+        ("shrinkage", -0.1),
+        ("tile", 0),
+        ("unknown", 1),
+    ],
+)
+def test_unusable_inference_files_are_refused(tmp_path, key, value):
+    write_inference(tmp_path, USE)
+    path = tmp_path / "inference.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=f"how a network is used .*{key}"):
+        read_inference(tmp_path)
+
+
+def test_passes_go_from_coarse_to_fine_and_once_more_if_wanted():
+    assert USE.factors == (2, 1, 1)
+    assert dataclasses.replace(USE, extra_pass=False).factors == (2, 1)
+    assert USE.voxel_size == 2.0
+
+
+def test_runs_without_an_inference_file_are_refused_with_the_remedy(run2d, tmp_path):
+    shutil.copytree(run2d, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "inference.json").unlink()
+    with pytest.raises(
+        InputError, match=r"no inference.json .*command of its training"
+    ):
+        pretrained.read_weights(tmp_path)
+    # Training on adds it.
+    checkpoint.write_config(tmp_path, config(2, 2.0))
+    use, variables = pretrained.read_weights(tmp_path)
+    assert use == dataclasses.replace(inference(2, 2.0), tile=128)
+    assert set(variables) == {"params", "batch_stats"}
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_shipped_networks_are_used_as_their_training_says(name):
+    use, _ = pretrained.read_weights(name)
+    training = from_json(
+        (Path(pretrained.__file__).parent / name / "config.json").read_text()
+    )
+    assert use == dataclasses.replace(inference_config(training), name=name)
+    support = MODELS[use.model].support
+    dense = training.data.margin == 0 and training.data.stride == 1
+    assert dense == (support.margin == 0 and support.stride == 1)
 
 
 def test_the_summary_is_the_first_paragraph_of_the_card(home):
@@ -56,7 +134,7 @@ def test_the_summary_is_the_first_paragraph_of_the_card(home):
 
 @pytest.mark.parametrize("name", pretrained.names())
 def test_every_shipped_network_loads_and_has_a_card(name):
-    _, variables = pretrained.read(name)
+    _, variables = pretrained.read_weights(name)
     assert all(np.isfinite(a).all() for a in _leaves(variables))
     assert "no card" not in pretrained.summary(name)
 

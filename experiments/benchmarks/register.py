@@ -16,6 +16,7 @@ from regnet_jax.models import MODELS, make_model
 from regnet_jax.registration.inference.network import make_network
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import chest
+from regnet_jax.training.inference import inference_config
 
 _SHAPE = (160, 160, 160)
 
@@ -29,7 +30,8 @@ def _untrained(name):
     init = jax.jit(model.init, static_argnames="train")
     variables = init(jax.random.key(0), window, window, train=False)
     variables.pop("heads", None)
-    return make_network(dataclasses.replace(config, data=data), variables)
+    config = dataclasses.replace(config, data=data)
+    return make_network(inference_config(config), variables)
 
 
 def _predicted(name: str) -> dict:

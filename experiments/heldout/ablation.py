@@ -19,6 +19,7 @@ from regnet_jax.synthesis import FAMILIES, chest
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training.config import ExperimentConfig, OptimizerConfig
+from regnet_jax.training.inference import inference_config
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import QUANTITIES, make_draw, make_update
 
@@ -91,7 +92,7 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
                 f" {int(state.step) + 1} is not finite; leave {config.model} out of"
                 " --networks or try another --seed"
             )
-    return make_network(config, state.variables), int(state.step)
+    return make_network(inference_config(config), state.variables), int(state.step)
 
 
 # Voxels along each axis with targets: networks of a margin take a wider patch.
@@ -175,7 +176,8 @@ def measure(network: Network, sets: dict, count: int) -> dict:
             rows.append(assess(case, network, spacing, [0]))
             seconds.append(time.process_time() - began)
         measured[name] = {**summarise(rows), "seconds": float(np.median(seconds))}
-    spent = cost(network.model, network.config.patch_shape)
+    patch = experiment(network.config.model, d, 0).patch_shape
+    spent = cost(network.model, patch)
     answered = spent.predictions * network.model.support.stride**d
     return {
         "sets": measured,

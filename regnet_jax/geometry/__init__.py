@@ -14,11 +14,12 @@ from regnet_jax.geometry.fields import (
     warp,
 )
 from regnet_jax.geometry.interpolation import identity_grid, sample
-from regnet_jax.geometry.pyramids import downsample, upsample, upsample_field
+from regnet_jax.geometry.pyramids import ceil_div, downsample, upsample, upsample_field
 from regnet_jax.geometry.smoothing import gaussian_smooth
 
 __all__ = [
     "bspline_field",
+    "ceil_div",
     "compose",
     "continue_smoothly",
     "downsample",

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Return a quotient of whole numbers, rounded up."""
+    return -(-dividend // divisor)
+
+
 def downsample(
     image: Float[Array, "*spatial c"], factor: int
 ) -> Float[Array, "*coarse c"]:

@@ -1,9 +1,13 @@
-"""Weights that ship: a folder each, with config, card and checksum."""
+"""Trained networks: weights, and how each is used."""
 
-from regnet_jax.pretrained.shipped import names, read, summary
+from regnet_jax.pretrained.inference import DEFAULT_TILE, InferenceConfig
+from regnet_jax.pretrained.weights import CARD, names, read_weights, summary
 
 __all__ = [
+    "CARD",
+    "DEFAULT_TILE",
+    "InferenceConfig",
     "names",
-    "read",
+    "read_weights",
     "summary",
 ]

@@ -5,7 +5,7 @@ from regnet_jax.registration.inference.network import (
     default_network,
     load_network,
 )
-from regnet_jax.registration.inference.prediction import predict_displacement
+from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.registration.register import register
 from regnet_jax.registration.result import Registration
 
@@ -14,6 +14,6 @@ __all__ = [
     "Registration",
     "default_network",
     "load_network",
-    "predict_displacement",
+    "predict",
     "register",
 ]

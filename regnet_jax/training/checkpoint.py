@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,28 +11,31 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
-from regnet_jax import pretrained
 from regnet_jax.errors import InputError
+from regnet_jax.pretrained.inference import INFERENCE, write_inference
+from regnet_jax.pretrained.runs import CHECKPOINTS, RATIO, ratio, restore_variables
 from regnet_jax.training.config import (
     ExperimentConfig,
     difference,
     from_json,
     to_json,
 )
-from regnet_jax.training.parallel import (
-    broadcast_from_main,
-    first_device,
-    is_main,
-    local_values,
-)
+from regnet_jax.training.inference import inference_config
+from regnet_jax.training.parallel import broadcast_from_main, is_main, local_values
+
+__all__ = [
+    "RATIO",
+    "open_checkpoints",
+    "read_config",
+    "restore_latest",
+    "restore_variables",
+    "save",
+    "write_config",
+]
 
 _CONFIG = "config.json"
-_CHECKPOINTS = "checkpoints"
 # Damaged checkpoints are moved here, out of the way of the next ones.
 DAMAGED = "damaged"
-# The measure of an evaluation by which the best checkpoint is chosen; the smaller, the
-# better.
-RATIO = "ratio"
 _SUM = "sha256"
 
 
@@ -52,10 +54,10 @@ def open_checkpoints(
         A manager to be closed after use; saving is asynchronous and a checkpoint
         appears under its name only once it is complete.
     """
-    best = policies.BestN(get_metric_fn=_ratio, reverse=True, n=1)
+    best = policies.BestN(get_metric_fn=ratio, reverse=True, n=1)
     options = ocp.CheckpointManagerOptions(
         # Orbax stores metrics only with a best_fn; without it they are lost on resume.
-        best_fn=_ratio,
+        best_fn=ratio,
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy(
             [policies.LatestN(keep), best]
@@ -63,13 +65,7 @@ def open_checkpoints(
         create=True,
         cleanup_tmp_directories=clean,
     )
-    return ocp.CheckpointManager((folder / _CHECKPOINTS).resolve(), options=options)
-
-
-def _ratio(metrics: Mapping) -> float:
-    """Return the measure of an evaluation; NaN counts as none."""
-    ratio = metrics[RATIO]
-    return math.inf if math.isnan(ratio) else ratio
+    return ocp.CheckpointManager((folder / CHECKPOINTS).resolve(), options=options)
 
 
 def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) -> None:
@@ -90,7 +86,7 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
     manager.save(
         step,
         args=ocp.args.StandardSave(content),
-        metrics={RATIO: _ratio(metrics or {RATIO: math.inf})},
+        metrics={RATIO: ratio(metrics or {RATIO: math.inf})},
         custom_metadata={_SUM: _checksum(content)},
     )
 
@@ -176,52 +172,6 @@ def _set_aside(manager, steps) -> None:
     manager.reload()
 
 
-def restore_variables(folder: Path, *, best: bool = False):
-    """Read the variables to predict with from a checkpoint of a run.
-
-    Args:
-        folder: of the run.
-        best: take the one with the best evaluation, not the newest.
-
-    Returns:
-        The pytree of arrays that the model's ``apply`` takes, with the average of
-        the weights where the run keeps one.
-
-    Raises:
-        InputError: if the folder holds no checkpoint, or it cannot be read or holds
-            values that are not finite, or if the best is wanted and none was evaluated.
-    """
-    if not (folder / _CHECKPOINTS).is_dir():
-        raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
-    with open_checkpoints(folder) as manager:
-        step = manager.best_step() if best else manager.latest_step()
-        if step is None:
-            raise InputError(f"{folder}: no finished checkpoint; train further")
-        if best and not math.isfinite(_ratio(manager.metrics(step))):
-            raise InputError(
-                f"{folder}: no checkpoint has an evaluation that is finite, so none is"
-                " the best; train further, or take the newest"
-            )
-        # A run on other devices is placed on the first one of this process.
-        args = ocp.args.StandardRestore(fallback_sharding=first_device())
-        try:
-            state = manager.restore(step, args=args)
-        except Exception as error:
-            raise InputError(
-                f"{folder}: checkpoint {step} cannot be read; train further, which"
-                " sets it aside"
-            ) from error
-    average = {"params": state["average"]} if "average" in state else {}
-    variables = state["variables"] | average
-    if not _finite(variables):
-        raise InputError(
-            f"{folder}: the weights of checkpoint {step} are not finite, so it predicts"
-            f" nothing; remove {folder / _CHECKPOINTS / str(step)} to take the one"
-            " before, or train again with a lower learning_rate"
-        )
-    return variables
-
-
 def write_config(folder: Path, config: ExperimentConfig) -> None:
     """Write the config beside its checkpoints; refuse the folder of another config.
 
@@ -239,10 +189,14 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
                 f"{folder}: holds a run of another config "
                 f"({difference(present, config)}); take another --workdir"
             )
+        # Runs of earlier versions have none.
+        if is_main() and not (folder / INFERENCE).exists():
+            write_inference(folder, inference_config(config))
         return
     if not is_main():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    write_inference(folder, inference_config(config))
     temporary = path.with_suffix(".tmp")
     temporary.write_text(to_json(config), "utf-8")
     temporary.replace(path)
@@ -264,29 +218,3 @@ def read_config(folder: Path) -> ExperimentConfig:
     if not path.is_file():
         raise InputError(f"{folder}: no {_CONFIG} here; name the --workdir of a run")
     return from_json(path.read_text("utf-8"))
-
-
-def read_trained(name: str | Path) -> tuple[ExperimentConfig, dict]:
-    """Read the config and the variables of a trained network.
-
-    Args:
-        name: of a shipped network, or the ``--workdir`` of a run, whose newest
-            checkpoint it is.
-
-    Returns:
-        The config of its training, and the variables that its ``apply`` takes.
-
-    Raises:
-        InputError: if no shipped network has the name and the folder holds no run or
-            no checkpoint.
-    """
-    if str(name) in pretrained.names():
-        config, variables = pretrained.read(str(name))
-        return from_json(config), variables
-    folder = Path(name)
-    if not os.path.exists(folder):
-        known = ", ".join(pretrained.names()) or "none"
-        raise InputError(
-            f"{name}: neither a folder nor a shipped network; there are: {known}"
-        )
-    return read_config(folder), restore_variables(folder)

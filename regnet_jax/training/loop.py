@@ -194,7 +194,7 @@ def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
     Raises:
         InputError: if the weights are not of the same network.
     """
-    _, given = checkpoint.read_trained(config.init_from)
+    _, given = checkpoint.read_weights(config.init_from)
     fresh = state.variables
     try:
         variables = inflate(given, fresh) if config.inflate else given

@@ -98,11 +98,6 @@ def sum_over_devices(tree):
     return jax.lax.psum(tree, AXIS)
 
 
-def first_device() -> jax.sharding.Sharding:
-    """Return the sharding of arrays on a single device of this process."""
-    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-
 def _everywhere() -> NamedSharding:
     return NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec())
 

@@ -138,7 +138,7 @@ def refused(command, tmp_path):
         if start:
             result = command.start(module, *arguments)
         else:
-            result = command(module, *arguments, tile=13)
+            result = command(module, *arguments)
         assert result.status == 2, result
         assert len(result.errors) == 1, result.err
         assert result.errors[0].startswith("error: ")
@@ -255,6 +255,8 @@ def test_model_has_no_checkpoint(refused_pair, run2d, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     text(run / "config.json", (run2d / "config.json").read_text("utf-8"))
+    refused_pair("inference.json", model=run)
+    text(run / "inference.json", (run2d / "inference.json").read_text("utf-8"))
     refused_pair(run, model=run)
     (run / "checkpoints").mkdir()
     refused_pair(run, model=run)
@@ -263,10 +265,10 @@ def test_model_has_no_checkpoint(refused_pair, run2d, tmp_path):
 def test_model_has_another_program_s_config(refused_pair, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    text(run / "config.json", json.dumps({"layers": 3}))
-    refused_pair("config", model=run)
-    text(run / "config.json", "{")
-    refused_pair("config", model=run)
+    for content in (json.dumps({"layers": 3}), "{"):
+        text(run / "config.json", content)
+        text(run / "inference.json", content)
+        refused_pair("inference.json", model=run)
 
 
 def test_model_is_of_another_dimension(refused_pair, plane, run3d):

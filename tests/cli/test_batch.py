@@ -12,7 +12,6 @@ from regnet_jax.registration import batch as batch_module
 from regnet_jax.registration import load_network
 from regnet_jax.registration.batch import run_batch
 from regnet_jax.registration.files import Options
-from regnet_jax.registration.inference import prediction
 from tests.helpers.networks import smooth_image
 
 FILES = {
@@ -64,7 +63,6 @@ def batch(command, run2d, folder):
             f"--model={run2d}",
             "--initial=center",
             *arguments,
-            tile=13,
         )
 
     return run
@@ -202,7 +200,6 @@ def test_planes_and_volumes_take_their_own_networks(
     listed.write_text(f"name,fixed,moving\n{plane}\nvolume,c.mha,d.mha\n")
     networks = {"lung2d": load_network(run2d), "lung": load_network(run3d)}
     monkeypatch.setattr(batch_module, "load_network", networks.__getitem__)
-    monkeypatch.setattr(prediction, "_TILE", {2: 13, 3: 13})
     out, options = tmp_path / "out", Options(initial="none")
     run_batch(listed, out, options)
     notice = "the images are 2D and no model was named, so lung2d was used"
@@ -241,7 +238,7 @@ def test_files_for_other_tools_and_a_profile(command, run2d, folder, tmp_path):
         "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
         f"--out={tmp_path}", f"--model={run2d}", "--initial=none", "--profile",
         "--format=ants", "--format=elastix", "--inverse_consistent",
-        "--intensity=5,95", tile=13,
+        "--intensity=5,95",
     )  # fmt: skip
     assert result.status == 0, result.err
     assert {p.name for p in tmp_path.iterdir()} == FILES | {

@@ -29,7 +29,7 @@ def arguments(command, run2d, folder):
         f"--model={run2d}",
         f"--out={folder / 'out'}",
     ]
-    earlier = command("register", *arguments, "--initial=none", tile=13)
+    earlier = command("register", *arguments, "--initial=none")
     assert earlier.status == 0, earlier.err
     return [*arguments, "--initial=center"]
 
@@ -43,7 +43,7 @@ def contents(folder):
 @pytest.mark.parametrize("largest", [4_000, 20_000, 50_000])
 def test_a_full_disk(command, arguments, folder, largest):
     before = contents(folder)
-    result = command("register", *arguments, tile=13, largest=largest)
+    result = command("register", *arguments, largest=largest)
     assert result.status == 2, result
     assert len(result.errors) == 1, result.err
     assert "free some space" in result.errors[0]

@@ -61,7 +61,7 @@ def results(command, run2d, run3d, tmp_path_factory):
                 f"--out={folder / 'out' / 'deep'}",
                 f"--initial={'center' if d == 3 else 'affine'}",
             ]
-            result = command("register", *arguments, tile=13)
+            result = command("register", *arguments)
             assert result.status == 0, result.err
             made[d] = folder / "out" / "deep", fixed, moving, arguments, result
         return made[d]
@@ -185,7 +185,7 @@ def test_a_second_run_replaces_the_results(results, command):
     (out / "notes.txt").write_text("my own")
     changed = [*arguments, "--initial=none", f"--moving={fixed}"]
     try:
-        assert command("register", *changed, tile=13).status == 0
+        assert command("register", *changed).status == 0
         assert {path.name for path in out.iterdir()} == FILES | {"notes.txt"}
         assert (out / "notes.txt").read_text("utf-8") == "my own"
         for name in FILES:
@@ -215,7 +215,6 @@ def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
         f"--out={tmp_path / 'out'}",
         f"--initial={tmp_path / 'affine.tfm'}",
         f"--fixed_mask={tmp_path / 'mask.mha'}",
-        tile=13,
     )
     assert result.status == 0, result.err
     found = np.array(

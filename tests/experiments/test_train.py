@@ -48,6 +48,7 @@ def test_a_run_leaves_config_checkpoints_and_metrics(trained):
     run, results, _ = trained
     assert {p.name for p in run.iterdir()} == {
         "config.json",
+        "inference.json",
         "checkpoints",
         "tensorboard",
         "metrics.jsonl",
@@ -76,6 +77,7 @@ def test_registration_takes_the_run(trained):
     run, _, _ = trained
     network = load_network(run)
     assert network.dimensions == 2
+    assert network.config.voxel_sizes == (2.0,)
 
 
 def test_another_config_is_refused_and_the_run_stays(trained, command):

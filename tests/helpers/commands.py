@@ -55,12 +55,12 @@ class Server:
             env=self._environment,
         )
 
-    def __call__(self, module, *arguments, tile=None, largest=None):
+    def __call__(self, module, *arguments, largest=None):
         """Run ``python -m experiments.MODULE`` in a fork.
 
-        ``tile`` saves time, and no file gets ``largest`` bytes.
+        No file gets ``largest`` bytes.
         """
-        command = [tile, largest, f"experiments.{module}", *map(str, arguments)]
+        command = [largest, f"experiments.{module}", *map(str, arguments)]
         try:
             return Result(*self._answer(json.dumps(command)))
         except BaseException:
@@ -133,17 +133,12 @@ def environment(cache):
     }
 
 
-def _run(tile, largest, module, *arguments):
+def _run(largest, module, *arguments):
     """Run a binary and end this process as the binary ends."""
     signal.alarm(_PATIENCE)
     status = 0
     if largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    if tile:
-        prediction = importlib.import_module(
-            "regnet_jax.registration.inference.prediction"
-        )
-        prediction._TILE = {2: tile, 3: tile}
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +11,20 @@ import pytest
 
 from regnet_jax.models import make_model
 from regnet_jax.models.corrnet import CorrNet
+from regnet_jax.models.regnet import RegNet
+from regnet_jax.pretrained import InferenceConfig
+from regnet_jax.pretrained.inference import write_inference
 from regnet_jax.registration.inference.network import Network, make_network
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training import checkpoint
 from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.training.inference import inference_config
 from regnet_jax.training.state import TrainState
 from tests.helpers.tiny import optimizer_of
 
 _GAIN = {2: 20.0, 3: 15.0}
+# Predictions of a tile on each axis: small ones are compiled and computed sooner.
+_TILE = 13
 
 
 def config(dimensions, spacing):
@@ -37,6 +44,33 @@ def config(dimensions, spacing):
         batch_size=1,
         steps=2,
     )
+
+
+def inference(dimensions, spacing, *, tile=_TILE) -> InferenceConfig:
+    """How registration uses the network of ``config``."""
+    given = inference_config(config(dimensions, spacing))
+    return dataclasses.replace(given, tile=tile)
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeNetwork(Network):
+    """A network of a function, which sees arrays and not tracers.
+
+    Attributes:
+        function: ``function(fixed, moving) -> displacement``, all with a batch axis.
+    """
+
+    function: Callable
+
+    def predict_patch(self, fixed, moving):
+        """Call the function."""
+        return self.function(fixed[None], moving[None])[0]
+
+
+def fake(dimensions, spacing, function, *, tile=_TILE) -> FakeNetwork:
+    """A network with RegNet's patches and the displacements of a function."""
+    use = inference(dimensions, spacing, tile=tile)
+    return FakeNetwork(use, RegNet(dimensions), {}, function)
 
 
 def untrained(experiment):
@@ -74,6 +108,8 @@ def untrained(experiment):
 def write_run(folder, experiment):
     """What a training run of the experiment would leave."""
     checkpoint.write_config(folder, experiment)
+    use = inference_config(experiment)
+    write_inference(folder, dataclasses.replace(use, tile=_TILE))
     with checkpoint.open_checkpoints(folder) as manager:
         checkpoint.save(manager, untrained(experiment))
     return folder
@@ -95,21 +131,24 @@ def run3d(tmp_path_factory):
 def network2d():
     """A 2D network at 2 mm."""
     experiment = config(2, 2.0)
-    return make_network(experiment, untrained(experiment).variables)
+    return make_network(inference(2, 2.0), untrained(experiment).variables)
 
 
-def dense(dimensions, spacing, scales=(1.0,), model=None, residuals=0.0):
-    """A network that answers at every voxel; a small CorrNet without a model.
+def dense(dimensions, spacing, scales=(1.0,), model=None, extra_pass=False):
+    """A network with a prediction for every voxel; a small CorrNet without a model.
 
-    Its weights are random, and its displacements of about a voxel.
+    Its weights are random, and its displacements of about a voxel. With an extra pass
+    small displacements are shrunk.
     """
-    experiment = config(dimensions, spacing)
-    data = dataclasses.replace(experiment.data, patch_size=64, scales=scales)
-    experiment = dataclasses.replace(
-        experiment, model="corrnet", data=data, residual_probability=residuals
+    use = dataclasses.replace(
+        inference(dimensions, spacing),
+        model="corrnet",
+        voxel_sizes=tuple(sorted((s * spacing for s in scales), reverse=True)),
+        extra_pass=extra_pass,
+        shrinkage=0.2 if extra_pass else 0.0,
     )
     if model is not None:
-        return Network(experiment, model, None, {})
+        return Network(use, model, {})
     model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8))
     image = jax.ShapeDtypeStruct((1, *(8,) * dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
@@ -120,7 +159,7 @@ def dense(dimensions, spacing, scales=(1.0,), model=None, residuals=0.0):
         spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
         return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
 
-    return Network(experiment, model, None, {"params": jax.tree.map(draw, shapes)})
+    return Network(use, model, {"params": jax.tree.map(draw, shapes)})
 
 
 def smooth_image(shape, seed=0):

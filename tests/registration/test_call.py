@@ -11,21 +11,21 @@ import SimpleITK as sitk
 import regnet_jax
 from regnet_jax.errors import InputError
 from regnet_jax.registration import call
-from regnet_jax.registration.inference import prediction
 from regnet_jax.spatial import Frame, Image, to_sitk
-from tests.helpers.networks import config, make_network, smooth_image, untrained
-
-
-@pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    monkeypatch.setattr(prediction, "_TILE", {2: 13, 3: 13})
+from tests.helpers.networks import (
+    config,
+    inference,
+    make_network,
+    smooth_image,
+    untrained,
+)
 
 
 @pytest.fixture(scope="module")
 def network3d():
     """A 3D network at 4 mm."""
     experiment = config(3, 4.0)
-    return make_network(experiment, untrained(experiment).variables)
+    return make_network(inference(3, 4.0), untrained(experiment).variables)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from jax.test_util import check_grads
 from scipy import ndimage
 
 from regnet_jax.geometry import jacobian_determinant, warp
-from regnet_jax.registration.inference.boxes import Window, whole
+from regnet_jax.registration.inference.boxes import BlendBox, cover_grid
 from regnet_jax.registration.refinement import (
-    Refinement,
+    RefinementWeights,
     local_correlation_coefficient,
     objective,
     refine,
@@ -55,7 +55,7 @@ def test_local_correlation_ignores_gain_and_offset_and_flat_noise():
 
 
 @pytest.mark.parametrize("shape", [(11, 13), (7, 9, 8)], ids=str)
-def test_the_gradient_of_the_objective(shape):
+def test_the_gradient_of_the_objective_equals_finite_differences(shape):
     with jax.enable_x64(True):
         rng = np.random.default_rng(2)
         fixed, moving = (
@@ -72,8 +72,8 @@ def test_the_gradient_of_the_objective(shape):
             moving=moving,
             field=field,
             weight=weight,
-            window=whole(shape),
-            options=Refinement(),
+            box=cover_grid(shape),
+            weights=RefinementWeights(),
         )
         check_grads(function, (start,), order=1, modes=["rev"], eps=1e-6, rtol=1e-4)
 
@@ -107,17 +107,17 @@ def test_refinement_finds_a_smooth_field_without_folding(shape):
     assert error(refine(fixed, moving, near, (20, 10))) < error(near) + 0.05
 
 
-def test_only_a_window_changes_and_it_sees_what_lies_beyond():
+def test_only_the_box_changes_and_samples_beyond_it_count():
     """All of the motion is a shift out of the window, which only a look beyond
     its faces can find.
     """
-    shape, window = (47, 64), Window(jnp.array([0, 16], jnp.int32), (47, 32))
+    shape, box = (47, 64), BlendBox(jnp.array([0, 16], jnp.int32), (47, 32))
     rng = np.random.default_rng(5)
     texture = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
     moving = jnp.asarray(200.0 * texture / texture.std() - 350.0, jnp.float32)
     shift = jnp.broadcast_to(jnp.array([0.0, 12.0]), (*shape, 2))
     fixed = warp(moving[..., None], shift)[..., 0]
-    got = refine(fixed, moving, 0.9 * shift, (30, 15), window=window)
+    got = refine(fixed, moving, 0.9 * shift, (30, 15), box=box)
     outside = np.ones(shape, bool)
     outside[:, 16:48] = False
     np.testing.assert_allclose(got[outside], 0.9 * shift[outside], rtol=1e-6)
@@ -126,7 +126,7 @@ def test_only_a_window_changes_and_it_sees_what_lies_beyond():
 
 
 @pytest.mark.parametrize("shape", [(47, 52), (33, 28, 31)], ids=str)
-def test_hidden_parts_have_no_say(shape):
+def test_hidden_parts_are_not_compared(shape):
     """A band of each image holds something else: hidden it does no harm."""
     fixed, moving, truth = _pair(shape)
     here, there = np.ones(shape, bool), np.ones(shape, bool)
@@ -152,26 +152,26 @@ def test_hidden_parts_have_no_say(shape):
     assert without > 0.5
 
 
-def test_no_steps_change_nothing():
+def test_no_steps_keep_the_field():
     fixed, moving, truth = _pair((24, 27))
     np.testing.assert_allclose(refine(fixed, moving, truth, (0, 0)), truth, atol=1e-6)
 
 
-def test_the_barrier_keeps_from_folding():
+def test_the_folding_penalty_prevents_folds():
     # A field that is steep enough to fold would match these images best.
     fixed, moving, _ = _pair((40, 40))
     fixed = fixed.at[:20].set(jnp.roll(fixed, 5, 1)[:20])
     fixed = fixed.at[20:].set(jnp.roll(fixed, -5, 1)[20:])
     zero = jnp.zeros((40, 40, 2))
-    free = Refinement(barrier=0.0, smoothness=0.0, rate=0.5)
-    folded = refine(fixed, moving, zero, (60, 60), options=free)
-    kept = refine(fixed, moving, zero, (60, 60), options=free._replace(barrier=100.0))
+    free = RefinementWeights(smoothness=0.0, folding=0.0, learning_rate=0.5)
+    folded = refine(fixed, moving, zero, (60, 60), weights=free)
+    kept = refine(fixed, moving, zero, (60, 60), weights=free._replace(folding=100.0))
     assert float(jacobian_determinant(folded).min()) < 0
     part = float((jacobian_determinant(kept) <= 0).mean())
     assert part < 0.1 * float((jacobian_determinant(folded) <= 0).mean())
 
 
-def test_on_the_body_the_grid_is_kept():
+def test_refinement_on_the_body_keeps_the_grid():
     shape = (30, 37)
     fixed, moving, truth = (np.array(a) for a in _pair(shape))
     fixed[:5] = moving[:5] = -1000.0

@@ -9,11 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from regnet_jax import registration
 from regnet_jax.errors import InputError
-from regnet_jax.models.regnet import RegNet
-from regnet_jax.registration import Network
-from regnet_jax.registration.inference import prediction
 from regnet_jax.spatial import Frame, Image, from_sitk, to_sitk, to_world
-from tests.helpers.networks import config, smooth_image
+from tests.helpers import networks
+from tests.helpers.networks import smooth_image
 
 MARGIN, STRIDE = 26, 2
 SHIFT = {2: np.array([1.25, -0.5]), 3: np.array([1.25, -0.5, 0.75])}
@@ -25,9 +23,7 @@ def register(fixed, moving, network, **options):
     return registration.register(fixed, moving, network, **options)
 
 
-@pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    monkeypatch.setattr(prediction, "_TILE", {2: 5, 3: 3})
+TILE = {2: 5, 3: 3}
 
 
 def turn(d, angle=0.4):
@@ -64,11 +60,11 @@ def image(direction, seed=0, dtype=np.float32):
 def fake(d, field, spacing=4.0):
     """A network whose field is ``field(scaled intensities [..., 1])``, voxels."""
 
-    def apply(variables, fixed, moving):
+    def apply(fixed, moving):
         cut = tuple(slice(MARGIN, n - MARGIN, STRIDE) for n in fixed.shape[1:-1])
         return field(fixed[(slice(None), *cut)])
 
-    return Network(config(d, spacing), RegNet(d), apply, {})
+    return networks.fake(d, spacing, apply, tile=TILE[d])
 
 
 def constant(d):
@@ -152,13 +148,12 @@ def test_the_network_sees_the_moving_image_through_the_affine():
     rolled[:-2, 3:] = moving.array[2:, :-3]
     seen = []
 
-    def apply(variables, fixed, moving):
+    def apply(fixed, moving):
         cut = (slice(None), *(slice(MARGIN, n - MARGIN) for n in fixed.shape[1:-1]))
         seen.append(np.abs(fixed[cut] - moving[cut]))
         return np.zeros((1, 9, 9, 2), np.float32)
 
-    network = Network(config(2, 1.5), RegNet(2), apply, {})
-    prediction._TILE[2] = 9
+    network = networks.fake(2, 1.5, apply, tile=9)
     register(Image(rolled, moving.frame, "rolled"), moving, network, initial=affine)
     # The smoothing of the moving grid meets its border at other places.
     inner = seen[0][0, 4:-6, 7:-4, 0]
@@ -206,11 +201,11 @@ def test_directions_that_contradict_each_other_cancel(d):
 def test_the_network_sees_intensities_by_the_preset():
     seen = []
 
-    def apply(variables, fixed, moving):
+    def apply(fixed, moving):
         seen.append([np.asarray(i) * 4095.0 - 1000.0 for i in (fixed, moving)])
         return np.zeros((1, 5, 5, 2), np.float32)
 
-    network = Network(config(2, 1.5), RegNet(2), apply, {})
+    network = networks.fake(2, 1.5, apply, tile=TILE[2])
     ct = image(np.eye(2))
     mr = Image(np.abs(ct.array) / 4.0, ct.frame, "mr")
     result = register(ct, mr, network, initial="none", intensity="auto")
@@ -243,14 +238,14 @@ def move(image, matrix, offset):
 def gradients(d, spacing):
     """A network that knows left from right: its field follows both images' slopes."""
 
-    def apply(variables, fixed, moving):
+    def apply(fixed, moving):
         cut = tuple(slice(MARGIN, n - MARGIN, STRIDE) for n in fixed.shape[1:-1])
         both = 20.0 * np.asarray(fixed) - 12.0 * np.asarray(moving)
         slopes = [np.gradient(both[0, ..., 0], axis=k)[cut] for k in range(d)]
         scale = np.arange(1.0, d + 1.0) + 2.0
         return (np.stack(slopes, -1) * scale)[None].astype(np.float32)
 
-    return Network(config(d, spacing), RegNet(d), apply, {})
+    return networks.fake(d, spacing, apply, tile=TILE[d])
 
 
 def pair(shape, spacing):

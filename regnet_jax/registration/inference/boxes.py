@@ -1,4 +1,8 @@
-"""The part of a grid that is worth computing on, in one of a few shapes."""
+"""Boxes of a grid that are worth computing on, in one of a few shapes.
+
+``CropBox`` is cut out on the host and put back, for a prediction; ``BlendBox`` is cut
+out under ``jit`` and blended back, for a refinement.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.geometry import ceil_div, identity_grid, sample
 from regnet_jax.hounsfield import TISSUE_THRESHOLD, lung_mask
 
 # Fraction of a slice that must be tissue, and margin around it, voxels.
-_PART = 0.01
+_FRACTION = 0.01
 _BODY_MARGIN = 8
 # Shapes are rounded up to multiples of this, so that programs compiled for one pair
 # serve others.
@@ -19,7 +23,7 @@ _BODY_STEP = 32
 
 
 @dataclass(frozen=True)
-class Region:
+class CropBox:
     """A box of a grid and the shape that it is padded to.
 
     Attributes:
@@ -38,141 +42,158 @@ class Region:
         pairs = zip(self.start, self.stop, strict=True)
         return [(0, -(stop - start) % _BODY_STEP) for start, stop in pairs]
 
-    def cut(self, image, fill: float) -> np.ndarray:
-        """The part of ``[*grid, ...]``, padded: ``[*shape, ...]`` float32."""
+    def crop(self, image, fill: float) -> np.ndarray:
+        """Crop an array and pad it.
+
+        Args:
+            image: ``[*grid, ...]``.
+            fill: value of the padding.
+
+        Returns:
+            ``[*shape, ...]`` float32, where ``shape`` is that of the box with its
+            padding.
+        """
         box = tuple(slice(*ends) for ends in zip(self.start, self.stop, strict=True))
-        part = np.asarray(image, np.float32)[box]
-        channels = [(0, 0)] * (part.ndim - len(box))
-        return np.pad(part, self.padding + channels, constant_values=fill)
+        crop = np.asarray(image, np.float32)[box]
+        channels = [(0, 0)] * (crop.ndim - len(box))
+        return np.pad(crop, self.padding + channels, constant_values=fill)
 
     def restore(self, field) -> np.ndarray:
-        """Puts ``[*shape, d]`` back: ``[*grid, d]``, continued by its edge."""
+        """Put a field of the box back into its grid.
+
+        Args:
+            field: ``[*shape, d]``, see ``crop``.
+
+        Returns:
+            ``[*grid, d]``, continued beyond the box by its edge.
+        """
         sizes = [b - a for a, b in zip(self.start, self.stop, strict=True)]
-        part = np.asarray(field)[tuple(slice(n) for n in sizes)]
+        crop = np.asarray(field)[tuple(slice(n) for n in sizes)]
         ends = zip(self.start, self.stop, self.grid, strict=True)
-        return np.pad(part, [*((a, n - b) for a, b, n in ends), (0, 0)], mode="edge")
+        return np.pad(crop, [*((a, n - b) for a, b, n in ends), (0, 0)], mode="edge")
 
 
-def body_region(image) -> Region:
-    """The box around the body in a CT.
+def find_body(image) -> CropBox:
+    """Find the box around the body in a CT.
 
     Args:
         image: ``[*spatial]``, HU.
 
     Returns:
-        The region; all of the grid where no body is found.
+        The box; all of the grid where no body is found.
     """
     tissue = np.asarray(image) > TISSUE_THRESHOLD
     start, stop = [], []
     for axis, size in enumerate(tissue.shape):
         others = tuple(a for a in range(tissue.ndim) if a != axis)
-        slices = np.flatnonzero(tissue.mean(axis=others) > _PART)
+        slices = np.flatnonzero(tissue.mean(axis=others) > _FRACTION)
         first, last = (slices[0], slices[-1]) if slices.size else (0, size - 1)
         start.append(max(int(first) - _BODY_MARGIN, 0))
         stop.append(min(int(last) + 1 + _BODY_MARGIN, size))
-    return Region(tuple(start), tuple(stop), tissue.shape)
+    return CropBox(tuple(start), tuple(stop), tissue.shape)
 
 
-# Voxels around the lungs, and of these the ones over which a window is blended.
-_MARGIN = 8
+# Voxels around the lungs, and of these the ones over which a crop is blended.
+_LUNG_MARGIN = 8
 _TAPER = 6
 # Shapes are multiples of this wherever the grid is large enough.
-_STEP = 64
+_LUNG_STEP = 64
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Window:
-    """A box in a grid.
+class BlendBox:
+    """A box of a grid whose place may be traced.
 
     Attributes:
-        start: ``[d]`` int32, its first voxel; may be traced.
+        start: ``[d]`` int32, its first voxel.
         shape: of the box; static.
     """
 
     start: jax.Array
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
-    def coarser(self, factor: int) -> "Window":
-        """The window on a grid with voxels ``factor`` times as wide."""
-        return Window(self.start // factor, tuple(-(-n // factor) for n in self.shape))
+    def coarsen(self, factor: int) -> "BlendBox":
+        """Return the box on a grid with voxels ``factor`` times as wide."""
+        shape = tuple(ceil_div(n, factor) for n in self.shape)
+        return BlendBox(self.start // factor, shape)
 
 
-def whole(shape) -> Window:
-    """The window that is all of a grid."""
-    return Window(jnp.zeros(len(shape), jnp.int32), tuple(shape))
+def cover_grid(shape) -> BlendBox:
+    """Return the box that is all of a grid of ``shape``."""
+    return BlendBox(jnp.zeros(len(shape), jnp.int32), tuple(shape))
 
 
-def lung_window(image, spacing: float, *, multiple: int) -> Window:
-    """A box with the lungs in it; all of the grid where there are none.
+def find_lungs(image, spacing: float, *, multiple: int) -> BlendBox:
+    """Find a box around the lungs.
 
     Args:
         image: ``[*spatial]``, HU, canonical orientation.
         spacing: isotropic, mm.
-        multiple: of voxels that starts are rounded to, for coarser grids.
+        multiple: voxels; the box starts at a multiple of it, for coarser grids.
 
     Returns:
-        The window.
+        The box; all of the grid where there are no lungs.
     """
     lungs = lung_mask(image, (spacing,) * image.ndim)
     if not lungs.any():
-        return whole(image.shape)
+        return cover_grid(image.shape)
     start, shape = [], []
     for axis, n in enumerate(image.shape):
         others = tuple(a for a in range(image.ndim) if a != axis)
         first, *_, last = np.flatnonzero(lungs.any(axis=others))
-        wanted = last + 1 - first + 2 * _MARGIN + multiple
-        wide = min(n, int(-(-wanted // _STEP)) * _STEP)
+        wanted = last + 1 - first + 2 * _LUNG_MARGIN + multiple
+        wide = min(n, int(ceil_div(wanted, _LUNG_STEP)) * _LUNG_STEP)
         centre = (first + last + 1) // 2
         low = int(np.clip(centre - wide // 2, 0, n - wide))
         start.append(low // multiple * multiple)
         shape.append(wide)
-    return Window(jnp.asarray(start, jnp.int32), tuple(shape))
+    return BlendBox(jnp.asarray(start, jnp.int32), tuple(shape))
 
 
-def cut(array, window: Window):
-    """The part ``[*window.shape, channel]`` of ``[*spatial, channel]``."""
-    starts = (*window.start, 0)
-    return jax.lax.dynamic_slice(array, starts, (*window.shape, array.shape[-1]))
+def crop_box(array, box: BlendBox):
+    """Crop ``[*spatial, channel]`` to ``[*box.shape, channel]``."""
+    starts = (*box.start, 0)
+    return jax.lax.dynamic_slice(array, starts, (*box.shape, array.shape[-1]))
 
 
-def look(array, window: Window, displacement):
-    """What a displaced window shows of an array, also from outside of the window.
+def sample_displaced(array, box: BlendBox, displacement):
+    """Sample an array at the displaced voxels of a box, which may lie outside of it.
 
     Args:
         array: ``[*spatial, channel]``.
-        window: in its grid.
-        displacement: ``[*window.shape, d]``, voxels.
+        box: in its grid.
+        displacement: ``[*box.shape, d]``, voxels.
 
     Returns:
-        ``[*window.shape, channel]``.
+        ``[*box.shape, channel]``.
     """
-    corner = window.start.astype(displacement.dtype)
-    corner = corner.reshape((1,) * len(window.shape) + (-1,))
-    return sample(array, identity_grid(window.shape) + corner + displacement)
+    corner = box.start.astype(displacement.dtype)
+    corner = corner.reshape((1,) * len(box.shape) + (-1,))
+    return sample(array, identity_grid(box.shape) + corner + displacement)
 
 
-def paste(array, part, window: Window):
-    """Puts a part back and blends it at the faces that lie inside the grid.
+def blend_crop(array, crop, box: BlendBox):
+    """Put a crop back, blended at the faces of the box that lie inside the grid.
 
     Args:
         array: ``[*spatial, channel]``.
-        part: ``[*window.shape, channel]``.
-        window: where the part belongs.
+        crop: ``[*box.shape, channel]``.
+        box: place of the crop.
 
     Returns:
         An array like the first.
     """
-    share = jnp.ones((*window.shape, 1))
-    for axis, (n, size) in enumerate(zip(array.shape, window.shape, strict=False)):
+    share = jnp.ones((*box.shape, 1))
+    for axis, (n, size) in enumerate(zip(array.shape, box.shape, strict=False)):
         index = jnp.arange(size)
-        below = jnp.where(window.start[axis] > 0, index, _TAPER)
-        above = jnp.where(window.start[axis] + size < n, size - 1 - index, _TAPER)
+        below = jnp.where(box.start[axis] > 0, index, _TAPER)
+        above = jnp.where(box.start[axis] + size < n, size - 1 - index, _TAPER)
         ramp = jnp.minimum(jnp.minimum(below, above) / _TAPER, 1.0)
         lead = [1] * share.ndim
         lead[axis] = size
         share = share * ramp.reshape(lead)
-    old = cut(array, window)
+    old = crop_box(array, box)
     return jax.lax.dynamic_update_slice(
-        array, old + share * (part - old), (*window.start, 0)
+        array, old + share * (crop - old), (*box.start, 0)
     )

@@ -1,7 +1,7 @@
-"""Intensities as the networks know them: like Hounsfield units.
+"""Maps of intensities to those that the networks were trained with: Hounsfield units.
 
-What a preset does to an image depends on that image alone, so the two of a pair may
-come from different scanners.
+A preset maps each image on its own, so the two of a pair may come from different
+scanners.
 """
 
 import re
@@ -36,13 +36,16 @@ def check_intensity(preset: str) -> None:
 
 
 def resolve_intensity(preset: str, image, padding=None) -> str:
-    """The preset to use for an image: what ``auto`` stands for, or ``preset``.
+    """Choose the preset of an image where ``auto`` is given.
 
     Args:
         preset: checked by ``check_intensity``.
-        image: ``[*spatial]``. Where it has air in Hounsfield units it is CT, and where
-            these are shifted to be positive ``ct+1024``.
+        image: ``[*spatial]``. With air in Hounsfield units it is CT, with units that
+            are shifted to be positive ``ct+1024``, and otherwise MR.
         padding: bool, of the same shape, where the image shows nothing; or None.
+
+    Returns:
+        ``preset``, or the preset that ``auto`` stands for.
     """
     if preset != "auto":
         return preset
@@ -53,14 +56,14 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
-    """How a preset maps the intensities of an image.
+    """Return how a preset maps the intensities of an image.
 
     Args:
         preset: from ``resolve_intensity``: ``ct`` clips to the range of Hounsfield
             units; ``ct+1024`` subtracts 1024 before; ``mr`` and percentiles
             ``LOW,HIGH`` take the image's own percentiles to what air and bone have, and
             clip there; ``none`` changes nothing.
-        image: any shape, all of it but the padding.
+        image: any shape, without the padding.
 
     Returns:
         ``(slope, offset, low, high)`` of ``clip(slope * value + offset, low, high)``.
@@ -80,7 +83,15 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
 
 
 def map_intensity(image, parameters) -> np.ndarray:
-    """``[*spatial]`` float32: an image by what ``intensity_map`` gave."""
+    """Map the intensities of an image.
+
+    Args:
+        image: ``[*spatial]``.
+        parameters: from ``intensity_map``.
+
+    Returns:
+        ``[*spatial]`` float32.
+    """
     slope, offset, low, high = parameters
     return np.clip(slope * np.asarray(image, np.float32) + offset, low, high)
 

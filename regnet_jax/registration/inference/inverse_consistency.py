@@ -1,4 +1,4 @@
-"""One field from the two of both directions, so that swapping the images inverts it.
+"""One field from both directions, so that swapping the images inverts it.
 
 With ``F`` from fixed to moving and ``B`` back, the map ``F o S`` with
 ``S o S = (B o F)^-1`` lies half way between ``F`` and the inverse of ``B``, by
@@ -11,13 +11,19 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import compose, invert
 
-# The cycle is a voxel or two long and smooth: the steps of the root gain half of what
-# is left each.
+# The cycle is a voxel or two long and smooth: each step of the root halves its error.
 _STEPS = 12
 
 
 def square_root(displacement):
-    """The field that gives ``displacement`` if gone twice: ``[*spatial, d]``."""
+    """Return the field that, composed with itself, is ``displacement``.
+
+    Args:
+        displacement: ``[*spatial, d]``, voxels.
+
+    Returns:
+        ``[*spatial, d]``, voxels.
+    """
 
     def step(_, root):
         return root + (displacement - compose(root, root)) / 2
@@ -27,15 +33,15 @@ def square_root(displacement):
 
 @jax.jit
 def symmetric(forward, backward):
-    """The field half way between two directions, and how far they are apart.
+    """Return the field half way between two directions, and their disagreement.
 
     Args:
         forward: ``[*spatial, d]``, voxels, fixed to moving.
         backward: of the same shape, moving to fixed.
 
     Returns:
-        The field from fixed to moving, and how far from its place each voxel comes
-        back to, ``[*spatial]``, voxels.
+        The field from fixed to moving, and the distance of each voxel from its place
+        after going there and back, ``[*spatial]``, voxels.
     """
     cycle = compose(forward, backward)
     field = compose(square_root(invert(cycle)), forward)

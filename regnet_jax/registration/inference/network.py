@@ -10,8 +10,7 @@ import flax.linen as nn
 import jax
 
 from regnet_jax.models import make_model
-from regnet_jax.training.checkpoint import read_trained
-from regnet_jax.training.config import ExperimentConfig
+from regnet_jax.pretrained import InferenceConfig, read_weights
 
 # A network on a new grid takes LLVM 24 s of one core at its usual level 3, and 7 s at
 # this one, and then runs as fast: the time is spent in products and convolutions, which
@@ -19,11 +18,11 @@ from regnet_jax.training.config import ExperimentConfig
 _LIGHT = {"xla_backend_optimization_level": 1}
 
 
-def program(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
-    """``jax.jit`` of a whole network, for callers on the host.
+def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
+    """Compile a function that holds a whole network, with little optimisation on CPUs.
 
-    JAX takes options of the compiler at the outermost ``jit`` alone, so what others may
-    compose, as ``Network.apply``, is not compiled so.
+    JAX takes options of the compiler at the outermost ``jit`` alone, so the result is
+    for callers on the host.
 
     Args:
         function: pure.
@@ -47,26 +46,27 @@ def program(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
     return call
 
 
-# Of the networks that ship, the one for images of a dimension.
+@functools.partial(jit_large, static_argnames=("model",))
+def _predict_patch(variables, fixed, moving, *, model):
+    return model.apply(variables, fixed[None], moving[None], train=False)[0]
+
+
+# The shipped network for images of each dimension.
 _DEFAULTS = {2: "lung2d", 3: "lung"}
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network and what it was trained for.
+    """A network and how it is used.
 
     Attributes:
-        config: of its training; tells dimension and voxel size.
+        config: how registration uses it.
         model: the Flax module.
-        apply: ``apply(variables, fixed, moving) -> displacement``, compiled; windows
-            ``[batch, *window, 1]`` scaled as in training, displacements in voxels on
-            the lattice that the model predicts.
         variables: of the model.
     """
 
-    config: ExperimentConfig
+    config: InferenceConfig
     model: nn.Module
-    apply: Callable
     variables: Any
 
     @property
@@ -75,39 +75,46 @@ class Network:
         return self.config.dimensions
 
     @property
-    def dense(self) -> bool:
-        """Whether there is an answer for every voxel of any window."""
-        return self.config.targets == (0, 1)
-
-    @property
     def spacing(self) -> float:
         """The finest voxel size, mm."""
-        return min(stage.spacing for stage in self.config.data.stages)
+        return self.config.voxel_size
+
+    @property
+    def dense(self) -> bool:
+        """Whether there is a prediction for every voxel of a patch."""
+        support = self.model.support
+        return support.margin == 0 and support.stride == 1
+
+    def predict_patch(self, fixed, moving):
+        """Predict the displacements of a patch in a single call of the network.
+
+        Args:
+            fixed: ``[*patch, 1]``, scaled to [0, 1] as by ``scale_hounsfield``.
+            moving: of the same shape.
+
+        Returns:
+            ``[*predictions, d]``, voxels, fixed to moving; where they lie in the patch
+            the model's ``support`` says.
+        """
+        return _predict_patch(self.variables, fixed, moving, model=self.model)
 
 
-def make_network(config: ExperimentConfig, variables) -> Network:
-    """Wraps variables that were trained with a config.
+def make_network(config: InferenceConfig, variables) -> Network:
+    """Join variables with the model that they are of.
 
     Args:
-        config: of the training.
+        config: how the network is used.
         variables: of the model.
 
     Returns:
         The network.
     """
     model = make_model(config.model, dimensions=config.dimensions)
-    return Network(config, model, jax.jit(_prediction(model)), variables)
-
-
-def _prediction(model):
-    def predict(variables, fixed, moving):
-        return model.apply(variables, fixed, moving, train=False)
-
-    return predict
+    return Network(config, model, variables)
 
 
 def load_network(name: str | Path) -> Network:
-    """A network that ships, or the newest checkpoint of a training run.
+    """Load a network that ships, or the newest checkpoint of a training run.
 
     Args:
         name: of a shipped network, or the ``--workdir`` of a run.
@@ -119,17 +126,17 @@ def load_network(name: str | Path) -> Network:
         InputError: if no shipped network has the name and the folder holds no run or
             no checkpoint.
     """
-    return make_network(*read_trained(name))
+    return make_network(*read_weights(name))
 
 
 def default_network(dimensions: int) -> tuple[str, list[str]]:
-    """The shipped network for images of a dimension, where none is named.
+    """Return the shipped network for images of a dimension, where none is named.
 
     Args:
         dimensions: 2 or 3.
 
     Returns:
-        Its name, and what a person should be told of the choice, a line each.
+        Its name, and notices of the choice for people, one line each.
     """
     name = _DEFAULTS[dimensions]
     notice = f"the images are 2D and no model was named, so {name} was used"

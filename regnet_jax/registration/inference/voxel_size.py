@@ -17,9 +17,9 @@ _MOST = 2e9
 
 
 def extent(frame: Frame) -> float:
-    """The geometric mean of a grid's extents, mm."""
+    """Return the geometric mean of a grid's extents, mm."""
     sizes = np.multiply(frame.shape[::-1], frame.spacing)
-    # An axis of one slice has the thickness of the slice, which says nothing.
+    # An axis of one slice has the thickness of the slice, which is no extent.
     sizes = [size for size, n in zip(sizes, frame.shape[::-1], strict=True) if n > 1]
     return float(np.prod(sizes) ** (1 / len(sizes))) if sizes else frame.spacing[0]
 
@@ -38,7 +38,7 @@ def choose_voxel_size(fixed: Frame, moving: Frame, network: float) -> float:
         network: the voxel size that the network was trained with, mm.
 
     Returns:
-        Isotropic, mm; that of the network where the images can be human.
+        Isotropic, mm; that of the network where the images can be of a human body.
     """
     size = max(extent(fixed), extent(moving))
     if _HUMAN[0] <= size <= _HUMAN[1]:
@@ -51,11 +51,14 @@ def choose_voxel_size(fixed: Frame, moving: Frame, network: float) -> float:
 
 
 def check_voxel_size(voxel_size: float | None, frame: Frame) -> float | None:
-    """Return a voxel size that was given as a number.
+    """Check a voxel size that a user gave.
 
     Args:
         voxel_size: mm, or None.
         frame: of the fixed image.
+
+    Returns:
+        The voxel size as a float, or None.
 
     Raises:
         InputError: if it is not positive and finite, or the image would have more

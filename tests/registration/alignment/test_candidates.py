@@ -24,7 +24,7 @@ def overlapping(fixed, fixed_mask, moving, moving_mask, shift):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_the_correlation_at_every_shift_is_that_of_the_overlap(d):
+def test_masked_correlation_equals_the_correlation_of_each_overlap(d):
     rng = np.random.default_rng(d)
     images = [rng.normal(100.0, 30.0, shape) for shape in SHAPES[d]]
     masks = [rng.random(shape) > 0.2 for shape in SHAPES[d]]
@@ -43,7 +43,7 @@ def test_the_correlation_at_every_shift_is_that_of_the_overlap(d):
 
 
 @pytest.mark.parametrize("contrast", [1.0, -2.0])
-def test_parts_of_one_image_are_laid_on_each_other(contrast):
+def test_likely_shifts_align_parts_of_one_image(contrast):
     rng = np.random.default_rng(0)
     scene = np.cumsum(np.cumsum(rng.normal(size=(40, 50)), 0), 1)
     fixed, moving = scene[:25, :41], contrast * scene[11:, 9:] + 7.0
@@ -52,6 +52,6 @@ def test_parts_of_one_image_are_laid_on_each_other(contrast):
     np.testing.assert_array_equal(found[0], (-11, -9))
 
 
-def test_what_is_constant_gives_a_shift_as_well():
+def test_constant_images_give_shifts_as_well():
     flat, mask = np.ones((6, 6)), np.ones((6, 6), bool)
     assert len(likely_shifts(flat, mask, flat, mask, most=3)) == 3

@@ -91,7 +91,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
-def test_known_motions_are_found(d, kind):
+def test_alignment_finds_known_motions(d, kind):
     linear = turn(d, 12) @ (shear(d) if kind == "affine" else np.eye(d))
     true = motion_of(linear, SHIFT)
     fixed_frame, moving_frame = FRAMES[d]
@@ -113,7 +113,7 @@ def test_known_motions_are_found(d, kind):
     ],
     ids=["inverted", "curved", "folded"],
 )
-def test_contrasts_may_differ(contrast):
+def test_alignment_finds_a_motion_between_different_contrasts(contrast):
     true = motion_of(turn(2, 8), SHIFT)
     fixed_frame, moving_frame = FRAMES[2]
     found = align(
@@ -122,13 +122,13 @@ def test_contrasts_may_differ(contrast):
     assert corner_error(found, true) < 0.5
 
 
-def test_the_same_images_give_the_same_matrix():
+def test_alignment_of_the_same_images_is_repeatable():
     frame = FRAMES[2][0]
     pair = image_of(frame), image_of(frame, motion_of(turn(2, 8), SHIFT))
     np.testing.assert_array_equal(align(*pair), align(*pair))
 
 
-def test_pose_and_order_of_the_voxels_do_not_matter():
+def test_alignment_is_independent_of_pose_and_voxel_order():
     frame = FRAMES[3][0]
     fixed, moving = image_of(frame), image_of(frame, motion_of(turn(3, 8), SHIFT))
     plain = align(fixed, moving, kind="rigid")
@@ -185,7 +185,9 @@ def moved(image, vector):
     ids=["whole-half", "half-whole", "two-thirds"],
 )
 @pytest.mark.parametrize("shift", [(60.0, 0.0, 0.0), (0.0, -30.0, 52.0)])
-def test_fields_of_view_that_overlap_by_half(fixed_part, moving_part, shift):
+def test_alignment_finds_the_shift_of_fields_of_view_that_overlap_by_half(
+    fixed_part, moving_part, shift
+):
     """Nothing tells where the parts belong but what they show."""
     whole = image_of(FRAMES[3][0])
     noise = np.random.default_rng(0).normal(0, 0.05, whole.array.shape)
@@ -198,7 +200,7 @@ def test_fields_of_view_that_overlap_by_half(fixed_part, moving_part, shift):
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("kind", ["center", "moments", "rigid", "affine"])
-def test_an_image_lies_on_itself(d, kind):
+def test_alignment_of_an_image_with_itself_is_the_identity(d, kind):
     image = image_of(FRAMES[d][1])
     assert corner_error(align(image, image, kind=kind), np.eye(d + 1)) < 0.01
 
@@ -214,7 +216,7 @@ def test_moments_find_a_large_turn(d):
     np.testing.assert_allclose(found[:d, :d] @ found[:d, :d].T, np.eye(d), atol=1e-9)
 
 
-def test_masks_hide_what_is_outside():
+def test_masks_exclude_the_voxels_outside():
     frame = FRAMES[2][0]
     true = motion_of(turn(2, 5), SHIFT)
     fixed, moving = image_of(frame), image_of(frame, true)
@@ -229,7 +231,7 @@ def test_masks_hide_what_is_outside():
     assert corner_error(found, true) < 0.7
 
 
-def test_center_is_a_shift_and_none_is_nothing():
+def test_center_is_a_shift_and_none_the_identity():
     frame = FRAMES[2][0]
     far = Frame(frame.shape, frame.spacing, np.add(frame.origin, 500), frame.direction)
     true = motion_of(np.eye(2), (500, 500))
@@ -242,7 +244,7 @@ def test_center_is_a_shift_and_none_is_nothing():
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
-def test_thin_images_are_centred_and_say_so(caplog, slices):
+def test_thin_images_are_centred_with_a_warning(caplog, slices):
     frame = Frame((slices, 40, 40), (2, 2, 5), (-40, -40, 0), np.eye(3))
     fixed = image_of(frame)
     moving = image_of(frame, motion_of(np.eye(3), (3, 0, 0)))
@@ -251,7 +253,7 @@ def test_thin_images_are_centred_and_say_so(caplog, slices):
     assert "thin" in caplog.text
 
 
-def test_images_that_share_nothing_fall_back_and_say_so(caplog):
+def test_images_that_share_nothing_keep_a_simpler_alignment_with_a_warning(caplog):
     frame = FRAMES[2][0]
     rng = np.random.default_rng(0)
     fixed, moving = (Image(rng.normal(size=frame.shape), frame, n) for n in "ab")
@@ -262,7 +264,7 @@ def test_images_that_share_nothing_fall_back_and_say_so(caplog):
     assert scales.max() < 2
 
 
-def test_bad_input():
+def test_alignment_refuses_bad_input():
     frame = FRAMES[2][0]
     image = image_of(frame)
     flat = Image(np.ones(frame.shape), frame, "flat.mha")

@@ -1,4 +1,4 @@
-"""Windows: where they are put, what they show, and how they are blended back."""
+"""Boxes under jit: place, crops, displaced samples, and blending."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,12 @@ import pytest
 
 from regnet_jax.geometry import warp
 from regnet_jax.registration.inference.boxes import (
-    Window,
-    cut,
-    look,
-    lung_window,
-    paste,
-    whole,
+    BlendBox,
+    blend_crop,
+    cover_grid,
+    crop_box,
+    find_lungs,
+    sample_displaced,
 )
 
 SHAPES = [(40, 37), (30, 26, 33)]
@@ -30,44 +30,46 @@ def body(shape, first, last):
     ("first", "last"),
     [((30, 40, 50), (80, 70, 90)), ((0, 40, 8), (110, 70, 90)), ((3, 9, 9), (4, 9, 9))],
 )
-def test_the_lungs_lie_in_the_window_with_a_margin(first, last):
+def test_the_box_holds_the_lungs_and_a_margin(first, last):
     shape = (128, 128, 192)
-    window = lung_window(body(shape, first, last), 3.0, multiple=2)
-    start, stop = np.asarray(window.start), np.asarray(window.start) + window.shape
-    assert all(n % 64 == 0 for n in window.shape)
+    box = find_lungs(body(shape, first, last), 3.0, multiple=2)
+    start, stop = np.asarray(box.start), np.asarray(box.start) + box.shape
+    assert all(n % 64 == 0 for n in box.shape)
     assert (start % 2 == 0).all()
     if np.prod(np.subtract(last, first) + 1) * 27 < 50_000:
-        assert window.shape == shape  # too small for a lung
+        assert box.shape == shape  # too small for a lung
     assert (start <= np.maximum(np.array(first) - 8, 0)).all()
     assert (stop >= np.minimum(np.array(last) + 9, shape)).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_without_lungs_all_of_the_grid_counts(shape):
-    window = lung_window(np.zeros(shape), 2.0, multiple=2)
-    assert window.shape == shape
-    assert not window.start.any()
+def test_without_lungs_the_box_is_the_grid(shape):
+    box = find_lungs(np.zeros(shape), 2.0, multiple=2)
+    assert box.shape == shape
+    assert not box.start.any()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_look_is_the_warp_of_everywhere_cut_out(shape):
+def test_displaced_samples_equal_the_crop_of_a_warped_array(shape):
     d = len(shape)
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(*shape, 2)), jnp.float32)
     field = jnp.asarray(4 * rng.normal(size=(*shape, d)), jnp.float32)
-    window = Window(jnp.arange(5, 5 + d), (20, 17, 22)[:d])
-    want = cut(warp(image, field), window)
-    got = jax.jit(lambda start: look(image, Window(start, window.shape), part))
-    part = cut(field, window)
-    np.testing.assert_allclose(got(window.start), want, atol=1e-5)
+    box = BlendBox(jnp.arange(5, 5 + d), (20, 17, 22)[:d])
+    want = crop_box(warp(image, field), box)
+    got = jax.jit(
+        lambda start: sample_displaced(image, BlendBox(start, box.shape), part)
+    )
+    part = crop_box(field, box)
+    np.testing.assert_allclose(got(box.start), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_part_is_blended_at_inner_faces_only(shape):
+def test_crops_are_blended_at_inner_faces_only(shape):
     d = len(shape)
     old = jnp.zeros((*shape, d))
-    window = Window(jnp.array([0, *[6] * (d - 1)]), (shape[0], *[14] * (d - 1)))
-    new = paste(old, jnp.ones((*window.shape, d)), window)
+    box = BlendBox(jnp.array([0, *[6] * (d - 1)]), (shape[0], *[14] * (d - 1)))
+    new = blend_crop(old, jnp.ones((*box.shape, d)), box)
     np.testing.assert_allclose(new[:, *[12] * (d - 1)], 1.0)  # from end to end
     row = np.asarray(new)[(3, slice(None), *[12] * (d - 2), 0)]
     np.testing.assert_allclose(row[:7], 0.0)
@@ -76,12 +78,12 @@ def test_a_part_is_blended_at_inner_faces_only(shape):
     np.testing.assert_allclose(row[20:], 0.0)
 
 
-def test_all_of_a_grid_is_replaced_as_a_whole():
+def test_all_of_a_grid_is_replaced_as_a_cover_grid():
     old, new = jnp.zeros((9, 8, 2)), jnp.ones((9, 8, 2))
-    np.testing.assert_array_equal(paste(old, new, whole((9, 8))), new)
+    np.testing.assert_array_equal(blend_crop(old, new, cover_grid((9, 8))), new)
 
 
-def test_coarser_windows_begin_at_the_same_place():
-    window = Window(jnp.array([4, 0]), (9, 8)).coarser(2)
-    np.testing.assert_array_equal(window.start, [2, 0])
-    assert window.shape == (5, 4)
+def test_coarse_boxes_start_at_the_same_place():
+    box = BlendBox(jnp.array([4, 0]), (9, 8)).coarsen(2)
+    np.testing.assert_array_equal(box.start, [2, 0])
+    assert box.shape == (5, 4)

@@ -1,5 +1,6 @@
 """Coarse to fine with steps that are known, and registration with dense networks."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -13,7 +14,12 @@ from scipy.spatial.transform import Rotation
 
 from regnet_jax import registration
 from regnet_jax.geometry.pyramids import downsample, upsample_field
-from regnet_jax.registration.inference.passes import doubted, passes, predict_in_passes
+from regnet_jax.models.support import Support
+from regnet_jax.registration.inference.passes import (
+    run_passes,
+    shrink_small_displacements,
+    whole_pass,
+)
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.spatial import Frame, Image, from_sitk, to_sitk, to_world
 from tests.helpers.networks import dense, smooth_image
@@ -35,7 +41,7 @@ def inner(d, width):
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 @pytest.mark.parametrize("shape", [(49, 60), (33, 36, 41)])
-def test_coarse_images_are_blurred_as_their_voxels_are_wide(shape, factor):
+def test_downsampling_blurs_to_the_width_of_the_coarse_voxel(shape, factor):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     got = downsample(jnp.asarray(image[..., None]), factor)[..., 0]
     # Full width at half maximum: from one voxel to as many as the factor.
@@ -50,7 +56,7 @@ def test_coarse_images_are_blurred_as_their_voxels_are_wide(shape, factor):
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 @pytest.mark.parametrize("shape", [(14, 9), (9, 6, 11)])
-def test_linear_fields_are_refined_exactly(shape, factor):
+def test_upsampling_keeps_linear_fields(shape, factor):
     d = len(shape)
     matrix = np.random.default_rng(1).normal(size=(d, d))
     coarse = [-(-n // factor) for n in shape]
@@ -72,7 +78,7 @@ def test_linear_fields_are_refined_exactly(shape, factor):
         ((33, 36, 29), (4, 2, 1)),
     ],
 )
-def test_linear_maps_of_the_passes_are_composed(shape, factors):
+def test_passes_compose_their_linear_maps(shape, factors):
     """Steps are given: only places and units are left to get wrong."""
     d, n = len(shape), len(factors)
     rng = np.random.default_rng(2)
@@ -91,7 +97,7 @@ def test_linear_maps_of_the_passes_are_composed(shape, factors):
         return jnp.asarray(field / factors[number], jnp.float32)
 
     images = jnp.zeros((2, *shape, 1))
-    got = passes(step, *images, factors)
+    got = run_passes(whole_pass(step), *images, factors)
     assert next(calls) == n
     # What a later pass finds comes first: fixed -> warped -> moving.
     points = indices(shape)
@@ -105,7 +111,7 @@ def test_linear_maps_of_the_passes_are_composed(shape, factors):
 
 @pytest.mark.parametrize("factors", [(1,), (1, 1), (2, 1)])
 @pytest.mark.parametrize("shape", [(48, 61), (16, 33, 40)], ids=str)
-def test_what_an_image_does_not_show_has_no_say(shape, factors):
+def test_passes_ignore_values_where_an_image_shows_nothing(shape, factors):
     """Hidden values are spoilt; the step sees the same values in both images there,
     and what it answers there is replaced by the field from beside it.
     """
@@ -132,12 +138,12 @@ def test_what_an_image_does_not_show_has_no_say(shape, factors):
         field[: 8 // factor, ..., :-edge, :], field[..., -edge:, :] = 7.0, -7.0
         return jnp.asarray(field)
 
-    got = np.asarray(passes(step, *images, factors))
+    got = np.asarray(run_passes(whole_pass(step), *images, factors))
     np.testing.assert_allclose(got, motion * len(factors), atol=0.02)
 
 
 @pytest.mark.parametrize("factors", [(1, 1, 1), (4, 2, 1)])
-def test_each_pass_sees_what_is_left(factors):
+def test_each_pass_takes_the_moving_image_as_warped_so_far(factors):
     """Steps find half of a shift of ramps, so an eighth is left after three."""
     shape, slope, shift = (88, 95), 0.02, 3.0
     moving = slope * jnp.asarray(indices(shape)[..., 1:], jnp.float32)
@@ -152,7 +158,7 @@ def test_each_pass_sees_what_is_left(factors):
         half = jnp.stack([0.0 * found, 0.5 * found])
         return jnp.broadcast_to(half, (*one.shape[:-1], 2))
 
-    got = passes(step, fixed, moving, factors)
+    got = run_passes(whole_pass(step), fixed, moving, factors)
     want = [shift * 0.5**i / factor for i, factor in enumerate(factors)]
     assert left == pytest.approx(want, abs=2e-3)
     np.testing.assert_allclose(got[..., 0], 0, atol=1e-6)
@@ -160,20 +166,24 @@ def test_each_pass_sees_what_is_left(factors):
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4)])
-def test_small_displacements_are_doubted(shape):
+def test_small_displacements_are_shrink_small_displacements(shape):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(*shape, len(shape)))
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     for length, kept in ((0.0, 0.0), (0.1, 0.2), (0.2, 0.5), (0.6, 0.9), (6.0, 0.9989)):
-        got = doubted(jnp.asarray(length * directions, jnp.float32), 0.2)
+        got = shrink_small_displacements(
+            jnp.asarray(length * directions, jnp.float32), 0.2
+        )
         np.testing.assert_allclose(got, kept * length * directions, atol=1e-4)
     field = jnp.asarray(directions, jnp.float32)
-    np.testing.assert_allclose(doubted(field, 0.0), field, rtol=1e-6)
-    assert np.isfinite(doubted(0 * field, 0.0)).all()
+    np.testing.assert_allclose(shrink_small_displacements(field, 0.0), field, rtol=1e-6)
+    assert np.isfinite(shrink_small_displacements(0 * field, 0.0)).all()
 
 
 class Shift:
     """A network whose displacements follow the fixed image's brightness."""
+
+    support = Support(reach=0, period=1)
 
     def __init__(self, vector, gain=0.0):
         self.vector, self.gain = vector, gain
@@ -186,40 +196,40 @@ class Shift:
 
 @pytest.mark.parametrize("shape", [(41, 50), (1, 7), (20, 33, 27)])
 @pytest.mark.parametrize(
-    ("scales", "residuals"), [((1.0, 2.0, 4.0), 0.0), ((2.0, 0.5), 0.5)]
+    ("scales", "extra_pass"), [((1.0, 2.0, 4.0), False), ((2.0, 0.5), True)]
 )
-def test_passes_run_from_the_coarsest_scale_to_the_finest(shape, scales, residuals):
+def test_passes_run_from_the_coarsest_scale_to_the_finest(shape, scales, extra_pass):
     vector = np.array([1.25, -0.5, 0.75], np.float32)[: len(shape)]
     images = [smooth_image(shape, seed) for seed in (0, 1)]
-    network = dense(len(shape), 2.0, scales, Shift(vector), residuals)
+    network = dense(len(shape), 2.0, scales, Shift(vector), extra_pass)
     field = predict(network, *images)
     assert field.shape == (*shape, len(shape))
     assert field.dtype == np.float32
-    # Who knows what it leaves looks at the finest twice, and doubts what is small.
+    # The finest voxel size has a second pass, and small displacements are shrunk.
     square = np.sum(vector**2)
     total = sum(scales) / min(scales)
-    if residuals:
+    if extra_pass:
         total = (total + 1) * square / (square + 0.2**2)
     want = np.broadcast_to(total * vector, field.shape)
     np.testing.assert_allclose(field, want, rtol=1e-5)
 
 
-def test_networks_see_intensities_as_in_training():
+def test_networks_get_intensities_scaled_as_in_training():
     shape = (40, 35)
     image = smooth_image(shape) + 3000.0 * (np.indices(shape)[0] > 30)
     network = dense(2, 2.0, model=Shift(np.ones(2, np.float32), gain=1.0))
-    field = predict_in_passes(network, image, np.zeros(shape))
+    field = predict(network, image, np.zeros(shape))
     want = np.clip((image + 1000) / 4095, 0, 1)
     np.testing.assert_allclose(field[..., 0], want, atol=1e-5)
 
 
-def test_one_pass_is_the_network_seen_whole():
+def test_one_pass_equals_one_call_of_the_network():
     network = dense(2, 2.0)
     images = [smooth_image((32, 64), seed) for seed in (0, 1)]
     scaled = [np.clip((i[None, ..., None] + 1000) / 4095, 0, 1) for i in images]
     predict_whole = jax.jit(functools.partial(network.model.apply, train=False))
     whole = predict_whole(network.variables, *scaled)[0]
-    field = predict_in_passes(network, *images)
+    field = predict(network, *images)
     np.testing.assert_allclose(field, whole, atol=1e-4)
     assert field.std(axis=(0, 1)).min() > 0.05
 
@@ -227,16 +237,16 @@ def test_one_pass_is_the_network_seen_whole():
 @pytest.mark.parametrize(
     ("shape", "scales"), [((33, 20), (1.0, 2.0, 4.0)), ((17, 20, 9), (1.0,))]
 )
-def test_odd_sizes(shape, scales):
+def test_passes_keep_shapes_that_factors_do_not_divide(shape, scales):
     network = dense(len(shape), 2.0, scales)
     images = [smooth_image(shape, seed) for seed in (0, 1)]
-    field = predict_in_passes(network, *images)
+    field = predict(network, *images)
     assert field.shape == (*shape, len(shape))
     assert np.isfinite(field).all()
     assert field.std() > 0.05
     still = jax.tree.map(np.zeros_like, network.variables)
-    network = type(network)(network.config, network.model, None, still)
-    np.testing.assert_allclose(predict_in_passes(network, *images), 0, atol=1e-6)
+    network = dataclasses.replace(network, variables=still)
+    np.testing.assert_allclose(predict(network, *images), 0, atol=1e-6)
 
 
 def turn(d, angle=0.4):

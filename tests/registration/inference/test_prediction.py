@@ -1,25 +1,25 @@
-"""Tiles, their places, and the network seen whole."""
+"""Networks with a margin: places of their vectors, and tiles against a single call."""
 
+import dataclasses
+import functools
+
+import jax
 import numpy as np
 import pytest
 
-from regnet_jax.models.regnet import RegNet
-from regnet_jax.registration import Network, predict_displacement
-from regnet_jax.registration.inference import prediction
-from tests.helpers.networks import config, smooth_image
+from regnet_jax.registration.inference.prediction import predict
+from tests.helpers.networks import fake, smooth_image
 
 MARGIN, STRIDE = 26, 2
 
 
-@pytest.fixture
-def small_tiles(monkeypatch):
-    monkeypatch.setattr(prediction, "_TILE", {2: 6, 3: 4})
+TILE = {2: 6, 3: 4}
 
 
 def reader(d):
     """A network that shows the intensities: fixed first, moving last."""
 
-    def apply(variables, fixed, moving):
+    def apply(fixed, moving):
         cut = (
             slice(None),
             *(slice(MARGIN, n - MARGIN, STRIDE) for n in fixed.shape[1:-1]),
@@ -27,7 +27,7 @@ def reader(d):
         values = [fixed[cut]] * (d - 1) + [moving[cut]]
         return np.concatenate(values, axis=-1)
 
-    return Network(config(d, 1.0), RegNet(d), apply, {})
+    return fake(d, 1.0, apply, tile=TILE[d])
 
 
 def ramp(shape, slope):
@@ -38,11 +38,11 @@ def ramp(shape, slope):
 @pytest.mark.parametrize(
     "shape", [(27, 41), (8, 9), (20, 3), (18, 19), (1, 30), (7, 12, 9), (2, 3, 16)]
 )
-def test_each_vector_lies_at_its_voxel(small_tiles, shape):
+def test_each_vector_lies_at_its_voxel(shape):
     d = len(shape)
     first, last = np.array([3e-3, 7e-3, -2e-3])[:d], np.array([-4e-3, 5e-3, 9e-3])[:d]
     images = [ramp(shape, slope) + 900.0 for slope in (first, last)]
-    field = predict_displacement(reader(d), *images)
+    field = predict(reader(d), *images)
     assert field.shape == (*shape, d)
     assert field.dtype == np.float32
     expected = [(image + 1000.0) / 4095.0 for image in images]
@@ -53,16 +53,19 @@ def test_each_vector_lies_at_its_voxel(small_tiles, shape):
 
 
 @pytest.mark.parametrize("shape", [(27, 42), (9, 8), (33, 2)])
-def test_tiles_agree_with_the_network_seen_whole(small_tiles, network2d, shape):
+def test_tiles_equal_one_call_of_the_network(network2d, shape):
     images = [smooth_image(shape, seed) for seed in (0, 1)]
-    field = predict_displacement(network2d, *images)
+    use = dataclasses.replace(network2d.config, tile=TILE[2])
+    network = dataclasses.replace(network2d, config=use)
+    field = predict(network, *images)
     points = [-(-(n - 1) // STRIDE) + 1 for n in shape]
     # One window for all shapes, so that it is compiled once.
     window = 2 * MARGIN + 1 + STRIDE * 21
     pads = [(MARGIN, window - MARGIN - n) for n in shape]
     scaled = [np.clip((image + 1000) / 4095, 0, 1) for image in images]
     whole = [np.pad(s, pads, mode="edge")[None, ..., None] for s in scaled]
-    lattice = np.asarray(network2d.apply(network2d.variables, *whole))[0]
+    apply = jax.jit(functools.partial(network.model.apply, train=False))
+    lattice = np.asarray(apply(network.variables, *whole))[0]
     lattice = lattice[tuple(slice(n) for n in points)]
     assert lattice.std(axis=(0, 1)).min() > 0.05
     at_points = field[::STRIDE, ::STRIDE]
@@ -72,8 +75,8 @@ def test_tiles_agree_with_the_network_seen_whole(small_tiles, network2d, shape):
     np.testing.assert_allclose(field[1::2, ::2], between, atol=1e-4)
 
 
-def test_intensities_beyond_the_scanner_are_cut(small_tiles):
+def test_intensities_beyond_the_range_of_scanners_are_clipped():
     extreme = np.full((9, 9), -3000.0)
-    field = predict_displacement(reader(2), extreme, extreme + 20000.0)
+    field = predict(reader(2), extreme, extreme + 20000.0)
     np.testing.assert_array_equal(field[..., 0], 0.0)
     np.testing.assert_array_equal(field[..., 1], 1.0)

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, that they fit, and that nobody sees them in the field."""
+"""Tiles: their places, their memory, and fields without seams."""
 
 import dataclasses
 import itertools
@@ -12,16 +12,21 @@ import pytest
 from regnet_jax.errors import InputError
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.models import MODELS, make_model
-from regnet_jax.registration.inference import passes, prediction, tiles
 from regnet_jax.registration.inference.network import Network
-from regnet_jax.registration.inference.prediction import predict, predict_displacement
-from regnet_jax.registration.inference.tiles import plan_equal, plan_tiles
+from regnet_jax.registration.inference.passes import run_passes, whole_pass
+from regnet_jax.registration.inference.prediction import predict
+from regnet_jax.registration.inference.tile_plan import (
+    bytes_per_voxel,
+    plan_equal,
+    plan_tiles,
+)
+from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
 from tests.helpers.networks import dense, smooth_image
 
 
-def gentle(dimensions, scales, residuals):
+def gentle(dimensions, scales, extra_pass):
     """A CorrNet that nobody trained, whose displacements do not fold."""
-    network = dense(dimensions, 1.0, scales, residuals=residuals)
+    network = dense(dimensions, 1.0, scales, extra_pass=extra_pass)
 
     def weaken(leaf):
         return 0.02 * leaf if leaf.shape[-1:] == (dimensions,) else leaf
@@ -37,39 +42,33 @@ def scaled(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "scales", "residuals", "hidden"),
+    ("shape", "scales", "extra_pass", "hidden"),
     [
-        ((303, 270), (1.0, 2.0), 0.5, False),
-        ((303, 270), (1.0, 2.0), 0.5, True),
-        ((9, 12, 301), (1.0, 3.0), 0.0, True),
+        ((303, 270), (1.0, 2.0), True, False),
+        ((303, 270), (1.0, 2.0), True, True),
+        ((9, 12, 301), (1.0, 3.0), False, True),
     ],
 )
-def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals, hidden):
-    network, images = gentle(len(shape), scales, residuals), scaled(shape)
+def test_passes_by_tiles_equal_passes_over_whole_images(
+    shape, scales, extra_pass, hidden
+):
+    network, images = gentle(len(shape), scales, extra_pass), scaled(shape)
     images = [image[..., None] for image in images]
     if hidden:
         shown = np.ones((2, *shape, 1), np.float32)
         shown[0, ..., :40, :], shown[1, ..., -70:, :] = 0.0, 0.0
         images = [np.concatenate(pair, -1) for pair in zip(images, shown, strict=True)]
-    factors = passes.pass_factors(network)
-
-    @jax.jit
-    def look(fixed, moving):
-        return network.model.apply(
-            network.variables, fixed[None], moving[None], train=False
-        )[0]
-
+    factors, shrinkage = network.config.factors, network.config.shrinkage
     found = []
 
     def step(fixed, moving):
-        found.append(look(fixed, moving))
+        found.append(network.predict_patch(fixed, moving))
         return found[-1]
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
-    memory = least * tiles.bytes_per_voxel(network.model) / 2**30
-    got = tiles.tiled_passes(network, *images, factors, memory=memory)
-    doubt = passes.doubt_of(network)
-    want = passes.passes(step, *map(jnp.asarray, images), factors, doubt=doubt)
+    memory = least * bytes_per_voxel(network.model) / 2**30
+    got = run_passes(tiled_pass(network, memory=memory), *images, factors)
+    want = run_passes(whole_pass(step, shrinkage), *images, factors)
     # Where a field folds, it tears apart what differs by rounding.
     for field in (*found, want):
         assert jacobian_determinant(field).min() > 0.3
@@ -78,7 +77,7 @@ def test_tiles_in_passes_give_the_field_of_one_pass(shape, scales, residuals, hi
 
 
 @pytest.mark.parametrize("name", ["multiview", "cropped_unet"])
-def test_windows_of_any_size_give_the_same_field(name):
+def test_patches_of_any_size_give_the_same_field(name):
     """Networks without padding, in 2D, whose answers are at every voxel."""
     model = make_model(name, dimensions=2)
     window = jax.ShapeDtypeStruct((1, 100, 100, 1), jnp.float32)
@@ -94,15 +93,10 @@ def test_windows_of_any_size_give_the_same_field(name):
         return (spread * rng.normal(size=leaf.shape)).astype(np.float32)
 
     variables = jax.tree_util.tree_map_with_path(draw, shapes)
-    apply = jax.jit(lambda *args: model.apply(*args, train=False))
-    network = Network(dense(2, 1.0).config, model, apply, variables)
-    images = [smooth_image((50, 41), seed) for seed in (0, 1)]
+    network = Network(dense(2, 1.0).config, model, variables)
+    images = [image[..., None] for image in scaled((50, 41))]
     plans = [plan_equal(model.support, (50, 41), tile) for tile in (20, 52)]
-    fields = []
-    for plan in plans:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prediction, "_plan", lambda *_, plan=plan: plan)
-            fields.append(predict_displacement(network, *images))
+    fields = [predict_lattice(network, *images, plan=plan) for plan in plans]
     assert fields[0].shape == (50, 41, 2)
     assert np.std(fields[0]) > 0.05
     np.testing.assert_allclose(*fields, atol=1e-5)
@@ -110,13 +104,15 @@ def test_windows_of_any_size_give_the_same_field(name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("answers", [(1,), (41, 300), (500, 333, 97)])
-def test_every_answer_is_taken_once_from_where_nothing_it_needs_is_cut(name, answers):
+def test_every_prediction_is_taken_once_and_from_a_patch_that_holds_its_support(
+    name, answers
+):
     support = MODELS[name].support
     size = max(2 * support.reach, 2 * support.margin) + 60
     memory = size ** len(answers) * 100 / 2**30
     plan = plan_tiles(support, answers, bytes_per_voxel=100, memory=memory)
-    assert math.prod(plan.window) * 100 <= memory * 2**30
-    for total, window, axis in zip(answers, plan.window, plan.axes, strict=True):
+    assert math.prod(plan.patch) * 100 <= memory * 2**30
+    for total, window, axis in zip(answers, plan.patch, plan.axes, strict=True):
         given = (window - 2 * support.margin - 1) // support.stride + 1
         assert [tile.first for tile in axis] == list(
             itertools.accumulate([0, *(tile.count for tile in axis[:-1])])
@@ -132,18 +128,18 @@ def test_every_answer_is_taken_once_from_where_nothing_it_needs_is_cut(name, ans
                 assert tile.start + window >= total or after >= support.reach
 
 
-def test_a_plan_computes_less_with_more_memory_and_all_at_once_with_enough():
+def test_plans_compute_less_with_more_memory_and_one_tile_with_enough():
     support = MODELS["corrnet"].support
     plans = [
         plan_tiles(support, (200, 320), bytes_per_voxel=300, memory=memory)
         for memory in (0.012, 0.1)
     ]
-    voxels = [math.prod(plan.window) * len(plan.tiles) for plan in plans]
+    voxels = [math.prod(plan.patch) * len(plan.tiles) for plan in plans]
     assert voxels[0] > voxels[1] == 200 * 320
     assert len(plans[1].tiles) == 1
 
 
-def test_too_little_memory_is_told_with_what_is_needed():
+def test_too_little_memory_raises_an_error_that_names_what_is_needed():
     network, images = dense(2, 1.0), [smooth_image((400, 400))] * 2
     with pytest.raises(InputError, match=r"memory for a tile.*takes 0\.1"):
         predict(network, *images, memory=0.705)

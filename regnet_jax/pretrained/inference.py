@@ -1,0 +1,121 @@
+"""How a trained network is used: a small file beside its weights.
+
+Registration reads this file and nothing of the training, so a network that is trained
+on, averaged or exported is used as its ``inference.json`` says.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import numbers
+from dataclasses import dataclass
+from pathlib import Path
+
+from regnet_jax.errors import InputError
+from regnet_jax.files import write_atomically
+
+INFERENCE = "inference.json"
+# Predictions of a tile on each axis: one compiled program then serves every image, the
+# margin costs little, and a tile fits in 2 GiB.
+DEFAULT_TILE = {2: 128, 3: 32}
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How registration uses a network.
+
+    Attributes:
+        name: of the network, for reports.
+        model: name in ``regnet_jax.models.registry``.
+        dimensions: 2 or 3.
+        voxel_sizes: of the passes, isotropic, mm, coarse to fine; each a multiple of
+            the next.
+        extra_pass: whether one more pass is made at the finest voxel size.
+        shrinkage: length of a displacement that each pass halves because it may be
+            noise, voxels of the pass; 0 keeps all displacements.
+        tile: predictions of a tile on each axis, where memory has no cap; only for
+            networks that see less than they predict for (``Support.margin``).
+    """
+
+    name: str
+    model: str
+    dimensions: int
+    voxel_sizes: tuple[float, ...]
+    extra_pass: bool
+    shrinkage: float
+    tile: int
+
+    @property
+    def voxel_size(self) -> float:
+        """The finest voxel size, mm."""
+        return self.voxel_sizes[-1]
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """The voxel sizes of all passes, in voxels of the finest, coarse to fine."""
+        factors = tuple(round(size / self.voxel_size) for size in self.voxel_sizes)
+        return (*factors, 1) if self.extra_pass else factors
+
+
+def write_inference(folder: Path, config: InferenceConfig) -> None:
+    """Write ``inference.json`` into a folder that holds weights.
+
+    Args:
+        folder: of a shipped network or of a run; it exists.
+        config: how the network is used.
+    """
+    text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    path = Path(folder) / INFERENCE
+    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
+
+
+def read_inference(folder: Path) -> InferenceConfig:
+    """Read ``inference.json`` of a folder that holds weights.
+
+    Args:
+        folder: of a shipped network or of a run.
+
+    Returns:
+        How the network is used.
+
+    Raises:
+        InputError: if the file is missing or is no such config.
+    """
+    path = Path(folder) / INFERENCE
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no {INFERENCE} here, as this run is of an earlier version;"
+            " give the command of its training again, which adds the file"
+        )
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        values["voxel_sizes"] = tuple(values["voxel_sizes"])
+        config = InferenceConfig(**values)
+        reason = _fault(config)
+    except (TypeError, ValueError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    if reason:
+        raise InputError(
+            f"{path}: does not say how a network is used ({reason}); remove it and"
+            " give the command of the training again, which writes it"
+        )
+    return config
+
+
+def _fault(config: InferenceConfig) -> str:
+    """Return the value that cannot be used, or an empty string."""
+    sizes = config.voxel_sizes
+    positive = all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in sizes)
+    ratios = [a / b for a, b in itertools.pairwise(sizes)] if positive else []
+    checks = {
+        "dimensions": config.dimensions in (2, 3),
+        "voxel_sizes": positive
+        and len(sizes) > 0
+        and all(r >= 1 and math.isclose(r, round(r)) for r in ratios),
+        "extra_pass": isinstance(config.extra_pass, bool),
+        "shrinkage": 0 <= config.shrinkage < math.inf,
+        "tile": isinstance(config.tile, int) and config.tile > 0,
+    }
+    wrong = [name for name, fits in checks.items() if not fits]
+    return f"{wrong[0]}: {getattr(config, wrong[0])}" if wrong else ""

@@ -1,0 +1,83 @@
+"""The weights in the folder of a training run."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from regnet_jax.errors import InputError
+
+# Folder of the checkpoints within that of a run.
+CHECKPOINTS = "checkpoints"
+# Of an evaluation, by which the best checkpoint is told; the smaller the better.
+RATIO = "ratio"
+
+
+def ratio(metrics: Mapping) -> float:
+    """Return the measure of a checkpoint, the smaller the better.
+
+    Args:
+        metrics: of its evaluation, with ``RATIO``.
+
+    Returns:
+        The measure; infinite where it is NaN, as if there were no evaluation.
+    """
+    value = metrics[RATIO]
+    return math.inf if math.isnan(value) else value
+
+
+def restore_variables(folder: Path, *, best: bool = False):
+    """Read the variables of a checkpoint of a run.
+
+    Args:
+        folder: of the run.
+        best: take the checkpoint with the best evaluation, not the newest.
+
+    Returns:
+        The pytree of arrays that the model's ``apply`` takes, with the average of
+        the weights where the run keeps one.
+
+    Raises:
+        InputError: if the folder holds no checkpoint, or it cannot be read or holds
+            values that are not finite, or if the best is wanted and none was evaluated.
+    """
+    # Loaded here alone: a registration with shipped weights does not need it.
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder)
+    if not (folder / CHECKPOINTS).is_dir():
+        raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
+    options = ocp.CheckpointManagerOptions(
+        best_fn=ratio, best_mode="min", read_only=True
+    )
+    path = (folder / CHECKPOINTS).resolve()
+    with ocp.CheckpointManager(path, options=options) as manager:
+        step = manager.best_step() if best else manager.latest_step()
+        if step is None:
+            raise InputError(f"{folder}: no finished checkpoint; train further")
+        if best and not math.isfinite(ratio(manager.metrics(step))):
+            raise InputError(
+                f"{folder}: no checkpoint has an evaluation that is finite, so none is"
+                " the best; train further, or take the newest"
+            )
+        # A run on other devices than there are here ends up on the first of these.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        args = ocp.args.StandardRestore(fallback_sharding=here)
+        try:
+            state = manager.restore(step, args=args)
+        except Exception as error:
+            raise InputError(
+                f"{folder}: checkpoint {step} cannot be read; train further, which"
+                " sets it aside"
+            ) from error
+    average = {"params": state["average"]} if "average" in state else {}
+    variables = state["variables"] | average
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+        raise InputError(
+            f"{folder}: the weights of checkpoint {step} are not finite, so it predicts"
+            f" nothing; remove {folder / CHECKPOINTS / str(step)} to take the one"
+            " before, or train again with a lower learning_rate"
+        )
+    return variables

@@ -1,0 +1,129 @@
+"""Weights of trained networks: those that ship, and those of training runs.
+
+A shipped network has a folder here with ``weights.npz`` (plain arrays in half
+precision), their ``sha256``, ``inference.json``, a model card, and ``config.json`` as a
+record of its training.
+"""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from flax import traverse_util
+
+from regnet_jax.errors import InputError
+from regnet_jax.pretrained.inference import (
+    InferenceConfig,
+    read_inference,
+    write_inference,
+)
+from regnet_jax.pretrained.runs import restore_variables
+
+_HOME = Path(__file__).parent
+_WEIGHTS, _SUM = "weights.npz", "sha256"
+CARD, CONFIG = "CARD.md", "config.json"
+
+
+def names() -> list[str]:
+    """Return the names of the shipped networks, in alphabetical order."""
+    return sorted(path.parent.name for path in _HOME.glob(f"*/{_WEIGHTS}"))
+
+
+def summary(name: str, home: Path = _HOME) -> str:
+    """Return the first paragraph of a shipped network's card, which says its use.
+
+    Args:
+        name: one of ``names()``.
+        home: folder of the folders.
+
+    Returns:
+        One line.
+    """
+    card = home / name / CARD
+    text = card.read_text("utf-8") if card.exists() else "\n\nno card yet"
+    return " ".join(text.split("\n\n")[1].split())
+
+
+def read_weights(name: str | Path) -> tuple[InferenceConfig, dict]:
+    """Read a trained network.
+
+    Args:
+        name: of a shipped network, or the ``--workdir`` of a run, whose newest
+            checkpoint is read.
+
+    Returns:
+        How the network is used, and the variables that its ``apply`` takes.
+
+    Raises:
+        InputError: if no shipped network has the name and the folder holds no run or
+            no checkpoint, or if the shipped weights are damaged.
+    """
+    if str(name) in names():
+        return read_shipped(str(name))
+    folder = Path(name)
+    if not os.path.exists(folder):
+        known = ", ".join(names()) or "none"
+        raise InputError(
+            f"{name}: neither a folder nor a shipped network; there are: {known}"
+        )
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder}: no {CONFIG} here; name the --workdir of a run")
+    return read_inference(folder), restore_variables(folder)
+
+
+def read_shipped(name: str, home: Path = _HOME) -> tuple[InferenceConfig, dict]:
+    """Read a shipped network.
+
+    Args:
+        name: one of ``names()``.
+        home: folder of the folders.
+
+    Returns:
+        How the network is used, and its variables.
+
+    Raises:
+        InputError: if the weights are not what was shipped.
+    """
+    folder = home / name
+    content = (folder / _WEIGHTS).read_bytes()
+    expected = (folder / _SUM).read_text().strip()
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise InputError(
+            f"{folder / _WEIGHTS}: is not the file that was shipped (checksum);"
+            " install the package again"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        flat = {key: arrays[key].astype(np.float32) for key in arrays.files}
+    return read_inference(folder), traverse_util.unflatten_dict(flat, sep="/")
+
+
+def write_shipped(
+    config: InferenceConfig, variables, *, training: str, home: Path = _HOME
+) -> Path:
+    """Write a trained network among the shipped ones, in half precision.
+
+    Args:
+        config: how the network is used; its name is that of the folder, and what the
+            folder held before is replaced.
+        variables: of the model.
+        training: JSON of the config of its training, kept as a record.
+        home: folder of the folders.
+
+    Returns:
+        The folder. A model card, ``CARD.md``, is for its author to write.
+    """
+    folder = home / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    buffer = io.BytesIO()
+    # A weight keeps three digits, which is less than one step of training changes.
+    halves = {key: np.asarray(value, np.float16) for key, value in flat.items()}
+    np.savez_compressed(buffer, **halves)
+    content = buffer.getvalue()
+    (folder / _WEIGHTS).write_bytes(content)
+    (folder / _SUM).write_text(hashlib.sha256(content).hexdigest() + "\n")
+    (folder / CONFIG).write_text(training)
+    write_inference(folder, config)
+    return folder
