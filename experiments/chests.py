@@ -22,7 +22,7 @@ from regnet_jax.files import staged_folder
 from regnet_jax.hounsfield import DISPLAY_WINDOW, traced_lung_mask
 from regnet_jax.io import read_ct, read_manifest
 from regnet_jax.reporting import volumes_figure
-from regnet_jax.spatial import canonicalise, isotropic_frame, resample
+from regnet_jax.spatial import to_isotropic
 from regnet_jax.synthesis import chest
 
 _SCANS = flags.DEFINE_string("scans", None, "File that lists scans.", required=True)
@@ -40,8 +40,7 @@ _WALL, _VESSEL = 6.0, 8.0
 
 def _real(path: str) -> np.ndarray:
     image = read_ct(path)
-    _, frame = canonicalise(image.array, image.frame)
-    return resample(image, isotropic_frame(frame, _SPACING, _SHAPE)).array
+    return to_isotropic(image, _SPACING, _SHAPE).array
 
 
 def _procedural(number: int, sample) -> np.ndarray:

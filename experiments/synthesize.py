@@ -33,10 +33,8 @@ from regnet_jax.io.images import write_image
 from regnet_jax.reporting import family_figure, statistics_figure
 from regnet_jax.spatial import (
     Frame,
-    canonicalise,
     displacement_to_world,
-    isotropic_frame,
-    resample,
+    to_isotropic,
 )
 from regnet_jax.synthesis import (
     FAMILIES,
@@ -74,10 +72,9 @@ def make_source(path, shape: tuple[int, ...], spacing: float):
             f"{path} is {image.frame.ndim}D and --shape {len(shape)}D;"
             " give both of the same dimension"
         )
-    _, frame = canonicalise(image.array, image.frame)
-    frame = isotropic_frame(frame, spacing, shape)
-    volume = resample(image, frame).array[..., None]
-    return lambda key: volume, frame
+    image = to_isotropic(image, spacing, shape)
+    volume = image.array[..., None]
+    return lambda key: volume, image.frame
 
 
 def middle_slice(array):

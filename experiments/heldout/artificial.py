@@ -16,10 +16,8 @@ from regnet_jax.io import read_ct, read_frame
 from regnet_jax.registration import Network, register
 from regnet_jax.spatial import (
     Image,
-    canonical_frame,
     displacement_from_world,
-    isotropic_frame,
-    resample,
+    to_isotropic,
 )
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
 from regnet_jax.synthesis.fields.families import has_room, pick_family
@@ -65,8 +63,7 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
     volumes, names = {}, [path.name for path in paths]
     for path in tqdm(paths, "reading scans", leave=False):
         image = read_ct(path)
-        frame = isotropic_frame(canonical_frame(image.frame), spacing)
-        array = resample(image, frame).array
+        array = to_isotropic(image, spacing).array
         name = path.name if names.count(path.name) == 1 else str(path)
         volumes[name] = np.maximum(array, AIR)
     return volumes

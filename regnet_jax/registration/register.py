@@ -28,7 +28,7 @@ from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.spatial import (
     Image,
     affine_transform,
-    canonicalise,
+    canonical_frame,
     check_pair,
     composite,
     displacement_to_world,
@@ -202,8 +202,7 @@ def _initial(fixed, moving, initial, masks, padding):
 
 def _on_grid(fixed, moving, padding, spacing, affine, presets):
     """The working grid, both images on it, the moving one aligned, and their extent."""
-    _, frame = canonicalise(fixed.array, fixed.frame)
-    grid = isotropic_frame(frame, spacing)
+    grid = isotropic_frame(canonical_frame(fixed.frame), spacing)
     transforms = (None, affine_transform(affine))
     images, shown = [], []
     for image, nothing, preset, transform in zip(

@@ -15,7 +15,13 @@ from regnet_jax.spatial.frames import (
 from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to_sitk
 from regnet_jax.spatial.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
 from regnet_jax.spatial.padding import fill_padding, find_padding
-from regnet_jax.spatial.resampling import as_mask, resample, resample_field, where_shown
+from regnet_jax.spatial.resampling import (
+    as_mask,
+    resample,
+    resample_field,
+    to_isotropic,
+    where_shown,
+)
 from regnet_jax.spatial.transforms import (
     affine_transform,
     check_dimension,
@@ -55,6 +61,7 @@ __all__ = [
     "resample_field",
     "sample_transform",
     "to_index",
+    "to_isotropic",
     "to_sitk",
     "to_world",
     "total_displacement",

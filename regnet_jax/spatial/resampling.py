@@ -6,7 +6,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.frames import Frame, cosines
+from regnet_jax.spatial.frames import (
+    Frame,
+    canonical_frame,
+    cosines,
+    isotropic_frame,
+)
 from regnet_jax.spatial.images import Image, from_sitk, to_sitk
 
 # A voxel shows something if this fraction of it does.
@@ -63,6 +68,21 @@ def resample(
         background or 0.0,
     )
     return from_sitk(result, image.name)
+
+
+def to_isotropic(image: Image, spacing: float, shape=None) -> Image:
+    """Sample an image on an isotropic grid in canonical orientation.
+
+    Args:
+        image: any grid.
+        spacing: of the voxels, mm.
+        shape: of the grid, about the image's centre; None covers the image.
+
+    Returns:
+        The resampled image; its array is in canonical orientation.
+    """
+    frame = isotropic_frame(canonical_frame(image.frame), spacing, shape)
+    return resample(image, frame)
 
 
 def resample_field(vectors, source: Frame, target: Frame) -> np.ndarray:

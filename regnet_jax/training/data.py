@@ -15,7 +15,7 @@ from absl import logging
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE
 from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
-from regnet_jax.spatial import canonical_frame, isotropic_frame, resample
+from regnet_jax.spatial import canonical_frame, isotropic_frame, to_isotropic
 from regnet_jax.synthesis.volumes.scans import ScanBank
 from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
@@ -124,8 +124,7 @@ def read_volumes(
 
 
 def _resample(image, spacing: float) -> np.ndarray:
-    frame = isotropic_frame(canonical_frame(image.frame), spacing)
-    array = resample(image, frame).array
+    array = to_isotropic(image, spacing).array
     return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
 
 
