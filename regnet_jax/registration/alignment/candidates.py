@@ -1,10 +1,11 @@
-"""Shifts at which two images fit where they overlap, over all shifts at once.
+"""Candidates for the start of the linear alignment.
 
-The correlation of the overlapping parts of two masked images, at every shift by whole
-voxels, takes a handful of Fourier transforms (D. Padfield, "Masked object registration
-in the Fourier domain", IEEE Transactions on Image Processing 21(5), 2012). A high
-correlation in a small overlap means little, so shifts are ranked by how much a linear
-relation explains in all: ``-n log(1 - r**2)`` of the ``n`` voxels that overlap.
+They come from the centres of the images, from their masses, and from a search over all
+shifts by whole voxels. The correlation of the overlapping parts of two masked images,
+at every shift, takes a handful of Fourier transforms (D. Padfield, "Masked object
+registration in the Fourier domain", IEEE Transactions on Image Processing 21(5), 2012).
+A high correlation in a small overlap means little, so shifts are ranked by how much a
+linear relation explains in all: ``-n log(1 - r**2)`` of the ``n`` voxels that overlap.
 """
 
 import itertools
@@ -12,25 +13,28 @@ import itertools
 import numpy as np
 from scipy import fft, ndimage
 
-from regnet_jax.registration.alignment.pyramid import Working
+from regnet_jax.registration.alignment.correlation_ratio import (
+    LEAST_OVERLAP,
+    LEAST_UNEXPLAINED,
+)
+from regnet_jax.registration.alignment.pyramid import WorkingImage
 from regnet_jax.spatial import Frame, Image, resample, to_world
 
-# Of the voxels of the smaller image, at least this share has to overlap.
-_LEAST_OVERLAP = 0.15
-# What is left unexplained counts as at least this much, so that a perfect fit of a
-# small part is no better than a good one of a large part.
-_UNEXPLAINED = 0.02
-# Peaks closer than this many voxels are one, and one much lower than the best is none.
+# Peaks closer than this, in voxels, count as one, and those of less than this fraction
+# of the best are left out.
 _APART = 3
 _WORTH = 0.4
 
 
 def masked_correlation(fixed, fixed_mask, moving, moving_mask):
-    """Correlation of what overlaps, at every shift.
+    """Correlate the overlap of two images at every shift by whole voxels.
+
+    ``skimage.registration.phase_cross_correlation`` implements the same paper, but does
+    not return the correlation of every shift, which the ranking needs.
 
     Args:
         fixed: ``[*shape]``.
-        fixed_mask: bool, of the same shape, where it counts.
+        fixed_mask: bool, of the same shape; voxels outside do not count.
         moving: ``[*other]``, of as many axes.
         moving_mask: bool, ``[*other]``.
 
@@ -50,7 +54,7 @@ def masked_correlation(fixed, fixed_mask, moving, moving_mask):
     inside = tuple(slice(int(n)) for n in shape)
 
     def total(p: int, q: int):
-        """Sum over the overlap of the fixed values to the p times the moving to q."""
+        """Sum ``fixed**p * moving**q`` over the overlap."""
         return fft.irfftn(first[p] * second[q], padded)[inside]
 
     count = np.rint(total(0, 0))
@@ -66,22 +70,22 @@ def masked_correlation(fixed, fixed_mask, moving, moving_mask):
 
 
 def likely_shifts(fixed, fixed_mask, moving, moving_mask, *, most: int) -> np.ndarray:
-    """The shifts that explain most, best first.
+    """Find the shifts that explain most, best first.
 
     Args:
         fixed: as for ``masked_correlation``.
         fixed_mask: the same.
         moving: the same, on a grid of the same voxels.
         moving_mask: the same.
-        most: that are wanted.
+        most: number of shifts that are wanted.
 
     Returns:
         ``[n, d]`` whole voxels, at most ``most`` and at least one: what is at ``x``
         in the fixed image is at ``x + shift`` in the moving array.
     """
     r, count = masked_correlation(fixed, fixed_mask, moving, moving_mask)
-    gain = -count * np.log(np.maximum(1 - r**2, _UNEXPLAINED))
-    gain[count < _LEAST_OVERLAP * min(fixed_mask.sum(), moving_mask.sum())] = 0.0
+    gain = -count * np.log(np.maximum(1 - r**2, LEAST_UNEXPLAINED))
+    gain[count < LEAST_OVERLAP * min(fixed_mask.sum(), moving_mask.sum())] = 0.0
     peaks = (gain == ndimage.maximum_filter(gain, 2 * _APART + 1)) & (
         gain >= _WORTH * gain.max()
     )
@@ -91,7 +95,7 @@ def likely_shifts(fixed, fixed_mask, moving, moving_mask, *, most: int) -> np.nd
 
 
 def _powers(image, mask) -> list[np.ndarray]:
-    """The mask and, inside it, the standardised values and their squares."""
+    """Return the mask and, inside it, the standardised values and their squares."""
     inside = image[mask]
     values = np.where(mask, (image - inside.mean()) / (inside.std() or 1.0), 0.0)
     return [mask.astype(float), values, values**2]
@@ -103,19 +107,19 @@ _SEARCHED = {2: 2**12, 3: 2**16}
 _SHIFTS = 3
 
 
-def centres(fixed: Working, moving: Working) -> list[np.ndarray]:
-    """The shifts between the centres of the grids and of the masses."""
+def centre_shifts(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]:
+    """Return the shifts between the centres of the grids and of the masses."""
     return [
         _shift(moving.frame.centre - fixed.frame.centre),
         _shift(_mass(moving)[0] - _mass(fixed)[0]),
     ]
 
 
-def moments(fixed: Working, moving: Working) -> list[np.ndarray]:
-    """The motions that lay centre and principal axes of the masses on each other.
+def axis_motions(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]:
+    """Return the motions that align the centres and principal axes of the masses.
 
-    An axis has no front: all turns that are no reflections are given, and the shift
-    without a turn.
+    Principal axes have no sign, so all proper rotations among the sign flips are
+    returned, and the pure translation.
     """
     (start, axes), (end, other) = _mass(fixed), _mass(moving)
     motions = [_shift(end - start)]
@@ -128,8 +132,8 @@ def moments(fixed: Working, moving: Working) -> list[np.ndarray]:
     return motions
 
 
-def shifts(fixed: Working, moving: Working) -> list[np.ndarray]:
-    """The shifts at which the overlapping parts of the two images fit best."""
+def correlation_shifts(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]:
+    """Return the shifts at which the overlap of the two images fits best."""
     d = fixed.frame.ndim
     extents = [np.ptp(_corners(image.frame), axis=0) for image in (fixed, moving)]
     spacing = (max(map(np.prod, extents)) / _SEARCHED[d]) ** (1 / d)
@@ -150,8 +154,8 @@ def _shift(vector) -> np.ndarray:
     return matrix
 
 
-def _mass(image: Working) -> tuple[np.ndarray, np.ndarray]:
-    """Centre ``[d]`` and principal axes ``[d, d]``, as columns, of the mass."""
+def _mass(image: WorkingImage) -> tuple[np.ndarray, np.ndarray]:
+    """Return centre ``[d]`` and principal axes ``[d, d]``, as columns, of the mass."""
     # Above the darkest value, since air in CT is negative.
     weights = (image.array - image.array[image.inside].min()) * image.inside
     weights = weights.ravel() / (weights.sum() or 1.0)
@@ -163,13 +167,13 @@ def _mass(image: Working) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _corners(frame: Frame) -> np.ndarray:
-    """``[2**d, d]``: the corners of a grid's outermost voxels."""
+    """Return the corners of a grid's outermost voxels, ``[2**d, d]``, mm."""
     ends = [(-0.5, n - 0.5) for n in frame.shape]
     return to_world(frame, np.array(list(itertools.product(*ends))))
 
 
 def _upright(frame: Frame, spacing: float) -> Frame:
-    """The grid of identity direction that covers another one."""
+    """Return the grid of identity direction that covers another one."""
     corners = _corners(frame)
     size = np.ceil(np.ptp(corners, axis=0) / spacing - 1e-6)
     size = np.maximum(size, 1).astype(int)

@@ -15,28 +15,30 @@ from scipy.sparse import csr_array
 
 # Knots of the piecewise linear function from fixed to moving intensities.
 _KNOTS = 64
-# Residuals beyond this share of the moving image's deviation stop to count: what
+# Residuals beyond this fraction of the moving image's deviation stop to count: what
 # moves by itself, as a diaphragm does, should not bend the alignment of the rest.
 _OUTLYING = 0.25
 _REWEIGHTINGS = 3
-# Of the fixed points, at least this share has to fall into the moving image.
-_LEAST_OVERLAP = 0.15
-# What is left unexplained counts as at least this much when overlaps differ.
-_UNEXPLAINED = 0.02
-# A step has to lower the cost by this share; after some refusals it is the least.
+# The least overlap of two images, as a fraction of the fixed points or of the voxels of
+# the smaller image.
+LEAST_OVERLAP = 0.15
+# The unexplained fraction counts as at least this much where overlaps differ, so that a
+# perfect fit of a small part is no better than a good one of a large part.
+LEAST_UNEXPLAINED = 0.02
+# A step has to lower the cost by this fraction; after some refusals the search ends.
 _LEAST_GAIN = 1e-5
-# Starts that are followed to their end.
+# Starts from which a descent is made.
 _FOLLOWED = 3
 _MOST_REFUSALS = 3
 
 
 @dataclass(frozen=True)
 class Level:
-    """What is compared at one resolution.
+    """The fixed points and the moving image at one resolution.
 
     Attributes:
         points: ``[n, d + 1]`` homogeneous points of the fixed image.
-        basis: ``[n, knots]`` what ``hats`` makes of its values there.
+        basis: ``[n, knots]``, ``hat_functions`` of its values there.
         sample: from a homogeneous matrix ``[d + 1, d + 1]`` to ``[n, 1 + d]``,
             the moving values at the mapped points and their derivatives there
             along each coordinate; NaN for what is outside. The values have unit
@@ -53,8 +55,8 @@ class Fit:
     """How well a matrix fits, and the quadratic model around it.
 
     Attributes:
-        cost: unexplained share of the moving image, infinite without overlap.
-        overlap: share of the fixed points that fall into the moving image.
+        cost: unexplained fraction of the moving image, infinite without overlap.
+        overlap: fraction of the fixed points that fall into the moving image.
         gradient: ``[d * (d + 1)]`` of the cost, but for a factor.
         hessian: its Gauss-Newton approximation, with the same factor.
     """
@@ -66,23 +68,23 @@ class Fit:
 
     @property
     def gain(self) -> float:
-        """What is explained in all, by which fits of unlike overlap compare."""
-        return -self.overlap * float(np.log(max(self.cost, _UNEXPLAINED)))
+        """The explained information, which compares fits of different overlap."""
+        return -self.overlap * float(np.log(max(self.cost, LEAST_UNEXPLAINED)))
 
 
-def hats(values: np.ndarray) -> csr_array:
-    """``[n, knots]``: piecewise linear functions of the values ``[n]``."""
+def hat_functions(values: np.ndarray) -> csr_array:
+    """Evaluate piecewise linear basis functions of values ``[n]``: ``[n, knots]``."""
     place = (values - values.min()) / (np.ptp(values) or 1.0) * (_KNOTS - 1)
     return csr_array(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(_KNOTS))))
 
 
-def evaluate(level: Level, matrix: np.ndarray) -> Fit:
-    """The fit of ``matrix @ (identity + delta)`` as a function of ``delta``."""
+def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
+    """Fit ``matrix @ (identity + delta)`` as a function of ``delta``."""
     d = len(matrix) - 1
     sampled = level.sample(matrix)
     seen = np.isfinite(sampled).all(axis=1)
     values = sampled[seen, 0]
-    if len(values) < _LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
+    if len(values) < LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
         return Fit(np.inf, 0.0, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
     slopes = sampled[seen, 1:] @ matrix[:d, :d]
     columns = slopes[:, :, None] * level.points[seen][:, None, :]
@@ -101,7 +103,7 @@ def evaluate(level: Level, matrix: np.ndarray) -> Fit:
 
 
 def _unexplained(basis: csr_array, values: np.ndarray):
-    """What the best function of the fixed intensities leaves of the values.
+    """Remove the best function of the fixed intensities from the values.
 
     Returns:
         The basis times the weights of a robust fit, its normal matrix, and the
@@ -131,20 +133,20 @@ def _weights(residual: np.ndarray) -> np.ndarray:
 def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
     """Descend coarse to fine, from the start that ends best at the coarsest level.
 
-    Of many starts only the most promising are followed.
+    Of many starts only the most promising are used.
 
     Args:
         levels: coarse to fine.
         starts: homogeneous matrices ``[d + 1, d + 1]``.
-        generators: ``[p, d, d + 1]``, what a matrix may be changed by.
+        generators: ``[p, d, d + 1]``, the directions in which a matrix may change.
 
     Returns:
-        The best matrix that was found.
+        The best matrix found.
     """
     coarsest, *finer = levels
 
     def gain(matrix):
-        return evaluate(coarsest, matrix).gain
+        return fit_matrix(coarsest, matrix).gain
 
     followed = sorted(starts, key=gain, reverse=True)[:_FOLLOWED]
     ends = [_descend(coarsest, start, generators) for start in followed]
@@ -158,7 +160,7 @@ def _descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
     """Levenberg-Marquardt within the span of the generators, at one level."""
     identity = np.eye(len(matrix))
     basis = generators.reshape(len(generators), -1)
-    fit, damping, refused = evaluate(level, matrix), 1e-3, 0
+    fit, damping, refused = fit_matrix(level, matrix), 1e-3, 0
     while refused < _MOST_REFUSALS:
         hessian = basis @ fit.hessian @ basis.T
         curvature = np.diag(hessian)
@@ -168,7 +170,7 @@ def _descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
         half[:-1] = (step @ basis).reshape(generators.shape[1:]) / 2
         # Cayley's transform, which keeps rotations rotations.
         trial = matrix @ np.linalg.solve(identity - half, identity + half)
-        tried = evaluate(level, trial)
+        tried = fit_matrix(level, trial)
         if tried.cost < (1 - _LEAST_GAIN) * fit.cost:
             matrix, fit, damping, refused = trial, tried, damping / 5, 0
         else:

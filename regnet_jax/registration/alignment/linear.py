@@ -1,4 +1,4 @@
-"""Small copies of images, on which the linear alignment works."""
+"""Linear alignment of two images: candidates, then descent from coarse to fine."""
 
 import logging
 from collections.abc import Sequence
@@ -8,14 +8,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.registration.alignment.candidates import centres, moments, shifts
+from regnet_jax.registration.alignment.candidates import (
+    axis_motions,
+    centre_shifts,
+    correlation_shifts,
+)
 from regnet_jax.registration.alignment.correlation_ratio import (
     Level,
-    evaluate,
-    hats,
+    fit_matrix,
+    hat_functions,
     optimise,
 )
-from regnet_jax.registration.alignment.pyramid import Working, make_working
+from regnet_jax.registration.alignment.pyramid import WorkingImage, make_working_image
 from regnet_jax.spatial import (
     Image,
     affine_transform,
@@ -29,9 +33,9 @@ from regnet_jax.spatial import (
 
 _LOG = logging.getLogger(__name__)
 
-# Blur of each level in voxels; of the fixed voxels every such one is compared.
+# Blur of each level in voxels; every n-th of the fixed voxels is compared.
 _COARSENING = (4, 2)
-# An axis with fewer voxels says nothing of rotation and scaling.
+# An axis with fewer voxels cannot determine rotation and scaling.
 _THINNEST = 4
 # A linear part beyond these singular values is a failure, not a patient.
 _PLAUSIBLE = (0.5, 2.0)
@@ -55,12 +59,12 @@ def align(
         moving: the image they are mapped to; any grid, any contrast.
         kind: ``none``, ``center`` (a translation of the centres), ``moments`` (of
             the centres of mass, and a turn of the principal axes), ``rigid`` or
-            ``affine``. The latter two look at every shift first, so that fields of
+            ``affine``. The latter two try every shift first, so that fields of
             view may overlap in part.
-        fixed_mask: where given, only what is inside is compared.
+        fixed_mask: where given, only voxels inside are compared.
         moving_mask: the same for the moving image.
-        padding: of both images, what ``find_padding`` gave; None looks for it. Where
-            an image shows nothing, nothing is compared.
+        padding: of both images, from ``find_padding``; None calls it. Where an image
+            shows nothing, nothing is compared.
 
     Returns:
         Homogeneous matrix ``[d + 1, d + 1]`` from fixed points to moving points
@@ -80,28 +84,28 @@ def align(
     if padding is None:
         padding = [find_padding(image.array) for image in (fixed, moving)]
     target, source = (
-        make_working(*given, base, coarsest=max(_COARSENING))
+        make_working_image(*given, base, coarsest=max(_COARSENING))
         for given in zip(
             (fixed, moving), (fixed_mask, moving_mask), padding, strict=True
         )
     )
     levels = [_level(target, source, factor) for factor in _COARSENING]
-    starts = (moments if kind == "moments" else centres)(target, source)
+    starts = (axis_motions if kind == "moments" else centre_shifts)(target, source)
     generators = [make(fixed.frame.ndim) for make in KINDS[kind]]
     names = f"{fixed.name} and {moving.name}"
     if generators and min(*fixed.array.shape, *moving.array.shape) < _THINNEST:
         _LOG.warning("%s: too thin an axis, so only the centres are aligned", names)
         generators = []
     if generators:
-        starts += [np.eye(fixed.frame.ndim + 1), *shifts(target, source)]
+        starts += [np.eye(fixed.frame.ndim + 1), *correlation_shifts(target, source)]
     matrix = _aligned(levels, starts, generators, names)
     back = rebase(base, base)[1]
     return back @ matrix @ np.linalg.inv(back)
 
 
 def _aligned(levels: list[Level], starts, generators, names: str) -> np.ndarray:
-    """The best start, and what descent from the starts makes better."""
-    matrix = max(starts, key=lambda start: evaluate(levels[0], start).gain)
+    """Return the best start, improved by descent from the starts."""
+    matrix = max(starts, key=lambda start: fit_matrix(levels[0], start).gain)
     for group in generators:
         candidate = optimise(levels, starts, group)
         if not _better(levels[-1], candidate, matrix):
@@ -116,8 +120,8 @@ def _better(level: Level, candidate: np.ndarray, matrix: np.ndarray) -> bool:
     scales = np.linalg.svd(candidate[:-1, :-1], compute_uv=False)
     low, high = _PLAUSIBLE
     plausible = low <= scales.min() and scales.max() <= high
-    bound = evaluate(level, matrix).gain - _TIE
-    return plausible and evaluate(level, candidate).gain > bound
+    bound = fit_matrix(level, matrix).gain - _TIE
+    return plausible and fit_matrix(level, candidate).gain > bound
 
 
 def _rigid_generators(d: int) -> np.ndarray:
@@ -145,8 +149,8 @@ KINDS = {
 }
 
 
-def _level(fixed: Working, moving: Working, factor: int) -> Level:
-    """Both images blurred alike, and the fixed voxels thinned as much.
+def _level(fixed: WorkingImage, moving: WorkingImage, factor: int) -> Level:
+    """Blur both images alike, and thin the fixed voxels as much.
 
     The moving image keeps its grid: interpolation then costs no detail.
     """
@@ -172,12 +176,12 @@ def _level(fixed: Working, moving: Working, factor: int) -> Level:
 
     return Level(
         points=np.column_stack([points, np.ones(len(points))]),
-        basis=hats(_blurred(fixed, factor)[every][inside]),
+        basis=hat_functions(_blurred(fixed, factor)[every][inside]),
         sample=sample,
     )
 
 
-def _blurred(image: Working, factor: int) -> np.ndarray:
+def _blurred(image: WorkingImage, factor: int) -> np.ndarray:
     # As wide at half height as the coarser voxel, given that of the finer.
     variance = (factor**2 - 1) / (8 * np.log(2))
     blurred = sitk.DiscreteGaussian(
@@ -186,7 +190,7 @@ def _blurred(image: Working, factor: int) -> np.ndarray:
     return sitk.GetArrayFromImage(blurred)
 
 
-def _with_gradient(image: Working, array: np.ndarray) -> sitk.Image:
+def _with_gradient(image: WorkingImage, array: np.ndarray) -> sitk.Image:
     """Value and d/d(x, y, z) at each voxel, NaN where it doesn't count."""
     slopes = [
         np.gradient(array, axis=k) if n > 1 else np.zeros_like(array)

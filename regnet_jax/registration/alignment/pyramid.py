@@ -19,18 +19,17 @@ from regnet_jax.spatial import (
 
 # Voxels of a working grid: 256**2 or 64**3.
 _VOXELS = {2: 2**16, 3: 2**18}
-
-
 # Percentiles: metal and padding values should not stretch the range.
 _CLIPPED = (0.1, 99.9)
-
-
 # With fewer voxels at the coarsest level anything fits.
 _FEWEST = 50
+# A voxel counts if at least this fraction of it lies in the mask, and this one beside
+# padding.
+_IN_MASK, _SHOWN = 0.5, 0.95
 
 
 @dataclass(frozen=True)
-class Working:
+class WorkingImage:
     """A small copy of an image.
 
     Attributes:
@@ -45,17 +44,21 @@ class Working:
     frame: Frame
 
 
-def make_working(
+def make_working_image(
     image: Image, mask: Image | None, padding, base: Frame, *, coarsest: int
-) -> Working:
-    """The small copy of an image.
+) -> WorkingImage:
+    """Make the small copy of an image.
 
     Args:
         image: of any grid.
-        mask: where it counts; None takes everything.
+        mask: of the voxels that count; None takes all.
         padding: bool, of the image's shape, where it shows nothing; or None.
         base: of the fixed image, canonical: its coordinates are the copy's.
-        coarsest: of how many voxels on an axis the mask must still show some.
+        coarsest: thinning of the coarsest level, voxels; the mask must still hold
+            some voxels there.
+
+    Returns:
+        The copy.
 
     Raises:
         InputError: if the mask covers too little of what the image shows.
@@ -89,7 +92,9 @@ def make_working(
                 f"{mask.name}: covers too little of {image.name} to align them by;"
                 " give a larger mask or none"
             )
-    return Working(array / (array[shown].std() or 1.0), inside, rebase(frame, base)[0])
+    return WorkingImage(
+        array / (array[shown].std() or 1.0), inside, rebase(frame, base)[0]
+    )
 
 
 def _is_enough(inside, coarsest: int) -> bool:
@@ -98,11 +103,6 @@ def _is_enough(inside, coarsest: int) -> bool:
 
 
 def _covered(image: Image, inside, frame: Frame, least: float) -> np.ndarray:
-    """Where at least a fraction of a voxel is inside of what an image marks."""
+    """Find the voxels of which at least a fraction lies inside a mask."""
     marked = replace(image, array=inside.astype(np.uint8))
     return resample(marked, frame, background=0.0).array >= least
-
-
-# A voxel counts if at least this fraction of it lies in the mask, and this one beside
-# padding.
-_IN_MASK, _SHOWN = 0.5, 0.95
