@@ -9,6 +9,7 @@ from scipy import ndimage
 
 import regnet_jax
 from regnet_jax.errors import InputError
+from regnet_jax.models.support import Support
 from regnet_jax.registration import load_network, register
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.spatial import Frame, Image
@@ -127,6 +128,8 @@ def test_the_field_goes_on_smoothly_where_nothing_is_seen(network):
 
 class Broken:
     """A network without a field."""
+
+    support = Support(reach=0, period=1)
 
     def apply(self, variables, fixed, moving, *, train):
         return jnp.full((*fixed.shape[:-1], 2), jnp.nan)
