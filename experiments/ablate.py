@@ -17,9 +17,8 @@ from absl import flags
 from experiments.heldout.ablation import experiment, measure, train_for, volumes_drawn
 from experiments.heldout.artificial import check_room, read_volumes
 from regnet_jax.cli import common
-from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_output
+from regnet_jax.files import check_output, write_json
 from regnet_jax.io import read_manifest
 from regnet_jax.models import MODELS
 from regnet_jax.synthesis import FAMILIES
@@ -67,7 +66,7 @@ def main():
         results[name] = {"steps": steps, **measure(network, sets, _COUNT.value)}
         _print(name, results[name])
         settings = {"dimensions": dimensions, "budget_seconds": _BUDGET.value}
-        write_measures(_OUT.value, {**settings, "networks": results})
+        write_json(_OUT.value, {**settings, "networks": results})
     print(f"wrote {_OUT.value}")
 
 

@@ -25,9 +25,8 @@ from experiments.heldout.artificial import (
     summarise,
 )
 from regnet_jax.cli import common
-from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_output
+from regnet_jax.files import check_output, write_json
 from regnet_jax.io import read_manifest
 from regnet_jax.registration import load_network
 from regnet_jax.synthesis import FAMILIES
@@ -87,7 +86,7 @@ def main():
     summary["all"] = summarise(rows)
     settings = {"model": _MODEL.value, "spacing": spacing, "refine": _REFINE.value}
     settings |= {"seed": _SEED.value, "volumes": list(volumes)}
-    write_measures(_OUT.value, {**settings, "summary": summary, "pairs": rows})
+    write_json(_OUT.value, {**settings, "summary": summary, "pairs": rows})
     _print(summary)
     print(f"wrote {_OUT.value}")
 

@@ -26,9 +26,8 @@ from experiments.comparison import methods, runs, tables
 from experiments.comparison.runs import compare_on
 from experiments.comparison.tables import write_page
 from regnet_jax.cli import common
-from regnet_jax.cli.output import write_measures
 from regnet_jax.errors import InputError
-from regnet_jax.files import staged_folder
+from regnet_jax.files import staged_folder, write_json
 from regnet_jax.io import read_pairs
 from regnet_jax.registration.batch import check_pairs
 
@@ -76,7 +75,7 @@ def main():
         parameters = options._asdict() | machine | installed
         report = {"parameters": parameters, "summary": tables.summarise(rows)}
         report |= {"failures": failures, "rows": rows}
-        write_measures(folder / "results.json", report)
+        write_json(folder / "results.json", report)
         (folder / "table.md").write_text(tables.markdown(rows), "utf-8")
         write_page(folder / "report.html", rows, figures, failures, parameters)
     head, body = tables.table(rows)

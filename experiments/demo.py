@@ -16,12 +16,11 @@ import numpy as np
 from absl import flags
 
 from experiments import configs
+from regnet_jax import register
 from regnet_jax.cli import common
 from regnet_jax.evaluation import endpoint_error, error_statistics
 from regnet_jax.files import staged_folder
 from regnet_jax.io.images import write_image
-from regnet_jax.registration import load_network, register
-from regnet_jax.registration.files import write_results
 from regnet_jax.spatial import Image, displacement_from_world
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
 from regnet_jax.training.logs import describe
@@ -60,10 +59,10 @@ def main():
     out = Path(_OUT.value)
     fixed, moving, truth = _breath()
     with staged_folder(out) as folder:
-        registration = register(fixed, moving, load_network(_MODEL), initial="none")
+        registration = register(fixed, moving, _MODEL, initial="none")
         write_image(folder / "fixed.nii.gz", fixed.array, fixed.frame)
         write_image(folder / "moving.nii.gz", moving.array, moving.frame)
-        write_results(folder, registration, fixed, moving, model=_MODEL)
+        registration.save(folder)
     found = displacement_from_world(fixed.frame, registration.displacement)
     body = fixed.array > -950
     print(f"endpoint error before  {_error(0 * truth, truth, body)}")

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from regnet_jax import register
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import correlation, evaluate
 from regnet_jax.io import KnownPair, Pair, read_pair, read_pairs
-from regnet_jax.registration import register
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.registration.batch import check_pairs
 from regnet_jax.registration.inference.network import make_network
+from regnet_jax.spatial import check_pair
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.inference import inference_config
 
@@ -56,6 +57,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
 
 def _read(pair: Pair) -> _Case:
     known = read_pair(pair)
+    check_pair(known.fixed, known.moving)
     masks = {"fixed_mask": known.fixed_mask, "moving_mask": known.moving_mask}
     return _Case(known, align(known.fixed, known.moving, kind="affine", **masks))
 
@@ -68,7 +70,6 @@ def _measure(name: str, network, case: _Case) -> dict:
             known.moving,
             network,
             initial=case.affine,
-            intensity="auto",
             voxel_size=network.spacing,
         )
     except InputError as error:

@@ -29,15 +29,67 @@ Errors
     ``regnet_jax.errors.InputError`` with a line for a person.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regnet_jax.errors import InputError
+    from regnet_jax.io import read_image
+    from regnet_jax.registration import (
+        Network,
+        Registration,
+        RegistrationOptions,
+        load_network,
+    )
+    from regnet_jax.registration.register import register
+    from regnet_jax.spatial import Frame, Image
+    from regnet_jax.training.config import ExperimentConfig
+    from regnet_jax.training.loop import train
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ExperimentConfig",
+    "Frame",
+    "Image",
+    "InputError",
+    "Network",
+    "Registration",
+    "RegistrationOptions",
+    "load_network",
+    "read_image",
+    "register",
+    "train",
+]
+
+# Where the public names are defined.
+_HOMES = {
+    "ExperimentConfig": "regnet_jax.training.config",
+    "Frame": "regnet_jax.spatial",
+    "Image": "regnet_jax.spatial",
+    "InputError": "regnet_jax.errors",
+    "Network": "regnet_jax.registration",
+    "Registration": "regnet_jax.registration",
+    "RegistrationOptions": "regnet_jax.registration",
+    "load_network": "regnet_jax.registration",
+    "read_image": "regnet_jax.io",
+    "register": "regnet_jax.registration.register",
+    "train": "regnet_jax.training.loop",
+}
 
 
 def __getattr__(name: str):
-    """``regnet_jax.register``; found when it is asked for, so that importing the
-    package loads neither JAX nor SimpleITK.
-    """
-    if name == "register":
-        from regnet_jax.registration.call import register
+    """Import a public name when it is first used.
 
-        return register
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    So ``import regnet_jax`` loads neither JAX nor SimpleITK.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

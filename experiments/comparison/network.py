@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from experiments.comparison.methods import Setting
+from regnet_jax import register as register_pair
 from regnet_jax.registration import default_network, load_network
-from regnet_jax.registration import register as register_pair
 from regnet_jax.spatial import Frame, Image
 
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from regnet_jax import register
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import endpoint_error, error_statistics, sample_deviation
 from regnet_jax.hounsfield import AIR, body_mask
 from regnet_jax.io import read_ct, read_frame
-from regnet_jax.registration import Network, register
+from regnet_jax.registration import Network
 from regnet_jax.spatial import (
     Image,
     displacement_from_world,

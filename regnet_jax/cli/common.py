@@ -1,4 +1,4 @@
-"""What every binary shares: flags, one-line errors, exit status, compile cache."""
+"""The frame of every command: flags, one-line errors, exit status, compile cache."""
 
 import os
 import resource
@@ -23,15 +23,15 @@ _TERMINATED = 143
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a binary: ``main`` after the flags are parsed.
+    """Run a command: parse the flags, then call ``main``.
 
-    Bad flags, ``InputError`` and what the file system refuses give one line on
-    standard error and exit status 2, a training that is no longer finite one and 3,
-    an interrupt 130, SIGTERM 143. Compiled programs are kept in the user's cache
-    folder, so that only the first run waits for them.
+    Bad flags, ``InputError`` and errors of the file system print one line on standard
+    error and end with exit status 2, a training that diverges with 3, an interrupt with
+    130, SIGTERM with 143. Compiled programs are kept in the user's cache folder, so
+    that only the first run waits for the compiler.
 
     Args:
-        main: the work of the binary, which reads its own flags.
+        main: the work of the command, which reads its own flags.
     """
     # Help is that of the module that ``main`` is of, whichever file was started.
     module = sys.modules[main.__module__]
@@ -43,7 +43,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def cache_folder() -> Path:
-    """What is kept of one run for the next: compiled programs, resampled scans."""
+    """Return the folder of compiled programs and resampled scans, kept between runs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return cache / "regnet_jax"
 
@@ -59,14 +59,14 @@ def _parse_flags(arguments):
 
 
 def _guarded(main):
-    # Orbax tells every step of every save otherwise.
+    # Silences Orbax, which logs every step of every save.
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    # Of small programs there are many: together they take a second.
+    # Small programs are cached too: there are many, which together take a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # Without a cache, or with a damaged one, programs are compiled anew: no harm.
+    # Without a cache, or with a damaged one, programs are compiled again: no harm.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
-    # A batch system says so when time is over; what is half written goes.
+    # Batch systems send it when time is over; half-written files are then removed.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
@@ -84,7 +84,7 @@ def _guarded(main):
 
 
 class _Terminated(BaseException):
-    """SIGTERM came."""
+    """Raised by SIGTERM."""
 
 
 def _terminate(*_):
@@ -92,10 +92,10 @@ def _terminate(*_):
 
 
 def _leave(status: int):
-    """Ends the process at once, after all that was half written is gone.
+    """End the process at once, after half-written files are removed.
 
-    What XLA still computes in its threads would be waited for otherwise, or meet an
-    interpreter that is no more.
+    A normal exit would wait for XLA's threads, or let them run into a finalised
+    interpreter.
     """
     print("error: interrupted", file=sys.stderr)
     sys.stdout.flush()
@@ -109,11 +109,11 @@ def _fail(message: str, status: int):
 
 
 def peak_gib() -> float:
-    """The most that this process has held so far, GiB."""
+    """Return the peak memory of this process so far, GiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Unlike what getrusage says, this knows nothing of the process that
-        # started this one.
+        # Unlike the result of getrusage, this does not include the memory of the
+        # process that started this one.
         lines = dict(x.split(":", 1) for x in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024

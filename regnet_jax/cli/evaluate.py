@@ -15,9 +15,10 @@ pair is measured as it is.
 
 from absl import flags
 
-from regnet_jax.cli.output import print_measures, write_measures
+from regnet_jax.cli.output import print_measures
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import evaluate_files
+from regnet_jax.files import write_json
 
 _TRANSFORM = flags.DEFINE_string(
     "transform", None, "Transform from fixed to moving; default none."
@@ -70,6 +71,6 @@ def main():
         labels=_given(_FIXED_LABELS, _MOVING_LABELS),
         images=_given(_FIXED, _MOVING),
     )
-    write_measures(_OUT.value, report)
+    write_json(_OUT.value, report)
     print_measures(report)
     print(f"wrote {_OUT.value}")

@@ -1,10 +1,7 @@
-"""Measures as a JSON file, and as a table on the terminal."""
-
-from pathlib import Path
+"""What the commands print: tables of measures, networks, seconds and memory."""
 
 from regnet_jax import pretrained
 from regnet_jax.cli.common import peak_gib
-from regnet_jax.files import strict_json, write_atomically
 from regnet_jax.reporting.schema import RegistrationReport
 
 _TITLES = {
@@ -16,14 +13,12 @@ _TITLES = {
 }
 
 
-def write_measures(path, report: dict) -> None:
-    """Writes measures as JSON, whole or not at all; what is not finite is null."""
-    text = strict_json(report, indent=2) + "\n"
-    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
-
-
 def print_measures(report: dict) -> None:
-    """Prints a line for each measure, before and after where it has both."""
+    """Print a line for each measure, before and after where it has both.
+
+    Args:
+        report: from ``evaluation.measures.measure_files``.
+    """
     print(f"{'':36s}{'before':>10s}{'after':>10s}")
     for section, title in _TITLES.items():
         values = report.get(section) or {}
@@ -35,7 +30,7 @@ def print_measures(report: dict) -> None:
 
 
 def _flat(values: dict, prefix: str) -> dict[str, float]:
-    """Nested measures under one name each; intervals are left to the file."""
+    """Nested measures under one name each, without the intervals."""
     flat = {}
     for key, value in values.items():
         name = f"{prefix} {key.replace('_', ' ')}".strip()
@@ -47,13 +42,13 @@ def _flat(values: dict, prefix: str) -> dict[str, float]:
 
 
 def print_networks() -> None:
-    """A line for each network that ships."""
+    """Print a line for each network that ships."""
     for name in pretrained.names():
         print(f"{name:15s} {pretrained.summary(name)}")
 
 
 def print_outcome(report: RegistrationReport, out) -> None:
-    """A line for each measure before and after, the seconds, and the files.
+    """Print a line for each measure before and after, the seconds, and the files.
 
     Args:
         report: of the registration.
@@ -71,7 +66,7 @@ def print_outcome(report: RegistrationReport, out) -> None:
 
 
 def print_profile(seconds: dict) -> None:
-    """A line for each phase, and the largest memory that the process had.
+    """Print a line for each phase, and the peak memory of the process.
 
     Args:
         seconds: by phase.

@@ -14,7 +14,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io.dicom import split_series
 from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
-from regnet_jax.spatial.images import Image, check_pair
+from regnet_jax.spatial.images import Image
 
 
 def read_manifest(path) -> list[Path]:
@@ -311,7 +311,6 @@ def read_pair(pair: Pair) -> KnownPair:
         InputError: if a file cannot be read, or does not fit the others.
     """
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-    check_pair(fixed, moving)
     masks = (
         path and read_mask(path, image.frame)
         for path, image in ((pair.fixed_mask, fixed), (pair.moving_mask, moving))

@@ -1,4 +1,7 @@
-"""Registration of two images: alignment, prediction, composition."""
+"""Registration of two images: alignment, prediction, refinement, composition.
+
+The function is ``regnet_jax.register``; it stands in ``registration.register``.
+"""
 
 from regnet_jax.registration.inference.network import (
     Network,
@@ -6,14 +9,14 @@ from regnet_jax.registration.inference.network import (
     load_network,
 )
 from regnet_jax.registration.inference.prediction import predict
-from regnet_jax.registration.register import register
+from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.result import Registration
 
 __all__ = [
     "Network",
     "Registration",
+    "RegistrationOptions",
     "default_network",
     "load_network",
     "predict",
-    "register",
 ]

@@ -1,10 +1,12 @@
-"""Many registrations in one run: each on its own, and none twice."""
+"""The registration of many pairs in one run, which can be repeated and shared."""
 
 import csv
+import dataclasses
 import functools
+import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,16 +14,17 @@ from tqdm import tqdm
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io import Pair, check_files, read_pairs
-from regnet_jax.registration.files import Options, register_files, request
-from regnet_jax.registration.inference.network import load_network
+from regnet_jax.registration.files import describe_request, register_files
+from regnet_jax.registration.inference.network import Network, load_network
+from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.reporting.schema import RegistrationReport
 
-# Problems that are told; the others are counted.
-_TOLD = 10
+# Problems that a message names; the others are counted.
+_NAMED = 10
 
 
 def check_pairs(path, pairs: Sequence[Pair], dimensions: int | None = None) -> None:
-    """Refuses a list with pairs that cannot be used, as far as headers tell.
+    """Refuse a list with pairs that cannot be used, as far as headers tell.
 
     Args:
         path: of the list.
@@ -34,25 +37,33 @@ def check_pairs(path, pairs: Sequence[Pair], dimensions: int | None = None) -> N
     found = {pair.name: check_files(pair, dimensions) for pair in pairs}
     lines = [f"{name}: {line}" for name, each in found.items() for line in each]
     if lines:
-        more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+        more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
         raise InputError(
             f"{path}: {sum(map(bool, found.values()))} of {len(pairs)} pairs cannot be"
-            f" used, so nothing was begun; correct the list ({'; '.join(lines[:_TOLD])}"
-            f"{more})"
+            " used, so nothing was begun; correct the list"
+            f" ({'; '.join(lines[:_NAMED])}{more})"
         )
 
 
 _MEASURES = ("correlation", "lung_correlation", "lung_overlap")
 _COLUMNS = (
-    *("name", "status", "seconds"),
+    "name",
+    "status",
+    "seconds",
     *(f"{name}_{moment}" for name in _MEASURES for moment in ("before", "after")),
-    *("tre_before", "tre_after", "dice_before", "dice_after"),
-    *("folding_fraction", "min_jacobian", "warnings", "error"),
+    "tre_before",
+    "tre_after",
+    "dice_before",
+    "dice_after",
+    "folding_fraction",
+    "min_jacobian",
+    "warnings",
+    "error",
 )
 
 
 def make_row(pair: Pair, status: str, report: RegistrationReport) -> dict:
-    """What the table says of a pair that was registered.
+    """Return the row of the table for a pair that was registered.
 
     Args:
         pair: of the list.
@@ -78,7 +89,7 @@ def make_row(pair: Pair, status: str, report: RegistrationReport) -> dict:
 
 
 def write_rows(table: Path, rows: list[dict]) -> None:
-    """Writes the table as CSV, whole or not at all."""
+    """Write the table as CSV, atomically."""
 
     def write(name):
         with Path(name).open("w", newline="", encoding="utf-8") as file:
@@ -97,19 +108,81 @@ def _cell(value):
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
-def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
-    """Registers the pairs of a file, each to a folder of its name below ``out``.
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """What all pairs of a run have in common."""
+
+    out: Path
+    options: RegistrationOptions
+    formats: tuple[str, ...]
+    load: Callable[[str], Network]
+
+    def finished(self, pair: Pair) -> RegistrationReport | None:
+        """The report of an earlier run that was asked for the same, or None."""
+        folder = self.out / pair.name
+        names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
+        if not all((folder / name).is_file() for name in names):
+            return None
+        try:
+            text = (folder / "report.json").read_text("utf-8")
+            report = RegistrationReport.from_json(text)
+        except (OSError, ValueError):
+            return None
+        asked = describe_request(pair, self.options, self.formats)
+        return report if report.request == asked else None
+
+    def register(self, pair: Pair) -> tuple[dict, dict]:
+        """Register a pair unless it is finished.
+
+        Returns:
+            The row of the table, and the seconds of the phases.
+        """
+        folder = self.out / pair.name
+        if (report := self.finished(pair)) is not None:
+            return make_row(pair, "finished before", report), {}
+        trace = self.out / f"{pair.name}.traceback.txt"
+        try:
+            report, seconds = register_files(
+                pair, folder, self.load, self.options, self.formats
+            )
+        except (InputError, OSError) as error:
+            return _failed(pair, str(error)), {}
+        except Exception as error:
+            # Unexpected, so the traceback goes to a file; the other pairs go on.
+            trace.write_text(traceback.format_exc(), "utf-8")
+            line = (str(error).splitlines() or [""])[0]
+            return _failed(pair, f"{type(error).__name__}: {line}; see {trace}"), {}
+        trace.unlink(missing_ok=True)
+        return make_row(pair, "registered", report), seconds
+
+
+def _failed(pair: Pair, reason: str) -> dict:
+    return {"name": pair.name, "status": "failed", "error": reason}
+
+
+def run_batch(
+    path,
+    out,
+    options: RegistrationOptions,
+    formats: Collection[str] = (),
+    *,
+    shard: str = "1/1",
+    load: Callable[[str], Network] = load_network,
+) -> dict:
+    """Register the pairs of a file, each to a folder of its name below ``out``.
 
     A pair that was registered before, by the same request, is left as it is. The files
-    of all others are looked at before the first is registered. One that fails all the
+    of all others are checked before the first is registered. A pair that fails all the
     same is listed and the others go on. The table of rows is rewritten after
     every pair.
 
     Args:
         path: of the list, see ``io.read_pairs``.
         out: folder.
-        options: how to register.
-        shard: ``I/N``: the I-th of N parts of the pairs.
+        options: of all registrations.
+        formats: of further files, see ``Registration.save``.
+        shard: ``I/N``: the I-th of N shards of the pairs.
+        load: returns the network of a name; it is called once for each name.
 
     Returns:
         Seconds of the phases, summed over pairs.
@@ -118,23 +191,24 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
         InputError: if the list or the shard cannot be understood, if a pair cannot be
             used as far as headers tell, and at the end if a pair failed.
     """
-    part, parts = _parse_shard(shard)
-    pairs = read_pairs(path)[part - 1 :: parts]
+    number, count = _parse_shard(shard)
+    pairs = read_pairs(path)[number - 1 :: count]
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results")
-    load = functools.cache(load_network)
-    # Before anything is made.
-    dimensions = None if options.model is None else load(options.model).dimensions
-    begun = [
-        pair for pair in pairs if _finished(out / pair.name, pair, options) is None
-    ]
-    check_pairs(path, begun, dimensions)
+    batch = _Batch(out, options, tuple(formats), functools.cache(load))
+    # All checks come before the first folder is made.
+    model = options.model
+    if isinstance(model, str | os.PathLike):
+        model = batch.load(model)
+    dimensions = None if model is None else model.dimensions
+    unfinished = [pair for pair in pairs if batch.finished(pair) is None]
+    check_pairs(path, unfinished, dimensions)
     out.mkdir(parents=True, exist_ok=True)
-    table = out / ("pairs.csv" if parts == 1 else f"pairs-{part}-of-{parts}.csv")
+    table = out / ("pairs.csv" if count == 1 else f"pairs-{number}-of-{count}.csv")
     rows, total = [], {}
     for pair in tqdm(pairs, "registering", unit="pair"):
-        row, seconds = _row(pair, out, load, options)
+        row, seconds = batch.register(pair)
         rows.append(row)
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
         write_rows(table, rows)
@@ -143,7 +217,7 @@ def run_batch(path, out, options: Options, *, shard: str = "1/1") -> dict:
 
 
 def _close(table: Path, rows: list[dict]) -> None:
-    """Says what came out; failures make the run fail, after all had their turn."""
+    """Print the outcome, and raise InputError if a pair failed."""
     states = [row["status"] for row in rows]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     print(f"{len(rows)} pairs: {counts or 'none in this shard'}")
@@ -157,42 +231,9 @@ def _close(table: Path, rows: list[dict]) -> None:
         )
 
 
-def _row(pair: Pair, out: Path, load, options: Options) -> tuple[dict, dict]:
-    """What happened to a pair, and the seconds of its phases."""
-    folder = out / pair.name
-    if (report := _finished(folder, pair, options)) is not None:
-        return make_row(pair, "finished before", report), {}
-    trace = out / f"{pair.name}.traceback.txt"
-    try:
-        report, seconds = register_files(pair, folder, load, options)
-    except (InputError, OSError) as error:
-        return {"name": pair.name, "status": "failed", "error": str(error)}, {}
-    except Exception as error:
-        # Nobody foresaw it, so what is known goes to a file; the others go on.
-        trace.write_text(traceback.format_exc(), "utf-8")
-        line = (str(error).splitlines() or [""])[0]
-        message = f"{type(error).__name__}: {line}; see {trace}"
-        return {"name": pair.name, "status": "failed", "error": message}, {}
-    trace.unlink(missing_ok=True)
-    return make_row(pair, "registered", report), seconds
-
-
-def _finished(folder: Path, pair: Pair, options: Options) -> RegistrationReport | None:
-    """The report of an earlier run that was asked for the same."""
-    files = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
-    if not all((folder / name).is_file() for name in files):
-        return None
-    try:
-        text = (folder / "report.json").read_text("utf-8")
-        report = RegistrationReport.from_json(text)
-    except (OSError, ValueError):
-        return None
-    return report if report.request == request(pair, options) else None
-
-
 def _parse_shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text)
-    part, parts = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= part <= parts:
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
         raise InputError(f"--shard {text}: is no part; give I/N, such as 2/8")
-    return part, parts
+    return number, count

@@ -1,33 +1,44 @@
-"""Registration of two images in the world: align, predict, compose."""
+"""Registration of two images: align linearly, predict, refine, compose."""
 
+import dataclasses
+import inspect
+import logging
+import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
-from regnet_jax.registration.alignment.linear import align
+from regnet_jax.io import affine_matrix, as_image, has_geometry
+from regnet_jax.registration.alignment.linear import KINDS, align
 from regnet_jax.registration.inference.intensity import (
-    check_intensity,
     intensity_map,
     map_intensity,
     resolve_intensity,
 )
 from regnet_jax.registration.inference.inverse_consistency import symmetric
-from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.network import (
+    Network,
+    default_network,
+    load_network,
+)
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.registration.inference.voxel_size import (
     check_voxel_size,
     choose_voxel_size,
 )
+from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import refine_on_body
+from regnet_jax.registration.report import list_warnings
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.spatial import (
     Image,
     affine_transform,
+    as_mask,
     canonical_frame,
     check_pair,
     composite,
@@ -41,115 +52,258 @@ from regnet_jax.spatial import (
     where_shown,
 )
 
+_LOG = logging.getLogger(__name__)
+
 
 def register(
-    fixed: Image,
-    moving: Image,
-    network: Network,
+    fixed,
+    moving,
+    model: str | os.PathLike | Network | None = None,
     *,
-    initial: str | np.ndarray = "affine",
-    fixed_mask: Image | None = None,
-    moving_mask: Image | None = None,
-    intensity: str = "none",
-    inverse_consistent: bool = False,
-    refine: int = 0,
-    memory: float | None = None,
-    voxel_size: float | None = None,
+    spacing=None,
+    fixed_mask=None,
+    moving_mask=None,
+    load: Callable[[str], Network] = load_network,
     progress: bool = False,
+    **options,
 ) -> Registration:
-    """Registers a pair of images of any spacing and orientation.
+    """Register a moving to a fixed image.
 
-    Both images are brought to an isotropic grid that hangs on the anatomical axes of
+    Images and masks are SimpleITK images, paths (also of DICOM folders), arrays with
+    their geometry (``regnet_jax.Image``), or bare arrays: images with ``spacing``, and
+    masks of the shape of their image. The axes of arrays are (z, y, x) or (y, x), as in
+    NumPy; everything in millimetres is in (x, y, z) or (x, y) order, as in SimpleITK.
+
+    Both images are resampled to an isotropic grid that follows the anatomical axes of
     the fixed image, so the result does not depend on how either file stores its voxels.
     Where one of them shows nothing, because there is padding or its field of view ends,
     nothing is compared, and the field is continued smoothly from where both do.
 
     Args:
-        fixed: Hounsfield units, or what ``intensity`` makes such.
-        moving: the same, any grid.
-        network: of the images' dimension.
-        initial: kind of linear alignment (see ``affine.align``), or a homogeneous
-            matrix from fixed to moving points.
-        fixed_mask: restricts the linear alignment.
+        fixed: the image that stays.
+        moving: the image that is warped; any grid.
+        model: a shipped network, the folder of a training run, or a ``Network`` that
+            was loaded before; by default ``lung`` for 3D images and ``lung2d``, with a
+            logged warning, for 2D images.
+        spacing: mm between the voxels of images that are bare arrays, x first, or one
+            number for all axes; voxel zero lies at the origin. Where two arrays have
+            different grids, give each as ``regnet_jax.Image.from_array``.
+        fixed_mask: restricts the linear alignment to what is inside: not zero, or of
+            fractions above half of their maximum.
         moving_mask: the same for the moving image.
-        intensity: a preset, see ``intensity``.
-        inverse_consistent: go both ways and take the field half way between, so that
-            with the images swapped, on the same grid, the result is the inverse.
-        refine: steps of descent from the network's field, see ``refinement``.
-        memory: the most that the process should hold while it predicts, GiB; larger
-            images are then predicted by tiles.
-        voxel_size: of the isotropic grid, mm; None takes the network's own or, for
-            images that are no human body by their size, one that gives them as many
-            voxels.
-        progress: show bars.
+        load: returns the network of a name. Callers that register many pairs pass a
+            function that keeps the networks.
+        progress: show progress bars.
+        **options: the fields of ``RegistrationOptions``, which explains each.
 
     Returns:
-        The registration, on the fixed image's own grid.
+        The registration: ``transform`` maps fixed points to moving points,
+        ``warped_sitk`` is the moving image on the fixed grid, ``displacement`` the
+        vectors there (mm). The warped image has the type of the moving one, or where
+        SimpleITK lacks that a wider one: uint8 for bool, float32 for half precision,
+        float64 for extended precision.
 
     Raises:
-        InputError: if the images or the network do not fit each other, or what comes
-            out is not finite.
+        InputError: if anything that is given cannot be used, or does not fit the rest,
+            or the result is not finite.
+        TypeError: if there is no such option.
     """
-    _check(fixed, moving, network, intensity)
-    voxel_size = check_voxel_size(voxel_size, fixed.frame)
-    size = voxel_size or choose_voxel_size(fixed.frame, moving.frame, network.spacing)
+    settings = RegistrationOptions(model=model, **options)
+    check_switch("progress", progress)
+    if spacing is not None and has_geometry(fixed) and has_geometry(moving):
+        raise InputError(
+            "spacing: is for images that are bare arrays, and both of these have their"
+            " own; leave it out"
+        )
+    # A wrong name is refused before the images are read.
+    network = None if model is None else _network(model, load)
+    with collect_warnings() as logged:
+        fixed = as_image(fixed, "fixed", spacing=spacing)
+        moving = as_image(moving, "moving", spacing=spacing)
+        masks = [
+            None if mask is None else as_mask(as_image(mask, name, frame=frame), frame)
+            for mask, name, frame in (
+                (fixed_mask, "fixed_mask", fixed.frame),
+                (moving_mask, "moving_mask", moving.frame),
+            )
+        ]
+        check_pair(fixed, moving)
+        name, notices = settings.to_dict()["model"], []
+        if network is None:
+            name, notices = default_network(fixed.frame.ndim)
+            network = _network(name, load)
+        _check_dimensions(network, fixed)
+        result = _register(fixed, moving, network, masks, settings, progress)
+    result = dataclasses.replace(
+        result,
+        parameters=result.parameters | {"model": name},
+        notices=(*logged, *notices),
+    )
+    for warning in (*notices, *list_warnings(result)):
+        _LOG.warning("%s: %s", fixed.name, warning)
+    return result
+
+
+def _full_signature(function) -> inspect.Signature:
+    """The signature of a function with the options in the place of ``**options``."""
+    signature = inspect.signature(function)
+    parameters = dict(signature.parameters)
+    del parameters["options"]
+    for field in dataclasses.fields(RegistrationOptions):
+        if field.name not in parameters:
+            parameters[field.name] = inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
+            )
+    return signature.replace(parameters=list(parameters.values()))
+
+
+# For help(), and for the completion of notebooks.
+register.__signature__ = _full_signature(register)
+
+
+def _network(model, load: Callable[[str], Network]) -> Network:
+    return model if isinstance(model, Network) else load(model)
+
+
+def _check_dimensions(network: Network, fixed: Image) -> None:
+    """Raise InputError unless the network is of the images' dimension."""
+    if network.dimensions != fixed.frame.ndim:
+        raise InputError(
+            f"the network is {network.dimensions}D and {fixed.name} is"
+            f" {fixed.frame.ndim}D; choose a model of the images' dimension, such as"
+            " lung in 3D and lung2d in 2D"
+        )
+
+
+class _Lines(logging.Handler):
+    """Keeps the messages of the warnings of this thread."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record):
+        if record.thread == self._thread:
+            self.lines.append(record.getMessage())
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Collect the warnings that the library logs, which belong into the report too.
+
+    Yields:
+        The messages so far.
+    """
+    logger, handler = logging.getLogger("regnet_jax"), _Lines()
+    logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def _register(
+    fixed: Image,
+    moving: Image,
+    network: Network,
+    masks: list,
+    options: RegistrationOptions,
+    progress: bool,
+) -> Registration:
+    """Register two images that fit each other and the network."""
+    given_size = check_voxel_size(options.voxel_size, fixed.frame)
+    size = given_size or choose_voxel_size(fixed.frame, moving.frame, network.spacing)
     names = f"{fixed.name} and {moving.name}"
     seconds: dict = {}
     with timed(seconds, "alignment"):
         padding = [find_padding(image.array) for image in (fixed, moving)]
         presets = [
-            resolve_intensity(intensity, image.array, nothing)
+            resolve_intensity(options.intensity, image.array, nothing)
             for image, nothing in zip((fixed, moving), padding, strict=True)
         ]
-        masks = (fixed_mask, moving_mask)
-        affine = _initial(fixed, moving, initial, masks, padding)
+        affine = _initial(fixed, moving, options.initial, masks, padding)
         _check_finite(affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid, *way = _on_grid(fixed, moving, padding, size, affine, presets)
-        ways = [way]
-        if inverse_consistent:
-            ways.append([both[::-1] for both in way])
-        options = {"memory": memory, "progress": progress}
+        grid, *direction = _on_grid(fixed, moving, padding, size, affine, presets)
+        directions = [direction]
+        if options.inverse_consistent:
+            directions.append([both[::-1] for both in direction])
+        how = {"memory": options.memory, "progress": progress}
         fields = [
-            predict(network, *images, shown=shown, **options) for images, shown in ways
+            predict(network, *images, shown=shown, **how)
+            for images, shown in directions
         ]
         _check_finite(fields, "prediction of the network", names)
-    if refine:
+    if options.refine:
         with timed(seconds, "refinement"):
             fields = [
                 refine_on_body(
-                    *images, field, refine, spacing=network.spacing, shown=shown
+                    *images,
+                    field,
+                    int(options.refine),
+                    spacing=network.spacing,
+                    shown=shown,
                 )
-                for (images, shown), field in zip(ways, fields, strict=True)
+                for (images, shown), field in zip(directions, fields, strict=True)
             ]
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
-        displacement, cycle = _joined(fields)
-        residual = _on_fixed(fixed, grid, displacement)
+        displacement, cycle = _join(fields)
+        vectors = displacement_to_world(grid, displacement)
+        residual = resample_field(vectors, grid, fixed.frame)
         transform = composite(fixed.frame, residual, affine)
         warped = warp_image(moving, fixed.frame, transform)
         _check_finite((residual, warped.array), "resampling", names)
-        seen = _seen(fixed, moving, padding, transform)
-    parameters = {
-        "initial": initial if isinstance(initial, str) else "given",
+        shown = _find_shown(fixed, moving, padding, transform)
+    parameters = options.to_dict() | {
+        "initial": options.initial if _is_kind(options.initial) else "given",
         "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
-        "refine": refine,
-        "inverse_consistent": inverse_consistent,
         "voxel_size": {
             "mm": size,
             "network": network.spacing,
-            "given": bool(voxel_size),
+            "given": bool(given_size),
         },
     }
-    if inverse_consistent:
+    if options.inverse_consistent:
         parameters["disagreement"] = _disagreement(cycle * size)
     return Registration(
-        fixed.frame, affine, residual, warped, seen, seconds, parameters
+        fixed, moving, affine, residual, warped, shown, seconds, parameters
     )
 
 
+def _is_kind(initial) -> bool:
+    return isinstance(initial, str) and initial in KINDS
+
+
+def _initial(fixed: Image, moving: Image, initial, masks, padding) -> np.ndarray:
+    """The homogeneous matrix of the linear alignment, computed or given."""
+    if _is_kind(initial):
+        fixed_mask, moving_mask = masks
+        return align(
+            fixed,
+            moving,
+            kind=initial,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            padding=padding,
+        )
+    if isinstance(initial, str) and not os.path.exists(initial):
+        raise InputError(
+            f"initial: {initial!r} is no alignment and no file; give one of"
+            f" {', '.join(KINDS)}, or a linear transform"
+        )
+    try:
+        return affine_matrix(initial, fixed.frame.ndim)
+    except InputError as error:
+        raise InputError(f"initial: {error}") from None
+
+
 def _check_finite(values, name: str, images: str) -> None:
-    """Raise InputError where a result cannot be one; nothing is written then."""
+    """Raise InputError where a result is not finite; nothing is written then."""
     if not all(np.isfinite(value).all() for value in values):
         raise InputError(
             f"{images}: the {name} gave values that are not finite, so there is no"
@@ -158,86 +312,55 @@ def _check_finite(values, name: str, images: str) -> None:
         )
 
 
-def _check(fixed: Image, moving: Image, network: Network, intensity: str) -> None:
-    """Raise InputError unless the images, the network and the preset fit."""
-    check_pair(fixed, moving)
-    if network.dimensions != fixed.frame.ndim:
-        raise InputError(
-            f"the network is {network.dimensions}D and {fixed.name} is"
-            f" {fixed.frame.ndim}D; choose a model of the images' dimension, such as"
-            " lung in 3D and lung2d in 2D"
-        )
-    check_intensity(intensity)
-
-
-def _shown_values(image: Image, padding) -> np.ndarray:
-    """All values of an image but its padding."""
-    return image.array if padding is None else image.array[~padding]
-
-
-def _joined(fields):
-    """The field, and how far there and back ends from where it began, voxels."""
+def _join(fields):
+    """The field of one or both directions, and their disagreement in voxels."""
     if len(fields) == 1:
         return fields[0], None
     return map(np.asarray, symmetric(*fields))
 
 
-def _on_fixed(fixed, grid, displacement):
-    """The residual on the fixed image's own grid, mm, x first."""
-    vectors = displacement_to_world(grid, displacement)
-    return resample_field(vectors, grid, fixed.frame)
-
-
 def _disagreement(cycle: np.ndarray) -> dict:
-    """Of the two directions, before they were joined."""
+    """Distances between a point and itself after both directions, before joining."""
     return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
-def _initial(fixed, moving, initial, masks, padding):
-    if not isinstance(initial, str):
-        return np.asarray(initial, np.float64)
-    masks = dict(zip(("fixed_mask", "moving_mask"), masks, strict=True))
-    return align(fixed, moving, kind=initial, padding=padding, **masks)
-
-
 def _on_grid(fixed, moving, padding, spacing, affine, presets):
-    """The working grid, both images on it, the moving one aligned, and their extent."""
+    """The working grid, both images on it (the moving one aligned), and their extent.
+
+    The extents are None where both images show something everywhere.
+    """
     grid = isotropic_frame(canonical_frame(fixed.frame), spacing)
     transforms = (None, affine_transform(affine))
     images, shown = [], []
     for image, nothing, preset, transform in zip(
         (fixed, moving), padding, presets, transforms, strict=True
     ):
-        values = _shown_values(image, nothing)
-        parameters = intensity_map(preset, values)
-        filled = fill_padding(image.array, nothing, _darkest(preset, values))
-        filled = replace(image, array=filled)
-        images.append(
-            map_intensity(resample(filled, grid, transform).array, parameters)
-        )
+        values = image.array if nothing is None else image.array[~nothing]
+        # Air stands for nothing, or the darkest value of another modality.
+        darkest = AIR if preset == "ct" else float(values.min())
+        filled = fill_padding(image.array, nothing, darkest)
+        resampled = resample(
+            dataclasses.replace(image, array=filled), grid, transform
+        ).array
+        images.append(map_intensity(resampled, intensity_map(preset, values)))
         shown.append(where_shown(image, nothing, grid, transform))
     if all(where.all() for where in shown):
         shown = [None, None]
     return grid, tuple(images), tuple(shown)
 
 
-def _darkest(preset: str, values) -> float:
-    """What stands for nothing: air, or the darkest value of another modality."""
-    return AIR if preset == "ct" else float(values.min())
-
-
-def _seen(fixed, moving, padding, transform) -> Shown:
-    """Where both images show something, on the fixed grid."""
+def _find_shown(fixed, moving, padding, transform) -> Shown:
+    """Where each image shows something, on the fixed grid."""
     own = np.ones(fixed.frame.shape, bool) if padding[0] is None else ~padding[0]
-    moments = (
+    before, after = (
         where_shown(moving, padding[1], fixed.frame, how) for how in (None, transform)
     )
-    return Shown(own, *moments)
+    return Shown(own, before, after)
 
 
 @contextmanager
 def timed(seconds: dict, phase: str) -> Iterator[None]:
-    """Adds what the block takes to ``seconds[phase]``."""
+    """Add the duration of a block to ``seconds[phase]``."""
     began = time.perf_counter()
     yield
     seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - began

@@ -140,7 +140,7 @@ def build_report(
         similarity=similarities[1],
         jacobian=None if determinant is None else jacobian_statistics(determinant),
     )
-    warnings = [*notices, *collect_warnings(registration)]
+    warnings = [*notices, *list_warnings(registration)]
     warnings += _warn_of_result(registration, arrays.fixed[own], after)
     total = sum(registration.seconds.values())
     return RegistrationReport(
@@ -157,7 +157,7 @@ def build_report(
     )
 
 
-def collect_warnings(registration: Registration) -> list[str]:
+def list_warnings(registration: Registration) -> list[str]:
     """Return what was guessed of the images, and where nothing could be measured.
 
     Args:

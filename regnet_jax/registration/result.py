@@ -1,11 +1,28 @@
 """The result of a registration: where every point of the fixed image lies."""
 
+import dataclasses
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
-from regnet_jax.spatial import Frame, Image, composite, to_sitk, total_displacement
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.spatial import (
+    Image,
+    composite,
+    displacement_from_world,
+    invert_on_grid,
+    to_sitk,
+    total_displacement,
+)
+from regnet_jax.spatial.frames import Frame, to_world
+
+if TYPE_CHECKING:
+    from regnet_jax.evaluation import Measures
+    from regnet_jax.reporting.schema import RegistrationReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +52,34 @@ class Registration:
     The map is ``x -> A(x + r(x))`` with the affine ``A`` and the residual ``r``.
 
     Attributes:
-        frame: the fixed image's own grid.
+        fixed: the image that stays.
+        moving: the image that is warped.
         affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
         residual: ``[*frame.shape, d]`` vectors, mm, x first.
         warped: the moving image on the fixed grid, in the moving image's type.
         shown: where each image shows something, on the fixed grid.
-        seconds: of each phase.
-        parameters: what was asked for and, of ``auto`` and ``inverse_consistent``,
-            what came of it.
+        seconds: duration of each phase.
+        parameters: the options of the registration, with the intensity preset and the
+            voxel size that were used and, if it is inverse consistent, the disagreement
+            of the two directions.
+        notices: warnings of the choices that were made for the user, and those that
+            were logged on the way.
     """
 
-    frame: Frame
+    fixed: Image
+    moving: Image
     affine: np.ndarray
     residual: np.ndarray
     warped: Image
     shown: Shown
     seconds: dict
-    parameters: dict = field(default_factory=dict)
+    parameters: dict = dataclasses.field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> Frame:
+        """The fixed image's own grid."""
+        return self.fixed.frame
 
     @property
     def transform(self):
@@ -67,3 +95,112 @@ class Registration:
     def displacement(self) -> np.ndarray:
         """``[*frame.shape, d]`` vectors, mm, x first: affine and residual."""
         return total_displacement(self.frame, self.residual, self.affine)
+
+    @functools.cached_property
+    def jacobian(self) -> np.ndarray | None:
+        """``[*frame.shape]`` determinant of the Jacobian of the transform.
+
+        It is the local change of volume from fixed to moving; zero or negative where
+        the transform folds. None where an axis has a single voxel.
+        """
+        if min(self.frame.shape) < 2:
+            return None
+        voxels = displacement_from_world(self.frame, self.displacement)
+        return np.asarray(jax.jit(jacobian_determinant)(voxels.astype(np.float32)))
+
+    def inverse(self, *, progress: bool = False):
+        """Return the SimpleITK transform from moving points to fixed points.
+
+        Where the transform folds there is no inverse, and the closest point that was
+        found is taken; outside of the moving image it is the inverse of the linear
+        alignment.
+
+        Args:
+            progress: show a progress bar.
+
+        Raises:
+            InputError: if the transform has no inverse anywhere.
+        """
+        grid = self.moving.frame
+        vectors, _ = invert_on_grid(self.transform, self.frame, grid, progress=progress)
+        points = to_world(grid, np.moveaxis(np.indices(grid.shape), 0, -1))
+        linear, shift = self.affine[:-1, :-1], self.affine[:-1, -1]
+        residual = (points + vectors) @ linear.T + shift - points
+        return composite(grid, residual, np.linalg.inv(self.affine))
+
+    def evaluate(self, *, landmarks=None, labels=None) -> "Measures":
+        """Measure the registration by what is known of the pair.
+
+        Args:
+            landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond;
+                or the paths of two files.
+            labels: fixed and moving label map, each given as an image is to
+                ``regnet_jax.register``.
+
+        Returns:
+            The measures of landmarks, labels and the Jacobian, as far as they are
+            given and can be measured.
+
+        Raises:
+            InputError: if a file cannot be read, or does not fit the images.
+        """
+        from regnet_jax.registration.saving import evaluate_registration
+
+        return evaluate_registration(self, landmarks, labels)
+
+    def report(self, *, landmarks=None, labels=None) -> "RegistrationReport":
+        """Build the report, whose ``to_json()`` is the content of ``report.json``.
+
+        Args:
+            landmarks: as for ``evaluate``.
+            labels: as for ``evaluate``.
+
+        Returns:
+            Times, similarity before and after, Jacobian, parameters, versions and
+            warnings, and the measures of ``evaluate``.
+        """
+        from regnet_jax.registration.saving import make_report
+
+        return make_report(self, landmarks=landmarks, labels=labels)
+
+    def save(
+        self,
+        folder,
+        formats: Collection[str] = (),
+        report: bool = True,
+        *,
+        landmarks=None,
+        labels=None,
+        request: Mapping | None = None,
+    ) -> "RegistrationReport | None":
+        """Write the files of the registration, all or none.
+
+        These are ``warped.nii.gz``, ``displacement.nii.gz`` (mm, ITK vectors on the
+        fixed grid), ``transform.h5``, ``report.json`` and ``report.html``.
+
+        Args:
+            folder: where to; it is made if need be, and other files in it are kept.
+            formats: ``ants`` and ``elastix``: also write the files that these tools
+                read.
+            report: write the report.
+            landmarks: as for ``evaluate``, for the report.
+            labels: as for ``evaluate``, for the report.
+            request: what else the report is to keep of the request, such as paths.
+
+        Returns:
+            The report; None without one.
+
+        Raises:
+            InputError: if the folder cannot be written, or there is no such format.
+        """
+        from regnet_jax.registration.saving import save_registration
+
+        return save_registration(
+            self,
+            folder,
+            formats,
+            report=report,
+            landmarks=landmarks,
+            labels=labels,
+            request=request,
+        )

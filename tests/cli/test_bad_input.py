@@ -168,43 +168,43 @@ def refused_pair(refused, plane, run2d, tmp_path):
 
 
 @pytest.mark.parametrize("case", IMAGES)
-def test_images_that_cannot_be_registered(refused_pair, tmp_path, case):
+def test_unusable_fixed_image_is_refused(refused_pair, tmp_path, case):
     name, make = IMAGES[case]
     path = make(tmp_path / name)
     refused_pair(path, fixed=path)
 
 
 @pytest.mark.parametrize("case", ["missing", "some-nan", "three-dimensions"])
-def test_the_moving_image_is_checked_too(refused_pair, tmp_path, case):
+def test_unusable_moving_image_is_refused(refused_pair, tmp_path, case):
     name, make = IMAGES[case]
     path = make(tmp_path / name)
     refused_pair(path, moving=path)
 
 
-def test_nan_in_nifti(refused_pair, tmp_path):
+def test_nan_in_nifti_is_refused(refused_pair, tmp_path):
     path = store(tmp_path / "nan.nii.gz", with_nan(PLANE, 0.2))
     # The unknown alignment ends the command before it registers.
     refused_pair(path, fixed=path, initial="deformable")
 
 
-def test_a_missing_image_as_a_user_sees_it(refused_pair, tmp_path):
+def test_missing_image_is_refused_in_a_process_of_its_own(refused_pair, tmp_path):
     refused_pair(tmp_path / "gone.mha", fixed=tmp_path / "gone.mha", start=True)
 
 
 @pytest.mark.parametrize("case", INITIALS)
-def test_initial_transforms(refused_pair, tmp_path, case):
+def test_unusable_initial_transform_is_refused(refused_pair, tmp_path, case):
     name, make = INITIALS[case]
     value = name if case == "unknown-kind" else make(tmp_path / name)
     refused_pair(value, initial=value)
 
 
 @pytest.mark.parametrize("which", ["fixed_mask", "moving_mask"])
-def test_an_empty_mask(refused_pair, tmp_path, which):
+def test_empty_mask_is_refused(refused_pair, tmp_path, which):
     mask = store(tmp_path / "mask.mha", np.zeros((20, 24), np.uint8))
     refused_pair(mask, **{which: mask})
 
 
-def test_a_mask_elsewhere(refused_pair, tmp_path):
+def test_mask_beside_the_image_is_refused(refused_pair, tmp_path):
     image = sitk.GetImageFromArray(np.ones((5, 5), np.uint8))
     image.SetOrigin((900.0, 900.0))
     sitk.WriteImage(image, str(tmp_path / "mask.mha"))
@@ -212,29 +212,29 @@ def test_a_mask_elsewhere(refused_pair, tmp_path):
     refused_pair(mask, fixed_mask=mask)
 
 
-def test_a_mask_of_another_dimension(refused_pair, tmp_path):
+def test_mask_of_another_dimension_is_refused(refused_pair, tmp_path):
     mask = store(tmp_path / "mask.mha", np.ones((3, 4, 5), np.uint8))
     refused_pair(mask, fixed_mask=mask)
 
 
-def test_out_is_a_file(refused_pair, tmp_path):
+def test_file_as_output_folder_is_refused(refused_pair, tmp_path):
     out = text(tmp_path / "results", "of last year")
     refused_pair(out, out=out)
 
 
-def test_out_is_below_a_file(refused_pair, tmp_path):
+def test_output_folder_below_a_file_is_refused(refused_pair, tmp_path):
     out = text(tmp_path / "results", "of last year") / "deep" / "down"
     refused_pair(out, out=out)
 
 
-def test_results_that_are_there_stay(refused_pair, tmp_path):
+def test_refusal_keeps_earlier_results(refused_pair, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     text(out / "warped.nii.gz", "of last year")
     refused_pair(tmp_path / "gone.mha", moving=tmp_path / "gone.mha")
 
 
-def test_a_result_that_cannot_be_replaced(refused_pair, tmp_path):
+def test_folder_in_the_place_of_a_result_is_refused(refused_pair, tmp_path):
     """Found only when the results are moved into place."""
     out = tmp_path / "out"
     (out / "warped.nii.gz").mkdir(parents=True)
@@ -242,16 +242,16 @@ def test_a_result_that_cannot_be_replaced(refused_pair, tmp_path):
     refused_pair(out, initial="none")
 
 
-def test_model_is_missing(refused_pair, tmp_path):
+def test_missing_model_is_refused(refused_pair, tmp_path):
     refused_pair(tmp_path / "run", model=tmp_path / "run")
 
 
-def test_model_has_no_config(refused_pair, tmp_path):
+def test_model_without_config_is_refused(refused_pair, tmp_path):
     (tmp_path / "run").mkdir()
     refused_pair(tmp_path / "run", model=tmp_path / "run")
 
 
-def test_model_has_no_checkpoint(refused_pair, run2d, tmp_path):
+def test_model_without_checkpoint_is_refused(refused_pair, run2d, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     text(run / "config.json", (run2d / "config.json").read_text("utf-8"))
@@ -262,7 +262,7 @@ def test_model_has_no_checkpoint(refused_pair, run2d, tmp_path):
     refused_pair(run, model=run)
 
 
-def test_model_has_another_program_s_config(refused_pair, tmp_path):
+def test_model_with_a_foreign_config_is_refused(refused_pair, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for content in (json.dumps({"layers": 3}), "{"):
@@ -271,7 +271,7 @@ def test_model_has_another_program_s_config(refused_pair, tmp_path):
         refused_pair("inference.json", model=run)
 
 
-def test_model_is_of_another_dimension(refused_pair, plane, run3d):
+def test_model_of_another_dimension_is_refused(refused_pair, plane, run3d):
     refused_pair(plane, model=run3d, start=True)
 
 
@@ -299,20 +299,20 @@ SYNTHESES = {
 
 
 @pytest.mark.parametrize("case", SYNTHESES)
-def test_synthesize_flags(refused, tmp_path, case):
+def test_bad_flags_of_synthesize_are_refused(refused, tmp_path, case):
     out = tmp_path / "pairs"
     name = case.partition("-")[0]
     arguments = synthesize(out=out, **SYNTHESES[case])
     refused("synthesize", *arguments, names=f"--{name}")
 
 
-def test_synthesize_as_a_user_sees_it(refused, tmp_path):
+def test_synthesize_refuses_in_a_process_of_its_own(refused, tmp_path):
     arguments = synthesize(out=tmp_path / "pairs", family="sideways")
     refused("synthesize", *arguments, names="sideways", start=True)
 
 
 @pytest.mark.parametrize("case", ["missing", "truncated-nifti", "three-dimensions"])
-def test_synthesize_volume(refused, tmp_path, case):
+def test_unusable_volume_of_synthesize_is_refused(refused, tmp_path, case):
     name, make = IMAGES[case]
     path = make(tmp_path / name)
     arguments = synthesize(out=tmp_path / "pairs", volume=path)
@@ -320,7 +320,7 @@ def test_synthesize_volume(refused, tmp_path, case):
 
 
 @pytest.mark.parametrize("below", ["", "deep"])
-def test_synthesize_out_is_a_file(refused, tmp_path, below):
+def test_file_as_output_folder_of_synthesize_is_refused(refused, tmp_path, below):
     out = text(tmp_path / "pairs", "of last year") / below
     refused("synthesize", *synthesize(out=out), names=out)
 
@@ -340,7 +340,7 @@ TRAININGS = {
 
 
 @pytest.mark.parametrize("case", TRAININGS)
-def test_train_flags(refused, tmp_path, case):
+def test_bad_flags_of_train_are_refused(refused, tmp_path, case):
     arguments, names = TRAININGS[case]
     arguments = ["--config=regnet2d_2017", f"--workdir={tmp_path / 'run'}", *arguments]
     refused("train", *arguments, names=names)
@@ -370,36 +370,36 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
-def test_train_values_that_no_run_can_have(refused, tmp_path, case):
+def test_impossible_values_of_train_are_refused(refused, tmp_path, case):
     arguments = ["--config=regnet2d_2017", f"--workdir={tmp_path / 'run'}"]
     key = IMPOSSIBLE[case].partition("=")[0]
     refused("train", *arguments, f"--override={IMPOSSIBLE[case]}", names=key)
 
 
-def test_train_as_a_user_sees_it(refused, tmp_path):
+def test_train_refuses_in_a_process_of_its_own(refused, tmp_path):
     arguments = ["--config=nothing", f"--workdir={tmp_path / 'run'}"]
     refused("train", *arguments, names="nothing", start=True)
 
 
-def test_train_in_the_folder_of_another_config(refused, run2d, tmp_path):
+def test_train_refuses_the_folder_of_another_config(refused, run2d, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     text(run / "config.json", (run2d / "config.json").read_text("utf-8"))
     refused("train", "--config=demo2d", f"--workdir={run}", names=run)
 
 
-def test_train_below_a_file(refused, tmp_path):
+def test_train_refuses_a_folder_below_a_file(refused, tmp_path):
     run = text(tmp_path / "file", "of last year") / "run"
     refused("train", "--config=demo2d", f"--workdir={run}", names=run)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_flags_that_no_binary_has(refused, module):
+def test_unknown_flag_is_refused(refused, module):
     refused(module, "--colour=red", names="colour")
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_values_without_a_flag(refused, plane, module):
+def test_value_without_a_flag_is_refused(refused, plane, module):
     required = {
         "register": ["--fixed=a", "--moving=b", "--out=c", "--model=d"],
         "synthesize": ["--family=low", "--out=c"],
@@ -419,7 +419,7 @@ def test_values_without_a_flag(refused, plane, module):
 
 
 @pytest.mark.parametrize("flag", ["fixed", "moving", "out"])
-def test_flags_that_registration_needs(refused_pair, flag):
+def test_missing_flag_of_register_is_refused(refused_pair, flag):
     refused_pair(f"--{flag}", **{flag: None})
 
 

@@ -8,10 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.registration import batch as batch_module
-from regnet_jax.registration import load_network
+from regnet_jax.registration import RegistrationOptions, load_network
 from regnet_jax.registration.batch import run_batch
-from regnet_jax.registration.files import Options
 from tests.helpers.networks import smooth_image
 
 FILES = {
@@ -68,7 +66,7 @@ def batch(command, run2d, folder):
     return run
 
 
-def test_the_whole_list_is_looked_at_before_the_first_pair(batch, folder):
+def test_whole_list_is_checked_before_the_first_pair(batch, folder):
     (folder / "broken.mha").write_text("no image")
     (folder / "twice.pts").write_text("point\n1\n10 12\n")
     volume = sitk.GetImageFromArray(smooth_image((6, 7, 8), 0))
@@ -110,7 +108,7 @@ def first(batch, folder):
     return batch("out"), folder / "out"
 
 
-def test_failures_are_listed_and_the_others_are_registered(first):
+def test_failed_pairs_are_listed_and_the_others_registered(first):
     result, out = first
     assert result.status == 2
     assert len(result.errors) == 1
@@ -127,7 +125,7 @@ def test_failures_are_listed_and_the_others_are_registered(first):
         assert {p.name for p in (out / name).iterdir()} == FILES
 
 
-def test_rows_are_what_the_reports_say(first):
+def test_rows_agree_with_the_reports(first):
     _, out = first
     row = rows(out / "pairs.csv")["one"]
     report = json.loads((out / "one" / "report.json").read_text("utf-8"))
@@ -148,7 +146,7 @@ def test_rows_are_what_the_reports_say(first):
     assert "Landmark errors" not in (out / "three" / "report.html").read_text("utf-8")
 
 
-def test_a_second_run_leaves_what_is_done(first, batch, folder):
+def test_second_run_leaves_finished_pairs_alone(first, batch, folder):
     _, out = first
     before = times(out / "one")
     pairs = (folder / "pairs.csv").read_text("utf-8").replace("nan.mha", "a.mha")
@@ -167,7 +165,7 @@ def test_a_second_run_leaves_what_is_done(first, batch, folder):
     assert times(out / "one") != before
 
 
-def test_shards_share_the_pairs_among_them(batch, folder):
+def test_shards_divide_the_pairs(batch, folder):
     (folder / "good.json").write_text(
         json.dumps(
             [
@@ -187,7 +185,7 @@ def test_shards_share_the_pairs_among_them(batch, folder):
     assert "none in this shard" in result.out
 
 
-def test_planes_and_volumes_take_their_own_networks(
+def test_planes_and_volumes_of_a_list_take_the_networks_of_their_dimension(
     run2d, run3d, folder, tmp_path, monkeypatch, caplog
 ):
     """A list without a model may hold both, and the reports say which was taken."""
@@ -199,9 +197,9 @@ def test_planes_and_volumes_take_their_own_networks(
     plane = f"plane,{folder / 'a.mha'},{folder / 'b.mha'}"
     listed.write_text(f"name,fixed,moving\n{plane}\nvolume,c.mha,d.mha\n")
     networks = {"lung2d": load_network(run2d), "lung": load_network(run3d)}
-    monkeypatch.setattr(batch_module, "load_network", networks.__getitem__)
-    out, options = tmp_path / "out", Options(initial="none")
-    run_batch(listed, out, options)
+    out, options = tmp_path / "out", RegistrationOptions(initial="none")
+    load = networks.__getitem__
+    run_batch(listed, out, options, load=load)
     notice = "the images are 2D and no model was named, so lung2d was used"
     said = [r.getMessage() for r in caplog.records]
     assert said.count(f"{folder / 'a.mha'}: {notice}") == 1
@@ -209,15 +207,16 @@ def test_planes_and_volumes_take_their_own_networks(
         report = json.loads((out / name / "report.json").read_text("utf-8"))
         assert report["model"] == model
         assert (notice in report["warnings"]) == (name == "plane")
-    run_batch(listed, out, options)
+    run_batch(listed, out, options, load=load)
     states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
     assert states == dict.fromkeys(("plane", "volume"), "finished before")
     # A model that is named is for all of them.
+    named = RegistrationOptions(model="lung", initial="none")
     with pytest.raises(InputError, match=r"1 of 2 pairs .*plane: .* is 2D where 3D is"):
-        run_batch(listed, out, Options(model="lung", initial="none"))
+        run_batch(listed, out, named, load=load)
 
 
-def test_a_plane_alone_takes_the_network_for_planes(command, folder, tmp_path):
+def test_plane_without_a_model_takes_lung2d_and_warns_once(command, folder, tmp_path):
     result = command(
         "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
         f"--out={tmp_path}", "--initial=none",
@@ -233,7 +232,9 @@ def test_a_plane_alone_takes_the_network_for_planes(command, folder, tmp_path):
     assert "so lung2d was used" in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_files_for_other_tools_and_a_profile(command, run2d, folder, tmp_path):
+def test_formats_write_further_files_and_profile_prints_the_phases(
+    command, run2d, folder, tmp_path
+):
     result = command(
         "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
         f"--out={tmp_path}", f"--model={run2d}", "--initial=none", "--profile",
@@ -273,7 +274,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_line_for_bad_input(command, tmp_path, case):
+def test_bad_input_is_refused_in_one_line(command, tmp_path, case):
     (tmp_path / "PAIRS").write_text("name,fixed,moving\none,a.mha,b.mha\n")
     (tmp_path / "COLUMN").write_text("name,fixed,moving,colour\none,a,b,red\n")
     arguments, names = BAD[case]

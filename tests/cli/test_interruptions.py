@@ -41,7 +41,9 @@ def contents(folder):
 
 # Bytes: too little for the displacement, for the transform, for the report.
 @pytest.mark.parametrize("largest", [4_000, 20_000, 50_000])
-def test_a_full_disk(command, arguments, folder, largest):
+def test_full_disk_ends_in_one_line_and_keeps_earlier_results(
+    command, arguments, folder, largest
+):
     before = contents(folder)
     result = command("register", *arguments, largest=largest)
     assert result.status == 2, result
@@ -65,7 +67,9 @@ def heeded():
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_an_interrupt(command, arguments, folder, number, status):
+def test_interrupt_keeps_earlier_results_and_leaves_nothing_beside(
+    command, arguments, folder, number, status
+):
     before = contents(folder)
 
     def interrupt(process):

@@ -73,7 +73,7 @@ dimensions = pytest.mark.parametrize("d", [2, 3])
 
 
 @dimensions
-def test_the_files_and_what_is_printed(results, d):
+def test_register_writes_five_files_and_prints_their_place(results, d):
     out, _, _, _, printed = results(d)
     assert {path.name for path in out.iterdir()} == FILES
     # Nothing temporary remains beside them.
@@ -92,7 +92,7 @@ def test_the_files_and_what_is_printed(results, d):
 
 
 @dimensions
-def test_displacement_is_the_transform(results, d):
+def test_displacement_file_agrees_with_the_transform(results, d):
     out, *_ = results(d)
     field = sitk.ReadImage(str(out / "displacement.nii.gz"), sitk.sitkVectorFloat64)
     transform = sitk.ReadTransform(str(out / "transform.h5"))
@@ -117,7 +117,7 @@ def test_displacement_is_the_transform(results, d):
 
 
 @dimensions
-def test_displacement_lies_on_the_fixed_grid(results, d):
+def test_displacement_and_warped_lie_on_the_fixed_grid(results, d):
     out, path, *_ = results(d)
     fixed = sitk.ReadImage(str(path))
     for name in ("displacement.nii.gz", "warped.nii.gz"):
@@ -131,7 +131,7 @@ def test_displacement_lies_on_the_fixed_grid(results, d):
 
 
 @dimensions
-def test_warped_is_the_moving_image_through_the_transform(results, d):
+def test_warped_file_is_the_moving_image_through_the_transform(results, d):
     out, fixed, moving, *_ = results(d)
     warped = sitk.ReadImage(str(out / "warped.nii.gz"))
     assert warped.GetPixelID() == sitk.sitkInt16
@@ -151,7 +151,7 @@ def test_warped_is_the_moving_image_through_the_transform(results, d):
 
 
 @dimensions
-def test_the_report(results, d):
+def test_report_holds_times_similarity_and_versions(results, d):
     out, *_ = results(d)
     report = json.loads((out / "report.json").read_text("utf-8"))
     phases = dict(report["seconds"])
@@ -169,7 +169,7 @@ def test_the_report(results, d):
     assert "<html" in (out / "report.html").read_text("utf-8")[:500].lower()
 
 
-def test_the_report_is_json_for_any_reader(results):
+def test_report_holds_no_nan_that_json_lacks(results):
     """NaN and Infinity are no JSON."""
 
     def refuse(word):
@@ -179,7 +179,7 @@ def test_the_report_is_json_for_any_reader(results):
     json.loads((out / "report.json").read_text("utf-8"), parse_constant=refuse)
 
 
-def test_a_second_run_replaces_the_results(results, command):
+def test_second_run_replaces_the_results_and_keeps_other_files(results, command):
     out, fixed, _, arguments, _ = results(2)
     kept = {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "notes.txt").write_text("my own")
@@ -200,7 +200,7 @@ def test_a_second_run_replaces_the_results(results, command):
             (out / name).write_bytes(data)
 
 
-def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
+def test_affine_of_a_file_is_kept_with_a_mask(results, command, tmp_path):
     _, fixed, _, arguments, _ = results(2)
     affine = sitk.AffineTransform(2)
     affine.SetMatrix([1.05, 0.02, -0.03, 0.97])
@@ -225,7 +225,7 @@ def test_an_affine_from_a_file_and_masks(results, command, tmp_path):
         np.testing.assert_allclose(found[:2, :2] @ point + found[:2, 2], expected)
 
 
-def test_the_networks_that_ship_are_listed(command):
+def test_model_list_prints_the_shipped_networks(command):
     result = command("register", "--model=list")
     assert result.status == 0, result.err
     names = [line.split()[0] for line in result.out.splitlines()]

@@ -46,8 +46,8 @@ def pairs(tmp_path, monkeypatch):
         aligned.append(kind)
         return np.eye(3)
 
-    def register(fixed, moving, network, *, initial, intensity, voxel_size):
-        assert (intensity, voxel_size) == ("auto", network.spacing)
+    def register(fixed, moving, network, *, initial, voxel_size):
+        assert voxel_size == network.spacing
         everywhere = np.ones(fixed.frame.shape, bool)
         np.testing.assert_array_equal(initial, np.eye(3))
         assert network.variables == {"params": 1}

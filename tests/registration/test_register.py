@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from regnet_jax import registration
+import regnet_jax
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import Frame, Image, from_sitk, to_sitk, to_world
 from tests.helpers import networks
@@ -19,8 +19,8 @@ SHIFT = {2: np.array([1.25, -0.5]), 3: np.array([1.25, -0.5, 0.75])}
 
 def register(fixed, moving, network, **options):
     """With the network's voxels, though the images are smaller than any body."""
-    options = {"voxel_size": network.spacing} | options
-    return registration.register(fixed, moving, network, **options)
+    options = {"voxel_size": network.spacing, "intensity": "none"} | options
+    return regnet_jax.register(fixed, moving, network, **options)
 
 
 TILE = {2: 5, 3: 3}
@@ -93,7 +93,7 @@ def mapped(registration, points):
 
 
 @directions
-def test_a_constant_shift_of_voxels_is_that_shift_in_the_world(case):
+def test_constant_shift_in_voxels_is_the_same_shift_in_the_world(case):
     direction, anatomical = DIRECTIONS[case]
     d = len(direction)
     fixed, moving = image(direction), image(direction, seed=1)
@@ -107,7 +107,7 @@ def test_a_constant_shift_of_voxels_is_that_shift_in_the_world(case):
 
 
 @directions
-def test_the_map_is_the_affine_after_the_residual(case):
+def test_transform_applies_the_residual_and_then_the_affine(case):
     """The residual grows along a ramp of the fixed image, so its place counts."""
     direction, anatomical = DIRECTIONS[case]
     d = len(direction)
@@ -138,7 +138,7 @@ def test_the_map_is_the_affine_after_the_residual(case):
     np.testing.assert_array_equal(result.affine, affine)
 
 
-def test_the_network_sees_the_moving_image_through_the_affine():
+def test_network_receives_the_moving_image_through_the_affine():
     """With the affine that made the fixed image both inputs are the same."""
     direction = turn(2) @ np.diag([1, -1])
     moving = image(direction, seed=1)
@@ -162,7 +162,7 @@ def test_the_network_sees_the_moving_image_through_the_affine():
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, np.float64])
-def test_warped_is_what_itk_makes_of_the_transform(dtype):
+def test_warped_image_equals_resampling_by_itk(dtype):
     fixed, moving = image(turn(2)), image(np.diag([-1, 1]), seed=1)
     moving = Image(
         np.clip(moving.array - moving.array.min(), 0, 250).astype(dtype),
@@ -186,7 +186,7 @@ def test_warped_is_what_itk_makes_of_the_transform(dtype):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_directions_that_contradict_each_other_cancel(d):
+def test_contradicting_directions_cancel_in_the_symmetric_field(d):
     """The network says the same shift both ways, so the field half way is zero."""
     fixed, moving = image(np.eye(d)), image(np.eye(d), seed=1)
     options = {"initial": "none", "inverse_consistent": True}
@@ -198,7 +198,7 @@ def test_directions_that_contradict_each_other_cancel(d):
     assert apart["p95_mm"] == pytest.approx(twice, rel=1e-5)
 
 
-def test_the_network_sees_intensities_by_the_preset():
+def test_network_receives_intensities_mapped_by_the_preset():
     seen = []
 
     def apply(fixed, moving):
@@ -288,7 +288,7 @@ def plain():
 
 
 @pytest.mark.parametrize("case", POSES)
-def test_storage_and_pose_do_not_change_what_is_mapped_where(plain, network2d, case):
+def test_transform_does_not_depend_on_storage_and_pose(plain, network2d, case):
     d, order_fixed, order_moving, turned = POSES[case]
     network, fixed, moving, reference = plain(d, network2d)
     assert np.std(reference.residual, axis=tuple(range(d))).min() > 0.05
@@ -305,25 +305,25 @@ def test_storage_and_pose_do_not_change_what_is_mapped_where(plain, network2d, c
     np.testing.assert_allclose(found, expected, atol=0.05)
 
 
-def test_images_of_another_dimension_than_the_network():
+def test_network_of_another_dimension_is_refused():
     plane = image(np.eye(2))
     with pytest.raises(InputError, match=r"3D and image0 is\s+2D"):
         register(plane, image(np.eye(2), seed=1), constant(3))
 
 
-def test_images_of_two_dimensions():
+def test_images_of_different_dimensions_are_refused():
     with pytest.raises(InputError, match="same dimension"):
         register(image(np.eye(2)), image(np.eye(3), seed=1), constant(2))
 
 
-def test_an_unknown_alignment():
+def test_unknown_alignment_is_refused():
     with pytest.raises(InputError, match="deformable"):
         register(
             image(np.eye(2)), image(np.eye(2), 1), constant(2), initial="deformable"
         )
 
 
-def test_what_is_given_stays_as_it_is():
+def test_register_does_not_change_its_images():
     fixed, moving = image(turn(2)), image(np.eye(2), seed=1)
     copies = fixed.array.copy(), moving.array.copy()
     result = register(fixed, moving, constant(2), initial="rigid")

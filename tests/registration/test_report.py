@@ -36,7 +36,7 @@ def report(
     images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
     residual = np.zeros((*SHAPE, 3)) if residual is None else residual
     found = Registration(
-        FRAME, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
+        *images, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
     )
     arrays = make_canonical_arrays(found, *images)
     return build_report(found, *images, arrays, model="m", **known)

@@ -8,9 +8,10 @@ import pytest
 from scipy import ndimage
 
 import regnet_jax
+from regnet_jax import register
 from regnet_jax.errors import InputError
 from regnet_jax.models.support import Support
-from regnet_jax.registration import load_network, register
+from regnet_jax.registration import load_network
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.spatial import Frame, Image
 from tests.helpers.networks import dense
@@ -58,7 +59,9 @@ def length(registration):
 
 @pytest.mark.parametrize("value", [-3024.0, -2000.0, 0.0])
 @pytest.mark.parametrize("refine", [0, 15])
-def test_a_patient_who_lies_still_beneath_two_fields_of_view(network, value, refine):
+def test_field_is_zero_for_a_still_patient_in_two_fields_of_view(
+    network, value, refine
+):
     fixed = padded(slice_of_a_chest(), (165.0, 135.0), 135.0, value)
     moving = padded(
         slice_of_a_chest(origin=(24.0, -15.0), seed=1), (189.0, 120.0), 135.0, value
@@ -73,7 +76,7 @@ def test_a_patient_who_lies_still_beneath_two_fields_of_view(network, value, ref
 
 
 @pytest.mark.parametrize("value", [-3024.0, 0.0])
-def test_padding_does_not_hold_a_patient_who_moved(network, value):
+def test_padding_does_not_hold_back_the_field_of_a_patient_who_moved(network, value):
     shift = np.array([30.0, -12.0])
     fixed = padded(slice_of_a_chest(), (165.0, 135.0), 150.0, value)
     moving = padded(slice_of_a_chest(shift, seed=1), (165.0, 135.0), 150.0, value)
@@ -82,7 +85,7 @@ def test_padding_does_not_hold_a_patient_who_moved(network, value):
     assert np.abs(found.displacement - shift)[both].mean() < 0.6
 
 
-def test_zeros_beside_an_image_that_is_no_ct_hold_nothing():
+def test_zeros_beside_an_mr_image_do_not_hold_back_the_alignment():
     shift = np.array([24.0, 15.0])
 
     def magnitude(image, centre):
@@ -98,7 +101,7 @@ def test_zeros_beside_an_image_that_is_no_ct_hold_nothing():
 
 
 @pytest.mark.parametrize("refine", [0, 15])
-def test_what_the_moving_image_does_not_show_is_not_pulled_into_it(network, refine):
+def test_field_is_small_where_the_moving_image_shows_nothing(network, refine):
     fixed, whole = slice_of_a_chest(), slice_of_a_chest(seed=1)
     frame = Frame((50, 110), (SPACING,) * 2, (0.0, 0.0), np.eye(2))
     moving = Image(whole.array[:50], frame, "upper part")
@@ -111,7 +114,7 @@ def test_what_the_moving_image_does_not_show_is_not_pulled_into_it(network, refi
     assert length(found)[:40].mean() < (1.0 if refine else 0.6)
 
 
-def test_the_field_goes_on_smoothly_where_nothing_is_seen(network):
+def test_field_is_continued_smoothly_where_the_moving_image_ends(network):
     """A shift of all that is shown is the shift of what is not, too."""
     shift = np.array([12.0, -9.0])
     whole = slice_of_a_chest(shift, seed=1)
@@ -135,14 +138,14 @@ class Broken:
         return jnp.full((*fixed.shape[:-1], 2), jnp.nan)
 
 
-def test_a_result_that_is_not_finite_is_no_result():
+def test_prediction_that_is_not_finite_is_refused():
     image = slice_of_a_chest()
     with pytest.raises(InputError, match="prediction of the network gave values that"):
         register(image, image, dense(2, 3.0, model=Broken()), initial="none")
 
 
 @pytest.mark.parametrize("factor", [16.0, 2000.0])
-def test_small_animals_are_registered_like_people(network, factor):
+def test_small_images_are_registered_with_small_voxels(network, factor):
     """The same picture with smaller voxels, so the same result in its own size."""
     bend = 6.0
     fixed, moving = slice_of_a_chest(), slice_of_a_chest((0.0, bend), seed=1)
@@ -160,7 +163,7 @@ def test_small_animals_are_registered_like_people(network, factor):
     assert given.parameters["voxel_size"]["mm"] == 4.0 / factor
 
 
-def test_a_voxel_size_from_outside_is_checked(network):
+def test_voxel_size_is_checked(network):
     image = slice_of_a_chest()
     with pytest.raises(InputError, match="voxel_size: is -1"):
         regnet_jax.register(image, image, model=network, voxel_size=-1.0)

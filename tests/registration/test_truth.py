@@ -4,8 +4,6 @@ The network is replaced by the truth, or by the truth and a known error, at the 
 of its grid. Fixed and moving lie in different frames; the world sees one map.
 """
 
-import importlib
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from regnet_jax.evaluation import registration_errors
 from regnet_jax.io import write_transform
-from regnet_jax.registration import register
+from regnet_jax.registration import register as module
 from regnet_jax.spatial import Frame, Image, canonical_frame, isotropic_frame, to_world
 from tests.helpers.networks import dense
 
@@ -105,12 +103,17 @@ class Scene:
 
 @pytest.fixture
 def registered(monkeypatch):
-    module = importlib.import_module("regnet_jax.registration.register")
-
     def run(scene, extra):
         monkeypatch.setattr(module, "predict", scene.predicted(extra))
         network = dense(scene.d, SPACING)
-        return register(scene.fixed, scene.moving, network, initial=scene.affine)
+        return module.register(
+            scene.fixed,
+            scene.moving,
+            network,
+            initial=scene.affine,
+            intensity="none",
+            voxel_size=SPACING,
+        )
 
     return run
 
@@ -122,7 +125,7 @@ def landmarks(scene, count=200):
 
 
 @cases
-def test_the_error_of_landmarks_is_that_of_the_voxels(registered, tmp_path, case):
+def test_landmark_errors_are_the_errors_of_the_prediction(registered, tmp_path, case):
     scene = Scene(case)
 
     def wrong(points):
@@ -141,7 +144,7 @@ def test_the_error_of_landmarks_is_that_of_the_voxels(registered, tmp_path, case
 
 
 @cases
-def test_with_the_truth_the_images_lie_on_each_other(registered, case):
+def test_true_prediction_aligns_points_and_images(registered, case):
     scene = Scene(case)
     result = registered(scene, lambda points: np.zeros_like(points))
     points = landmarks(scene)
@@ -156,7 +159,7 @@ def test_with_the_truth_the_images_lie_on_each_other(registered, case):
 
 
 @cases
-def test_the_displacement_is_the_whole_map(registered, case):
+def test_displacement_is_the_whole_map(registered, case):
     scene = Scene(case)
     result = registered(scene, lambda points: np.zeros_like(points))
     points = scene._grid(scene.fixed_frame)

@@ -12,7 +12,7 @@ import scipy.ndimage as ndi
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from regnet_jax import registration
+import regnet_jax
 from regnet_jax.geometry.pyramids import downsample, upsample_field
 from regnet_jax.models.support import Support
 from regnet_jax.registration.inference.passes import (
@@ -27,8 +27,8 @@ from tests.helpers.networks import dense, smooth_image
 
 def register(fixed, moving, network, **options):
     """With the network's voxels, though the images are smaller than any body."""
-    options = {"voxel_size": network.spacing} | options
-    return registration.register(fixed, moving, network, **options)
+    options = {"voxel_size": network.spacing, "intensity": "none"} | options
+    return regnet_jax.register(fixed, moving, network, **options)
 
 
 def indices(shape):

@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 import regnet_jax
 from regnet_jax.errors import InputError
-from regnet_jax.registration import call
 from regnet_jax.spatial import Frame, Image, to_sitk
 from tests.helpers.networks import (
     config,
@@ -34,7 +33,7 @@ def pair():
     return [Image(smooth_image(frame.shape, seed), frame, f"{seed}") for seed in (0, 1)]
 
 
-def test_images_arrays_and_files_give_the_same(pair, network2d, tmp_path):
+def test_register_gives_the_same_for_images_arrays_and_files(pair, network2d, tmp_path):
     images = [to_sitk(image.array, image.frame) for image in pair]
     paths = [tmp_path / f"{image.name}.mha" for image in pair]
     for image, path in zip(images, paths, strict=True):
@@ -58,7 +57,7 @@ def test_images_arrays_and_files_give_the_same(pair, network2d, tmp_path):
     )
 
 
-def test_transforms_and_masks(pair, network2d):
+def test_initial_translation_is_kept_with_masks(pair, network2d):
     shift = sitk.TranslationTransform(2, (3.0, -2.0))
     mask = to_sitk((pair[0].array > -400).astype(np.uint8), pair[0].frame)
     result = regnet_jax.register(
@@ -79,7 +78,7 @@ def test_transforms_and_masks(pair, network2d):
         ({"initial": sitk.AffineTransform(3)}, "transform is 3D"),
         ({"initial": "elastic"}, "initial: 'elastic' is no alignment and no file"),
         ({"initial": Path("gone.tfm")}, "initial: gone.tfm: does not exist"),
-        ({"initial": __file__}, "test_call.py: is not a whole transform"),
+        ({"initial": __file__}, "test_inputs.py: is not a whole transform"),
         ({"initial": None}, "initial: .* of type NoneType; give a linear SimpleITK"),
         ({"initial": np.eye(4)}, r"has shape \(4, 4\); give one of 3 x 3"),
         ({"initial": np.eye(3)[:2]}, r"has shape \(2, 3\)"),
@@ -114,7 +113,7 @@ def test_transforms_and_masks(pair, network2d):
         ({"progress": 1}, "progress: is 1; give True or False"),
     ],
 )
-def test_what_cannot_be_used_says_why(pair, network2d, change, message):
+def test_unusable_argument_is_named_in_one_line(pair, network2d, change, message):
     fixed, moving = (to_sitk(image.array, image.frame) for image in pair)
     given = {"fixed": fixed, "moving": moving, "model": network2d} | change
     with pytest.raises(InputError, match=message) as caught:
@@ -122,7 +121,7 @@ def test_what_cannot_be_used_says_why(pair, network2d, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_bare_arrays_are_images_with_a_spacing(pair, network2d):
+def test_bare_arrays_with_spacing_give_the_same_as_images(pair, network2d):
     """Also beside an image that has its own, and with masks that are arrays."""
     frame = Frame(pair[0].frame.shape, (2.0, 1.5), (0, 0), np.eye(2))
     images = [to_sitk(image.array, frame) for image in pair]
@@ -148,7 +147,7 @@ def test_bare_arrays_are_images_with_a_spacing(pair, network2d):
         assert result.frame == frame
 
 
-def test_bare_volumes_have_their_spacing_x_first(network3d):
+def test_spacing_of_bare_volumes_is_x_first(network3d):
     arrays = [smooth_image((10, 12, 14), seed) for seed in (0, 1)]
     result = regnet_jax.register(
         *arrays, spacing=(2.0, 3.0, 4.0), model=network3d, initial="none"
@@ -159,7 +158,7 @@ def test_bare_volumes_have_their_spacing_x_first(network3d):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float16, ml_dtypes.bfloat16, ">i2", "g"])
-def test_a_type_that_itk_lacks_gives_what_the_wider_one_gives(pair, network2d, dtype):
+def test_type_that_itk_lacks_gives_the_same_as_the_wider_type(pair, network2d, dtype):
     wider = {bool: "u1", ">i2": "i2", "g": "f8"}.get(dtype, "f4")
     fixed, moving = ((image.array > -300).astype(dtype) for image in pair)
     options = {"model": network2d, "initial": "center", "spacing": 2.0}
@@ -171,7 +170,7 @@ def test_a_type_that_itk_lacks_gives_what_the_wider_one_gives(pair, network2d, d
     assert result.warped_sitk.GetPixelID() == expected.warped_sitk.GetPixelID()
 
 
-def test_a_linear_transform_however_it_is_given(pair, network2d, tmp_path):
+def test_initial_transform_is_taken_in_every_form(pair, network2d, tmp_path):
     affine = sitk.AffineTransform(2)
     affine.SetMatrix([1.05, 0.02, -0.03, 0.97])
     affine.SetCenter((3.0, 4.0))
@@ -194,37 +193,32 @@ def test_a_linear_transform_however_it_is_given(pair, network2d, tmp_path):
         np.testing.assert_allclose(result.affine, matrix, atol=1e-6)
 
 
-def test_planes_take_the_network_for_planes_and_say_so(
-    pair, network2d, network3d, monkeypatch, caplog
+def test_default_network_follows_the_dimension_and_is_warned_of_in_2d(
+    pair, network2d, network3d, caplog
 ):
     networks = {"lung2d": network2d, "lung": network3d}
-    monkeypatch.setattr(call, "load_network", networks.__getitem__)
-    result = regnet_jax.register(*pair, initial="none")
+    options = {"load": networks.__getitem__, "initial": "none"}
+    result = regnet_jax.register(*pair, **options)
     assert result.parameters["model"] == "lung2d"
     assert "2D and no model was named, so lung2d was used" in caplog.text
     caplog.clear()
     volumes = [smooth_image((10, 12, 14), seed) for seed in (0, 1)]
-    result = regnet_jax.register(*volumes, spacing=4.0, initial="none")
+    result = regnet_jax.register(*volumes, spacing=4.0, **options)
     assert result.parameters["model"] == "lung"
-    regnet_jax.register(*pair, initial="none", model="lung2d")
+    regnet_jax.register(*pair, **options, model="lung2d")
     assert "no model was named" not in caplog.text
     with pytest.raises(InputError, match="the network is 3D and 0 is 2D"):
-        regnet_jax.register(*pair, model="lung")
+        regnet_jax.register(*pair, **options, model="lung")
 
 
-def test_an_unknown_option_is_an_error_of_the_program(pair, network2d):
+def test_unknown_option_raises_type_error(pair, network2d):
     with pytest.raises(TypeError, match="spacings"):
         regnet_jax.register(*pair, model=network2d, spacings=1.0)
 
 
-def test_values_and_geometry_are_checked(pair, network2d):
+def test_image_with_nan_is_refused(pair, network2d):
     array = pair[0].array.copy()
     array[3, 4] = np.nan
     holed = Image(array, pair[0].frame, "holed")
     with pytest.raises(InputError, match="holed: 1 of 1020 of its values"):
         regnet_jax.register(holed, pair[1], model=network2d)
-
-
-def test_nothing_else_is_there():
-    with pytest.raises(AttributeError, match="has no attribute 'warp'"):
-        getattr(regnet_jax, "warp")  # noqa: B009

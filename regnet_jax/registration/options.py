@@ -1,0 +1,207 @@
+"""The options of a registration, in one list that everything else is derived from."""
+
+import dataclasses
+import math
+import numbers
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from regnet_jax.errors import InputError, shown
+from regnet_jax.registration.alignment.linear import KINDS
+from regnet_jax.registration.inference.intensity import PRESETS, check_intensity
+from regnet_jax.registration.inference.network import Network
+
+
+def option(
+    kind: type, help: str, check: Callable[[str, Any], None] | None = None
+) -> dict[str, Any]:
+    """Return the metadata of a field that is an option.
+
+    Args:
+        kind: type of its value on the command line: str, bool, int or float.
+        help: what the option does, in plain sentences, for ``--help``.
+        check: ``check(name, value)`` raises InputError unless the value can be used.
+
+    Returns:
+        The metadata.
+    """
+    return {"kind": kind, "help": help, "check": check}
+
+
+def check_switch(name: str, value) -> None:
+    """Raise InputError unless a value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name}: is {shown(value)}; give True or False")
+
+
+def _check_model(name: str, value) -> None:
+    if not (value is None or isinstance(value, str | os.PathLike | Network)):
+        raise InputError(
+            f"{name}: is of type {type(value).__name__}; give the name of a network"
+            " that ships, the folder of a training run, or a Network"
+        )
+
+
+def _check_preset(name: str, value) -> None:
+    if not isinstance(value, str):
+        raise InputError(
+            f"{name}: is {shown(value)}; give the name of a preset, or two"
+            " percentiles such as '1,99'"
+        )
+    check_intensity(value)
+
+
+def _check_steps(name: str, value) -> None:
+    if not _is_number(numbers.Integral, value) or value < 0:
+        raise InputError(
+            f"{name}: is {shown(value)}; give a whole number of steps, from 0"
+        )
+
+
+def _check_memory(name: str, value) -> None:
+    if value is not None and not _is_positive(value):
+        raise InputError(f"{name}: is {shown(value)}; give GiB above 0, or None")
+
+
+def _check_voxel_size(name: str, value) -> None:
+    if value is not None and not _is_positive(value):
+        raise InputError(
+            f"{name}: is {shown(value)}; give mm above zero, or leave it out"
+        )
+
+
+def _is_positive(value) -> bool:
+    return _is_number(numbers.Real, value) and 0.0 < value < math.inf
+
+
+def _is_number(kind: type, value) -> bool:
+    """Whether a value is a number of a kind; True and False are not numbers."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrationOptions:
+    """The options of a registration, checked when an object is made.
+
+    The keyword arguments of ``regnet_jax.register``, the flags of ``regnet register``
+    and the ``request`` and ``parameters`` of ``report.json`` are derived from the
+    fields of this class.
+
+    Attributes:
+        model: name of a shipped network, folder of a training run, or a ``Network``
+            that was loaded before. None takes ``lung`` for 3D images and ``lung2d``
+            for 2D images.
+        initial: kind of linear alignment (``none``, ``center``, ``moments``, ``rigid``,
+            ``affine``); or a linear SimpleITK transform, the path of one, or a
+            homogeneous matrix (mm, x first), from fixed to moving points.
+        intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
+            ``LOW,HIGH`` that stand for air and bone.
+        refine: steps of gradient descent that start from the network's prediction.
+        inverse_consistent: register in both directions and return the symmetric field,
+            which is inverted where the images are swapped.
+        memory: GiB that the process may hold during the prediction; larger images are
+            predicted tile by tile. None sets no limit.
+        voxel_size: of the isotropic working grid, mm. None takes the network's own or,
+            for images too small or too large for a human body, a size that gives them
+            as many voxels as a chest has.
+
+    Raises:
+        InputError: if a value cannot be used.
+    """
+
+    model: str | os.PathLike | Network | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "Shipped network, or folder of a training run; list shows the shipped"
+            " ones. By default lung for 3D images and lung2d for 2D images, chosen for"
+            " each pair.",
+            _check_model,
+        ),
+    )
+    initial: Any = field(
+        default="affine",
+        metadata=option(
+            str,
+            f"Linear alignment: {', '.join(KINDS)}, or the file of a linear transform.",
+        ),
+    )
+    intensity: str = field(
+        default="auto",
+        metadata=option(
+            str,
+            f"Meaning of the intensities: {', '.join(PRESETS)}, or LOW,HIGH, the"
+            " percentiles that stand for air and bone. auto is ct for images with air"
+            " in Hounsfield units, ct+1024 where these are stored without a sign, and"
+            " mr otherwise.",
+            _check_preset,
+        ),
+    )
+    refine: int = field(
+        default=0,
+        metadata=option(
+            int,
+            "Steps of gradient descent that start from the network's prediction.",
+            _check_steps,
+        ),
+    )
+    inverse_consistent: bool = field(
+        default=False,
+        metadata=option(
+            bool,
+            "Register in both directions and return the symmetric field.",
+            check_switch,
+        ),
+    )
+    memory: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "GiB that may be held during the prediction; larger images are predicted"
+            " tile by tile.",
+            _check_memory,
+        ),
+    )
+    voxel_size: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "Voxel size of the working grid, mm. By default the network's own or, for"
+            " images too small or too large for a human body, a size that gives them as"
+            " many voxels as a chest has.",
+            _check_voxel_size,
+        ),
+    )
+
+    def __post_init__(self):
+        for each in dataclasses.fields(self):
+            if check := each.metadata["check"]:
+                check(each.name, getattr(self, each.name))
+
+    def to_keywords(self) -> dict[str, Any]:
+        """Return the options as keyword arguments of ``regnet_jax.register``."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as values for JSON.
+
+        Returns:
+            A value for each field. A ``Network`` is its name, a path its text, and an
+            alignment that is neither a kind nor a path is ``given``.
+        """
+        return {name: _plain(value) for name, value in self.to_keywords().items()}
+
+
+def _plain(value):
+    """A value of an option as JSON knows it."""
+    if isinstance(value, Network):
+        return value.config.name
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | None) else "given"

@@ -1,0 +1,181 @@
+"""The files and the report of a registration."""
+
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from regnet_jax.errors import InputError
+from regnet_jax.evaluation import Measures, evaluate, registration_errors
+from regnet_jax.files import staged_folder, write_text
+from regnet_jax.io import (
+    as_image,
+    read_labels,
+    read_landmarks,
+    write_displacement,
+    write_for_ants,
+    write_for_elastix,
+    write_image,
+    write_transform,
+)
+from regnet_jax.registration.report import (
+    CanonicalArrays,
+    build_report,
+    list_warnings,
+    make_canonical_arrays,
+)
+from regnet_jax.registration.result import Registration
+from regnet_jax.reporting.schema import RegistrationReport
+from regnet_jax.spatial import Image, map_points
+from regnet_jax.spatial.images import as_numbers
+
+# Tools whose own files can be written as well.
+FORMATS = ("ants", "elastix")
+
+
+def save_registration(
+    registration: Registration,
+    folder,
+    formats: Collection[str] = (),
+    *,
+    report: bool = True,
+    landmarks=None,
+    labels=None,
+    request: Mapping | None = None,
+) -> RegistrationReport | None:
+    """Write the files of a registration, see ``Registration.save``."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(
+                f"format {name}: is not known; give {' or '.join(FORMATS)}"
+            )
+    with staged_folder(folder) as stage, ThreadPoolExecutor(1) as pool:
+        # Compression takes as long as drawing, and ITK needs no interpreter for it.
+        volumes = pool.submit(_write_volumes, stage, registration, formats)
+        content = None
+        if report:
+            content = _write_report(stage, registration, landmarks, labels, request)
+        volumes.result()
+    return content
+
+
+def _write_volumes(folder: Path, registration: Registration, formats) -> None:
+    """Write the warped image, the field and the transform."""
+    frame = registration.frame
+    write_image(folder / "warped.nii.gz", registration.warped.array, frame)
+    write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
+    write_transform(folder / "transform.h5", registration.transform)
+    if "ants" in formats:
+        write_for_ants(folder, frame, registration.residual, registration.affine)
+    if "elastix" in formats:
+        write_for_elastix(folder, frame)
+
+
+def _write_report(
+    folder: Path, registration: Registration, landmarks, labels, request
+) -> RegistrationReport:
+    """Write ``report.json`` and ``report.html``; Matplotlib is loaded here first."""
+    from regnet_jax.reporting.registration_page import write_registration_page
+
+    points = _read_points(registration, landmarks)
+    arrays = make_canonical_arrays(
+        registration, registration.fixed, registration.moving
+    )
+    report = make_report(
+        registration, arrays, landmarks=points, labels=labels, request=request
+    )
+    errors = None
+    if points is not None:
+        moments = (points[0], map_points(registration.transform, points[0]))
+        errors = tuple(registration_errors(each, points[1]) for each in moments)
+    write_registration_page(
+        folder / "report.html",
+        report,
+        **arrays._asdict(),
+        names={"fixed": registration.fixed.name, "moving": registration.moving.name},
+        landmark_errors=errors,
+    )
+    write_text(folder / "report.json", report.to_json())
+    return report
+
+
+def make_report(
+    registration: Registration,
+    arrays: CanonicalArrays | None = None,
+    *,
+    landmarks=None,
+    labels=None,
+    request: Mapping | None = None,
+) -> RegistrationReport:
+    """Build the report of a registration, see ``Registration.report``.
+
+    Args:
+        registration: from ``register``.
+        arrays: from ``make_canonical_arrays``, where they are made already.
+        landmarks: as for ``Registration.evaluate``.
+        labels: as for ``Registration.evaluate``.
+        request: the files and settings that were asked for.
+
+    Returns:
+        The report.
+    """
+    fixed, moving = registration.fixed, registration.moving
+    return build_report(
+        registration,
+        fixed,
+        moving,
+        arrays or make_canonical_arrays(registration, fixed, moving),
+        model=registration.parameters["model"],
+        notices=registration.notices,
+        landmarks=_read_points(registration, landmarks),
+        labels=_read_maps(registration, labels),
+        request=request,
+    )
+
+
+def warn_before(registration: Registration) -> list[str]:
+    """Return the warnings of a registration that were logged before its report."""
+    return [*registration.notices, *list_warnings(registration)]
+
+
+def evaluate_registration(registration: Registration, landmarks, labels) -> Measures:
+    """Measure a registration, see ``Registration.evaluate``."""
+    return evaluate(
+        registration.transform,
+        registration.frame,
+        landmarks=_read_points(registration, landmarks),
+        labels=_read_maps(registration, labels),
+        moving_frame=registration.moving.frame,
+    )
+
+
+def _read_points(registration: Registration, landmarks):
+    """Fixed and moving points, from files or as they are given; None without any."""
+    if landmarks is None:
+        return None
+    images = (registration.fixed, registration.moving)
+    if all(isinstance(given, str | os.PathLike) for given in landmarks):
+        return read_landmarks(landmarks, [image.frame for image in images])
+    fixed, moving = (as_numbers(given, "landmarks") for given in landmarks)
+    d = registration.frame.ndim
+    if fixed.ndim != 2 or fixed.shape[1] != d or fixed.shape != moving.shape:
+        raise InputError(
+            f"landmarks: have the shapes {fixed.shape} and {moving.shape}; give fixed"
+            f" and moving points, [n, {d}] each"
+        )
+    return fixed, moving
+
+
+def _read_maps(registration: Registration, labels):
+    """Fixed and moving label map, from files or as they are given; None without any."""
+    if labels is None:
+        return None
+    images = (registration.fixed, registration.moving)
+    return tuple(_read_map(*each) for each in zip(labels, images, strict=True))
+
+
+def _read_map(given, image: Image) -> Image:
+    """A label map from a file or as it is given, on the grid of its image if bare."""
+    if isinstance(given, str | os.PathLike):
+        return read_labels(given)
+    return as_image(given, "labels", frame=image.frame)

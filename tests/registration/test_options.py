@@ -1,0 +1,94 @@
+"""One list of options: what is derived from it has all of them, and any new one."""
+
+import dataclasses
+import inspect
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from absl import flags
+
+import regnet_jax
+from regnet_jax.cli.register import define_options
+from regnet_jax.errors import InputError
+from regnet_jax.io import Pair
+from regnet_jax.registration import RegistrationOptions
+from regnet_jax.registration.files import describe_request
+from regnet_jax.registration.options import option
+from tests.helpers.networks import smooth_image
+
+NAMES = [each.name for each in dataclasses.fields(RegistrationOptions)]
+IMAGES = [smooth_image((30, 34), seed) for seed in (0, 1)]
+PAIR = Pair("pair", Path("fixed.mha"), Path("moving.mha"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_a_keyword_of_register(name):
+    parameter = inspect.signature(regnet_jax.register).parameters[name]
+    default = RegistrationOptions.__dataclass_fields__[name].default
+    assert parameter.default == default
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_a_flag_with_its_default(name):
+    values = flags.FlagValues()
+    define_options(RegistrationOptions, values)
+    default = RegistrationOptions.__dataclass_fields__[name].default
+    assert values[name].default == default
+    assert len(values[name].help) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_in_the_request(name):
+    assert name in describe_request(PAIR, RegistrationOptions())
+
+
+def test_every_option_is_in_the_parameters_of_a_registration(network2d):
+    result = regnet_jax.register(*IMAGES, network2d, initial="none", spacing=2.0)
+    assert set(NAMES) <= set(result.parameters)
+    json.dumps(result.parameters, allow_nan=False)
+
+
+def test_a_new_option_is_one_field():
+    @dataclass(frozen=True, kw_only=True)
+    class Extended(RegistrationOptions):
+        dummy: float = field(default=0.5, metadata=option(float, "A new option."))
+
+    values = flags.FlagValues()
+    define_options(Extended, values)
+    values(["program", "--dummy=0.25"])
+    options = Extended(dummy=values["dummy"].value)
+    assert options.to_keywords()["dummy"] == 0.25
+    assert describe_request(PAIR, options)["dummy"] == 0.25
+
+
+def test_options_as_json_name_what_json_does_not_know(network2d):
+    options = RegistrationOptions(
+        model=network2d, initial=np.eye(3), refine=np.int64(3), memory=np.float32(2.0)
+    )
+    expected = {"model": network2d.config.name, "initial": "given", "refine": 3}
+    assert expected.items() <= options.to_dict().items()
+    json.dumps(options.to_dict(), allow_nan=False)
+    shift = sitk.TranslationTransform(2)
+    assert RegistrationOptions(initial=shift).to_dict()["initial"] == "given"
+    path = Path("run") / "a"
+    assert RegistrationOptions(model=path).to_dict()["model"] == str(path)
+
+
+def test_options_are_checked_when_made_and_cannot_be_changed():
+    with pytest.raises(InputError, match="refine: is -1; give a whole number"):
+        RegistrationOptions(refine=-1)
+    with pytest.raises(InputError, match="voxel_size: is 0; give mm above zero"):
+        RegistrationOptions(voxel_size=0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RegistrationOptions().refine = 3
+
+
+def test_module_of_register_is_not_hidden_by_the_function():
+    import regnet_jax.registration.register as module
+
+    assert inspect.ismodule(module)
+    assert module.register is regnet_jax.register

@@ -1,0 +1,125 @@
+"""What comes back from a registration: inverse, Jacobian, measures and files."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import write_points
+from regnet_jax.registration.result import Registration, Shown
+from regnet_jax.spatial import Frame, Image, map_points, to_world, warp_image
+from tests.helpers.networks import smooth_image
+
+FRAME = Frame((30, 36), (2.0, 1.5), (5.0, -8.0), np.eye(2))
+MOVING = Frame((34, 40), (2.0, 1.5), (-2.0, -12.0), np.diag([1.0, 1.0]))
+AFFINE = np.array([[1.05, 0.02, 1.5], [-0.03, 0.97, -2.0], [0.0, 0.0, 1.0]])
+
+
+@pytest.fixture
+def registration():
+    """A smooth residual and an affine map between two grids."""
+    grid = to_world(FRAME, np.moveaxis(np.indices(FRAME.shape), 0, -1))
+    residual = 1.5 * np.sin(grid[..., ::-1] / 12.0)
+    fixed = Image(smooth_image(FRAME.shape), FRAME, "fixed")
+    moving = Image(smooth_image(MOVING.shape, 1), MOVING, "moving")
+    everywhere = np.ones(FRAME.shape, bool)
+    result = Registration(
+        fixed, moving, AFFINE, residual, fixed, Shown(*[everywhere] * 3), {"all": 1.0},
+        {"model": "m"}, ("a notice",),
+    )  # fmt: skip
+    warped = warp_image(moving, FRAME, result.transform)
+    object.__setattr__(result, "warped", warped)
+    return result
+
+
+def points_inside(count=50):
+    rng = np.random.default_rng(2)
+    return to_world(FRAME, rng.uniform(4, np.array(FRAME.shape) - 5, (count, 2)))
+
+
+def test_inverse_brings_points_back(registration):
+    points = points_inside()
+    moved = map_points(registration.transform, points)
+    assert np.linalg.norm(moved - points, axis=1).max() > 2.0
+    back = map_points(registration.inverse(), moved)
+    np.testing.assert_allclose(back, points, atol=0.05)
+
+
+def test_inverse_beyond_the_moving_image_is_that_of_the_alignment(registration):
+    far = np.array([[500.0, -700.0]])
+    expected = np.linalg.inv(AFFINE) @ [500.0, -700.0, 1.0]
+    found = map_points(registration.inverse(), far)
+    np.testing.assert_allclose(found[0], expected[:2], atol=1e-6)
+
+
+def test_jacobian_is_the_determinant_of_the_transform(registration):
+    field = sitk.TransformToDisplacementField(
+        registration.transform, sitk.sitkVectorFloat64, FRAME.shape[::-1],
+        FRAME.origin, FRAME.spacing, FRAME.direction,
+    )  # fmt: skip
+    expected = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    inner = (slice(1, -1),) * 2
+    np.testing.assert_allclose(registration.jacobian[inner], expected[inner], atol=1e-3)
+
+
+def test_evaluate_measures_landmarks_and_labels(registration, tmp_path):
+    points = points_inside()
+    moved = map_points(registration.transform, points) + np.array([3.0, 4.0])
+    labels = [(image.array > -300).astype(np.uint8)
+              for image in (registration.fixed, registration.moving)]  # fmt: skip
+    measures = registration.evaluate(landmarks=(points, moved), labels=labels)
+    assert measures["tre"]["after"]["mean"] == pytest.approx(5.0, abs=1e-6)
+    assert 0 < measures["overlap"]["after"]["1"]["dice"] < 1
+    assert measures["jacobian"]["min"] == pytest.approx(registration.jacobian.min())
+    for name, values in (("fixed", points), ("moving", moved)):
+        write_points(tmp_path / f"{name}.pts", values)
+    paths = (tmp_path / "fixed.pts", tmp_path / "moving.pts")
+    found = registration.evaluate(landmarks=paths)
+    assert found["tre"]["after"]["mean"] == pytest.approx(5.0, abs=1e-5)
+    assert "overlap" not in found
+
+
+def test_evaluate_refuses_landmarks_that_do_not_correspond(registration):
+    with pytest.raises(InputError, match=r"shapes \(50, 2\) and \(49, 2\)"):
+        registration.evaluate(landmarks=(points_inside(), points_inside(49)))
+
+
+def test_report_begins_with_the_notices(registration):
+    report = registration.report()
+    assert report["warnings"][0] == "a notice"
+    assert report["model"] == "m"
+    assert {"similarity", "jacobian", "seconds", "versions"} <= set(report)
+
+
+def test_save_writes_the_five_files(registration, tmp_path):
+    out = tmp_path / "a" / "b"
+    points = points_inside()
+    content = registration.save(
+        out, landmarks=(points, points + 1.0), request={"fixed": "f.mha"}
+    )
+    names = {"warped.nii.gz", "displacement.nii.gz", "transform.h5"}
+    assert {path.name for path in out.iterdir()} == names | {
+        "report.json", "report.html"
+    }  # fmt: skip
+    written = json.loads((out / "report.json").read_text("utf-8"))
+    assert written["request"] == content["request"] == {"fixed": "f.mha"}
+    assert written["tre"]["after"]["mean"] == content["tre"]["after"]["mean"]
+    transform = sitk.ReadTransform(str(out / "transform.h5"))
+    np.testing.assert_allclose(
+        map_points(transform, points), map_points(registration.transform, points)
+    )
+
+
+def test_save_without_a_report_writes_no_report(registration, tmp_path):
+    assert registration.save(tmp_path / "out", ["elastix"], report=False) is None
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "transform_elastix.txt" in names
+    assert not {"report.json", "report.html"} & names
+
+
+def test_save_refuses_an_unknown_format_and_writes_nothing(registration, tmp_path):
+    with pytest.raises(InputError, match="format minc: is not known; give ants or"):
+        registration.save(tmp_path / "out", ["minc"])
+    assert not (tmp_path / "out").exists()
