@@ -1,9 +1,7 @@
-"""The command ``regnet``, which a pip user gets: one word for each binary."""
+"""The command ``regnet``: ``register``, ``warp`` and ``evaluate``."""
 
 import importlib
 import sys
-
-from regnet_jax.cli import common
 
 _COMMANDS = {
     "register": "register a moving to a fixed image, or many pairs",
@@ -23,11 +21,13 @@ def main() -> None:
         return
     if name not in _COMMANDS:
         print(
-            f"error: {name!r} is no command; there are {', '.join(_COMMANDS)}"
+            f"error: {name!r} is not a command; there are {', '.join(_COMMANDS)}"
             " (see regnet --help)",
             file=sys.stderr,
         )
         sys.exit(2)
+    # Only now, since JAX takes a second to import.
+    common = importlib.import_module("regnet_jax.cli.common")
     module = importlib.import_module(f"regnet_jax.cli.{name}")
     sys.argv[:2] = [f"regnet {name}"]
     common.run(module.main)
