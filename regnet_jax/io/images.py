@@ -42,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # The lowest value that a scanner stores, HU.
 _LOWEST = int(SCANNER_RANGE[0])
-_IMAGES = "a SimpleITK image, a path, a regnet_jax.io.Image or an array of real numbers"
+_IMAGES = "a SimpleITK image, a path, a regnet_jax.Image or an array of real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
@@ -82,7 +82,7 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
     if spacing is None:
         raise InputError(
             f"{name}: is an array, which does not say how large its voxels are; give"
-            " spacing= in mm, (x, y, z) order, or a regnet_jax.io.Image"
+            " spacing= in mm, (x, y, z) order, or a regnet_jax.Image"
         )
     return Image.from_array(array, spacing, name=name)
 

@@ -264,7 +264,7 @@ def checked_image(image: Image) -> Image:
     if not isinstance(frame, Frame):
         raise InputError(
             f"{name}: its frame is of type {type(frame).__name__}; give a"
-            " regnet_jax.io.Frame"
+            " regnet_jax.Frame"
         )
     array = as_array(image.array, name)
     if array.shape != frame.shape:
