@@ -11,7 +11,6 @@ from regnet_jax.io import Pair, read_pair
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
-from regnet_jax.registration.saving import warn_before
 from regnet_jax.reporting.schema import RegistrationReport
 
 _LOG = logging.getLogger(__name__)
@@ -71,9 +70,9 @@ def register_files(
     if isinstance(options.model, str | os.PathLike):
         # A wrong name is refused before the images are read.
         load_in_time(options.model)
-    with timed(seconds, "reading"), collect_warnings() as logged:
-        known = read_pair(pair)
-    with staged_folder(out) as folder:
+    with staged_folder(out) as folder, collect_warnings() as logged:
+        with timed(seconds, "reading"):
+            known = read_pair(pair)
         registration = register(
             known.fixed,
             known.moving,
@@ -81,12 +80,13 @@ def register_files(
             moving_mask=known.moving_mask,
             load=load_in_time,
             progress=progress,
+            log_warnings=False,
             **options.to_keywords(),
         )
         seconds |= registration.seconds
-        registration = dataclasses.replace(
-            registration, notices=(*logged, *registration.notices)
-        )
+        # Those of reading come first.
+        notices = tuple(dict.fromkeys((*logged, *registration.notices)))
+        registration = dataclasses.replace(registration, notices=notices)
         with timed(seconds, "measuring and writing"):
             report = registration.save(
                 folder,
@@ -95,8 +95,7 @@ def register_files(
                 labels=known.labels,
                 request=describe_request(pair, options, formats),
             )
-    earlier = warn_before(registration)
     for warning in report.warnings:
-        if warning not in earlier:
+        if warning not in logged:
             _LOG.warning("%s: %s", pair.fixed, warning)
     return report, seconds

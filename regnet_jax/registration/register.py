@@ -65,6 +65,7 @@ def register(
     moving_mask=None,
     load: Callable[[str], Network] = load_network,
     progress: bool = False,
+    log_warnings: bool = True,
     **options,
 ) -> Registration:
     """Register a moving to a fixed image.
@@ -94,6 +95,8 @@ def register(
         load: returns the network of a name. Callers that register many pairs pass a
             function that keeps the networks.
         progress: show progress bars.
+        log_warnings: log the warnings of the result. Callers that write a report log
+            those of the report instead, once it is written.
         **options: the fields of ``RegistrationOptions``, which explains each.
 
     Returns:
@@ -139,8 +142,9 @@ def register(
         parameters=result.parameters | {"model": name},
         notices=(*logged, *notices),
     )
-    for warning in (*notices, *list_warnings(result)):
-        _LOG.warning("%s: %s", fixed.name, warning)
+    if log_warnings:
+        for warning in (*notices, *list_warnings(result)):
+            _LOG.warning("%s: %s", fixed.name, warning)
     return result
 
 

@@ -21,7 +21,6 @@ from regnet_jax.io import (
 from regnet_jax.registration.report import (
     CanonicalArrays,
     build_report,
-    list_warnings,
     make_canonical_arrays,
 )
 from regnet_jax.registration.result import Registration
@@ -131,11 +130,6 @@ def make_report(
         labels=_read_maps(registration, labels),
         request=request,
     )
-
-
-def warn_before(registration: Registration) -> list[str]:
-    """Return the warnings of a registration that were logged before its report."""
-    return [*registration.notices, *list_warnings(registration)]
 
 
 def evaluate_registration(registration: Registration, landmarks, labels) -> Measures:
