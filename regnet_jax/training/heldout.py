@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from regnet_jax.evaluation import endpoint_error
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import pick_family
 from regnet_jax.synthesis.generator import sample_patches
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.logs import draw_panel
-from regnet_jax.training.losses import endpoint_error
 from regnet_jax.training.step import draw_batch, predict
 
 # Folded into the seed's key: the stream of held-out pairs never meets training's.
@@ -93,7 +93,7 @@ def _make_errors(model, data: GeneratorConfig, targets, stream, sample: Callable
         prediction = predict(model, variables, batch, train=False)
         fields = jnp.stack([prediction, jnp.zeros_like(prediction)])
         target = jnp.broadcast_to(batch.displacement[None], fields.shape)
-        error = endpoint_error(fields, target) * batch.weight[None]
+        error = endpoint_error(fields, target)[..., None] * batch.weight[None]
         weight = jnp.maximum(jnp.sum(batch.weight), 1.0)
         sums = data.spacing * jnp.sum(error, axis=range(1, error.ndim)) / weight
         return sums, jax.tree.map(lambda a: a[0], (batch, prediction))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regnet_jax.evaluation import endpoint_error
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.training.config import LossConfig
 
@@ -41,7 +42,7 @@ def make_loss(config: LossConfig = _DEFAULT, *, stride: int = 1) -> Callable:
             auxiliary, _ = huber_loss(head, target, weight, delta=config.huber_delta)
             total += _HEAD_WEIGHT * auxiliary
         if config.endpoint_weight:
-            length = endpoint_error(prediction, target)
+            length = endpoint_error(prediction, target)[..., None]
             total += config.endpoint_weight * jnp.sum(weight * length)
         for share, energy in regularity:
             if share:
@@ -67,22 +68,6 @@ def huber_loss(prediction, target, weight, *, delta: float = 1.0):
     """
     loss = optax.huber_loss(prediction, target, delta=delta)
     return jnp.sum(weight * jnp.mean(loss, axis=-1, keepdims=True)), jnp.sum(weight)
-
-
-def endpoint_error(prediction, target):
-    """Return the length of the difference of two displacement fields.
-
-    Args:
-        prediction: ``[..., d]``, voxels.
-        target: ``[..., d]``, voxels.
-
-    Returns:
-        ``[..., 1]``, voxels.
-    """
-    square = jnp.sum((prediction - target) ** 2, axis=-1, keepdims=True)
-    # A safe root: the derivative at zero must not be infinite, and NaN stays NaN.
-    same = square == 0
-    return jnp.where(same, 0.0, jnp.sqrt(jnp.where(same, 1.0, square)))
 
 
 def bending_energy(displacement, *, spacing: float = 1.0):

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from regnet_jax.evaluation import endpoint_error
 from regnet_jax.geometry import downsample, upsample_field, warp
 from regnet_jax.hounsfield import scale_hounsfield
 from regnet_jax.synthesis.patches import PatchBatch
-from regnet_jax.training.losses import balance_weights, endpoint_error, make_loss
+from regnet_jax.training.losses import balance_weights, make_loss
 from regnet_jax.training.state import TrainState, update_average
 
 # The earlier pass ran at the same voxel size, or at one this many times as wide.
@@ -255,8 +256,8 @@ def _make_total(model, loss: Callable) -> Callable:
         )
         heads = jax.tree.leaves(others.pop("heads", {}))
         value, weight = loss(prediction, heads, batch.displacement, batch.weight)
-        error = endpoint_error(prediction, batch.displacement)
-        zero_error = endpoint_error(0.0 * prediction, batch.displacement)
+        error = endpoint_error(prediction, batch.displacement)[..., None]
+        zero_error = endpoint_error(0.0 * prediction, batch.displacement)[..., None]
         metrics = {
             "loss": value,
             "error": jnp.sum(batch.weight * error),

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from regnet_jax.evaluation import endpoint_error
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.synthesis.patches import PatchBatch
 from regnet_jax.training import parallel
-from regnet_jax.training.losses import endpoint_error, huber_loss
+from regnet_jax.training.losses import huber_loss
 from regnet_jax.training.state import init_state
 from regnet_jax.training.step import (
     draw_batch,
@@ -140,7 +141,7 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
         model, state.variables, batch, train=True, mutable=["batch_stats"]
     )
     loss, weight = huber_loss(prediction, batch.displacement, batch.weight)
-    error = np.asarray(endpoint_error(prediction, batch.displacement))
+    error = np.asarray(endpoint_error(prediction, batch.displacement))[..., None]
     length = np.linalg.norm(batch.displacement, axis=-1, keepdims=True)
     want = {
         "loss": loss,
