@@ -10,7 +10,7 @@ from absl import logging
 from regnet_jax import register
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import correlation, evaluate
-from regnet_jax.io import KnownPair, Pair, read_pair, read_pairs
+from regnet_jax.io import LoadedPair, PairPaths, read_pair, read_pairs
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.registration.batch import check_pairs
 from regnet_jax.registration.inference.network import make_network
@@ -22,7 +22,7 @@ from regnet_jax.training.inference import inference_config
 class _Case(NamedTuple):
     """A pair in memory, aligned linearly once for all evaluations."""
 
-    known: KnownPair
+    known: LoadedPair
     affine: np.ndarray
 
 
@@ -55,7 +55,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     return measure
 
 
-def _read(pair: Pair) -> _Case:
+def _read(pair: PairPaths) -> _Case:
     known = read_pair(pair)
     check_pair(known.fixed, known.moving)
     masks = {"fixed_mask": known.fixed_mask, "moving_mask": known.moving_mask}

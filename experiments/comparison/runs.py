@@ -19,7 +19,7 @@ from experiments.comparison.worker import COSTS, FIELD
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import Measures, evaluate
 from regnet_jax.hounsfield import body_mask, looks_like_ct
-from regnet_jax.io import KnownPair, Pair, read_displacement, read_pair
+from regnet_jax.io import LoadedPair, PairPaths, read_displacement, read_pair
 from regnet_jax.reporting import differences_figure
 from regnet_jax.spatial import canonicalise, composite, warp_image
 
@@ -42,7 +42,7 @@ class Options(NamedTuple):
     cache: str
 
 
-def run_method(name: str, pair: Pair, folder: Path, options: Options) -> dict:
+def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> dict:
     """Run a method on a pair in a process of its own.
 
     Args:
@@ -97,7 +97,7 @@ def read_field(folder: Path) -> np.ndarray:
     return read_displacement(folder / FIELD)[0]
 
 
-def read_truth(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
+def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
     """Read the true displacement of a pair.
 
     Args:
@@ -121,7 +121,7 @@ def read_truth(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
     return truth
 
 
-def measure(known: KnownPair, truth, field) -> Measures:
+def measure(known: LoadedPair, truth, field) -> Measures:
     """Measure a displacement by all that is known of a pair.
 
     Args:
@@ -195,7 +195,7 @@ class Compared(NamedTuple):
     figure: Figure
 
 
-def compare_on(pair: Pair, names: Sequence[str], options: Options) -> Compared:
+def compare_on(pair: PairPaths, names: Sequence[str], options: Options) -> Compared:
     """Run methods on a pair, one after another, and measure all alike.
 
     Args:
@@ -232,13 +232,13 @@ def compare_on(pair: Pair, names: Sequence[str], options: Options) -> Compared:
     return Compared(rows, failures, figure)
 
 
-def _run(name: str, pair: Pair, options: Options) -> tuple[dict, np.ndarray]:
+def _run(name: str, pair: PairPaths, options: Options) -> tuple[dict, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         ran = run_method(name, pair, Path(folder), options)
         return ran, read_field(Path(folder))
 
 
-def _warped(known: KnownPair, field: np.ndarray) -> np.ndarray:
+def _warped(known: LoadedPair, field: np.ndarray) -> np.ndarray:
     frame = known.fixed.frame
     transform = composite(frame, field, np.eye(frame.ndim + 1))
     return canonicalise(warp_image(known.moving, frame, transform).array, frame)[0]

@@ -26,7 +26,7 @@ from absl import flags
 
 from regnet_jax.cli.output import print_networks, print_outcome, print_profile
 from regnet_jax.errors import InputError
-from regnet_jax.io import Pair
+from regnet_jax.io import PairPaths
 from regnet_jax.registration import RegistrationOptions, load_network
 from regnet_jax.registration.batch import run_batch
 from regnet_jax.registration.files import register_files
@@ -126,7 +126,7 @@ def main():
             _PAIRS.value, _OUT.value, options, formats, shard=_SHARD.value
         )
     else:
-        pair = Pair("pair", **{flag.name: flag.value for flag in _ONE})
+        pair = PairPaths("pair", **{flag.name: flag.value for flag in _ONE})
         report, seconds = register_files(
             pair,
             _OUT.value,

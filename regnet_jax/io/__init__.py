@@ -19,8 +19,8 @@ from regnet_jax.io.landmarks import (
     write_points,
 )
 from regnet_jax.io.pairs import (
-    KnownPair,
-    Pair,
+    LoadedPair,
+    PairPaths,
     check_files,
     read_manifest,
     read_pair,
@@ -43,8 +43,8 @@ __all__ = [
     "POINT_SUFFIXES",
     "Frame",
     "Image",
-    "KnownPair",
-    "Pair",
+    "LoadedPair",
+    "PairPaths",
     "affine_matrix",
     "as_image",
     "check_files",

@@ -94,7 +94,7 @@ _NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairPaths:
     """The paths of a pair of images.
 
     Attributes:
@@ -122,19 +122,19 @@ class Pair:
     displacement: Path | None = None
 
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Pair))
+_COLUMNS = tuple(field.name for field in dataclasses.fields(PairPaths))
 _REQUIRED = ("name", "fixed", "moving")
 # Neither is of use without the other.
 _TOGETHER = (("fixed_points", "moving_points"), ("fixed_labels", "moving_labels"))
 
 
-def read_pairs(path) -> list[Pair]:
+def read_pairs(path) -> list[PairPaths]:
     """Read a file that lists pairs.
 
     Args:
         path: a CSV file whose first line names columns, separated by commas,
             semicolons or tabs, or a JSON list of objects. Columns and keys are the
-            attributes of ``Pair``, of which name, fixed and moving must be given.
+            attributes of ``PairPaths``, of which name, fixed and moving must be given.
             Paths and comments are as in ``read_manifest``.
 
     Returns:
@@ -218,7 +218,7 @@ def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
     return [(f"{path}, pair {number}", row) for number, row in enumerate(rows, 1)]
 
 
-def _pair(path: Path, where: str, row: dict) -> Pair:
+def _pair(path: Path, where: str, row: dict) -> PairPaths:
     values = {key.strip(): (value or "").strip() for key, value in row.items()}
     for key in values:
         if key not in _COLUMNS:
@@ -237,10 +237,10 @@ def _pair(path: Path, where: str, row: dict) -> Pair:
             f"{where}: {name!r} cannot name a folder; use letters, digits, . + - _"
         )
     paths = {key: listed_path(path, value) for key, value in values.items()}
-    return Pair(name, **paths)
+    return PairPaths(name, **paths)
 
 
-class KnownPair(NamedTuple):
+class LoadedPair(NamedTuple):
     """A pair in memory, with its masks, landmarks and label maps.
 
     Attributes:
@@ -260,7 +260,7 @@ class KnownPair(NamedTuple):
     labels: tuple[Image, Image] | None = None
 
 
-def check_files(pair: Pair, dimensions: int | None = None) -> list[str]:
+def check_files(pair: PairPaths, dimensions: int | None = None) -> list[str]:
     """List the problems of a pair that its headers reveal.
 
     Args:
@@ -298,7 +298,7 @@ def check_files(pair: Pair, dimensions: int | None = None) -> list[str]:
     return problems
 
 
-def read_pair(pair: Pair) -> KnownPair:
+def read_pair(pair: PairPaths) -> LoadedPair:
     """Read images, masks, landmarks and label maps of a pair.
 
     Args:
@@ -321,4 +321,4 @@ def read_pair(pair: Pair) -> KnownPair:
         points = read_landmarks(paths, (fixed.frame, moving.frame))
     if pair.fixed_labels and pair.moving_labels:
         labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
-    return KnownPair(fixed, moving, *masks, points, labels)
+    return LoadedPair(fixed, moving, *masks, points, labels)

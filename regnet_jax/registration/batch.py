@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
-from regnet_jax.io import Pair, check_files, read_pairs
+from regnet_jax.io import PairPaths, check_files, read_pairs
 from regnet_jax.registration.files import describe_request, register_files
 from regnet_jax.registration.inference.network import Network, load_network
 from regnet_jax.registration.options import RegistrationOptions
@@ -23,7 +23,9 @@ from regnet_jax.reporting.schema import RegistrationReport
 _NAMED = 10
 
 
-def check_pairs(path, pairs: Sequence[Pair], dimensions: int | None = None) -> None:
+def check_pairs(
+    path, pairs: Sequence[PairPaths], dimensions: int | None = None
+) -> None:
     """Refuse a list with pairs that cannot be used, as far as headers tell.
 
     Args:
@@ -62,7 +64,7 @@ _COLUMNS = (
 )
 
 
-def make_row(pair: Pair, status: str, report: RegistrationReport) -> dict:
+def make_row(pair: PairPaths, status: str, report: RegistrationReport) -> dict:
     """Return the row of the table for a pair that was registered.
 
     Args:
@@ -117,7 +119,7 @@ class _Batch:
     formats: tuple[str, ...]
     load: Callable[[str], Network]
 
-    def finished(self, pair: Pair) -> RegistrationReport | None:
+    def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """The report of an earlier run that was asked for the same, or None."""
         folder = self.out / pair.name
         names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
@@ -131,7 +133,7 @@ class _Batch:
         asked = describe_request(pair, self.options, self.formats)
         return report if report.request == asked else None
 
-    def register(self, pair: Pair) -> tuple[dict, dict]:
+    def register(self, pair: PairPaths) -> tuple[dict, dict]:
         """Register a pair unless it is finished.
 
         Returns:
@@ -156,7 +158,7 @@ class _Batch:
         return make_row(pair, "registered", report), seconds
 
 
-def _failed(pair: Pair, reason: str) -> dict:
+def _failed(pair: PairPaths, reason: str) -> dict:
     return {"name": pair.name, "status": "failed", "error": reason}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from regnet_jax.files import staged_folder
-from regnet_jax.io import Pair, read_pair
+from regnet_jax.io import PairPaths, read_pair
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def describe_request(
-    pair: Pair, options: RegistrationOptions, formats: Collection[str] = ()
+    pair: PairPaths, options: RegistrationOptions, formats: Collection[str] = ()
 ) -> dict:
     """Return what was asked for, as ``report.json`` keeps it.
 
@@ -27,7 +27,7 @@ def describe_request(
         formats: of further files.
 
     Returns:
-        Absolute paths by the attributes of ``Pair``, the options, and the formats.
+        Absolute paths by the attributes of ``PairPaths``, the options, and the formats.
     """
     given = dataclasses.asdict(pair)
     del given["name"]
@@ -36,7 +36,7 @@ def describe_request(
 
 
 def register_files(
-    pair: Pair,
+    pair: PairPaths,
     out,
     load: Callable[[str], Network],
     options: RegistrationOptions,

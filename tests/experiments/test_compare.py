@@ -10,7 +10,7 @@ from scipy import ndimage
 from experiments.comparison import methods, runs, tables
 from experiments.comparison.runs import measure
 from regnet_jax.io import (
-    KnownPair,
+    LoadedPair,
     read_displacement,
     read_pairs,
     write_displacement,
@@ -184,7 +184,7 @@ def test_measure_finds_no_error_in_the_true_field(d):
     moving = Image(texture(frame.shape), frame, "moving")
     truth = displacement_to_world(frame, np.full((*frame.shape, d), 1.0))
     fixed = np.roll(moving.array, -1, axis=tuple(range(d)))
-    known = KnownPair(Image(fixed, frame, "fixed"), moving)
+    known = LoadedPair(Image(fixed, frame, "fixed"), moving)
     measured = measure(known, truth, truth)
     assert measured.endpoint.max < 1e-9
     assert measured.jacobian.folding_fraction == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import Pair, read_pairs
+from regnet_jax.io import PairPaths, read_pairs
 
 CSV = """\
 name, fixed, moving, fixed_points, moving_points
@@ -31,8 +31,8 @@ def test_csv_and_json_give_the_same_pairs(tmp_path):
     ]
     (tmp_path / "pairs.json").write_text(json.dumps(rows))
     expected = [
-        Pair("one", tmp_path / "a.nii.gz", Path("/else/b.nii.gz")),
-        Pair(
+        PairPaths("one", tmp_path / "a.nii.gz", Path("/else/b.nii.gz")),
+        PairPaths(
             "two",
             tmp_path / "sub/c.mha",
             tmp_path / "d.mha",
