@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.reporting import write_registration_page
-from tests.helpers.browser import Browser, available
+from tests.helpers.browser import Browser, is_available
 from tests.helpers.optional import needs
 from tests.helpers.reports import make_report
 
@@ -31,7 +31,7 @@ document.querySelector(`input[name=${name}][value="${value}"]`).click();
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    needs(available(), "no chromium, no chromedriver")
+    needs(is_available(), "no chromium, no chromedriver")
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
@@ -75,7 +75,7 @@ def test_page_fits_the_screen_loads_nothing_and_logs_nothing(shown):
         " Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)]"
     )
     assert wide == [shown.width, True]
-    assert shown.complaints() == []
+    assert shown.console() == []
     assert shown.run("return performance.getEntriesByType('resource').length") == 0
 
 
