@@ -8,10 +8,11 @@ own with a CONFIG. SIGTERM saves and ends a run early. A step whose loss, gradie
 weights are not finite ends it with status 3; the newest checkpoint then is the state
 before that step. Processes that Slurm, Open MPI or a TPU pod starts together train
 together; elsewhere --coordinator, --processes and --process_id join them. --workdir is
-then a folder that all of them can read and write. Curves and pictures:
-tensorboard --logdir DIR.
+then a folder that all of them can read and write. Curves: curves.png in that folder,
+written at the end, and, with pictures, tensorboard --logdir DIR.
 """
 
+import json
 from pathlib import Path
 
 from absl import flags
@@ -20,6 +21,8 @@ from experiments import configs
 from experiments.real_pairs import make_measure
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
+from regnet_jax.files import write_atomically
+from regnet_jax.reporting import training_figure
 from regnet_jax.training import parallel
 from regnet_jax.training.config import name_former_keys, override
 from regnet_jax.training.logs import METRICS, describe
@@ -77,6 +80,13 @@ def _join():
     parallel.join_processes(given[0], count=given[1], number=given[2])
 
 
+def _draw_curves(folder: Path) -> None:
+    """Draw the numbers of every step that the run has logged."""
+    lines = (folder / METRICS).read_text("utf-8").splitlines()
+    figure = training_figure([json.loads(line) for line in lines])
+    write_atomically(folder / "curves.png", lambda name: figure.savefig(name, dpi=110))
+
+
 def main():
     """Read the flags, train, and print what was written."""
     _join()
@@ -95,9 +105,10 @@ def main():
         return
     if not evaluation:
         print("stopped by SIGTERM; the same command again goes on")
+    _draw_curves(folder)
     for family, result in evaluation.items():
         print(f"{family:12s} {describe(result)}")
-    print(f"wrote checkpoints, config.json and {METRICS} to {folder}")
+    print(f"wrote checkpoints, config.json, {METRICS} and curves.png to {folder}")
 
 
 if __name__ == "__main__":

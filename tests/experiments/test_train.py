@@ -50,6 +50,7 @@ def test_a_run_leaves_config_checkpoints_and_metrics(trained):
         "config.json",
         "inference.json",
         "checkpoints",
+        "curves.png",
         "tensorboard",
         "metrics.jsonl",
     }
