@@ -11,7 +11,7 @@ NUMERIC := $(addprefix tests/,test_numerics.py geometry evaluation \
 	registration/test_intensity.py training/test_training_losses.py)
 ISA ?= AVX2
 
-.PHONY: demo test test-isa lint clean
+.PHONY: demo test test-isa lint wheel docs docs-serve clean
 
 demo: .venv/run
 	$(BIN)/python -m experiments.demo --out out/demo
@@ -28,6 +28,18 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The wheel, with the oldest and with the newest versions that it allows.
+wheel:
+	PYTHON="$(PYTHON)" .ci/wheel
+
+# The site, in out/site; executes the notebook.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	PYTHONPATH=. $(BIN)/python .ci/docs_names.py out/site
+
+docs-serve: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'regnet_jax needs Python 3.11 or newer: make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
@@ -38,6 +50,10 @@ lint: .venv/dev
 
 .venv/dev: .venv/run requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+.venv/docs: .venv/run requirements-docs.txt
+	$(BIN)/pip install --quiet -r requirements-docs.txt
 	touch $@
 
 # The optional tools that tests run where they are installed.
