@@ -5,10 +5,10 @@ BIN := .venv/bin
 PARALLEL := -n 2 --dist worksteal
 
 # Of the tests whose results are numbers, those that are quick; see `test-isa`.
-NUMERIC := $(addprefix tests/,test_numerics.py geometry evaluation \
-	models/test_convolution.py models/test_correlation.py models/test_views.py \
-	registration/test_tiling.py registration/test_window.py \
-	registration/test_intensity.py training/test_training_losses.py)
+NUMERIC := $(addprefix tests/,test_numerics.py geometry evaluation models/layers \
+	models/test_multiview.py registration/inference/test_boxes.py \
+	registration/inference/test_intensity.py registration/inference/test_tiles.py \
+	training/test_losses.py)
 ISA ?= AVX2
 
 .PHONY: demo test test-isa lint wheel docs docs-serve clean

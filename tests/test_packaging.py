@@ -1,5 +1,6 @@
-"""The ranges in pyproject.toml agree with the lock and with the oldest versions."""
+"""Ranges, lock and oldest versions agree; lists of files name files that exist."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -50,3 +51,10 @@ def test_the_oldest_versions_tested_are_the_oldest_allowed(ranges):
 def test_versions_of_jax_with_known_faults_are_not_allowed(ranges, version):
     for name in ("jax", "jaxlib"):
         assert not ranges[name].contains(version)
+
+
+def test_the_numeric_tests_of_the_makefile_exist():
+    text = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    (names,) = re.findall(r"^NUMERIC := \$\(addprefix tests/,(.*)\)$", text, re.M)
+    assert len(names.split()) > 3
+    assert [n for n in names.split() if not (ROOT / "tests" / n).exists()] == []

@@ -147,6 +147,7 @@ def _leaves(tree):
 @pytest.mark.parametrize(
     ("name", "shape"), [("lung", (61, 64, 58)), ("lung2d", (99, 118))]
 )
+@pytest.mark.slow
 def test_a_network_finds_a_deformation_it_never_saw(name, shape):
     volume_key, pair_key = jax.random.split(jax.random.key(77))
     volume = chest(volume_key, shape, spacing=2.0)

@@ -115,6 +115,7 @@ def test_compare_measures_all_methods_on_a_pair(command, listed, tmp_path):
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("name", ["bspline", "elastix", "greedy"])
+@pytest.mark.slow
 def test_tool_reduces_the_error(listed, tmp_path, name, d):
     """In a process of its own: libraries of some tools crash in that of others."""
     package = methods.METHODS[name].package
@@ -145,6 +146,7 @@ def test_compare_goes_on_after_a_failing_network(command, listed, run2d, tmp_pat
     assert set(report["summary"]) == {"before", "affine"}
 
 
+@pytest.mark.slow
 def test_compare_measures_network_and_refinement(command, listed, run2d, tmp_path):
     names = "regnet,regnet+refine"
     result = command(

@@ -90,6 +90,7 @@ def test_the_seed_decides(command, tmp_path):
     assert np.abs(first - second).max() > 1
 
 
+@pytest.mark.slow
 def test_every_family_writes_its_pair(command, tmp_path):
     names, out = list(FAMILIES), tmp_path / "out"
     arguments = ["--shape=40,44", "--spacing=5", "--least_jacobian=0.4"]

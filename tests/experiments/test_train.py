@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.registration import load_network
+from tests.helpers.shared import build_once
 
 TINY = [
     "--config=regnet2d_2017",
@@ -34,16 +35,21 @@ def steps(run):
 @pytest.fixture(scope="module")
 def trained(command, tmp_path_factory):
     """A run to step 2, then to its end, then once more."""
-    run = tmp_path_factory.mktemp("train") / "runs" / "tiny"
-    arguments = [*TINY, f"--workdir={run}"]
-    results, seen = [], []
-    for extra in (["--steps=2"], [], []):
-        results.append(command("train", *arguments, *extra))
-        assert results[-1].status == 0, results[-1].err
-        seen.append(steps(run))
-    return run, results, seen
+
+    def build(folder):
+        run = folder / "runs" / "tiny"
+        results, seen = [], []
+        for extra in (["--steps=2"], [], []):
+            results.append(command("train", *TINY, f"--workdir={run}", *extra))
+            assert results[-1].status == 0, results[-1].err
+            seen.append(steps(run))
+        return results, seen
+
+    folder, (results, seen) = build_once(tmp_path_factory, "trained", build)
+    return folder / "runs" / "tiny", results, seen
 
 
+@pytest.mark.slow
 def test_a_run_leaves_config_checkpoints_and_metrics(trained):
     run, results, _ = trained
     assert {p.name for p in run.iterdir()} == {
@@ -69,11 +75,13 @@ def test_a_run_leaves_config_checkpoints_and_metrics(trained):
         assert "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_the_same_command_again_resumes(trained):
     _, _, seen = trained
     assert seen == [[1, 2], [1, 2, 3], [1, 2, 3]]
 
 
+@pytest.mark.slow
 def test_registration_takes_the_run(trained):
     run, _, _ = trained
     network = load_network(run)
@@ -81,6 +89,7 @@ def test_registration_takes_the_run(trained):
     assert network.config.voxel_sizes == (2.0,)
 
 
+@pytest.mark.slow
 def test_another_config_is_refused_and_the_run_stays(trained, command):
     run, _, _ = trained
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}

@@ -156,6 +156,7 @@ def test_mirrored_images_and_kernels_give_the_mirrored_field(name, size):
 
 # CorrNet, which normalises nothing, diverges at this rate.
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "corrnet"])
+@pytest.mark.slow
 def test_network_overfits_one_batch(name):
     model = make_model(name, dimensions=2)
     size = (2 * model.support.margin + 32,) * 2

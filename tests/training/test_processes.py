@@ -55,6 +55,7 @@ def two_processes(folder, steps, **environment):
     return texts
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(tiny, tmp_path):
     """A checkpoint of two processes is gone on with by one, and the reverse."""
     want = tmp_path / "one"
@@ -75,6 +76,7 @@ def test_two_processes_do_what_one_does(tiny, tmp_path):
         np.testing.assert_allclose(losses(folder), losses(want), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_process_stops_both_and_loses_nothing(tmp_path):
     texts = two_processes(tmp_path, 100_000, SIGTERM_TO="1")
     assert all("stopped 4" in text for text in texts)
@@ -107,6 +109,7 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     assert losses(folders[0]) == losses(folders[1])
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_more_than_an_interval(tmp_path):
     """While a checkpoint is being written; ``kills.py`` itself kills more often."""
     (row,) = kills.run(tmp_path, kills=1, steps=160, seed=KILL_WHILE_WRITING)

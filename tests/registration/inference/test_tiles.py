@@ -49,6 +49,7 @@ def scaled(shape):
         ((9, 12, 301), (1.0, 3.0), False, True),
     ],
 )
+@pytest.mark.slow
 def test_passes_by_tiles_equal_passes_over_whole_images(
     shape, scales, extra_pass, hidden
 ):
@@ -77,6 +78,7 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
 
 
 @pytest.mark.parametrize("name", ["multiview", "cropped_unet"])
+@pytest.mark.slow
 def test_patches_of_any_size_give_the_same_field(name):
     """Networks without padding, in 2D, whose answers are at every voxel."""
     model = make_model(name, dimensions=2)
