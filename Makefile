@@ -25,8 +25,7 @@ test-isa: .venv/dev
 	$(BIN)/python -m pytest $(PARALLEL) $(NUMERIC)
 
 lint: .venv/dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 # The wheel, with the oldest and with the newest versions that it allows.
 wheel:
