@@ -121,7 +121,8 @@ def test_displacement_belongs_to_the_centre_of_its_receptive_field():
     variables, predict = network(2)
     fixed, moving = random_images(PATCHES[2])
     field = predict(variables, fixed, moving)
-    for voxel in [(28, 31), (2, 31), (28, 58)]:
+    # Even ones: far from a prediction only every second voxel is sampled.
+    for voxel in [(28, 30), (2, 30), (28, 58)]:
         changed = fixed.at[0, voxel[0], voxel[1], 0].add(5.0)
         changes = np.any(predict(variables, changed, moving) != field, -1)[0]
         at = support.stride * np.argwhere(changes) + support.margin
