@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regnet_jax.errors import InputError
+    from regnet_jax.evaluation import evaluate
     from regnet_jax.io import read_image
     from regnet_jax.registration import (
         Network,
@@ -55,6 +56,7 @@ __all__ = [
     "Network",
     "Registration",
     "RegistrationOptions",
+    "evaluate",
     "load_network",
     "read_image",
     "register",
@@ -70,6 +72,7 @@ _HOMES = {
     "Network": "regnet_jax.registration",
     "Registration": "regnet_jax.registration",
     "RegistrationOptions": "regnet_jax.registration",
+    "evaluate": "regnet_jax.evaluation",
     "load_network": "regnet_jax.registration",
     "read_image": "regnet_jax.io",
     "register": "regnet_jax.registration.register",

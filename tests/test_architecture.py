@@ -17,7 +17,7 @@ BINARIES = sorted(p.relative_to(ROOT) for p in ROOT.glob("experiments/**/*.py"))
 MAY_IMPORT = {
     # For type checkers, and when a name is first used: ``import regnet_jax`` loads
     # nothing, as a test holds.
-    "__init__": {"registration", "spatial", "io", "training"},
+    "__init__": {"registration", "spatial", "io", "evaluation", "training"},
     "errors": set(),
     "files": set(),
     "hounsfield": set(),
