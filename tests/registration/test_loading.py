@@ -1,0 +1,44 @@
+"""What a registration loads: libraries of training and of figures only when needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# They take up to a second each to import.
+HEAVY = {"orbax", "optax", "matplotlib", "tensorboardX", "tensorstore"}
+REGISTER = """
+import sys
+import numpy as np
+import regnet_jax
+
+rng = np.random.default_rng(0)
+images = [1000.0 * rng.random((24, 28)) - 1000.0 for _ in "ab"]
+result = regnet_jax.register(*images, "lung2d", spacing=4.0, initial="none")
+assert np.isfinite(result.displacement).all() and np.isfinite(result.jacobian).all()
+"""
+
+
+def loaded(source):
+    """The modules that are loaded after a program has run."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"{source}\nprint(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+def test_registration_with_shipped_weights_loads_nothing_of_training_and_figures():
+    modules = loaded(REGISTER)
+    assert HEAVY & modules == set()
+    ours = {name for name in modules if name.startswith("regnet_jax.")}
+    assert "regnet_jax.registration.register" in ours
+    rooms = {name.split(".")[1] for name in ours}
+    assert not {"training", "reporting", "synthesis", "cli"} & rooms
+    assert len(ours) < 75
+
+
+def test_saving_loads_what_draws_figures():
+    modules = loaded("import sys\nimport regnet_jax.registration.saving")
+    assert {"matplotlib", "regnet_jax.reporting"} <= modules
