@@ -11,7 +11,7 @@ from regnet_jax.errors import InputError
 
 # Folder of the checkpoints within that of a run.
 CHECKPOINTS = "checkpoints"
-# Of an evaluation, by which the best checkpoint is told; the smaller the better.
+# Of an evaluation, the measure by which the best checkpoint is chosen; the smaller the better.
 RATIO = "ratio"
 
 
@@ -49,9 +49,8 @@ def restore_variables(folder: Path, *, best: bool = False):
     folder = Path(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
-    options = ocp.CheckpointManagerOptions(
-        best_fn=ratio, best_mode="min", read_only=True
-    )
+    # Orbax announces the choices that ``read_only`` implies as warnings.
+    options = ocp.CheckpointManagerOptions(best_fn=ratio, best_mode="min", create=False)
     path = (folder / CHECKPOINTS).resolve()
     with ocp.CheckpointManager(path, options=options) as manager:
         step = manager.best_step() if best else manager.latest_step()
@@ -62,7 +61,7 @@ def restore_variables(folder: Path, *, best: bool = False):
                 f"{folder}: no checkpoint has an evaluation that is finite, so none is"
                 " the best; train further, or take the newest"
             )
-        # A run on other devices than there are here ends up on the first of these.
+        # A run on other devices is placed on the first one of this process.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         args = ocp.args.StandardRestore(fallback_sharding=here)
         try:
