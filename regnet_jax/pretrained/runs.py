@@ -11,7 +11,7 @@ from regnet_jax.errors import InputError
 
 # Folder of the checkpoints within that of a run.
 CHECKPOINTS = "checkpoints"
-# Of an evaluation, the measure by which the best checkpoint is chosen; the smaller the better.
+# The measure of an evaluation by which the best checkpoint is chosen, the smallest.
 RATIO = "ratio"
 
 
