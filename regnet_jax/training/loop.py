@@ -21,6 +21,7 @@ import optax
 
 from regnet_jax.errors import DivergenceError, InputError
 from regnet_jax.models import inflate, make_model
+from regnet_jax.pretrained import read_weights
 from regnet_jax.synthesis.generator import make_generator, sample_patches
 from regnet_jax.training import checkpoint, parallel
 from regnet_jax.training.checks import check
@@ -194,7 +195,7 @@ def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
     Raises:
         InputError: if the weights are not of the same network.
     """
-    _, given = checkpoint.read_weights(config.init_from)
+    _, given = read_weights(config.init_from)
     fresh = state.variables
     try:
         variables = inflate(given, fresh) if config.inflate else given
