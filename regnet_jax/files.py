@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from regnet_jax.errors import InputError
 
@@ -78,7 +78,7 @@ def quietly(call: Callable[[], T], path, otherwise: str) -> T:
     reason = next(found, failure)
     if reason:
         raise InputError(f"{path}: {reason}")
-    return result
+    return cast(T, result)
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def _check_parent(path: Path) -> None:
         raise InputError(f"{path}: its folder does not exist; create it")
 
 
-def write_atomically(path, write: Callable[[str], None]) -> None:
+def write_atomically(path, write: Callable[[str], object]) -> None:
     """Write a file beside ``path``, then move it into place.
 
     If anything fails, the temporary file is removed and ``path`` stays as it was.

@@ -4,6 +4,8 @@ The one definition of each. Masks come in a version for the host, which is exact
 a traced one, which runs within compiled functions.
 """
 
+from typing import cast
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -139,14 +141,15 @@ def body_mask(image) -> np.ndarray:
         A mask of the same shape: the largest piece of tissue and the holes that it
         has in axial slices; empty where there is no tissue.
     """
-    pieces, count = ndimage.label(np.asarray(image) > TISSUE_THRESHOLD)
+    labelled = ndimage.label(np.asarray(image) > TISSUE_THRESHOLD)
+    pieces, count = cast(tuple[np.ndarray, int], labelled)
     if not count:
         return pieces > 0
     largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
     # Connected within slices alone, so that lungs that open at the ends are holes too.
     plane = np.zeros((3,) * largest.ndim, bool)
     plane[(1,) * (largest.ndim - 2)] = ndimage.generate_binary_structure(2, 1)
-    return ndimage.binary_fill_holes(largest, structure=plane)
+    return cast(np.ndarray, ndimage.binary_fill_holes(largest, structure=plane))
 
 
 def lung_mask(image, spacing) -> np.ndarray:
@@ -170,7 +173,8 @@ def lung_mask(image, spacing) -> np.ndarray:
         return np.zeros(image.shape, bool)
     # In slices the lungs are holes of the body, also where they or the airways open to
     # the air outside at the ends of the image.
-    pieces, _ = ndimage.label((image < LUNG_THRESHOLD) & body_mask(image))
+    labelled = ndimage.label((image < LUNG_THRESHOLD) & body_mask(image))
+    pieces, _ = cast(tuple[np.ndarray, int], labelled)
     millilitres = np.bincount(pieces.ravel()) * np.prod(spacing) / 1000.0
     keep = millilitres >= _SMALLEST_LUNG_ML
     keep[0] = False

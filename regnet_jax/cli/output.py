@@ -1,7 +1,10 @@
 """What the commands print: tables of measures, networks, seconds and memory."""
 
+from typing import cast
+
 from regnet_jax import pretrained
 from regnet_jax.cli.common import peak_gib
+from regnet_jax.evaluation import Similarity
 from regnet_jax.reporting.schema import RegistrationReport
 
 _TITLES = {
@@ -55,9 +58,9 @@ def print_outcome(report: RegistrationReport, out) -> None:
         out: the folder it is in.
     """
     before, after = report.before, report.after
-    last = after.similarity.to_dict()
-    rows = [(n, v, last[n]) for n, v in before.similarity.to_dict().items()]
-    if before.tre is not None:
+    first, last = (cast(Similarity, m.similarity).to_dict() for m in (before, after))
+    rows = [(n, v, last[n]) for n, v in first.items()]
+    if before.tre is not None and after.tre is not None:
         rows.append(("landmarks, mm", before.tre.mean, after.tre.mean))
     for name, first, second in rows:
         print(f"{name.replace('_', ' '):18s}{first:.3f} -> {second:.3f}")

@@ -21,6 +21,7 @@ report.json, report.html.
 
 import dataclasses
 import functools
+from typing import Any
 
 from absl import flags
 
@@ -126,7 +127,8 @@ def main():
             _PAIRS.value, _OUT.value, options, formats, shard=_SHARD.value
         )
     else:
-        pair = PairPaths("pair", **{flag.name: flag.value for flag in _ONE})
+        paths: dict[str, Any] = {flag.name: flag.value for flag in _ONE}
+        pair = PairPaths("pair", **paths)
         report, seconds = register_files(
             pair,
             _OUT.value,

@@ -12,6 +12,8 @@ of the moving image into the fixed image. Points are .pts or .txt (elastix, DIR-
 .csv (Learn2Reg), .fcsv or .mrk.json (3D Slicer) and are written in mm as elastix does.
 """
 
+from typing import Any
+
 from absl import flags
 
 from regnet_jax.errors import InputError
@@ -54,7 +56,7 @@ def main():
     """Apply the transform of the flags and print the name of the result."""
     _check_flags()
     transform = _TRANSFORM.value
-    how = {"inverse": _INVERSE.value}
+    how: dict[str, Any] = {"inverse": _INVERSE.value}
     if _POINTS.value:
         lost = warp_point_file(
             transform, _POINTS.value, _OUT.value, image=_POINTS_IMAGE.value, **how

@@ -1,6 +1,7 @@
 """Overlap and surface distance of label maps, label by label."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
@@ -75,13 +76,16 @@ def hd95(first, second, spacing) -> float:
     if not (first.any() and second.any()):
         return float("nan")
     surfaces = [_surface(mask) for mask in _cropped(first, second)]
-    away = [ndimage.distance_transform_edt(~s, sampling=spacing) for s in surfaces]
+    away = [
+        cast(np.ndarray, ndimage.distance_transform_edt(~s, sampling=spacing))
+        for s in surfaces
+    ]
     directions = (away[1][surfaces[0]], away[0][surfaces[1]])
     return float(max(np.percentile(distances, 95) for distances in directions))
 
 
 def _surface(mask) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask)
+    return mask & ~cast(np.ndarray, ndimage.binary_erosion(mask))
 
 
 def _cropped(first, second):

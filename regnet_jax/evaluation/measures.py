@@ -193,7 +193,9 @@ def _evaluate(
         tre_snapped=snapped,
         overlap=overlap,
         similarity=None if similarity is None else similarity(transform),
-        jacobian=None if vectors is None else _jacobian(vectors, frame),
+        jacobian=(
+            None if vectors is None or frame is None else _jacobian(vectors, frame)
+        ),
         endpoint=endpoint,
     )
 

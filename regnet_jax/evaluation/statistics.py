@@ -68,7 +68,8 @@ def error_statistics(errors, *, interval: bool = False) -> ErrorStatistics:
     errors = np.asarray(errors, np.float64)
     n = errors.size
     if not n:
-        return ErrorStatistics(0, *(float("nan"),) * 5)
+        nan = float("nan")
+        return ErrorStatistics(0, nan, nan, nan, nan, nan)
     return ErrorStatistics(
         n=n,
         mean=float(errors.mean()),

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import jax
 import jax.numpy as jnp
@@ -104,10 +104,10 @@ def _sum_by_lines(volume, firsts, weights):
         start = 0
         for first, tap, size in zip(firsts, (*taps, 0), shape, strict=True):
             start = start * size + first + tap
-        line = _read(flat, start[:, None], (len(last),))
+        line = _read(flat, cast("Array", start)[:, None], (len(last),))
         value = sum(w[:, None] * line[:, i] for i, w in enumerate(last))
         weight = math.prod(w[tap] for w, tap in zip(others, taps, strict=True))
-        total += weight[:, None] * value if others else value
+        total += cast("Array", weight)[:, None] * value if others else value
     return total
 
 
@@ -160,7 +160,7 @@ def _inside(coordinates, shape):
     inside = True
     for x, size in zip(coordinates, shape, strict=True):
         inside &= (x >= -0.5) & (x <= size - 0.5)
-    return inside
+    return cast("Array", inside)
 
 
 def sample(

@@ -63,7 +63,7 @@ def gaussian_matrix(size: int, sigma, dtype=jnp.float32) -> Float[Array, "n n"]:
 
 
 def gaussian_smooth(
-    volume: Float[Array, "*spatial c"], sigma: Sequence[float] | Array
+    volume: Float[Array, "*spatial c"], sigma: Sequence[float | Array] | Array
 ) -> Float[Array, "*spatial c"]:
     """Smooth an image with a Gaussian.
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -278,7 +279,7 @@ def _stacks(files) -> list[Stack]:
             stack = next((s for s in own if _parallel(s.slices[0], each)), None)
             if stack is None:
                 values = (_text(header, tag) for tag in _TAGS[:4])
-                own.append(stack := Stack(*values, []))
+                own.append(stack := Stack(*values, slices=[]))
             stack.slices.append(each)
     return [stack for uid in sorted(stacks) for stack in stacks[uid]]
 
@@ -293,7 +294,7 @@ def _parallel(one: Slice, other: Slice) -> bool:
         return False
     for a, b, scale in (
         (one.orientation, other.orientation, 1.0),
-        (one.spacing, other.spacing, one.spacing),
+        (one.spacing, other.spacing, cast(np.ndarray, one.spacing)),
     ):
         if (a is None) != (b is None):
             return False
@@ -343,11 +344,10 @@ def _planes(file: Path, header):
         axes = None if axes is None else axes.reshape(2, 3)
         if count > 1 and not groups:
             # Dose files give the offset of a frame along the normal; others do not.
-            known = not (position is None or axes is None or offsets is None)
             position = (
-                position + (offsets[k] - offsets[0]) * np.cross(*axes)
-                if known
-                else None
+                None
+                if position is None or axes is None or offsets is None
+                else position + (offsets[k] - offsets[0]) * np.cross(axes[0], axes[1])
             )
         scaling = (
             1.0 if slope is None else float(slope[0]),
@@ -417,9 +417,9 @@ def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | No
                 " position, orientation or pixel size); convert it to .nii.gz by a"
                 " program that knows the scanner"
             )
-    axes = np.mean([each.orientation for each in stack.slices], axis=0)
-    spacing = np.mean([each.spacing for each in stack.slices], axis=0)
-    normal = np.cross(*axes)
+    axes = np.mean([cast(np.ndarray, s.orientation) for s in stack.slices], axis=0)
+    spacing = np.mean([cast(np.ndarray, s.spacing) for s in stack.slices], axis=0)
+    normal = np.cross(axes[0], axes[1])
     if not np.linalg.norm(normal) > 0.5 or not (spacing > 0).all():
         raise InputError(
             f"{path}: its slices have an impossible orientation or pixel size; export"
@@ -466,7 +466,7 @@ def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | No
 def _shear(slices: list[Slice], starts: np.ndarray, normal: np.ndarray) -> str:
     """Describe a displacement of slices by ``starts``, ``[n, 2]`` mm in their plane."""
     count = np.linspace(0.0, 1.0, len(starts))[:, None]
-    along = slices[-1].position - slices[0].position
+    along = cast(np.ndarray, slices[-1].position) - slices[0].position
     if np.abs(starts - count * starts[-1]).max() < 0.02 * np.abs(starts).max():
         cosine = along @ normal / np.linalg.norm(along)
         return (
@@ -596,7 +596,7 @@ def _shifted(array: np.ndarray, shape, shifts: np.ndarray) -> np.ndarray:
         values = ndimage.affine_transform(
             plane.astype(np.float64),
             np.ones(2),
-            offset=(-y, -x),
+            offset=cast(Any, (-y, -x)),
             output_shape=moved.shape,
             order=1,
             mode="constant",

@@ -321,4 +321,4 @@ def read_pair(pair: PairPaths) -> LoadedPair:
         points = read_landmarks(paths, (fixed.frame, moving.frame))
     if pair.fixed_labels and pair.moving_labels:
         labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
-    return LoadedPair(fixed, moving, *masks, points, labels)
+    return LoadedPair(fixed, moving, *masks, points=points, labels=labels)

@@ -8,7 +8,7 @@ residual is predicted. The elements are those of PWC-Net (D. Sun et al., "PWC-Ne
 for optical flow using pyramid, warping, and cost volume", CVPR 2018), in 2D and 3D.
 """
 
-from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -73,8 +73,8 @@ class CorrNet(nn.Module):
 
     dimensions: int = 3
     axis_name: str | None = None
-    features: Sequence[int] = (24, 32)
-    decoder: Sequence[int] = (32, 48, 64)
+    features: tuple[int, ...] = (24, 32)
+    decoder: tuple[int, ...] = (32, 48, 64)
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -100,7 +100,8 @@ class CorrNet(nn.Module):
         both = jnp.concatenate([pad_to_multiple(i, _MULTIPLE) for i in (fixed, moving)])
         half, quarter = (jnp.split(x, 2) for x in self._encode(both))
         first, coarse, context = self._match(*quarter)
-        fine = self._correct(*half, 2.0 * resize(coarse, 2), resize(context, 2))
+        coarse_twice, context = 2.0 * resize(coarse, 2), resize(context, 2)
+        fine = self._correct(*half, displacement=coarse_twice, context=context)
         box = box_slices([0] * len(spatial), spatial)
         self.sow("heads", "matched", 4.0 * resize(first, 4)[box])
         self.sow("heads", "coarse", 4.0 * resize(coarse, 4)[box])
@@ -153,7 +154,7 @@ class CorrNet(nn.Module):
         project = Conv(fixed.shape[-1], (1,) * self.dimensions)
         images = (x.astype(jnp.float32) for x in (fixed, moving))
         fixed, moving = (normalise(project(x)) for x in images)
-        similarity = local_correlation(fixed, moving, radius)
+        similarity = cast(jax.Array, local_correlation(fixed, moving, radius))
         sharpness = self.param(f"sharpness_{radius}", nn.initializers.constant(2.0), ())
         return jnp.exp(sharpness) * similarity
 

@@ -8,7 +8,7 @@ dilated convolutions on the coarser ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -157,7 +157,9 @@ class MultiView(ThreeViews):
             self.layer(view, features, train=train)
             for view, features in zip(views, _FEATURES, strict=True)
         ]
-        return self.merged(*first, upsample_nodes, outputs, train=train)
+        return self.merged(
+            *first, upsample=upsample_nodes, outputs=outputs, train=train
+        )
 
 
 def decimate(
@@ -179,9 +181,10 @@ def decimate(
     for axis in range(1, images.ndim - 1):
         count = (images.shape[axis] - len(weights)) // factor + 1
         images = jnp.moveaxis(images, axis, 0)
-        images = sum(
+        total = sum(
             weight * images[start : start + factor * (count - 1) + 1 : factor]
             for start, weight in enumerate(weights)
         )
+        images = cast("Array", total)
         images = jnp.moveaxis(images, 0, axis)
     return images

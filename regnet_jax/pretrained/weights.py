@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -119,7 +120,7 @@ def write_shipped(
     flat = traverse_util.flatten_dict(variables, sep="/")
     buffer = io.BytesIO()
     # A weight keeps three digits, which is less than one step of training changes.
-    halves = {key: np.asarray(value, np.float16) for key, value in flat.items()}
+    halves: dict[str, Any] = {k: np.asarray(v, np.float16) for k, v in flat.items()}
     np.savez_compressed(buffer, **halves)
     content = buffer.getvalue()
     (folder / _WEIGHTS).write_bytes(content)

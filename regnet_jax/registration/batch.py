@@ -117,7 +117,7 @@ class _Batch:
     out: Path
     options: RegistrationOptions
     formats: tuple[str, ...]
-    load: Callable[[str], Network]
+    load: Callable[..., Network]
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """The report of an earlier run that was asked for the same, or None."""

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import cast
 
 from regnet_jax.files import staged_folder
 from regnet_jax.io import PairPaths, read_pair
@@ -95,6 +96,7 @@ def register_files(
                 labels=known.labels,
                 request=describe_request(pair, options, formats),
             )
+    report = cast(RegistrationReport, report)
     for warning in report.warnings:
         if warning not in logged:
             _LOG.warning("%s: %s", pair.fixed, warning)

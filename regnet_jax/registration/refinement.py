@@ -10,7 +10,7 @@ TMI 18(8), 1999) that pays for bending the map and for coming near to folding it
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -73,10 +73,11 @@ def _mean_over_cube(image, radius: int):
         pads = [(radius, radius) if a == axis else (0, 0) for a in range(image.ndim)]
         padded = jnp.pad(image, pads)
         size = image.shape[axis]
-        image = sum(
+        total = sum(
             jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
             for i in range(2 * radius + 1)
-        ) / (2 * radius + 1)
+        )
+        image = cast(jax.Array, total) / (2 * radius + 1)
     return image
 
 
@@ -159,7 +160,7 @@ def _descend(fixed, moving, field, shown, box, iterations, weights: RefinementWe
     shape = fixed.shape
     counts = [control_points(n, _KNOTS) for n in shape]
     start = jnp.zeros((*counts, len(shape)))
-    schedule = optax.cosine_decay_schedule(weights.learning_rate, 1.0)
+    schedule = optax.cosine_decay_schedule(weights.learning_rate, 1)
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
     weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)

@@ -272,7 +272,7 @@ def _register(
             "given": bool(given_size),
         },
     }
-    if options.inverse_consistent:
+    if cycle is not None:
         parameters["disagreement"] = _disagreement(cycle * size)
     return Registration(
         fixed, moving, affine, residual, warped, shown, seconds, parameters
@@ -320,7 +320,8 @@ def _join(fields):
     """The field of one or both directions, and their disagreement in voxels."""
     if len(fields) == 1:
         return fields[0], None
-    return map(np.asarray, symmetric(*fields))
+    field, cycle = map(np.asarray, symmetric(*fields))
+    return field, cycle
 
 
 def _disagreement(cycle: np.ndarray) -> dict:

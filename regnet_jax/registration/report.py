@@ -84,9 +84,9 @@ def make_canonical_arrays(
     images = (fixed.array, before.array, registration.warped.array)
     return CanonicalArrays(
         *(canonicalise(array, frame)[0] for array in images),
-        voxels * np.float32(spacing),
-        determinant,
-        spacing,
+        displacement=voxels * np.asarray(spacing, np.float32),
+        determinant=determinant,
+        spacing=spacing,
     )
 
 
@@ -202,7 +202,7 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
         )
     if after.jacobian is not None and after.jacobian.min <= 0:
         warnings.append("the field folds in places; see the Jacobian map")
-    likeness = after.similarity.lung_correlation
+    likeness = after.similarity and after.similarity.lung_correlation
     # A comparison that NaN fails too: the lungs may be constant.
     if likeness is not None and not likeness >= _LEAST_LUNG_CORRELATION:
         warnings.append(

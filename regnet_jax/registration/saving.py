@@ -86,7 +86,8 @@ def _write_report(
     errors = None
     if points is not None:
         moments = (points[0], map_points(registration.transform, points[0]))
-        errors = tuple(registration_errors(each, points[1]) for each in moments)
+        before, after = (registration_errors(each, points[1]) for each in moments)
+        errors = before, after
     write_registration_page(
         folder / "report.html",
         report,
@@ -165,7 +166,8 @@ def _read_maps(registration: Registration, labels):
     if labels is None:
         return None
     images = (registration.fixed, registration.moving)
-    return tuple(_read_map(*each) for each in zip(labels, images, strict=True))
+    fixed, moving = (_read_map(*each) for each in zip(labels, images, strict=True))
+    return fixed, moving
 
 
 def _read_map(given, image: Image) -> Image:

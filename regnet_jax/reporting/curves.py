@@ -1,7 +1,9 @@
 """Training curves."""
 
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any, SupportsFloat, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,7 +87,9 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 def _draw_curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) -> None:
     dense = len(values) > 40
     marker = None if len(values) > 12 else "o"
-    faint = {"alpha": 0.25, "linewidth": 0.8} if dense else {"linewidth": 1.5}
+    faint: dict[str, Any] = (
+        {"alpha": 0.25, "linewidth": 0.8} if dense else {"linewidth": 1.5}
+    )
     axes.plot(steps, values, color=LINE, marker=marker, markersize=3, **faint)
     if dense:
         mean = running_mean(values, max(3, len(values) // 25))
@@ -98,10 +102,10 @@ def _draw_curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) ->
     style_plot(axes)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> TypeGuard[SupportsFloat]:
     """Whether a value is one finite number; True and False are not."""
     if isinstance(value, bool):
         return False
     if isinstance(value, np.ndarray) or hasattr(value, "item"):
         value = value.item() if np.size(value) == 1 else None
-    return isinstance(value, Real) and bool(np.isfinite(value))
+    return isinstance(value, Real) and math.isfinite(value)

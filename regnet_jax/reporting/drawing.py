@@ -84,8 +84,9 @@ def panel_sheet(
     for i, j in np.ndindex(panels.shape):
         x = left + columns[:j].sum() + j * _GAP
         y = size[1] - top - rows[: i + 1].sum() - i * _GAP
-        panels[i, j] = _add_axes(figure, size, (x, y, columns[j], rows[i]))
-        _strip(panels[i, j])
+        axes = _add_axes(figure, size, (x, y, columns[j], rows[i]))
+        _strip(axes)
+        panels[i, j] = axes
     _add_labels(panels, row_labels, column_labels)
     box = (left + inner[0] + 0.12, footer + 0.06, 0.14, inner[1] - 0.12)
     return Sheet(figure, panels, _add_axes(figure, size, box) if bar else None)

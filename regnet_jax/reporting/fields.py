@@ -7,6 +7,7 @@ image shows most detail.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from regnet_jax.reporting import drawing
-from regnet_jax.reporting.slices import Plane, View, as_image
+from regnet_jax.reporting.slices import IntensityWindow, Plane, View, as_image
 
 HEAT = "inferno"
 GRID_COLOUR = "#ffd24a"
@@ -123,7 +124,8 @@ def jacobian_figure(determinant: np.ndarray, view: View) -> Figure:
     determinant = as_image(determinant, len(view.spacing), "determinant")
     if view.index is None and determinant.ndim == 3:
         worst = np.argmin(np.nan_to_num(determinant, nan=np.inf))
-        view = View(view.spacing, index=np.unravel_index(worst, determinant.shape))
+        index = [int(k) for k in np.unravel_index(worst, determinant.shape)]
+        view = View(view.spacing, index=index)
     planes = view.planes(determinant.shape)
     slices = [plane.take(determinant) for plane in planes]
     folds = any((pixels <= 0).any() for pixels in slices)
@@ -213,7 +215,8 @@ def _prepare(displacement, fixed, view: View):
             f"grid {fixed.shape} of the fixed image"
         )
     view = view.resolve(fixed)
-    return displacement, fixed, view.planes(fixed.shape), view.window
+    window = cast(IntensityWindow, view.window)
+    return displacement, fixed, view.planes(fixed.shape), window
 
 
 def _sample_positions(plane: Plane, count: int) -> list[np.ndarray]:

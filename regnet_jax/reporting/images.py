@@ -7,6 +7,7 @@ where the fixed and the moving image differ most. See ``slices`` for the orienta
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -213,7 +214,8 @@ def _prepare(images, view: View):
     if len(shapes) > 1:
         raise ValueError(f"images on one grid are needed, not shapes {sorted(shapes)}")
     view = view.resolve(*images[:2])
-    return images, view.planes(images[0].shape), view.window
+    window = cast(IntensityWindow, view.window)
+    return images, view.planes(images[0].shape), window
 
 
 def _show_difference(axes, plane: Plane, pixels: np.ndarray, limit: float):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from regnet_jax.reporting.drawing import INK, LINE, style_plot
 
@@ -12,7 +13,7 @@ from regnet_jax.reporting.drawing import INK, LINE, style_plot
 _FEWEST_FOR_BOX = 5
 
 
-def landmark_figure(before: Sequence[float], after: Sequence[float]) -> Figure:
+def landmark_figure(before: ArrayLike, after: ArrayLike) -> Figure:
     """Draw the errors of landmarks before and after a registration.
 
     On the left the percentage of landmarks within a distance, on the right each
@@ -90,7 +91,7 @@ def _draw_cumulative(
     axes.step(steps, [*percent, 100], where="post", label=label, color=color)
 
 
-def _finite(numbers: Sequence[float]) -> np.ndarray:
+def _finite(numbers: ArrayLike) -> np.ndarray:
     numbers = np.asarray(numbers, np.float64)
     return numbers[np.isfinite(numbers)]
 

@@ -1,15 +1,18 @@
 """The page of one registration: headline numbers, slices, figures and tables."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from numbers import Integral, Real
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from regnet_jax.evaluation import LabelOverlap
+from regnet_jax.evaluation import LabelOverlap, Similarity
 from regnet_jax.reporting.fields import (
     displacement_figure,
     grid_figure,
@@ -49,7 +52,7 @@ def write_registration_page(
     determinant: np.ndarray | None = None,
     names: Mapping[str, str] | None = None,
     window: IntensityWindow | None = None,
-    landmark_errors: tuple[Sequence[float], Sequence[float]] | None = None,
+    landmark_errors: tuple[ArrayLike, ArrayLike] | None = None,
     dpi: int = DPI,
 ) -> Path:
     """Write the HTML report of one registration.
@@ -93,7 +96,7 @@ def write_registration_page(
         summary=headline_cards(report, displacement),
         tables=report_tables(report),
         figures=figures,
-        slices=viewer_data(*images, view, names=_viewer_names(names)),
+        slices=viewer_data(*images, view=view, names=_viewer_names(names)),
         notes=report.warnings,
         dpi=dpi,
     )
@@ -111,8 +114,7 @@ def headline_cards(
     Returns:
         Label, value and detail of each card.
     """
-    before = report.before.similarity.to_dict()
-    after = report.after.similarity.to_dict()
+    before, after = _similarities(report)
     name = next(name for name in _SIMILARITY if name in before)
     change = f"{format_number(before[name])} → {format_number(after[name])}"
     cards = [("Similarity before → after", change, _SIMILARITY[name])]
@@ -125,7 +127,7 @@ def headline_cards(
         largest = f"largest {np.max(lengths):.1f} mm"
         cards.append(("Median displacement", f"{np.median(lengths):.1f} mm", largest))
     phases = {k: v for k, v in report.seconds.items() if k != "total"}
-    longest = max(phases, key=phases.get, default=None)
+    longest = max(phases, key=phases.__getitem__, default="")
     detail = f"longest: {longest}, {phases[longest]:.3g} s" if phases else ""
     cards.append(("Time", f"{report.seconds['total']:.3g} s", detail))
     cards.append(("Model", report.model, ""))
@@ -182,7 +184,7 @@ def format_number(value: object) -> str:
     if isinstance(value, Integral):
         return str(int(value))
     if isinstance(value, Real):
-        return f"{float(value):.4g}" if np.isfinite(value) else "n/a"
+        return f"{float(value):.4g}" if math.isfinite(value) else "n/a"
     if isinstance(value, list | tuple):
         return ", ".join(format_number(v) for v in value)
     return str(value)
@@ -211,19 +213,19 @@ def _image_figures(images, view: View) -> list[Entry]:
             "Images",
             "The fixed image, the moving image before the nonrigid registration "
             "on the grid of the fixed, and the moving image warped by the result.",
-            pair_figure(*images, view),
+            pair_figure(*images, view=view),
         ),
         (
             "Difference",
             "Fixed minus moving (before) and fixed minus warped (after) on one "
             "scale; white is no difference.",
-            difference_figure(*images, view),
+            difference_figure(*images, view=view),
         ),
         (
             "Checkerboard",
             "Squares of the fixed image alternate with the moving (before) and "
             "the warped image (after): aligned edges run on across the squares.",
-            checkerboard_figure(*images, view),
+            checkerboard_figure(*images, view=view),
         ),
     ]
 
@@ -293,11 +295,17 @@ def _viewer_names(names: Mapping[str, str]) -> dict[str, str]:
     return {role: f"{role.capitalize()}: {name}" for role, name in names.items()}
 
 
+def _similarities(report: RegistrationReport) -> list[dict[str, float]]:
+    """The measures of the images before and after, which every report has."""
+    moments = (report.before, report.after)
+    return [cast(Similarity, moment.similarity).to_dict() for moment in moments]
+
+
 def _similarity_table(report: RegistrationReport) -> Table:
-    after = report.after.similarity.to_dict()
+    before, after = _similarities(report)
     rows = [
         (_SIMILARITY[name], format_number(value), format_number(after[name]))
-        for name, value in report.before.similarity.to_dict().items()
+        for name, value in before.items()
     ]
     return ("Similarity", ("measure", "before", "after"), rows)
 

@@ -140,7 +140,7 @@ def _parse_numbers(kind: type, values: Mapping):
     return kind(**{name: _parse_number(value) for name, value in values.items()})
 
 
-def _parse_number(value):
+def _parse_number(value) -> Any:
     if isinstance(value, list):
         return tuple(_parse_number(item) for item in value)
     return float("nan") if value is None else value

@@ -10,6 +10,7 @@ in mm.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Plane:
         return f"{self.name}, {'zyx'[self.axis]} = {self.index}"
 
     @property
-    def origin(self) -> str:
+    def origin(self) -> Literal["lower", "upper"]:
         """Matplotlib's ``origin`` for this plane."""
         return "lower" if self.up else "upper"
 
@@ -124,6 +125,7 @@ class View:
         """
         window, index = self.window, self.index
         window = choose_window(fixed) if window is None else tuple(window)
+        window = cast(IntensityWindow, window)
         if index is None and fixed.ndim == 3:
             index = (
                 choose_index(fixed, window)
@@ -272,7 +274,8 @@ def choose_planes(
     if len(shape) != len(spacing) or len(shape) not in (2, 3):
         raise ValueError(f"shape {shape} and spacing {spacing} are not both 2D or 3D")
     if len(shape) == 2:
-        return (Plane("image", None, None, shape, spacing, up=False),)
+        pixel = (spacing[0], spacing[1])
+        return (Plane("image", None, None, shape, pixel, up=False),)
     index = tuple(n // 2 for n in shape) if index is None else tuple(index)
     planes = []
     for axis, (name, edges) in enumerate(zip(_NAMES, _EDGES, strict=True)):
@@ -295,13 +298,13 @@ def _coarse(image: np.ndarray, window: IntensityWindow | None):
     return clip_to_window(coarse, window), steps
 
 
-def _argmax_or_middle(contents, steps, shape) -> tuple[int, ...]:
+def _argmax_or_middle(contents, steps, shape) -> tuple[int, int, int]:
     """The position of the largest content along each axis, the middle if all agree."""
     result = []
     for content, step, size in zip(contents, steps, shape, strict=True):
         alike = np.ptp(content) <= 1e-6 * float(content.max())
         result.append(size // 2 if alike else int(np.argmax(content)) * step)
-    return tuple(result)
+    return cast(tuple[int, int, int], tuple(result))
 
 
 def _subsample(array: np.ndarray, limit: int = 2_000_000) -> np.ndarray:

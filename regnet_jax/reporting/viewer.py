@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -41,7 +42,7 @@ class ViewerData:
         names: of the images, by fixed, warped and moving.
     """
 
-    planes: tuple[Mapping[str, object], ...]
+    planes: tuple[Mapping[str, Any], ...]
     names: Mapping[str, str]
 
     @property
@@ -82,7 +83,8 @@ def viewer_data(
     view = view.resolve(images["fixed"], images["moving"])
     planes = view.planes(images["fixed"].shape)
     shown = {role: role.capitalize() for role in ROLES} | dict(names or {})
-    images = {role: _to_bytes(image, view.window) for role, image in images.items()}
+    window = cast(IntensityWindow, view.window)
+    images = {role: _to_bytes(image, window) for role, image in images.items()}
     bytes_per_pixel = 0.0
     for side, quality in _QUALITIES:
         is_last = (side, quality) == _QUALITIES[-1]
@@ -115,7 +117,7 @@ def _pack(plane: Plane, images, max_slices, side, quality) -> dict:
     tile = _tile_size(plane, side)
     stacks = {role: _upright(plane, image, shown) for role, image in images.items()}
     start = (
-        0 if plane.axis is None else np.abs(np.subtract(shown, plane.index)).argmin()
+        0 if plane.index is None else np.abs(np.subtract(shown, plane.index)).argmin()
     )
     return {
         "name": plane.name,
@@ -139,7 +141,8 @@ def _tile_size(plane: Plane, side: int) -> tuple[int, int]:
     width, height = columns * plane.spacing[1], rows * plane.spacing[0]
     pixel = max(min(plane.spacing), max(width, height) / side)
     blocks = (round(edge / pixel / _BLOCK) for edge in (width, height))
-    return tuple(max(n, 1) * _BLOCK for n in blocks)
+    across, down = (max(n, 1) * _BLOCK for n in blocks)
+    return across, down
 
 
 def _upright(plane: Plane, image: np.ndarray, shown: Sequence[int]) -> np.ndarray:

@@ -9,10 +9,14 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from regnet_jax.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,16 @@ class Frame:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+
+    if TYPE_CHECKING:
+        # Any sequences of numbers are taken, and kept as tuples.
+        def __init__(
+            self,
+            shape: ArrayLike,
+            spacing: ArrayLike,
+            origin: ArrayLike,
+            direction: ArrayLike,
+        ) -> None: ...
 
     def __post_init__(self):
         try:
@@ -215,9 +229,8 @@ def isotropic_frame(
     if shape is None:
         extent = np.asarray(frame.shape) * np.asarray(frame.spacing)[::-1]
         # The tolerance keeps rounding from adding a voxel.
-        shape = np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int)
-    shape = np.asarray(shape)
-    half = cosines(frame) @ (spacing * (shape - 1) / 2)[::-1]
+        shape = tuple(np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int))
+    half = cosines(frame) @ (spacing * (np.asarray(shape) - 1) / 2)[::-1]
     return Frame(
         shape=tuple(shape),
         spacing=(spacing,) * frame.ndim,

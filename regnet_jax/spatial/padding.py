@@ -5,6 +5,8 @@ zeros beside the old image, and masks leave one value outside of an organ. They 
 tissue, dark or bright, and must not be compared.
 """
 
+from typing import cast
+
 import numpy as np
 from scipy import ndimage
 
@@ -70,6 +72,7 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     if not padding.any():
         return None
     grown = ndimage.binary_dilation(padding, iterations=grow) if grow else padding
+    grown = cast(np.ndarray, grown)
     shown = image[~grown]
     if shown.size < _LEAST_SHOWN * image.size or shown.min() == shown.max():
         # The picture has a single value, as in a mask.
@@ -119,10 +122,11 @@ def _darker_than_air(image, found) -> np.ndarray:
 
 def _connected(region, found) -> np.ndarray | None:
     """The large pieces of a region at the border of the image or of ``found``."""
-    pieces, count = ndimage.label(region)
+    pieces, count = cast(tuple[np.ndarray, int], ndimage.label(region))
     touched = [face.ravel() for face in _faces(pieces)]
     if found.any():
-        touched.append(pieces[ndimage.binary_dilation(found)])
+        grown = cast(np.ndarray, ndimage.binary_dilation(found))
+        touched.append(pieces[grown])
     keep = np.zeros(count + 1, bool)
     for piece in touched:
         keep[np.unique(piece)] = True

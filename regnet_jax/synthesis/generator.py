@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 
@@ -55,7 +55,7 @@ def _draw_volume(
     volume = with_probability(
         jax.random.fold_in(key, 1),
         0.0 if scans is None else config.scan_probability,
-        lambda key: crop(key, scans, shape),
+        lambda key: crop(key, cast(ScanBank, scans), shape),
         procedural,
     )
     return with_probability(

@@ -6,7 +6,7 @@ import json
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from absl import logging
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -246,7 +246,7 @@ def _with_present_keys(values: dict) -> dict:
     """Rename the keys of earlier versions."""
     if not isinstance(values, dict):
         raise TypeError(f"{values!r} is no group of values")
-    flat = flatten_dict(values, sep=".")
+    flat = cast(dict[str, Any], flatten_dict(values, sep="."))
     limits = flat.get("data.limits")
     if limits is not None and len(limits) == 1:
         # A single class, which balanced nothing.

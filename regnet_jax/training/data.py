@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from absl import logging
@@ -306,4 +307,4 @@ def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> ScanBank:
     stack = np.full((len(arrays), *shape, 1), AIR, np.int16)
     for row, array in zip(stack, arrays, strict=True):
         row[tuple(slice(n) for n in array.shape)] = array[..., None]
-    return ScanBank(stack, sizes)
+    return ScanBank(cast(Any, stack), cast(Any, sizes))

@@ -59,7 +59,7 @@ def make_evaluation(
                 ]
                 results[name] = _statistics([found for found, _ in pairs])
                 if show:
-                    show(name, draw_panel(*pairs[0][1], targets))
+                    show(name, draw_panel(*pairs[0][1], grid=targets))
         return results
 
     return evaluate

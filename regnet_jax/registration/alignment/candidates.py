@@ -9,6 +9,7 @@ linear relation explains in all: ``-n log(1 - r**2)`` of the ``n`` voxels that o
 """
 
 import itertools
+from typing import cast
 
 import numpy as np
 from scipy import fft, ndimage
@@ -50,12 +51,14 @@ def masked_correlation(fixed, fixed_mask, moving, moving_mask):
         _powers(fixed[flipped], fixed_mask[flipped]),
         _powers(moving, moving_mask),
     ]
-    first, second = ([fft.rfftn(p, padded) for p in image] for image in images)
+    first, second = (
+        [cast(np.ndarray, fft.rfftn(p, padded)) for p in image] for image in images
+    )
     inside = tuple(slice(int(n)) for n in shape)
 
     def total(p: int, q: int):
         """Sum ``fixed**p * moving**q`` over the overlap."""
-        return fft.irfftn(first[p] * second[q], padded)[inside]
+        return cast(np.ndarray, fft.irfftn(first[p] * second[q], padded))[inside]
 
     count = np.rint(total(0, 0))
     n = np.maximum(count, 1.0)

@@ -9,6 +9,7 @@ information needs hundreds and stops farther from the optimum.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -82,7 +83,7 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     """Fit ``matrix @ (identity + delta)`` as a function of ``delta``."""
     d = len(matrix) - 1
     sampled = level.sample(matrix)
-    seen = np.isfinite(sampled).all(axis=1)
+    seen = cast(np.ndarray, np.isfinite(sampled).all(axis=1))
     values = sampled[seen, 0]
     if len(values) < LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
         return Fit(np.inf, 0.0, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
@@ -110,7 +111,8 @@ def _unexplained(basis: csr_array, values: np.ndarray):
         residual ``[n]``.
     """
     # The ridge is for knots without points.
-    ridge = 1e-9 * len(values) * np.eye(basis.shape[1])
+    knots = cast(tuple[int, int], basis.shape)[1]
+    ridge = 1e-9 * len(values) * np.eye(knots)
     weights = np.ones(len(values))
     for _ in range(_REWEIGHTINGS):
         weighted = basis.multiply(weights[:, None]).tocsr()

@@ -1,6 +1,7 @@
 """Small copies of both images, on which the linear alignment works."""
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
@@ -79,7 +80,7 @@ def make_working_image(
         nearest = ndimage.distance_transform_edt(
             ~shown, return_distances=False, return_indices=True
         )
-        array = array[tuple(nearest)]
+        array = array[tuple(cast(np.ndarray, nearest))]
     low, high = np.percentile(array[shown], _CLIPPED)
     if low < high:
         array = np.clip(array, low, high)

@@ -143,7 +143,7 @@ def find_lungs(image, spacing: float, *, multiple: int) -> BlendBox:
         others = tuple(a for a in range(image.ndim) if a != axis)
         first, *_, last = np.flatnonzero(lungs.any(axis=others))
         wanted = last + 1 - first + 2 * _LUNG_MARGIN + multiple
-        wide = min(n, int(ceil_div(wanted, _LUNG_STEP)) * _LUNG_STEP)
+        wide = min(n, ceil_div(int(wanted), _LUNG_STEP) * _LUNG_STEP)
         centre = (first + last + 1) // 2
         low = int(np.clip(centre - wide // 2, 0, n - wide))
         start.append(low // multiple * multiple)

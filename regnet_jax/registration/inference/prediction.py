@@ -77,7 +77,7 @@ def _predict_in_passes(network: Network, fixed, moving, shown, memory, progress)
         held = _bytes_held(fixed, images[0].shape, factors)
         room = memory_of_a_tile(memory, held=held)
         run_pass = tiled_pass(network, memory=room, progress=progress)
-    return box.restore(run_passes(run_pass, *images, factors))
+    return box.restore(run_passes(run_pass, *images, factors=factors))
 
 
 def _bytes_held(fixed, shape, factors) -> float:

@@ -191,8 +191,8 @@ def choose_family(key, families: Sequence[Family], weights: Sequence[float]) -> 
     Returns:
         A family as ``pick_family`` returns it.
     """
-    weights = jnp.asarray(weights, jnp.float32)
-    index = jax.random.choice(key, len(families), p=weights / jnp.sum(weights))
+    given = jnp.asarray(weights, jnp.float32)
+    index = jax.random.choice(key, len(families), p=given / jnp.sum(given))
     return pick_family(families, index)
 
 

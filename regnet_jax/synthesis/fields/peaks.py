@@ -10,7 +10,7 @@ whole field is one matrix product here, exact at any distance from the border.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -134,7 +134,7 @@ def _covered(near):
             line = line.reshape((1,) * together.ndim + (-1,))
             together = together[..., None] & line
         covered |= together != 0
-    return covered
+    return cast(jax.Array, covered)
 
 
 def peak_field(key, shape: Sequence[int], family: PeakFamily, *, spacing: float):

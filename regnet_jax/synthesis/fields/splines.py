@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -178,7 +178,7 @@ def multiscale(
         )
         total = total + weight * field
     largest = family.amplitude * sample_fraction(size_key, family.least)
-    return everywhere(rescale(total, largest / spacing))
+    return everywhere(rescale(cast("Array", total), largest / spacing))
 
 
 def sample_fraction(key, least) -> Float[Array, ""]:
@@ -238,7 +238,7 @@ def edges(
     dimensions = volume.ndim - 1
     smooth = gaussian_smooth(volume, [_EDGE_SIGMA / spacing] * dimensions)[..., 0]
     slopes = jnp.gradient(smooth, spacing)
-    return sum(s**2 for s in slopes) > _SLOPE**2
+    return cast("Array", sum(s**2 for s in slopes)) > _SLOPE**2
 
 
 def dilate(mask: Bool[Array, "*spatial"], width: int) -> Bool[Array, "*spatial"]:
