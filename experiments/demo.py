@@ -49,7 +49,7 @@ def _breath():
 
 
 def _error(displacement, truth, body) -> str:
-    """The endpoint error over the voxels of the body, mean ± sd."""
+    """Return the endpoint error over the voxels of the body, mean ± sd."""
     errors = error_statistics(_SPACING * endpoint_error(displacement, truth)[body])
     return f"{errors.mean:.2f} ± {errors.sd:.2f} mm"
 

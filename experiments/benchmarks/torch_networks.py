@@ -43,7 +43,7 @@ class RegNet(nn.Module):
         )
 
     def forward(self, fixed, moving):
-        """Displacements at every second voxel from voxel 26 on."""
+        """Predict displacements at every second voxel from voxel 26 on."""
         cut = (..., *(slice(12, -12),) * 3)
         every = (..., *(slice(None, None, 2),) * 3)
         pair = (fixed, moving)
@@ -67,7 +67,7 @@ class UNet(nn.Module):
         self.last = nn.Conv3d(12, 3, 1)
 
     def forward(self, fixed, moving):
-        """A displacement at every voxel."""
+        """Predict a displacement at every voxel."""
         x, levels = torch.cat([fixed, moving], 1), []
         for layer in self.down:
             levels.append(layer(x))
@@ -105,7 +105,7 @@ class CorrNet(nn.Module):
         self.prior = nn.Parameter(torch.zeros(()))
 
     def forward(self, fixed, moving):
-        """A displacement at every voxel."""
+        """Predict a displacement at every voxel."""
         images = torch.cat([fixed, moving])
         windows = [((images - a) / (b - a)).clamp(0, 1) for a, b in INTENSITY_WINDOWS]
         half = self.finer(_space_to_channel(torch.cat(windows, 1)))

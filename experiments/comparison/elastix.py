@@ -61,7 +61,7 @@ _SPLINE = {
 
 
 def register(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Registers a pair; see ``experiments.comparison.methods``."""
+    """Register a pair; see ``experiments.comparison.methods``."""
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(THREADS)
     images = [_to_itk(image, np.float32) for image in (fixed, moving)]
     names = ("fixed_mask", "moving_mask")
@@ -88,7 +88,7 @@ def register(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndar
 
 
 def _grid(frame: Frame, setting: Setting) -> dict:
-    """The last grid: 10 mm, and finer where the organ is small."""
+    """Return the last grid: 10 mm, and finer where the organ is small."""
     extent = max(n * s for n, s in zip(frame.shape[::-1], frame.spacing, strict=True))
     spacing = 10.0 if setting == "lung" else min(10.0, max(extent / 12, 2.0))
     return {"FinalGridSpacingInPhysicalUnits": f"{spacing:g}"}

@@ -22,7 +22,7 @@ _RADIUS = {"lung": 2, "default": 4}
 
 
 def register(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Registers a pair; see ``experiments.comparison.methods``."""
+    """Register a pair; see ``experiments.comparison.methods``."""
     d = fixed.frame.ndim
     tool = {2: picsl_greedy.Greedy2D, 3: picsl_greedy.Greedy3D}[d]()
     images = {

@@ -43,7 +43,7 @@ def register(
 
 
 def _scaled(image: Image, factor: float) -> Image:
-    """The same image in a world that is larger by a factor."""
+    """Return the image with its spacing and origin multiplied by a factor."""
     frame = image.frame
     spacing, origin = (factor * np.asarray(x) for x in (frame.spacing, frame.origin))
     return replace(image, frame=Frame(frame.shape, spacing, origin, frame.direction))

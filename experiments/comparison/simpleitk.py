@@ -25,13 +25,13 @@ _BINS = 32
 
 
 def affine(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Linear alignment alone; see ``experiments.comparison.methods``."""
+    """Align linearly and no more; see ``experiments.comparison.methods``."""
     del setting
     return sample_transform(_aligned(fixed, moving, masks), fixed.frame)
 
 
 def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Demons with symmetric forces; see ``experiments.comparison.methods``.
+    """Register by demons with symmetric forces; see ``experiments.comparison.methods``.
 
     T. Vercauteren et al., "Diffeomorphic demons: efficient non-parametric image
     registration", NeuroImage 45(1), 2009; coarse to fine, and as demons compare
@@ -64,7 +64,7 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
 
 
 def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """A cubic B-spline; see ``experiments.comparison.methods``.
+    """Register by a cubic B-spline; see ``experiments.comparison.methods``.
 
     Correlation for lungs and mutual information for unknown images, both of a sample
     of the voxels; descent by L-BFGS, coarse to fine in images and control points.
@@ -110,7 +110,7 @@ def _float(image: Image) -> sitk.Image:
 
 
 def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
-    """Every ``factor``-th voxel of the smoothed image."""
+    """Smooth an image and keep every ``factor``-th voxel."""
     if factor == 1:
         return image
     variances = [(0.5 * factor * s) ** 2 for s in image.GetSpacing()]

@@ -58,7 +58,7 @@ def _check_flags():
 
 
 def _given(*pair):
-    """The two paths, or None."""
+    """Return the two paths, or None."""
     return tuple(flag.value for flag in pair) if pair[0].value else None
 
 

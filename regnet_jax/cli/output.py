@@ -1,4 +1,4 @@
-"""What the commands print: tables of measures, networks, seconds and memory."""
+"""The printed output of the commands: measures, networks, seconds and memory."""
 
 from typing import cast
 
@@ -33,7 +33,7 @@ def print_measures(report: dict) -> None:
 
 
 def _flat(values: dict, prefix: str) -> dict[str, float]:
-    """Nested measures under one name each, without the intervals."""
+    """Flatten nested measures to one name each, without the intervals."""
     flat = {}
     for key, value in values.items():
         name = f"{prefix} {key.replace('_', ' ')}".strip()

@@ -261,7 +261,7 @@ def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> 
 
 
 def _read_transform(path, dimensions: dict[str, int]) -> sitk.Transform:
-    """The transform or the identity, of the dimension that all files must have."""
+    """Return the transform or the identity, of the dimension of all files."""
     (first, d), *others = dimensions.items()
     for name, other in others:
         if other != d:

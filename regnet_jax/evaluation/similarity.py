@@ -152,7 +152,7 @@ def segment_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
 
 
 def _segment_lungs(image: Image) -> Image | None:
-    """The lungs as a mask in canonical orientation."""
+    """Return the mask of the lungs in canonical orientation."""
     padding = find_padding(image.array, grow=0)
     seen = fill_padding(image.array, padding, AIR)
     array, frame = canonicalise(seen, image.frame)
@@ -161,5 +161,5 @@ def _segment_lungs(image: Image) -> Image | None:
 
 
 def _carry(lungs: Image, fixed: Image, transform) -> np.ndarray:
-    """The lungs of the moving image on the grid of the fixed ones."""
+    """Return the mask of the moving lungs on the grid of the fixed ones."""
     return resample(lungs, fixed.frame, transform, interpolation="nearest").array > 0

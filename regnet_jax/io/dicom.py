@@ -231,7 +231,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _header(file: Path):
-    """The elements of a file that are needed here; None if it is not DICOM."""
+    """Return the elements of a file that are needed; None if it is not DICOM."""
     try:
         with file.open("rb") as opened:
             start = opened.read(132)
@@ -270,7 +270,7 @@ def _damaged(file: Path) -> InputError:
 
 
 def _stacks(files) -> list[Stack]:
-    """The stacks of all images among DICOM files, ordered by series."""
+    """Return the stacks of all images among DICOM files, ordered by series."""
     stacks: dict[str, list[Stack]] = {}
     for file in files:
         header = _header(file)
@@ -304,7 +304,7 @@ def _parallel(one: Slice, other: Slice) -> bool:
 
 
 def _slices(file: Path, header) -> list[Slice]:
-    """The planes of a file; empty if it is not an image."""
+    """Return the planes of a file; none if it is not an image."""
     if header is None or header.get("Rows") is None:
         return []
     with warnings.catch_warnings():
@@ -405,7 +405,7 @@ def _list(stacks: Sequence[Stack]) -> str:
 
 
 def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | None]:
-    """The slices in order, the straight grid, and where they lie on it.
+    """Return the slices in order, the straight grid, and their places on it.
 
     The last is ``[n, 2]``: column and row of the grid where a slice begins; None if
     all begin at its first.
@@ -478,12 +478,18 @@ def _shear(slices: list[Slice], starts: np.ndarray, normal: np.ndarray) -> str:
 
 
 def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
-    """The distance of evenly spaced slices, mm; else an InputError.
+    """Return the distance of the slices; refuse those that are not evenly spaced.
 
     Args:
         path: named in the message.
         slices: in order.
         places: mm along their normal, ascending.
+
+    Returns:
+        Millimetres.
+
+    Raises:
+        InputError: if the distances differ.
     """
     count, gaps = len(places), np.diff(places)
     if count == 1:
@@ -538,7 +544,7 @@ def _check_places(path: Path, slices: list[Slice], places: np.ndarray) -> float:
 
 
 def _usual(gaps: np.ndarray) -> float:
-    """The median distance of neighbouring slices that are not at one position."""
+    """Return the median distance of neighbouring slices at different positions."""
     apart = np.sort(gaps[gaps > 0.01 * max(gaps.max(), 0.01)])
     return float(apart[(len(apart) - 1) // 2]) if apart.size else np.inf
 
@@ -579,7 +585,7 @@ def _check_grey(path: Path, image: sitk.Image) -> None:
 
 
 def _rescaled(plane: np.ndarray, own: Slice) -> np.ndarray:
-    """A frame by its own slope and intercept instead of those of the first."""
+    """Rescale a frame by its own slope and intercept, not those of the first."""
     if own.scaling == own.applied:
         return plane
     slope, intercept = own.applied[:2]

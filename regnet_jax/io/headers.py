@@ -258,7 +258,7 @@ def header_frame(path: Path, frame: Frame) -> Frame:
 
 
 def _header(path: Path) -> bytes | None:
-    """The header of a NIfTI-1 file of one part, or None."""
+    """Return the header of a single-file NIfTI-1 image, or None."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     try:
@@ -270,7 +270,7 @@ def _header(path: Path) -> bytes | None:
 
 
 def _frame(path: Path, name: str, frame: Frame, affine: np.ndarray) -> Frame:
-    """The frame of an affine ``[3, 4]`` from voxels to RAS (mm)."""
+    """Return the frame of an affine ``[3, 4]`` from voxels to RAS (mm)."""
     if not np.isfinite(affine).all():
         raise InputError(f"{path}: its {name} is not finite; correct its header")
     affine = _LPS_OF_RAS @ affine
@@ -291,7 +291,7 @@ def _sheared(frame: Frame) -> bool:
 
 
 def _quaternion(path: Path, order: str, header: bytes, scale: float) -> np.ndarray:
-    """The affine ``[3, 4]`` of the qform, voxels to RAS (mm)."""
+    """Return the affine ``[3, 4]`` of the qform, voxels to RAS (mm)."""
     pixdim = np.array(struct.unpack_from(order + "4f", header, 76), np.float64)
     values = struct.unpack_from(order + "6f", header, 256)
     b, c, d = map(float, values[:3])

@@ -137,7 +137,7 @@ def _is_position(position) -> bool:
 
 
 def _rows(text: str, separator: str | None = None) -> list[tuple[int, list[str]]]:
-    """Number and words of each line that has any."""
+    """Return the number and the words of each line that is not empty."""
     lines = enumerate(text.splitlines(), 1)
     return [(number, line.split(separator)) for number, line in lines if line.strip()]
 
@@ -273,7 +273,7 @@ def _read_text(path: Path) -> str:
 
 
 def _inside(path: Path, index: np.ndarray, frame: Frame) -> np.ndarray:
-    """The indices, or an InputError where one is of no voxel of the frame."""
+    """Return the indices; InputError if one lies outside of the frame."""
     outside = (index < -0.5) | (index > np.asarray(frame.shape) - 0.5)
     if outside.any():
         number = np.flatnonzero(outside.any(axis=1))[0] + 1

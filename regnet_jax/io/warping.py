@@ -98,7 +98,7 @@ def warp_image_file(
 
 
 def _grid(transform: sitk.Transform, path, like) -> Frame:
-    """The grid of the result."""
+    """Return the grid of the result."""
     if like:
         frame = read_image(like).frame
         check_dimension(transform, like, frame.ndim)

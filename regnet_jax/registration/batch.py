@@ -120,7 +120,7 @@ class _Batch:
     load: Callable[..., Network]
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
-        """The report of an earlier run that was asked for the same, or None."""
+        """Return the report of an earlier run of the same request, or None."""
         folder = self.out / pair.name
         names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
         if not all((folder / name).is_file() for name in names):

@@ -197,7 +197,7 @@ class RegistrationOptions:
 
 
 def _plain(value):
-    """A value of an option as JSON knows it."""
+    """Return the value of an option as one that JSON can hold."""
     if isinstance(value, Network):
         return value.config.name
     if isinstance(value, os.PathLike):

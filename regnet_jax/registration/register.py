@@ -149,7 +149,7 @@ def register(
 
 
 def _full_signature(function) -> inspect.Signature:
-    """The signature of a function with the options in the place of ``**options``."""
+    """Return a function's signature with the options in place of ``**options``."""
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)
     del parameters["options"]
@@ -284,7 +284,7 @@ def _is_kind(initial) -> bool:
 
 
 def _initial(fixed: Image, moving: Image, initial, masks, padding) -> np.ndarray:
-    """The homogeneous matrix of the linear alignment, computed or given."""
+    """Return the homogeneous matrix of the linear alignment, computed or given."""
     if _is_kind(initial):
         fixed_mask, moving_mask = masks
         return align(
@@ -317,7 +317,7 @@ def _check_finite(values, name: str, images: str) -> None:
 
 
 def _join(fields):
-    """The field of one or both directions, and their disagreement in voxels."""
+    """Join the fields of one or both directions; return their disagreement too."""
     if len(fields) == 1:
         return fields[0], None
     field, cycle = map(np.asarray, symmetric(*fields))
@@ -325,14 +325,16 @@ def _join(fields):
 
 
 def _disagreement(cycle: np.ndarray) -> dict:
-    """Distances between a point and itself after both directions, before joining."""
+    """Summarise how far a point is from itself after both directions, mm."""
     return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
 def _on_grid(fixed, moving, padding, spacing, affine, presets):
-    """The working grid, both images on it (the moving one aligned), and their extent.
+    """Resample both images to the working grid, the moving one aligned.
 
-    The extents are None where both images show something everywhere.
+    Returns:
+        The grid, the images ``[*grid.shape]``, and for each image where it shows
+        something, bool of the same shape; None for both if that is everywhere.
     """
     grid = isotropic_frame(canonical_frame(fixed.frame), spacing)
     transforms = (None, affine_transform(affine))
@@ -355,7 +357,7 @@ def _on_grid(fixed, moving, padding, spacing, affine, presets):
 
 
 def _find_shown(fixed, moving, padding, transform) -> Shown:
-    """Where each image shows something, on the fixed grid."""
+    """Find where each image shows something, on the fixed grid."""
     own = np.ones(fixed.frame.shape, bool) if padding[0] is None else ~padding[0]
     before, after = (
         where_shown(moving, padding[1], fixed.frame, how) for how in (None, transform)

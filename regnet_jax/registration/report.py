@@ -191,7 +191,7 @@ def list_warnings(registration: Registration) -> list[str]:
 
 
 def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[str]:
-    """Warnings that need the values of the fixed image, padding aside, or measures."""
+    """Return the warnings that need measures, or values of the fixed image."""
     warnings = []
     presets = registration.parameters.get("intensity", {})
     is_ct = presets.get("fixed") in ("ct", "ct+1024")
@@ -214,7 +214,7 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the software, by name."""
+    """Return the versions of the software, by name."""
     return {
         "regnet_jax": regnet_jax.__version__,
         "python": platform.python_version(),

@@ -145,7 +145,7 @@ def evaluate_registration(registration: Registration, landmarks, labels) -> Meas
 
 
 def _read_points(registration: Registration, landmarks):
-    """Fixed and moving points, from files or as they are given; None without any."""
+    """Return fixed and moving points, read from files or as given, or None."""
     if landmarks is None:
         return None
     images = (registration.fixed, registration.moving)
@@ -162,7 +162,7 @@ def _read_points(registration: Registration, landmarks):
 
 
 def _read_maps(registration: Registration, labels):
-    """Fixed and moving label map, from files or as they are given; None without any."""
+    """Return fixed and moving label map, read from files or as given, or None."""
     if labels is None:
         return None
     images = (registration.fixed, registration.moving)
@@ -171,7 +171,7 @@ def _read_maps(registration: Registration, labels):
 
 
 def _read_map(given, image: Image) -> Image:
-    """A label map from a file or as it is given, on the grid of its image if bare."""
+    """Return a label map; a bare array lies on the grid of its image."""
     if isinstance(given, str | os.PathLike):
         return read_labels(given)
     return as_image(given, "labels", frame=image.frame)

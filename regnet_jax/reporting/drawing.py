@@ -238,19 +238,19 @@ def style_plot(axes: Axes) -> None:
 
 
 def _limit_aspects(aspects: Sequence[float]) -> list[float]:
-    """Widths at one height; planes of a very thin volume are stretched to be seen."""
+    """Return the widths at a common height, stretched for very thin volumes."""
     widest = 5.0 * min(aspects)
     return [min(aspect, widest) for aspect in aspects]
 
 
 def _add_axes(figure: Figure, size, box) -> Axes:
-    """Axes at a box (x, y, width, height) of a figure of this size, all in inches."""
+    """Add axes at a box (x, y, width, height) of a figure; all in inches."""
     x, y, w, h = box
     return figure.add_axes((x / size[0], y / size[1], w / size[0], h / size[1]))
 
 
 def _strip(axes: Axes) -> None:
-    """Leave nothing of the axes but a black panel."""
+    """Remove everything from the axes but a black panel."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_facecolor("black")
@@ -269,6 +269,6 @@ def _add_labels(
 
 
 def _round_length(length: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is at most ``length``."""
+    """Round a length down to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(max(length, 1e-9)))
     return max(m * power for m in (1, 2, 5) if m * power <= length * (1 + 1e-9))

@@ -1,6 +1,4 @@
-"""Figures of artificial displacement fields, after Sokooti et al. 2017, and of their
-statistics.
-"""
+"""Figures of artificial fields (after Sokooti et al. 2017) and of their statistics."""
 
 from collections.abc import Mapping, Sequence
 
@@ -135,13 +133,13 @@ def _common_shape(fields: Mapping[str, np.ndarray]) -> tuple[int, int]:
 
 
 def _positions(field: np.ndarray, plane: Plane) -> np.ndarray:
-    """x + u(x) in the plane for each pixel, ``[2, y, x]`` in pixels."""
+    """Return x + u(x) in the plane for each pixel, ``[2, y, x]`` in pixels."""
     shift = np.moveaxis(field[..., -2:] / np.asarray(plane.spacing), -1, 0)
     return np.indices(plane.size) + shift
 
 
 def _deform(background, name: str, field: np.ndarray, plane: Plane):
-    """The deformed slice of one family ``[y, x]``, or None without a background."""
+    """Return the deformed slice ``[y, x]`` of a family; None without a background."""
     if background is None:
         return None
     if isinstance(background, Mapping):

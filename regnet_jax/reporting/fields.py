@@ -206,7 +206,7 @@ def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
 
 
 def _prepare(displacement, fixed, view: View):
-    """A field and its fixed image, the planes, and the window to draw them in."""
+    """Return the field, its fixed image, the planes and the intensity window."""
     fixed = as_image(fixed, len(view.spacing), "fixed")
     displacement = np.asarray(displacement)
     if displacement.shape != (*fixed.shape, fixed.ndim):
@@ -220,7 +220,7 @@ def _prepare(displacement, fixed, view: View):
 
 
 def _sample_positions(plane: Plane, count: int) -> list[np.ndarray]:
-    """Indices of rows and of columns at equal distances, ``count`` of the longer."""
+    """Return evenly spaced rows and columns, ``count`` along the longer side."""
     edges = [n * s for n, s in zip(plane.size, plane.spacing, strict=True)]
     step = max(edges) / count
     result = []
@@ -232,7 +232,7 @@ def _sample_positions(plane: Plane, count: int) -> list[np.ndarray]:
 
 
 def _stretch(planes: Sequence[Plane], fields, count: int) -> float:
-    """The largest of 1, 2, 5, 10 ... with arrows of at most 2.2 of their distances."""
+    """Return the largest stretch (1, 2, 5, 10, ...) that keeps arrows apart."""
     longest = 0.0  # in distances between arrows
     for plane, field in zip(planes, fields, strict=True):
         ys, xs = _sample_positions(plane, count)
@@ -244,7 +244,7 @@ def _stretch(planes: Sequence[Plane], fields, count: int) -> float:
 
 
 def _scale_end(slices: Sequence[np.ndarray]) -> float:
-    """The end of a logarithmic scale symmetric about 1, between 1.25 and 5."""
+    """Return the end of a logarithmic scale symmetric about 1, from 1.25 to 5."""
     values = np.concatenate([np.ravel(s) for s in slices])
     values = values[np.isfinite(values) & (values > 0)]
     if values.size == 0:
@@ -253,7 +253,7 @@ def _scale_end(slices: Sequence[np.ndarray]) -> float:
 
 
 def _set_decimal_ticks(bar, reach: float) -> None:
-    """Ticks such as 0.5, 1, 2 instead of powers of ten."""
+    """Set ticks such as 0.5, 1, 2 instead of powers of ten."""
     above = [t for t in (1.1, 1.2, 1.5, 2, 3, 5) if t <= reach * 1.0001][-3:]
     ticks = [1 / t for t in reversed(above)] + [1.0] + above
     bar.ax.yaxis.set_major_locator(FixedLocator(ticks))

@@ -101,7 +101,7 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
 
 
 def _format_table(name: str, head: Row, rows: Sequence[Row]):
-    """A table as text, and for each column whether all of it is numbers."""
+    """Return a table as text, and which of its columns hold only numbers."""
     rows = [[str(value) for value in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     numeric = [all(_is_number(text) for text in column) for column in columns]

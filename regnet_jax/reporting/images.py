@@ -208,7 +208,7 @@ def volumes_figure(
 
 
 def _prepare(images, view: View):
-    """Images without channels, the planes, and the intensity window to draw them in."""
+    """Return the images without channels, the planes and the intensity window."""
     images = [as_image(image, len(view.spacing)) for image in images]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
@@ -219,7 +219,7 @@ def _prepare(images, view: View):
 
 
 def _show_difference(axes, plane: Plane, pixels: np.ndarray, limit: float):
-    """A slice of a difference ``[rows, columns]``, red and blue up to ``limit``."""
+    """Draw a slice of a difference in red and blue, up to ``limit``."""
     style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
     artist = drawing.show_pixels(axes, plane, pixels, **style)
     drawing.outline(axes)

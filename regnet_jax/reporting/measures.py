@@ -84,7 +84,7 @@ def box_figure(
 def _draw_cumulative(
     axes: Axes, name: str, errors: np.ndarray, reach: float, *, color: str
 ) -> None:
-    """The percentage of errors up to each distance, with the mean in the legend."""
+    """Draw the percentage of errors within each distance; label it by the mean."""
     percent = np.arange(errors.size + 1) / errors.size * 100
     steps = np.concatenate([[0.0], np.sort(errors), [reach]])
     label = f"{name}: mean {errors.mean():.2f} mm"

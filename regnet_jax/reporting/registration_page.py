@@ -256,7 +256,7 @@ def _field_figures(images, displacement, determinant, view: View) -> list[Entry]
 
 
 def _jacobian_entry(determinant: np.ndarray, view: View) -> Entry:
-    """The Jacobian at the planes of the other figures, or through the worst fold."""
+    """Draw the Jacobian in the planes of the other figures, or at the worst fold."""
     folds = bool((np.asarray(determinant) <= 0).any())
     caption = (
         "Local change of volume from fixed to moving: red where the moving image "
@@ -278,7 +278,7 @@ def _landmark_entry(before, after) -> Entry:
 
 
 def _sampled_lengths(displacement: np.ndarray) -> np.ndarray:
-    """Lengths of the vectors in mm, of every n-th voxel of a large field."""
+    """Return the vectors' lengths in mm, at every n-th voxel of a large field."""
     displacement = np.asarray(displacement)
     steps = (slice(None, None, max(1, n // 128)) for n in displacement.shape[:-1])
     return np.linalg.norm(displacement[tuple(steps)], axis=-1)
@@ -291,7 +291,7 @@ def _title(names: Mapping[str, str]) -> str:
 
 
 def _viewer_names(names: Mapping[str, str]) -> dict[str, str]:
-    """The captions of the images in the viewer."""
+    """Return the captions of the images in the viewer."""
     return {role: f"{role.capitalize()}: {name}" for role, name in names.items()}
 
 
@@ -346,7 +346,7 @@ def _label_table(report: RegistrationReport) -> Table:
 
 
 def _setting_rows(settings: Mapping, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings, a row each, with dotted names."""
+    """Return a row for each of the nested settings, with dotted names."""
     rows = []
     for key, value in settings.items():
         if isinstance(value, Mapping):

@@ -115,7 +115,7 @@ class RegistrationReport:
 
 
 def _parse_measures(content: Mapping, moment: str) -> Measures:
-    """The measures before or after; the Jacobian belongs to those after."""
+    """Return the measures before or after; the Jacobian belongs to those after."""
     measures = {
         name: _parse_numbers(kind, content[name][moment])
         for name, kind in (
@@ -136,7 +136,7 @@ def _parse_measures(content: Mapping, moment: str) -> Measures:
 
 
 def _parse_numbers(kind: type, values: Mapping):
-    """A dataclass whose attributes are numbers, or tuples of them."""
+    """Build a dataclass whose attributes are numbers, or tuples of them."""
     return kind(**{name: _parse_number(value) for name, value in values.items()})
 
 

@@ -292,14 +292,14 @@ _OTHER_AXES = ((1, 2), (0, 2), (0, 1))
 
 
 def _coarse(image: np.ndarray, window: IntensityWindow | None):
-    """A finite, clipped copy of every n-th voxel of a volume, and n of each axis."""
+    """Return a clipped copy of every n-th voxel without NaN, and n for each axis."""
     steps = [max(1, n // 128) for n in image.shape]
     coarse = image[tuple(slice(None, None, s) for s in steps)]
     return clip_to_window(coarse, window), steps
 
 
 def _argmax_or_middle(contents, steps, shape) -> tuple[int, int, int]:
-    """The position of the largest content along each axis, the middle if all agree."""
+    """Return each axis' position of the largest content; the middle if all agree."""
     result = []
     for content, step, size in zip(contents, steps, shape, strict=True):
         alike = np.ptp(content) <= 1e-6 * float(content.max())
@@ -308,6 +308,6 @@ def _argmax_or_middle(contents, steps, shape) -> tuple[int, int, int]:
 
 
 def _subsample(array: np.ndarray, limit: int = 2_000_000) -> np.ndarray:
-    """Every n-th voxel, so that at most about ``limit`` remain."""
+    """Return every n-th voxel, so that at most about ``limit`` remain."""
     step = int(np.ceil((array.size / limit) ** (1 / max(array.ndim, 1))))
     return array[(slice(None, None, max(step, 1)),) * array.ndim]

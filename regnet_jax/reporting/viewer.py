@@ -100,7 +100,7 @@ def viewer_data(
 
 
 def _to_bytes(image: np.ndarray, window: IntensityWindow) -> np.ndarray:
-    """An image as bytes, the window from 0 to 255; row by row to save memory."""
+    """Scale the intensity window to bytes; row by row to save memory."""
     low, high = window
     result = np.empty(image.shape, np.uint8)
     for row, target in zip(image, result, strict=True):
@@ -110,7 +110,7 @@ def _to_bytes(image: np.ndarray, window: IntensityWindow) -> np.ndarray:
 
 
 def _pack(plane: Plane, images, max_slices, side, quality) -> dict:
-    """One plane of all images, as the page reads it."""
+    """Return one plane of all images, as the page reads it."""
     total = 1 if plane.axis is None else images["fixed"].shape[plane.axis]
     shown = np.unique(np.linspace(0, total - 1, min(total, max_slices)).round())
     shown = shown.astype(int).tolist()
@@ -136,7 +136,7 @@ def _pack(plane: Plane, images, max_slices, side, quality) -> dict:
 
 
 def _tile_size(plane: Plane, side: int) -> tuple[int, int]:
-    """Width and height of a tile in complete blocks, at most ``side`` pixels long."""
+    """Return width and height of a tile: whole blocks, at most ``side`` pixels."""
     rows, columns = plane.size
     width, height = columns * plane.spacing[1], rows * plane.spacing[0]
     pixel = max(min(plane.spacing), max(width, height) / side)
@@ -146,7 +146,7 @@ def _tile_size(plane: Plane, side: int) -> tuple[int, int]:
 
 
 def _upright(plane: Plane, image: np.ndarray, shown: Sequence[int]) -> np.ndarray:
-    """The slices ``[n, rows, columns]`` of an image, first row on top."""
+    """Return slices of an image, ``[n, rows, columns]``, first row on top."""
     if plane.axis is None:
         return image[None]
     stack = np.moveaxis(np.take(image, shown, axis=plane.axis), plane.axis, 0)
@@ -154,7 +154,7 @@ def _upright(plane: Plane, image: np.ndarray, shown: Sequence[int]) -> np.ndarra
 
 
 def _sheet(stack: np.ndarray, tile: tuple[int, int]) -> Image.Image:
-    """The slices of a stack ``[n, rows, columns]`` as tiles of one grey image."""
+    """Arrange the slices of a stack as tiles of one grey image."""
     columns = min(_COLUMNS, len(stack))
     rows = -(-len(stack) // columns)
     sheet = Image.new("L", (columns * tile[0], rows * tile[1]))

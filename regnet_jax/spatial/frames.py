@@ -95,7 +95,7 @@ def cosines(frame: Frame) -> np.ndarray:
 
 
 def straighten(frame: Frame) -> tuple[Frame, float]:
-    """The frame with the rotation (and reflection) nearest to its direction.
+    """Replace the direction of a frame by the nearest rotation or reflection.
 
     Its centre and spacing stay.
 

@@ -109,7 +109,7 @@ def _held_type(dtype: np.dtype, name: str) -> np.dtype:
 
 
 def _count_masked(given) -> int:
-    """The number of masked values, also where a list holds masked slices."""
+    """Return the number of masked values, also where a list holds masked slices."""
     pieces = given if isinstance(given, list | tuple) else [given]
     return sum(int(np.ma.getmaskarray(p).sum()) for p in pieces if np.ma.is_masked(p))
 
@@ -280,7 +280,7 @@ def checked_image(image: Image) -> Image:
 
 
 def _check_axes(array: np.ndarray, name: str) -> int:
-    """The dimension of the image that an array is."""
+    """Return the dimension of the image that an array holds."""
     if array.ndim not in (2, 3):
         raise InputError(
             f"{name}: has shape {array.shape}; give [z, y, x] or [y, x], one channel of"

@@ -139,7 +139,7 @@ def _jacobian(mapped: PointMap, x, reach: float) -> np.ndarray:
 
 
 def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
-    """The map on a grid, continued outside, and its linear part.
+    """Return the map on a grid, continued outside, and its linear part.
 
     Inside, linear interpolation of a residual and an affine map together are what
     ITK computes. Outside, the residual is that of the edge.

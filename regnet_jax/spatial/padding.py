@@ -91,28 +91,28 @@ def fill_padding(image, padding, value: float) -> np.ndarray:
 
 
 def _faces(image):
-    """The first and the last slice of each axis that has more than one."""
+    """Yield the first and last slice of each axis that has more than one."""
     for axis, n in enumerate(image.shape):
         for index in {0, n - 1} if n > 1 else ():
             yield np.take(image, index, axis=axis)
 
 
 def _frequent(values) -> np.ndarray:
-    """The most frequent of some values."""
+    """Return the most frequent of some values."""
     values, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_CANDIDATES]
     return values[order[counts[order] >= _LEAST_OF_BORDER * counts.sum()]]
 
 
 def _constant_region(image, value, found) -> np.ndarray | None:
-    """The voxels of a value that are connected to the border or to known padding."""
+    """Find the voxels of a value that touch the border or known padding."""
     low, high = float(image.min()), float(image.max())
     same = np.abs(image - np.float64(value)) <= _SAME * (high - low)
     return _connected(same & ~found, found)
 
 
 def _darker_than_air(image, found) -> np.ndarray:
-    """The voxels too dark for CT that are connected to the border or to padding."""
+    """Find the voxels too dark for CT that touch the border or padding."""
     dark = image < UNMEASURED_BELOW
     if not dark.any() or not looks_like_ct(image[~dark]):
         return np.zeros(image.shape, bool)
@@ -121,7 +121,7 @@ def _darker_than_air(image, found) -> np.ndarray:
 
 
 def _connected(region, found) -> np.ndarray | None:
-    """The large pieces of a region at the border of the image or of ``found``."""
+    """Return the large components that touch the image's border or ``found``."""
     pieces, count = cast(tuple[np.ndarray, int], ndimage.label(region))
     touched = [face.ravel() for face in _faces(pieces)]
     if found.any():

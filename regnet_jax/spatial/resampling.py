@@ -166,7 +166,7 @@ def as_mask(image: Image, frame: Frame | None = None) -> Image:
 
 
 def _inside(image: Image) -> np.ndarray:
-    """The voxels that are inside of a mask."""
+    """Return the voxels that are inside of a mask."""
     array = image.array
     low, high = float(array.min()), float(array.max())
     is_whole = array.dtype.kind in "bui"

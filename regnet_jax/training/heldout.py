@@ -78,8 +78,10 @@ def heldout_stream(seed: int):
 
 
 def _make_errors(model, data: GeneratorConfig, targets, stream, sample: Callable):
-    """Build ``errors(variables, family, index)``: the errors of the network and of the
-    zero field, and the first patch with the network's prediction.
+    """Build ``errors(variables, family, index)``.
+
+    It returns the errors of the network and of the zero field, and the first patch with
+    the network's prediction.
     """
     families = list(data.amplified.values())
 

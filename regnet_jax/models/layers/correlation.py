@@ -101,8 +101,9 @@ def _forward(fixed, moving, radius):
 
 
 def _backward(radius, images, cotangent):
-    """Differentiate the products one by one: the loop's own derivative takes twice as
-    long to run.
+    """Differentiate the products one by one.
+
+    The derivative of the loop itself takes twice as long to run.
     """
 
     def one_by_one(fixed, moving):

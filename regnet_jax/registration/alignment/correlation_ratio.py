@@ -123,12 +123,12 @@ def _unexplained(basis: csr_array, values: np.ndarray):
 
 
 def _loss(residual: np.ndarray) -> np.ndarray:
-    """Half of Geman and McClure's loss: a square that saturates."""
+    """Return half of Geman and McClure's loss, a square that saturates."""
     return residual**2 / (2 + 2 * (residual / _OUTLYING) ** 2)
 
 
 def _weights(residual: np.ndarray) -> np.ndarray:
-    """Its derivative, divided by the residual."""
+    """Return the derivative of ``_loss`` divided by the residual."""
     return 1 / (1 + (residual / _OUTLYING) ** 2) ** 2
 
 
@@ -159,7 +159,7 @@ def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
 
 
 def _descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
-    """Levenberg-Marquardt within the span of the generators, at one level."""
+    """Minimise at one level by Levenberg-Marquardt, in the span of the generators."""
     identity = np.eye(len(matrix))
     basis = generators.reshape(len(generators), -1)
     fit, damping, refused = fit_matrix(level, matrix), 1e-3, 0

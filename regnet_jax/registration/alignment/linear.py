@@ -122,7 +122,7 @@ def _better(level: Level, candidate: np.ndarray, matrix: np.ndarray) -> bool:
 
 
 def _rigid_generators(d: int) -> np.ndarray:
-    """``[p, d, d + 1]``: rotations about, and shifts of, the fixed centre."""
+    """Return rotations about and shifts of the fixed centre, ``[p, d, d + 1]``."""
     planes = [(i, j) for i in range(d) for j in range(i)]
     rotations = np.zeros((len(planes), d, d + 1))
     for rotation, (i, j) in zip(rotations, planes, strict=True):
@@ -132,7 +132,7 @@ def _rigid_generators(d: int) -> np.ndarray:
 
 
 def _affine_generators(d: int) -> np.ndarray:
-    """``[d * (d + 1), d, d + 1]``: one for each entry of the matrix."""
+    """Return one for each entry of the matrix, ``[d * (d + 1), d, d + 1]``."""
     return np.eye(d * (d + 1)).reshape(-1, d, d + 1)
 
 
@@ -188,7 +188,7 @@ def _blurred(image: WorkingImage, factor: int) -> np.ndarray:
 
 
 def _with_gradient(image: WorkingImage, array: np.ndarray) -> sitk.Image:
-    """Value and d/d(x, y, z) at each voxel, NaN where it doesn't count."""
+    """Return value and d/d(x, y, z) of each voxel, NaN outside of the mask."""
     slopes = [
         np.gradient(array, axis=k) if n > 1 else np.zeros_like(array)
         for k, n in enumerate(array.shape)
