@@ -16,17 +16,17 @@ Composition
     ``u(x) + v(x + u(x))``.
 World coordinates
     Millimetres, (x, y, z) order, origin, spacing and direction cosines exist
-    only in ``regnet_jax.io`` and in what a user sees.
+    only in ``regnet_jax.io`` and in output for the user.
 Artificial pairs
-    Draw a volume ``I`` and a field ``u``; moving is ``I``, fixed is ``I``
+    Sample a volume ``I`` and a field ``u``; moving is ``I``, fixed is ``I``
     warped by ``u``, and ``u`` is the target, known exactly.
 Randomness
     ``key`` is the first argument wherever randomness is used. Keys derive by
     ``fold_in(stream, step, global sample index)``, so a batch is a pure
     function of (seed, step) whatever the number of devices.
 Errors
-    What comes from outside and cannot be used raises
-    ``regnet_jax.errors.InputError`` with a line for a person.
+    Input that cannot be used raises ``regnet_jax.errors.InputError`` with a
+    one-line message for the user.
 """
 
 from typing import TYPE_CHECKING

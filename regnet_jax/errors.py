@@ -1,4 +1,4 @@
-"""Errors with a message for people."""
+"""Errors with a message for the user."""
 
 
 class InputError(ValueError):

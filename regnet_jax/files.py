@@ -1,4 +1,4 @@
-"""Writing files: errors for people, atomic files, staged folders, strict JSON."""
+"""Writing files: errors for the user, atomic files, staged folders, strict JSON."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ _MEANINGS = {
 def quietly(call: Callable[[], T], path, otherwise: str) -> T:
     """Run a call of ITK on a file silently, and turn its errors into InputError.
 
-    Some calls only print an error and return, so what is printed counts too.
+    Some calls only print an error and return, so printed output counts as an error too.
 
     Args:
         call: a function without arguments.
@@ -237,7 +237,7 @@ def strict_json(value, *, indent: int | None = None) -> str:
 
 
 def write_json(path, value) -> None:
-    """Write a value as JSON, atomically, with null for what is not finite.
+    """Write a value as JSON, atomically, with null for numbers that are not finite.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""The frame of every command: flags, one-line errors, exit status, compile cache."""
+"""The common setup of all commands: flags, one-line errors, exit status, caches."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-# XLA's loader of cached programs complains about features that it chose itself.
+# Keeps XLA from logging its own tuning flags as missing CPU features on every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
@@ -25,15 +25,15 @@ _TERMINATED = 143
 def run(main: Callable[[], None]) -> None:
     """Run a command: parse the flags, then call ``main``.
 
-    Bad flags, ``InputError`` and errors of the file system print one line on standard
+    Invalid flags, ``InputError`` and file system errors print one line on standard
     error and end with exit status 2, a training that diverges with 3, an interrupt with
     130, SIGTERM with 143. Compiled programs are kept in the user's cache folder, so
     that only the first run waits for the compiler.
 
     Args:
-        main: the work of the command, which reads its own flags.
+        main: the command without arguments; it reads its own flags.
     """
-    # Help is that of the module that ``main`` is of, whichever file was started.
+    # --help shows the module that defines ``main``, whichever file was started.
     module = sys.modules[main.__module__]
     if module is not (started := sys.modules["__main__"]):
         started.__doc__ = module.__doc__
@@ -62,11 +62,11 @@ def _guarded(main):
     # Silences Orbax, which logs every step of every save.
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    # Small programs are cached too: there are many, which together take a second.
+    # Cache small programs too: there are many, and together they take a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # Without a cache, or with a damaged one, programs are compiled again: no harm.
+    # Harmless: without a cache, or with a damaged one, programs are compiled again.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
-    # Batch systems send it when time is over; half-written files are then removed.
+    # Batch systems send SIGTERM at the time limit; remove half-written files then.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
@@ -92,7 +92,7 @@ def _terminate(*_):
 
 
 def _leave(status: int):
-    """End the process at once, after half-written files are removed.
+    """End the process at once; half-written files have been removed by now.
 
     A normal exit would wait for XLA's threads, or let them run into a finalised
     interpreter.

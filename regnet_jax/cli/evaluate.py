@@ -47,7 +47,7 @@ _PAIRS = (
 
 
 def _check_flags():
-    """Refuse no pair at all, and half of a pair."""
+    """Raise InputError unless there is a pair, and no pair lacks one of its files."""
     for fixed, moving in _PAIRS:
         if bool(fixed.value) != bool(moving.value):
             missing = moving if fixed.value else fixed

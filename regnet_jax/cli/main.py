@@ -26,7 +26,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    # Only now, since JAX takes a second to import.
+    # Imported late, as JAX takes a second to import.
     common = importlib.import_module("regnet_jax.cli.common")
     module = importlib.import_module(f"regnet_jax.cli.{name}")
     sys.argv[:2] = [f"regnet {name}"]

@@ -55,7 +55,7 @@ def print_outcome(report: RegistrationReport, out) -> None:
 
     Args:
         report: of the registration.
-        out: the folder it is in.
+        out: folder of the results.
     """
     before, after = report.before, report.after
     first, last = (cast(Similarity, m.similarity).to_dict() for m in (before, after))

@@ -34,9 +34,9 @@ from regnet_jax.registration.files import register_files
 from regnet_jax.registration.saving import FORMATS
 
 _FIXED = flags.DEFINE_string(
-    "fixed", None, "Image that stays: a file, a DICOM folder or FOLDER::SERIES."
+    "fixed", None, "Fixed image: a file, a DICOM folder or FOLDER::SERIES."
 )
-_MOVING = flags.DEFINE_string("moving", None, "Image that is warped.")
+_MOVING = flags.DEFINE_string("moving", None, "Moving image, which is warped.")
 _FIXED_MASK = flags.DEFINE_string(
     "fixed_mask",
     None,
@@ -103,7 +103,7 @@ for _name in ("fixed", "moving", "out"):
 
 
 def _check_flags():
-    """Raise InputError unless the flags fit each other, before anything is read."""
+    """Raise InputError if flags contradict each other, before any file is read."""
     given = [flag for flag in _ONE if flag.value]
     if _PAIRS.value and given:
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")

@@ -39,7 +39,7 @@ _OUT = flags.DEFINE_string("out", None, "File for the result.", required=True)
 
 
 def _check_flags():
-    """Refuse bad combinations of flags before anything is read."""
+    """Raise InputError if flags contradict each other, before any file is read."""
     wanted = (_IMAGE, _LABELS, _POINTS)
     if sum(bool(flag.value) for flag in wanted) != 1:
         raise InputError("--image, --labels, --points: give one of the three")

@@ -68,7 +68,7 @@ class Measures:
         return float(np.mean(values)) if values else float("nan")
 
     def to_dict(self) -> dict:
-        """Return what was measured, by name, as it goes into JSON."""
+        """Return the available measures by name, as values for JSON."""
         result = {}
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)

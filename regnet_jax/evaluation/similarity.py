@@ -85,10 +85,10 @@ def image_similarity(fixed, other, shown, lungs=None, other_lungs=None) -> Simil
 def make_similarity(fixed: Image, moving: Image) -> Callable[..., Similarity]:
     """Prepare the comparison of two images under several transforms.
 
-    Only what both images show counts: neither padding nor what lies outside.
+    Only voxels that both images show count: neither padding nor voxels outside.
 
     Args:
-        fixed: the image that stays.
+        fixed: the image that keeps its place.
         moving: the image that is warped.
 
     Returns:

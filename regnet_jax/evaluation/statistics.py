@@ -25,7 +25,7 @@ class ErrorStatistics:
     """Summary of the errors (mm) of the landmarks or the voxels of one pair.
 
     Attributes:
-        n: how many errors there are.
+        n: number of errors.
         mean: their mean; like the other numbers NaN if there are none.
         sd: their sample standard deviation, NaN for a single one.
         median: their median.

@@ -67,7 +67,7 @@ class Slice:
 
     Attributes:
         file: that holds it.
-        label: what messages call it.
+        label: name in messages.
         frame: its index in a file of several frames, else 0.
         size: rows, columns.
         position: ``[3]`` mm, of its first pixel; None where the file says nothing.

@@ -57,7 +57,7 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
     Args:
         given: a SimpleITK image, an ``Image``, what ``read_image`` takes, or a bare
             array with either of the following.
-        name: used in messages, where the input has none.
+        name: in messages, for an input without a name.
         spacing: of a bare array, as in ``Image.from_array``.
         frame: where the voxels of a bare array lie.
 

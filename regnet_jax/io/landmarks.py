@@ -171,7 +171,7 @@ def read_points(path, frame: Frame | None = None) -> np.ndarray:
             .csv, voxel indices of Learn2Reg (from 0); .fcsv or .mrk.json of 3D
             Slicer.
         frame: of the image that the landmarks lie in. Files of voxel indices need
-            it; for others it only says how many coordinates a point has.
+            it; for others it only gives the number of coordinates.
 
     Returns:
         ``[n, d]``, at least one point.

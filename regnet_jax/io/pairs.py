@@ -50,11 +50,11 @@ def read_manifest(path) -> list[Path]:
 
 
 def read_lines(path: Path, content: str) -> list[str]:
-    """Read the lines of a text file that lists something.
+    """Read the lines of a text file that is a list.
 
     Args:
         path: of the file.
-        content: what it should list, for the message.
+        content: the expected entries of the list, for the message.
 
     Returns:
         The lines, without their ends.

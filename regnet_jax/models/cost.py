@@ -126,7 +126,7 @@ def _size(variable) -> int:
 
 
 def _is_number(variable) -> bool:
-    """Tell whether it is floating point; indices and booleans are not counted."""
+    """Tell whether an array is floating point; indices and booleans do not count."""
     return jnp.issubdtype(variable.aval.dtype, jnp.inexact)
 
 

@@ -1,4 +1,4 @@
-"""Trained networks: weights, and how each is used."""
+"""Trained networks: their weights, and how registration uses them."""
 
 from regnet_jax.pretrained.inference import DEFAULT_TILE, InferenceConfig
 from regnet_jax.pretrained.weights import CARD, names, read_weights, summary

@@ -1,7 +1,7 @@
-"""How a trained network is used: a small file beside its weights.
+"""How registration uses a trained network: ``inference.json`` beside its weights.
 
-Registration reads this file and nothing of the training, so a network that is trained
-on, averaged or exported is used as its ``inference.json`` says.
+Registration reads this file and not the config of the training, so that a network can
+be trained further, averaged or exported without a change of its use.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 
 INFERENCE = "inference.json"
-# Predictions of a tile on each axis: one compiled program then serves every image, the
-# margin costs little, and a tile fits in 2 GiB.
+# Predictions of a tile along each axis, by dimension: one compiled program then serves
+# every image, the margin costs little, and a tile fits in 2 GiB.
 DEFAULT_TILE = {2: 128, 3: 32}
 
 
@@ -31,11 +31,11 @@ class InferenceConfig:
         dimensions: 2 or 3.
         voxel_sizes: of the passes, isotropic, mm, coarse to fine; each a multiple of
             the next.
-        extra_pass: whether one more pass is made at the finest voxel size.
-        shrinkage: length of a displacement that each pass halves because it may be
-            noise, voxels of the pass; 0 keeps all displacements.
-        tile: predictions of a tile on each axis, where memory has no cap; only for
-            networks that see less than they predict for (``Support.margin``).
+        extra_pass: whether the pass at the finest voxel size is repeated.
+        shrinkage: each pass halves displacements of this length, as they may be noise,
+            and shrinks longer ones less; voxels of the pass. 0 keeps all.
+        tile: predictions of a tile along each axis where there is no memory limit; used
+            by networks with a margin alone (``Support.margin``).
     """
 
     name: str
@@ -53,7 +53,7 @@ class InferenceConfig:
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """The voxel sizes of all passes, in voxels of the finest, coarse to fine."""
+        """Voxel sizes of all passes, coarse to fine, as multiples of the finest."""
         factors = tuple(round(size / self.voxel_size) for size in self.voxel_sizes)
         return (*factors, 1) if self.extra_pass else factors
 
@@ -62,7 +62,7 @@ def write_inference(folder: Path, config: InferenceConfig) -> None:
     """Write ``inference.json`` into a folder that holds weights.
 
     Args:
-        folder: of a shipped network or of a run; it exists.
+        folder: of a shipped network or of a run; it must exist.
         config: how the network is used.
     """
     text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -80,7 +80,7 @@ def read_inference(folder: Path) -> InferenceConfig:
         How the network is used.
 
     Raises:
-        InputError: if the file is missing or is no such config.
+        InputError: if the file is missing or its content is not valid.
     """
     path = Path(folder) / INFERENCE
     if not path.is_file():
@@ -104,7 +104,7 @@ def read_inference(folder: Path) -> InferenceConfig:
 
 
 def _fault(config: InferenceConfig) -> str:
-    """Return the value that cannot be used, or an empty string."""
+    """Return the first field that is not valid, with its value, or an empty string."""
     sizes = config.voxel_sizes
     positive = all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in sizes)
     ratios = [a / b for a, b in itertools.pairwise(sizes)] if positive else []

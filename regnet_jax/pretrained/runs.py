@@ -1,4 +1,4 @@
-"""The weights in the folder of a training run."""
+"""Weights from the checkpoints of a training run."""
 
 import math
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 
-# Folder of the checkpoints within that of a run.
+# Subfolder of the checkpoints in the folder of a run.
 CHECKPOINTS = "checkpoints"
-# The measure of an evaluation by which the best checkpoint is chosen, the smallest.
+# The best checkpoint is the one with the smallest value of this measure.
 RATIO = "ratio"
 
 
 def ratio(metrics: Mapping) -> float:
-    """Return the measure of a checkpoint, the smaller the better.
+    """Return the measure by which checkpoints are compared; smaller is better.
 
     Args:
-        metrics: of its evaluation, with ``RATIO``.
+        metrics: of the evaluation, with ``RATIO``.
 
     Returns:
-        The measure; infinite where it is NaN, as if there were no evaluation.
+        The measure; infinity in place of NaN, as for a checkpoint without evaluation.
     """
     value = metrics[RATIO]
     return math.inf if math.isnan(value) else value
@@ -33,23 +33,23 @@ def restore_variables(folder: Path, *, best: bool = False):
 
     Args:
         folder: of the run.
-        best: take the checkpoint with the best evaluation, not the newest.
+        best: take the checkpoint with the best evaluation instead of the newest.
 
     Returns:
-        The pytree of arrays that the model's ``apply`` takes, with the average of
-        the weights where the run keeps one.
+        The variables for the model's ``apply``, with the EMA of the weights if the run
+        keeps one.
 
     Raises:
-        InputError: if the folder holds no checkpoint, or it cannot be read or holds
-            values that are not finite, or if the best is wanted and none was evaluated.
+        InputError: if the folder holds no checkpoint, if the checkpoint cannot be read
+            or is not finite, or if ``best`` is set and no checkpoint was evaluated.
     """
-    # Loaded here alone: a registration with shipped weights does not need it.
+    # Imported only here, as a registration with shipped weights does not need it.
     import orbax.checkpoint as ocp
 
     folder = Path(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: no checkpoints here; name the --workdir of a run")
-    # Orbax announces the choices that ``read_only`` implies as warnings.
+    # No ``read_only``, with which Orbax warns about its own defaults.
     options = ocp.CheckpointManagerOptions(best_fn=ratio, best_mode="min", create=False)
     path = (folder / CHECKPOINTS).resolve()
     with ocp.CheckpointManager(path, options=options) as manager:
@@ -61,7 +61,7 @@ def restore_variables(folder: Path, *, best: bool = False):
                 f"{folder}: no checkpoint has an evaluation that is finite, so none is"
                 " the best; train further, or take the newest"
             )
-        # A run on other devices is placed on the first one of this process.
+        # The run may have used other devices; restore to the first of this process.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         args = ocp.args.StandardRestore(fallback_sharding=here)
         try:

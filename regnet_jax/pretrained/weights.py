@@ -1,8 +1,8 @@
-"""Weights of trained networks: those that ship, and those of training runs.
+"""Weights of trained networks: shipped ones, and those of training runs.
 
 A shipped network has a folder here with ``weights.npz`` (plain arrays in half
-precision), their ``sha256``, ``inference.json``, a model card, and ``config.json`` as a
-record of its training.
+precision), its ``sha256``, ``inference.json``, a model card, and ``config.json`` as a
+record of the training.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ def names() -> list[str]:
 
 
 def summary(name: str, home: Path = _HOME) -> str:
-    """Return the first paragraph of a shipped network's card, which says its use.
+    """Return the first paragraph of a shipped network's card, which states its use.
 
     Args:
         name: one of ``names()``.
-        home: folder of the folders.
+        home: folder that holds the networks' folders.
 
     Returns:
         One line.
@@ -79,13 +79,13 @@ def read_shipped(name: str, home: Path = _HOME) -> tuple[InferenceConfig, dict]:
 
     Args:
         name: one of ``names()``.
-        home: folder of the folders.
+        home: folder that holds the networks' folders.
 
     Returns:
         How the network is used, and its variables.
 
     Raises:
-        InputError: if the weights are not what was shipped.
+        InputError: if the weights do not match their checksum.
     """
     folder = home / name
     content = (folder / _WEIGHTS).read_bytes()
@@ -103,23 +103,23 @@ def read_shipped(name: str, home: Path = _HOME) -> tuple[InferenceConfig, dict]:
 def write_shipped(
     config: InferenceConfig, variables, *, training: str, home: Path = _HOME
 ) -> Path:
-    """Write a trained network among the shipped ones, in half precision.
+    """Add a trained network to the shipped ones, in half precision.
 
     Args:
-        config: how the network is used; its name is that of the folder, and what the
-            folder held before is replaced.
+        config: how the network is used; its ``name`` names the folder, whose earlier
+            files are replaced.
         variables: of the model.
         training: JSON of the config of its training, kept as a record.
-        home: folder of the folders.
+        home: folder that holds the networks' folders.
 
     Returns:
-        The folder. A model card, ``CARD.md``, is for its author to write.
+        The folder. The author writes the model card, ``CARD.md``.
     """
     folder = home / config.name
     folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(variables, sep="/")
     buffer = io.BytesIO()
-    # A weight keeps three digits, which is less than one step of training changes.
+    # Half precision keeps three digits; a training step changes weights by more.
     halves: dict[str, Any] = {k: np.asarray(v, np.float16) for k, v in flat.items()}
     np.savez_compressed(buffer, **halves)
     content = buffer.getvalue()

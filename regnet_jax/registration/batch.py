@@ -1,4 +1,4 @@
-"""The registration of many pairs in one run, which can be repeated and shared."""
+"""The registration of many pairs in one run, which can be resumed and sharded."""
 
 import csv
 import dataclasses
@@ -19,22 +19,22 @@ from regnet_jax.registration.inference.network import Network, load_network
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.reporting.schema import RegistrationReport
 
-# Problems that a message names; the others are counted.
+# At most this number of problems is named in a message; the others are counted.
 _NAMED = 10
 
 
 def check_pairs(
     path, pairs: Sequence[PairPaths], dimensions: int | None = None
 ) -> None:
-    """Refuse a list with pairs that cannot be used, as far as headers tell.
+    """Refuse a list with unusable pairs, as far as the headers reveal them.
 
     Args:
         path: of the list.
-        pairs: those of the list that are to be worked on.
+        pairs: the pairs of the list that are to be registered.
         dimensions: that all images must have; None for any.
 
     Raises:
-        InputError: names every such pair, and what is wrong with it.
+        InputError: names every such pair and its problems.
     """
     found = {pair.name: check_files(pair, dimensions) for pair in pairs}
     lines = [f"{name}: {line}" for name, each in found.items() for line in each]
@@ -69,7 +69,7 @@ def make_row(pair: PairPaths, status: str, report: RegistrationReport) -> dict:
 
     Args:
         pair: of the list.
-        status: how it came to its result.
+        status: ``registered`` or ``finished before``.
         report: of its registration.
 
     Returns:
@@ -112,7 +112,7 @@ _SHARD = re.compile(r"(\d+)/(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """What all pairs of a run have in common."""
+    """The settings that all pairs of a run share."""
 
     out: Path
     options: RegistrationOptions
@@ -173,15 +173,14 @@ def run_batch(
 ) -> dict:
     """Register the pairs of a file, each to a folder of its name below ``out``.
 
-    A pair that was registered before, by the same request, is left as it is. The files
-    of all others are checked before the first is registered. A pair that fails all the
-    same is listed and the others go on. The table of rows is rewritten after
-    every pair.
+    A pair that an earlier run registered by the same request is skipped. The headers of
+    all others are checked before the first is registered. A pair that fails later is
+    listed, and the run goes on with the next. The table is rewritten after every pair.
 
     Args:
         path: of the list, see ``io.read_pairs``.
         out: folder.
-        options: of all registrations.
+        options: of every registration.
         formats: of further files, see ``Registration.save``.
         shard: ``I/N``: the I-th of N shards of the pairs.
         load: returns the network of a name; it is called once for each name.
@@ -190,8 +189,8 @@ def run_batch(
         Seconds of the phases, summed over pairs.
 
     Raises:
-        InputError: if the list or the shard cannot be understood, if a pair cannot be
-            used as far as headers tell, and at the end if a pair failed.
+        InputError: if the list or the shard cannot be parsed, if a header shows that a
+            pair cannot be used, or at the end if a pair failed.
     """
     number, count = _parse_shard(shard)
     pairs = read_pairs(path)[number - 1 :: count]

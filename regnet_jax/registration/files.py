@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 def describe_request(
     pair: PairPaths, options: RegistrationOptions, formats: Collection[str] = ()
 ) -> dict:
-    """Return what was asked for, as ``report.json`` keeps it.
+    """Return the request of a registration, as ``report.json`` stores it.
 
     Args:
         pair: the images.
@@ -45,19 +45,18 @@ def register_files(
     *,
     progress: bool = False,
 ) -> tuple[RegistrationReport, dict]:
-    """Register a pair and write the results, all or none.
+    """Register a pair of files and write the results atomically.
 
     Args:
         pair: paths of its images; points and labels are measured and reported.
         out: folder for the results.
-        load: returns the network of a name; it should keep the networks.
+        load: returns the network of a name; it should cache the networks.
         options: of the registration.
         formats: of further files, see ``Registration.save``.
         progress: show progress bars.
 
     Returns:
-        The report, and the seconds of every phase, those of reading and writing
-        included.
+        The report, and the seconds of every phase, including reading and writing.
 
     Raises:
         InputError: if a file or an option cannot be used.
@@ -85,7 +84,7 @@ def register_files(
             **options.to_keywords(),
         )
         seconds |= registration.seconds
-        # Those of reading come first.
+        # Warnings of reading come first.
         notices = tuple(dict.fromkeys((*logged, *registration.notices)))
         registration = dataclasses.replace(registration, notices=notices)
         with timed(seconds, "measuring and writing"):

@@ -1,4 +1,4 @@
-"""The options of a registration, in one list that everything else is derived from."""
+"""The options of a registration; arguments, flags and reports derive from this list."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ def option(
 
     Args:
         kind: type of its value on the command line: str, bool, int or float.
-        help: what the option does, in plain sentences, for ``--help``.
+        help: effect of the option, in plain sentences, for ``--help``.
         check: ``check(name, value)`` raises InputError unless the value can be used.
 
     Returns:
@@ -99,12 +99,12 @@ class RegistrationOptions:
             ``affine``); or a linear SimpleITK transform, the path of one, or a
             homogeneous matrix (mm, x first), from fixed to moving points.
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
-            ``LOW,HIGH`` that stand for air and bone.
+            ``LOW,HIGH`` that are mapped to air and bone.
         refine: steps of gradient descent that start from the network's prediction.
         inverse_consistent: register in both directions and return the symmetric field,
             which is inverted where the images are swapped.
-        memory: GiB that the process may hold during the prediction; larger images are
-            predicted tile by tile. None sets no limit.
+        memory: limit of the process during the prediction, GiB; images that need more
+            are predicted tile by tile. None sets no limit.
         voxel_size: of the isotropic working grid, mm. None takes the network's own or,
             for images too small or too large for a human body, a size that gives them
             as many voxels as a chest has.
@@ -190,8 +190,8 @@ class RegistrationOptions:
         """Return the options as values for JSON.
 
         Returns:
-            A value for each field. A ``Network`` is its name, a path its text, and an
-            alignment that is neither a kind nor a path is ``given``.
+            A value for each field. A ``Network`` becomes its name, a path its text, and
+            an alignment that is neither a kind nor a path becomes ``given``.
         """
         return {name: _plain(value) for name, value in self.to_keywords().items()}
 

@@ -3,9 +3,10 @@
 Gradient descent on a similarity starts from the field that a network predicted, which
 is near the optimum already, so few steps are enough. The images are compared by local
 correlation (B. Avants et al., "Symmetric diffeomorphic image registration with
-cross-correlation", Medical Image Analysis 12(1), 2008), and the change is a cubic
-B-spline (D. Rueckert et al., "Nonrigid registration using free-form deformations", IEEE
-TMI 18(8), 1999) that pays for bending the map and for coming near to folding it.
+cross-correlation", Medical Image Analysis 12(1), 2008). The change of the field is a
+cubic B-spline (D. Rueckert et al., "Nonrigid registration using free-form
+deformations", IEEE TMI 18(8), 1999), with penalties of roughness and of small Jacobian
+determinants.
 """
 
 import functools
@@ -55,12 +56,12 @@ DEFAULT = RefinementWeights()
 _RADIUS = 2
 # Distance of the control points of the B-spline, voxels.
 _KNOTS = 3.0
-# The Jacobian determinant from which on the penalty of folding acts.
+# The penalty of folding acts on Jacobian determinants below this.
 _LEAST_JACOBIAN = 0.3
 # Voxel size of the first resolution, in voxels of the images.
 _COARSEST = 2
 
-# The noise that correlation is not to take for structure, as a fraction of
+# Standard deviation that the correlation treats as noise, as a fraction of
 # `SOFT_TISSUE_RANGE`.
 _NOISE = 0.02
 # The fraction of a voxel's cube that may be hidden.
@@ -123,13 +124,13 @@ def objective(
     box: BlendBox,
     weights: RefinementWeights,
 ):
-    """Return the value that the refinement minimises.
+    """Return the objective, which the refinement minimises.
 
     Args:
         coefficients: ``[*control points, d]`` of the change of the field, voxels.
         fixed: ``[*box.shape]``, in [0, 1].
         moving: ``[*spatial]``, the whole image that the box is in.
-        field: ``[*box.shape, d]``, voxels, where the refinement started.
+        field: ``[*box.shape, d]``, voxels, before the refinement.
         weight: ``[*box.shape]``, of the correlation at each voxel.
         box: place of the fixed voxels in the moving image's grid.
         weights: of the terms.
@@ -153,7 +154,7 @@ def objective(
 
 def _descend(fixed, moving, field, shown, box, iterations, weights: RefinementWeights):
     """Return the change of the field by steps of Adam at one resolution."""
-    # Loaded here alone: a registration without refinement does not need it.
+    # Imported only here, as a registration without refinement does not need it.
     import optax
 
     fixed, field = crop_box(fixed[..., None], box)[..., 0], crop_box(field, box)
@@ -164,7 +165,7 @@ def _descend(fixed, moving, field, shown, box, iterations, weights: RefinementWe
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
     weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
-    # Only where both images show the whole cube of a voxel.
+    # Compare only voxels whose cube is shown by both images.
     hidden = crop_box(1.0 - shown, box)[..., 0]
     weight *= _mean_over_cube(hidden, _RADIUS) < _HIDDEN
     gradient = jax.grad(objective)
@@ -201,8 +202,8 @@ def refine(
         moving: ``[*spatial]``, on the same grid.
         displacement: ``[*spatial, d]``, voxels, fixed to moving.
         iterations: steps at each resolution; may be traced.
-        shown: ``[*spatial]`` of both images, where they show something; they are
-            compared nowhere else. None is everywhere.
+        shown: ``[*spatial]`` of both images, where they show something; only there are
+            they compared. None is everywhere.
         box: where the field may change; None for everywhere.
         factors: voxel sizes of the resolutions, in voxels of the images.
         weights: of the objective, and the step size.
@@ -236,7 +237,7 @@ def refine(
 def refine_on_body(
     fixed, moving, displacement, steps: int, *, spacing: float, shown=(None, None)
 ):
-    """Improve a field where the lungs are, or else the body; ``refine`` on the host.
+    """Improve a field within the lungs or, where there are none, the body.
 
     Args:
         fixed: ``[*spatial]``, HU.
@@ -250,7 +251,7 @@ def refine_on_body(
         ``[*spatial, d]`` float32, voxels.
     """
     body = find_body(fixed)
-    # Arrays in any case, so that one program serves all pairs of a shape.
+    # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)
     shown = tuple(
         body.crop(everywhere if where is None else where, 0.0) for where in shown

@@ -77,11 +77,11 @@ def register(
 
     Both images are resampled to an isotropic grid that follows the anatomical axes of
     the fixed image, so the result does not depend on how either file stores its voxels.
-    Where one of them shows nothing, because there is padding or its field of view ends,
-    nothing is compared, and the field is continued smoothly from where both do.
+    Padding, and regions outside of an image's field of view, are not compared; there
+    the field is continued smoothly from the region that both images show.
 
     Args:
-        fixed: the image that stays.
+        fixed: the image that keeps its place.
         moving: the image that is warped; any grid.
         model: a shipped network, the folder of a training run, or a ``Network`` that
             was loaded before; by default ``lung`` for 3D images and ``lung2d``, with a
@@ -89,8 +89,8 @@ def register(
         spacing: mm between the voxels of images that are bare arrays, x first, or one
             number for all axes; voxel zero lies at the origin. Where two arrays have
             different grids, give each as ``regnet_jax.Image.from_array``.
-        fixed_mask: restricts the linear alignment to what is inside: not zero, or of
-            fractions above half of their maximum.
+        fixed_mask: restricts the linear alignment to its voxels: those that are not
+            zero or, in a mask of fractions, above half of its maximum.
         moving_mask: the same for the moving image.
         load: returns the network of a name. Callers that register many pairs pass a
             function that keeps the networks.
@@ -102,14 +102,14 @@ def register(
     Returns:
         The registration: ``transform`` maps fixed points to moving points,
         ``warped_sitk`` is the moving image on the fixed grid, ``displacement`` the
-        vectors there (mm). The warped image has the type of the moving one, or where
-        SimpleITK lacks that a wider one: uint8 for bool, float32 for half precision,
-        float64 for extended precision.
+        vectors there (mm). The warped image has the type of the moving one; types that
+        SimpleITK lacks are widened: bool to uint8, half precision to float32, extended
+        precision to float64.
 
     Raises:
-        InputError: if anything that is given cannot be used, or does not fit the rest,
-            or the result is not finite.
-        TypeError: if there is no such option.
+        InputError: if an argument cannot be used or does not fit the others, or if the
+            result is not finite.
+        TypeError: for an unknown option.
     """
     settings = RegistrationOptions(model=model, **options)
     check_switch("progress", progress)
@@ -173,7 +173,7 @@ def _network(model, load: Callable[[str], Network]) -> Network:
 
 
 def _check_dimensions(network: Network, fixed: Image) -> None:
-    """Raise InputError unless the network is of the images' dimension."""
+    """Raise InputError unless network and images have the same dimension."""
     if network.dimensions != fixed.frame.ndim:
         raise InputError(
             f"the network is {network.dimensions}D and {fixed.name} is"
@@ -182,8 +182,8 @@ def _check_dimensions(network: Network, fixed: Image) -> None:
         )
 
 
-class _Lines(logging.Handler):
-    """Keeps the messages of the warnings of this thread."""
+class _WarningCollector(logging.Handler):
+    """A handler that keeps the warnings of the thread that made it."""
 
     def __init__(self):
         super().__init__(logging.WARNING)
@@ -197,12 +197,12 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that the library logs, which belong into the report too.
+    """Collect the warnings that the library logs, so that a report can list them.
 
     Yields:
         The messages so far.
     """
-    logger, handler = logging.getLogger("regnet_jax"), _Lines()
+    logger, handler = logging.getLogger("regnet_jax"), _WarningCollector()
     logger.addHandler(handler)
     try:
         yield handler.lines
@@ -307,7 +307,7 @@ def _initial(fixed: Image, moving: Image, initial, masks, padding) -> np.ndarray
 
 
 def _check_finite(values, name: str, images: str) -> None:
-    """Raise InputError where a result is not finite; nothing is written then."""
+    """Raise InputError where a result is not finite, so that nothing is written."""
     if not all(np.isfinite(value).all() for value in values):
         raise InputError(
             f"{images}: the {name} gave values that are not finite, so there is no"
@@ -343,7 +343,7 @@ def _on_grid(fixed, moving, padding, spacing, affine, presets):
         (fixed, moving), padding, presets, transforms, strict=True
     ):
         values = image.array if nothing is None else image.array[~nothing]
-        # Air stands for nothing, or the darkest value of another modality.
+        # Padding becomes air, or the darkest value of another modality.
         darkest = AIR if preset == "ct" else float(values.min())
         filled = fill_padding(image.array, nothing, darkest)
         resampled = resample(

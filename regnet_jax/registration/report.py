@@ -1,7 +1,7 @@
 """The report of a registration: its measures and its warnings.
 
-Measures are taken in the canonical orientation of the fixed image, from the images that
-the registration has resampled already.
+The measures use the images that the registration has resampled, in the canonical
+orientation of the fixed image.
 """
 
 import platform
@@ -32,8 +32,8 @@ from regnet_jax.spatial import (
     resample,
 )
 
-# Below this correlation in the lungs a pair gets a warning. The most similar of twelve
-# pairs of different people had 0.36, and a breath of one patient has 0.7.
+# Pairs with a lower correlation in the lungs get a warning. Of twelve pairs of
+# different people the most similar had 0.36; inhale and exhale of a patient have 0.7.
 _LEAST_LUNG_CORRELATION = 0.4
 # The fraction of the fixed image that may have no counterpart without a warning.
 _LARGEST_UNMATCHED_FRACTION = 0.1
@@ -158,7 +158,7 @@ def build_report(
 
 
 def list_warnings(registration: Registration) -> list[str]:
-    """Return what was guessed of the images, and where nothing could be measured.
+    """Return warnings about guessed properties and about measures that are missing.
 
     Args:
         registration: from ``register``.
@@ -203,7 +203,7 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
     if after.jacobian is not None and after.jacobian.min <= 0:
         warnings.append("the field folds in places; see the Jacobian map")
     likeness = after.similarity and after.similarity.lung_correlation
-    # A comparison that NaN fails too: the lungs may be constant.
+    # The lungs may be constant: written so that NaN warns as well.
     if likeness is not None and not likeness >= _LEAST_LUNG_CORRELATION:
         warnings.append(
             f"the lungs are still unlike after the registration (correlation"

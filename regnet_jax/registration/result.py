@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Where images show something, which padding and the outside do not.
+    """Masks of the voxels that show anatomy, not padding or the outside of an image.
 
     Attributes:
         fixed: ``[*frame.shape]`` bool, of the fixed image, on its own grid.
@@ -41,7 +41,7 @@ class Shown:
 
     @property
     def unmatched(self) -> float:
-        """The fraction of what the fixed image shows that the moving one does not."""
+        """Fraction of the voxels shown by the fixed image but not by the moving one."""
         return float(1.0 - self.after[self.fixed].mean())
 
 
@@ -52,7 +52,7 @@ class Registration:
     The map is ``x -> A(x + r(x))`` with the affine ``A`` and the residual ``r``.
 
     Attributes:
-        fixed: the image that stays.
+        fixed: the image that keeps its place.
         moving: the image that is warped.
         affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
         residual: ``[*frame.shape, d]`` vectors, mm, x first.
@@ -62,8 +62,8 @@ class Registration:
         parameters: the options of the registration, with the intensity preset and the
             voxel size that were used and, if it is inverse consistent, the disagreement
             of the two directions.
-        notices: warnings of the choices that were made for the user, and those that
-            were logged on the way.
+        notices: warnings about defaults that were chosen for the user, and the logged
+            ones.
     """
 
     fixed: Image
@@ -111,9 +111,9 @@ class Registration:
     def inverse(self, *, progress: bool = False):
         """Return the SimpleITK transform from moving points to fixed points.
 
-        Where the transform folds there is no inverse, and the closest point that was
-        found is taken; outside of the moving image it is the inverse of the linear
-        alignment.
+        Where the transform folds, it has no inverse and the closest point that was
+        found is used. Outside of the moving image, the inverse of the linear alignment
+        is used.
 
         Args:
             progress: show a progress bar.
@@ -129,7 +129,7 @@ class Registration:
         return composite(grid, residual, np.linalg.inv(self.affine))
 
     def evaluate(self, *, landmarks=None, labels=None) -> "Measures":
-        """Measure the registration by what is known of the pair.
+        """Measure the registration by known landmarks and labels of the pair.
 
         Args:
             landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond;
@@ -173,19 +173,20 @@ class Registration:
         labels=None,
         request: Mapping | None = None,
     ) -> "RegistrationReport | None":
-        """Write the files of the registration, all or none.
+        """Write the files of the registration, atomically.
 
         These are ``warped.nii.gz``, ``displacement.nii.gz`` (mm, ITK vectors on the
         fixed grid), ``transform.h5``, ``report.json`` and ``report.html``.
 
         Args:
-            folder: where to; it is made if need be, and other files in it are kept.
+            folder: of the files; it is made if it does not exist, and other files in it
+                are kept.
             formats: ``ants`` and ``elastix``: also write the files that these tools
                 read.
             report: write the report.
             landmarks: as for ``evaluate``, for the report.
             labels: as for ``evaluate``, for the report.
-            request: what else the report is to keep of the request, such as paths.
+            request: more of the request for the report, such as paths.
 
         Returns:
             The report; None without one.

@@ -28,7 +28,7 @@ from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Image, map_points
 from regnet_jax.spatial.images import as_numbers
 
-# Tools whose own files can be written as well.
+# Tools whose file formats can be written in addition.
 FORMATS = ("ants", "elastix")
 
 
@@ -49,7 +49,7 @@ def save_registration(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     with staged_folder(folder) as stage, ThreadPoolExecutor(1) as pool:
-        # Compression takes as long as drawing, and ITK needs no interpreter for it.
+        # In parallel: compression takes as long as the figures, and ITK drops the GIL.
         volumes = pool.submit(_write_volumes, stage, registration, formats)
         content = None
         if report:
@@ -73,7 +73,7 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
 def _write_report(
     folder: Path, registration: Registration, landmarks, labels, request
 ) -> RegistrationReport:
-    """Write ``report.json`` and ``report.html``; Matplotlib is loaded here first."""
+    """Write ``report.json`` and ``report.html``; only this imports Matplotlib."""
     from regnet_jax.reporting.registration_page import write_registration_page
 
     points = _read_points(registration, landmarks)

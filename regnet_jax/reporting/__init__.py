@@ -1,9 +1,9 @@
 """Reports: their typed content, figures, and pages of HTML.
 
-Here, as in whatever a user sees, displacements and ``spacing`` are in mm; both are
+Here, as in all output for users, displacements and ``spacing`` are in mm; both are
 still in array-axis order, (z, y, x) or (y, x). Figures are Matplotlib ``Figure``
-objects, independent of pyplot. Names are loaded when they are first used, so that a
-registration without a report loads no Matplotlib.
+objects, independent of pyplot. Modules are loaded at the first use of their names, so
+that a registration without a report does not load Matplotlib.
 """
 
 import importlib
@@ -76,7 +76,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str):
-    """Return a public name, loading its module."""
+    """Return a public object; load its module first."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

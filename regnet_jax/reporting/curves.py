@@ -23,8 +23,8 @@ def training_figure(records: Sequence[Mapping[str, object]]) -> Figure:
     drawn faintly, with a running mean on top. There are at most twelve panels.
 
     Args:
-        records: mappings with ``step`` and some of ``loss`` and other values; those
-            that are missing, not numbers or not finite are skipped.
+        records: mappings with ``step``, ``loss`` and other values; values that are
+            missing, not numbers or not finite are skipped.
 
     Returns:
         The figure.
@@ -70,7 +70,7 @@ def collect_series(
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Return the mean of the neighbours of each value, fewer of them at the ends.
+    """Return the running mean, over fewer neighbours at the ends.
 
     Args:
         values: ``[n]``.
@@ -103,7 +103,7 @@ def _draw_curve(axes: Axes, name: str, steps: np.ndarray, values: np.ndarray) ->
 
 
 def _is_number(value: Any) -> TypeGuard[SupportsFloat]:
-    """Whether a value is one finite number; True and False are not."""
+    """Return whether a value is a finite number; True and False are not numbers."""
     if isinstance(value, bool):
         return False
     if isinstance(value, np.ndarray) or hasattr(value, "item"):

@@ -1,8 +1,8 @@
 """Panels: figures of aligned images without margins, and the style of plots.
 
-Everything is placed by hand in inches, so that each panel is exactly as large as its
-slice and nothing depends on a layout engine or on pyplot's state. The ink is a middle
-grey on a transparent page, which reads on white and on black.
+All positions are computed in inches, so that each panel has exactly the shape of its
+slice, independent of a layout engine and of pyplot's state. The ink is a middle grey on
+a transparent page, which is legible on white and on black.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SHADE = {"boxstyle": "round,pad=0.2", "facecolor": (0, 0, 0, 0.5), "edgecolor":
 # All of these in inches.
 _GAP = 0.07
 _TEXT = 0.29  # the height of a line of text
-_EDGE = 0.03  # keeps the outline of a panel on the page
+_EDGE = 0.03  # margin, so that the outline of a panel is not cut off
 _BAR = 0.95  # a colour bar with its labels
 
 
@@ -61,7 +61,7 @@ def panel_sheet(
         bar: leave room for a colour bar on the right.
         footer: room below the panels, inches.
         width: of the figure, inches.
-        max_height: inches; where the panels would be taller, all of them shrink.
+        max_height: of the figure, inches; panels are scaled down to it.
 
     Returns:
         The sheet.
@@ -168,7 +168,7 @@ def show_grey(axes: Axes, plane: Plane, pixels: np.ndarray, window: IntensityWin
 
 
 def outline(axes: Axes) -> None:
-    """Draw a thin line around a panel whose pixels may be as white as the page."""
+    """Draw a thin line around a panel that may be as white as the page."""
     for spine in axes.spines.values():
         spine.set(visible=True, color=INK, linewidth=0.6)
 
@@ -178,7 +178,7 @@ def annotate(axes: Axes, plane: Plane) -> None:
 
     Args:
         axes: the panel.
-        plane: that it shows.
+        plane: the plane that the panel shows.
     """
     width = plane.size[1] * plane.spacing[1]
     length = _round_length(width / 4)
@@ -212,7 +212,7 @@ def colour_bar(sheet: Sheet, artist: ScalarMappable, label: str, **options):
 
     Args:
         sheet: with a bar.
-        artist: whose colours are shown.
+        artist: the image whose colours are explained.
         label: of the bar.
         **options: of Matplotlib's ``colorbar``.
 

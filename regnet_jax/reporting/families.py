@@ -18,7 +18,7 @@ from regnet_jax.reporting.slices import (
 )
 
 _COLUMNS = 4
-# Of each panel: its title, the two ends of the line of a field, and the mark on it.
+# For each panel: title, the statistics at the two ends of a line, and its mark.
 _STATISTICS = (
     ("displacement, mm: mean to largest component", "mean", "largest", "upper"),
     (
@@ -41,15 +41,15 @@ def family_figure(
 ) -> Figure:
     """Draw families of artificial fields side by side.
 
-    Above: the deformed image ``I(x + u(x))`` and a grid drawn on I that was deformed
+    Above: the deformed image ``I(x + u(x))`` with a regular grid that is deformed along
     with it. Below: the magnitudes, all on one scale.
 
     Args:
-        fields: by the name of a family a slice of one of its fields, ``[y, x, d]`` in
-            mm, components (y, x) or (z, y, x).
-        background: one undeformed slice ``[y, x]``, deformed here by the components in
-            the plane; or by name the slice of each family, deformed already; or None
-            for grids alone.
+        fields: a slice of a field of each family, by name, ``[y, x, d]`` in mm,
+            components (y, x) or (z, y, x).
+        background: an undeformed slice ``[y, x]``, which is deformed here by the
+            components in the plane; or the deformed slice of each family, by name; or
+            None to draw grids alone.
         spacing: (y, x), mm.
         window: intensities drawn black and white; None chooses them for each slice.
         lines: number of grid lines along the longer side.
@@ -72,7 +72,7 @@ def family_figure(
         bar=True,
         max_height=6.0 * bands,
     )
-    # Each family has a panel above and one below, the families run along the bands.
+    # Each family has a panel above and one below; families follow along each band.
     panels = sheet.panels.reshape(bands, 2, columns).transpose(0, 2, 1).reshape(-1, 2)
     for unused in panels[len(fields) :].ravel():
         unused.set_visible(False)
@@ -100,8 +100,8 @@ def statistics_figure(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> Fig
             ``[n]`` for n fields.
 
     Returns:
-        The figure. The mark on a displacement is its 95th percentile; the line at zero
-        among the determinants is where folding begins.
+        The figure. Marks on the displacements are their 95th percentiles; fields fold
+        beyond the line at zero of the determinants.
 
     Raises:
         ValueError: if there is no family.

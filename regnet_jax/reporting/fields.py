@@ -39,7 +39,7 @@ def displacement_figure(
         displacement: ``[*spatial, d]``, mm.
         fixed: ``[*spatial]``.
         view: planes and intensity window.
-        arrows: their number along the longer side, about.
+        arrows: approximate number of arrows along the longer side.
 
     Returns:
         The figure.
@@ -75,8 +75,8 @@ def grid_figure(
 ) -> Figure:
     """Draw a regular grid on the fixed image, moved by the displacement.
 
-    A line through the fixed position x is drawn at x + u(x), in the plane, where the
-    same anatomy lies in the moving image.
+    A line through the fixed position x is drawn at x + u(x), projected into the plane:
+    the position of the same anatomy in the moving image.
 
     Args:
         displacement: ``[*spatial, d]``, mm.
@@ -150,13 +150,13 @@ def jacobian_figure(determinant: np.ndarray, view: View) -> Figure:
 def draw_arrows(
     axes: Axes, plane: Plane, field: np.ndarray, count: int, stretch: float
 ) -> None:
-    """Draw arrows in a plane; those that would be mere dots are left out.
+    """Draw arrows in a plane, without those too short to be seen.
 
     Args:
         axes: the panel.
-        plane: that it shows.
+        plane: the plane that it shows.
         field: ``[rows, columns, 2]``, mm.
-        count: number of arrows along the longer side, about.
+        count: approximate number of arrows along the longer side.
         stretch: drawn length over true length.
     """
     ys, xs = _sample_positions(plane, count)
@@ -189,7 +189,7 @@ def draw_grid(axes: Axes, plane: Plane, field: np.ndarray, count: int) -> None:
 
     Args:
         axes: the panel.
-        plane: that it shows.
+        plane: the plane that it shows.
         field: ``[rows, columns, 2]``, mm.
         count: number of lines along the longer side.
     """

@@ -1,4 +1,4 @@
-"""A report as one HTML file, which loads nothing.
+"""A report as a single HTML file that loads no other files.
 
 Text is escaped by the template, figures and viewer sheets are data URIs, and a content
 security policy forbids the page to load anything else.
@@ -21,7 +21,7 @@ from regnet_jax.files import write_atomically
 from regnet_jax.reporting.viewer import ViewerData
 
 DPI = 110
-_GREY = 16  # the channels of the ink differ by less
+_GREY = 16  # a figure whose channels differ by less is stored as grey
 
 Row = Sequence[object]
 Table = tuple[str, Row, Sequence[Row]]

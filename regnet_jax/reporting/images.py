@@ -96,8 +96,8 @@ def differences_figure(
 
     Args:
         fixed: ``[z, y, x]`` or ``[y, x]``, canonical in 3D.
-        others: images on the same grid, by name. The first one decides which plane is
-            shown and where the scale ends.
+        others: images on the same grid, by name. The first one determines the plane
+            and the end of the scale.
         spacing: mm, array order.
 
     Returns:
@@ -132,9 +132,9 @@ def checkerboard_figure(
     *,
     squares: int = 8,
 ) -> Figure:
-    """Draw squares of the fixed image in turn with the moving and the warped image.
+    """Draw checkerboards of the fixed image with the moving and the warped image.
 
-    Edges that continue across the squares are aligned.
+    Where the images are aligned, edges continue across the squares.
 
     Args:
         fixed: ``[*spatial]``.
@@ -180,7 +180,7 @@ def checkerboard(plane: Plane, squares: int) -> np.ndarray:
 def volumes_figure(
     volumes: Mapping[str, np.ndarray], *, spacing: float, window: IntensityWindow
 ) -> Figure:
-    """Draw axial and coronal slices through the middle of volumes, one a column.
+    """Draw axial and coronal middle slices of volumes, one volume per column.
 
     Args:
         volumes: ``[z, y, x]`` of one shape by label, z up and y to the back.

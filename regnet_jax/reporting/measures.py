@@ -16,8 +16,8 @@ _FEWEST_FOR_BOX = 5
 def landmark_figure(before: ArrayLike, after: ArrayLike) -> Figure:
     """Draw the errors of landmarks before and after a registration.
 
-    On the left the percentage of landmarks within a distance, on the right each
-    landmark: those below the diagonal came closer.
+    The left panel shows the percentage of landmarks within each distance, the right
+    one every landmark: points below the diagonal improved.
 
     Args:
         before: ``[n]``, mm.
@@ -49,13 +49,13 @@ def box_figure(
 ) -> Figure:
     """Draw a row for each method: a box, and every value as a point.
 
-    A box shows the quartiles, the median, and whiskers to 1.5 times the distance of
-    the quartiles.
+    A box shows the quartiles and the median, with whiskers to 1.5 times the distance
+    between the quartiles.
 
     Args:
         values: of the measure, by method, from top to bottom; those that are not
             finite are left out.
-        label: what is measured, with its unit.
+        label: name and unit of the measure.
         log: use a logarithmic axis if every value is positive.
 
     Returns:
@@ -69,7 +69,7 @@ def box_figure(
     for place, numbers in enumerate(rows.values()):
         if len(numbers) >= _FEWEST_FOR_BOX:
             _draw_box(axes, numbers, place)
-        # Heights alternate, so that equal values can be told apart.
+        # Alternate the heights, so that equal values do not hide each other.
         spread = place + 0.12 * (np.arange(len(numbers)) % 3 - 1)
         axes.scatter(numbers, spread, s=14, color=LINE, alpha=0.6, linewidths=0)
     axes.set_yticks(range(len(rows)), list(rows))

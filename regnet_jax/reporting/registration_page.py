@@ -29,7 +29,7 @@ from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.reporting.slices import IntensityWindow, View, as_image
 from regnet_jax.reporting.viewer import viewer_data
 
-# Titles of similarity measures; the first one that was taken leads the page.
+# Titles of similarity measures; the first available one heads the page.
 _SIMILARITY = {
     "lung_correlation": "correlation in the lung",
     "correlation": "correlation",
@@ -191,7 +191,7 @@ def format_number(value: object) -> str:
 
 
 def format_fraction(fraction: float) -> str:
-    """Return a fraction in per cent; one above zero never reads as zero.
+    """Format a fraction in per cent, without rounding a positive one to zero.
 
     Args:
         fraction: from 0 to 1, or not finite.

@@ -1,8 +1,8 @@
 """The content of ``report.json``: the numbers of one registration, typed.
 
-``RegistrationReport`` is the only shape of a report. A registration builds it, and the
-HTML page, the table of a batch and the printed summary read its attributes. In JSON,
-numbers that are not finite are null, and measures that were not taken are left out.
+``RegistrationReport`` is the only representation of a report. A registration builds it;
+the HTML page, the table of a batch and the printed summary read its attributes. In
+JSON, numbers that are not finite are null and missing measures are omitted.
 """
 
 import json
@@ -33,8 +33,8 @@ class RegistrationReport:
         before: measures of the images without any transform.
         after: measures of the registration; its Jacobian is None where an axis has a
             single voxel.
-        unmatched_fraction: fraction of what the fixed image shows that the moving
-            image does not show.
+        unmatched_fraction: fraction of the voxels shown by the fixed image that the
+            moving image does not show.
         affine: the linear alignment, homogeneous ``[d + 1, d + 1]``, mm, x first.
         parameters: the settings that were used, nested, by name.
         versions: of the software, by name.
@@ -59,9 +59,9 @@ class RegistrationReport:
         """Return the report as nested dictionaries and lists.
 
         Returns:
-            ``schema`` and the attributes by name. In place of ``before`` and ``after``
-            stand the measures: ``similarity``, ``tre``, ``tre_snapped`` and
-            ``overlap``, each before and after, and ``jacobian``.
+            ``schema`` and the attributes by name. ``before`` and ``after`` are replaced
+            by the measures: ``similarity``, ``tre``, ``tre_snapped`` and ``overlap``,
+            each before and after, and ``jacobian``.
         """
         content = {
             "schema": self.version,
@@ -77,12 +77,12 @@ class RegistrationReport:
         return content if self.request is None else {**content, "request": self.request}
 
     def to_json(self) -> str:
-        """Return the text of ``report.json``, which ends with a line break."""
+        """Return the text of ``report.json``, which ends with a newline."""
         return strict_json(self.to_dict(), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RegistrationReport":
-        """Return the report that a text holds.
+        """Parse the text of ``report.json``.
 
         Args:
             text: from ``to_json``; measures that are null become NaN.

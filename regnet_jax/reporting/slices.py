@@ -105,7 +105,7 @@ class View:
         window: intensities drawn black and white; None takes ``choose_window`` of the
             fixed image.
         index: position (z, y, x) that the three planes of a volume pass through; None
-            leaves the choice to the figure.
+            lets the figure choose it.
     """
 
     spacing: Sequence[float]
@@ -117,8 +117,8 @@ class View:
 
         Args:
             fixed: ``[*spatial]``; the window is chosen from it.
-            moving: ``[*spatial]``; where given, the planes pass where it differs most
-                from the fixed image, and where the fixed image shows most otherwise.
+            moving: ``[*spatial]``; if given, the planes pass through the largest
+                differences from the fixed image, else through its most detail.
 
         Returns:
             The complete view; in 2D its index stays None.
@@ -184,7 +184,7 @@ def choose_window(image: np.ndarray) -> IntensityWindow:
 
 
 def clip_to_window(image: np.ndarray, window: IntensityWindow | None) -> np.ndarray:
-    """Return a clipped copy of an image in which no value is missing.
+    """Return a clipped copy of an image without NaN.
 
     Args:
         image: any shape.
@@ -214,7 +214,7 @@ def choose_index(
         window: intensities to which the image is clipped first.
 
     Returns:
-        (z, y, x); on an axis along which all slices are alike, the middle.
+        (z, y, x); the middle of an axis along which all slices are alike.
     """
     coarse, steps = _coarse(image, window)
     means = [coarse.mean(axis=others, keepdims=True) for others in _OTHER_AXES]

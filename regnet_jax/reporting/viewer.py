@@ -1,7 +1,7 @@
 """Slices of a pair, packed for the interactive viewer of the report.
 
-Each plane of each image becomes one JPEG of tiles, at most 64 of them, eight bits a
-pixel. Tiles are drawn upright already: the viewer copies them to the screen. See
+Each plane of each image becomes one JPEG with at most 64 tiles, eight bits per pixel.
+The tiles are upright, so that the viewer copies them to the screen unchanged. See
 ``slices`` for the orientation.
 """
 
@@ -24,7 +24,7 @@ from regnet_jax.reporting.slices import (
 
 ROLES = ("fixed", "warped", "moving")
 _COLUMNS = 8  # of tiles on a sheet
-_BLOCK = 8  # pixels of a JPEG block; tiles of complete blocks do not bleed
+_BLOCK = 8  # pixels of a JPEG block; no artefacts cross tiles of whole blocks
 # Longer side of a tile in pixels and JPEG quality, from the best to the smallest.
 _QUALITIES = ((256, 82), (224, 76), (192, 70), (160, 64), (128, 56), (96, 50))
 
@@ -37,8 +37,8 @@ class ViewerData:
         planes: as the page reads them. A plane has ``name``, ``axis`` (z, y, x or
             empty), ``edges`` (letters of the left, right, top, bottom side), ``ratio``
             (width over height in mm), ``tile`` (width, height in pixels), ``columns``
-            of the sheet, ``slices`` (indices shown), ``total``, ``start`` (the tile to
-            begin with) and ``sheets``, a data URI for each of fixed, warped, moving.
+            of the sheet, ``slices`` (indices shown), ``total``, ``start`` (the first
+            tile shown) and ``sheets``, a data URI for each of fixed, warped, moving.
         names: of the images, by fixed, warped and moving.
     """
 
@@ -69,7 +69,7 @@ def viewer_data(
         fixed: ``[z, y, x]`` or ``[y, x]``.
         moving: of the same shape, before.
         warped: of the same shape, after.
-        view: intensity window, and the index that the viewer begins with.
+        view: intensity window, and the index that the viewer shows first.
         names: of the images, by fixed, warped and moving; all optional.
         max_slices: of a plane.
         max_bytes: of all sheets as text.
@@ -88,7 +88,7 @@ def viewer_data(
     bytes_per_pixel = 0.0
     for side, quality in _QUALITIES:
         is_last = (side, quality) == _QUALITIES[-1]
-        # Skips the sizes that cannot fit.
+        # Skip sizes that are certain to be too large.
         if 0.85 * bytes_per_pixel * side**2 > max_bytes and not is_last:
             continue
         packed = [_pack(p, images, max_slices, side, quality) for p in planes]

@@ -38,8 +38,8 @@ def as_array(
     Args:
         given: a NumPy or JAX array of any layout, whatever has ``__array__``, or
             nested lists.
-        name: what messages call it.
-        wanted: what messages ask for in place of anything that is not an array.
+        name: name in messages.
+        wanted: the input that messages ask for if this one is not an array.
 
     Returns:
         The array.
@@ -121,7 +121,7 @@ class Image:
     Attributes:
         array: ``[z, y, x]`` or ``[y, x]``, in the type the file has.
         frame: where its voxels lie.
-        name: what messages call it, usually its path.
+        name: name in messages, usually its path.
     """
 
     array: np.ndarray
@@ -145,7 +145,7 @@ class Image:
             spacing: mm between voxel centres, x first; one number for all axes.
             origin: mm, x first, of the centre of voxel zero; by default zero.
             direction: d x d cosines as ITK has them; by default the identity.
-            name: what messages call the image.
+            name: of the image in messages.
 
         Returns:
             The image.
@@ -169,7 +169,7 @@ def from_sitk(image: sitk.Image, name: str) -> Image:
 
     Args:
         image: of any type; label maps that ITK stores as runs are expanded.
-        name: what messages call it.
+        name: name in messages.
 
     Returns:
         The image; an array of vectors has its channels last.
@@ -306,7 +306,7 @@ def straight_frame(name: str, frame: Frame) -> Frame:
     """Return the frame with an orthonormal direction, correcting rounding errors.
 
     Args:
-        name: what messages call the image.
+        name: of the image in messages.
         frame: with any direction.
 
     Returns:

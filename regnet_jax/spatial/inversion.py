@@ -94,12 +94,12 @@ def invert_on_grid(
     limits = {"tolerance": VOXEL_TOLERANCE * voxel, "reach": voxel / 2}
     starts = range(0, count, _CHUNK)
     for begin in tqdm(starts, "inverting", disable=not progress):
-        part = slice(begin, min(begin + _CHUNK, count))
-        index = np.unravel_index(np.arange(part.start, part.stop), target.shape)
+        chunk = slice(begin, min(begin + _CHUNK, count))
+        index = np.unravel_index(np.arange(chunk.start, chunk.stop), target.shape)
         y = to_world(target, np.stack(index, -1))
         start = _solve_affine(linear, y)
-        x, errors[part] = _solve(continued, y, start, linear, **limits)
-        vectors[part] = x - y
+        x, errors[chunk] = _solve(continued, y, start, linear, **limits)
+        vectors[chunk] = x - y
     return vectors.reshape(*target.shape, d), errors.reshape(target.shape)
 
 
@@ -141,8 +141,8 @@ def _jacobian(mapped: PointMap, x, reach: float) -> np.ndarray:
 def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
     """Return the map on a grid, continued outside, and its linear part.
 
-    Inside, linear interpolation of a residual and an affine map together are what
-    ITK computes. Outside, the residual is that of the edge.
+    Inside, the affine map with a linearly interpolated residual equals the result of
+    ITK. Outside, the residual of the edge is used.
     """
     d = frame.ndim
     displacement = sample_transform(transform, frame)
@@ -155,14 +155,14 @@ def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.nd
     offsets = change @ frame.origin + linear[:d, d]
     residual = np.moveaxis(displacement, -1, 0).astype(np.float32)
     axes = np.ogrid[tuple(slice(n) for n in frame.shape)]
-    for part, slope, offset in zip(residual, slopes, offsets, strict=True):
-        part -= sum(s * axis for s, axis in zip(slope, axes, strict=True)) + offset
+    for component, slope, offset in zip(residual, slopes, offsets, strict=True):
+        component -= sum(s * axis for s, axis in zip(slope, axes, strict=True)) + offset
 
     def evaluate(x):
         index = to_index(frame, x).T
         moved = [
-            ndimage.map_coordinates(part, index, float, order=1, mode="nearest")
-            for part in residual
+            ndimage.map_coordinates(component, index, float, order=1, mode="nearest")
+            for component in residual
         ]
         return _affine(linear, x) + np.stack(moved, -1)
 

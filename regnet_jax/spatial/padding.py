@@ -65,7 +65,7 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
         if not found.any():
             break
         padding |= found
-        # Nested padding is darker than the picture; drawn pictures have constant
+        # Nested padding is darker than the image; synthetic images have constant
         # regions of any other value.
         beside = image[ndimage.binary_dilation(padding) & ~padding]
         beside = beside[beside <= image[~padding].min(initial=image.max())]

@@ -38,15 +38,15 @@ def resample(
     is ``sqrt(target**2 - source**2) / 2.355`` mm along each axis of the image.
 
     Args:
-        image: what is sampled.
+        image: the image to resample.
         frame: where the result lies.
         transform: maps points of ``frame`` to points of ``image`` (mm).
         interpolation: ``linear``, or ``nearest`` for labels and masks, which
             are never smoothed and keep their type.
         background: value outside of the image; by default its minimum, and 0
             with ``nearest``.
-        smooth: smooth where the frame is coarser. Without it the result is what
-            ITK's resampling gives with the same transform.
+        smooth: smooth where the frame is coarser. Without it the result equals that of
+            ITK's resampling with the same transform.
 
     Returns:
         ``[*frame.shape]``, float32 if linear, under the name of the image.
@@ -122,8 +122,8 @@ def where_shown(
         transform: maps points of ``frame`` to points of ``image`` (mm).
 
     Returns:
-        ``[*frame.shape]`` bool; false outside of the image and where padding takes
-        part in the interpolation.
+        ``[*frame.shape]`` bool; false outside of the image and where padding
+        contributes to the interpolation.
     """
     if padding is None:
         everywhere = replace(image, array=np.ones(image.frame.shape, np.uint8))

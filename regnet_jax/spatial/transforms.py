@@ -34,7 +34,7 @@ def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
 def total_displacement(frame: Frame, residual, affine) -> np.ndarray:
     """Return the displacement ``A(x + r(x)) - x`` at the voxels of a grid.
 
-    Its linear interpolation is what the transform of ``composite`` computes.
+    The transform of ``composite`` interpolates it linearly.
 
     Args:
         frame: the fixed grid.

@@ -1,4 +1,4 @@
-"""The description of artificial pairs: what a generator samples."""
+"""The description of artificial pairs: the distribution that a generator samples."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from regnet_jax.synthesis.fields.families import (
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What is sampled, and how large the patches are that a network takes.
+    """The distribution of artificial pairs, and the size of their patches.
 
-    Where in a patch there are targets is the network's affair: see
+    The positions of the targets in a patch depend on the network, see
     ``patches.TargetGrid``.
 
     Attributes:
@@ -26,7 +26,7 @@ class GeneratorConfig:
         noise_moving: sigma of the noise on the moving image, HU. The original
             has none there.
         class_limits: increasing upper limits of the classes of displacement, mm,
-            that patches are drawn from in equal numbers; none draws them uniformly.
+            which get equal numbers of patches; none to sample patches uniformly.
         family_weights: probability of each family, up to a common factor; none for
             equal ones.
         amplitude: factor of the families' amplitudes.
@@ -34,9 +34,9 @@ class GeneratorConfig:
             changes each image with its own probability, in this order and before
             the noise.
         sponge_probability: probability that the deformed image gets denser where it
-            is squeezed.
+            is compressed.
         unseen_weight: weight of targets where nothing is visible: in air, and
-            beyond the end of the moving volume.
+            outside of the moving volume.
         scan_probability: probability of a crop of a scan instead of a procedural
             volume.
         regions_probability: probability that a procedural volume has random regions

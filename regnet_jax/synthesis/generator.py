@@ -24,7 +24,7 @@ _DENSE = TargetGrid()
 
 
 class VolumeSources(NamedTuple):
-    """The functions that draw procedural volumes.
+    """The functions that sample procedural volumes.
 
     Attributes:
         chest: ``chest(key, shape, *, spacing) -> [*spatial, 1]``, HU.
@@ -38,10 +38,10 @@ class VolumeSources(NamedTuple):
 _PROCEDURAL = VolumeSources()
 
 
-def _draw_volume(
+def _sample_volume(
     key, config: GeneratorConfig, scans: ScanBank | None, sources: VolumeSources
 ):
-    """Draw a procedural volume or, with a probability, a crop of a scan."""
+    """Sample a procedural volume or, with some probability, a crop of a scan."""
     spacing, shape = config.spacing, config.shape
 
     def procedural():
@@ -75,7 +75,7 @@ def sample_patches(
     *,
     sources: VolumeSources = _PROCEDURAL,
 ) -> PatchBatch:
-    """Draw one pair with a field of one family and cut its patches.
+    """Sample one pair with a field of one family, and cut its patches.
 
     Args:
         key: random key.
@@ -91,7 +91,7 @@ def sample_patches(
     """
     volume_key, field_key, start_key, noise_key = jax.random.split(key, 4)
     volume = materialise(
-        volume_key, lambda: _draw_volume(volume_key, config, scans, sources)
+        volume_key, lambda: _sample_volume(volume_key, config, scans, sources)
     )
     deformation = materialise(
         field_key,
@@ -121,7 +121,7 @@ def make_generator(
     *,
     sample: Callable[..., PatchBatch] = sample_patches,
 ) -> Callable[..., PatchBatch]:
-    """Build the function that draws one pair of any family and scale of a config.
+    """Build the function that samples one pair of any family and scale of a config.
 
     Args:
         config: static; the function is pure in its arguments.

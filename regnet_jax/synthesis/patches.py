@@ -1,7 +1,7 @@
-"""Patches of artificial pairs: where they are cut, and what is in them.
+"""Patches of artificial pairs: their positions and their content.
 
-Their positions are balanced by the size of the displacement. Source: the reading code
-of RegNet 2017, which draws voxels of small, middle and large displacement in equal
+Positions are balanced by the size of the displacement. Source: the reading code of
+RegNet 2017, which samples voxels of small, middle and large displacement in equal
 numbers.
 """
 
@@ -46,7 +46,7 @@ def displacement_class(displacement, limits: Sequence[float], combine: Callable)
 
 
 def draw_positions(key, classes, allowed, count: int, *, number_of_classes: int):
-    """Draw positions so that every class occurs equally often.
+    """Sample positions so that every class occurs equally often.
 
     Of random candidates, the first of the wanted class is taken, or any allowed one
     where that class does not occur.
@@ -55,8 +55,8 @@ def draw_positions(key, classes, allowed, count: int, *, number_of_classes: int)
         key: random key.
         classes: ``[*spatial]`` int32, the class of each position.
         allowed: ``[*spatial]`` bool.
-        count: how many to draw.
-        number_of_classes: classes to balance; 1 draws from all that is allowed.
+        count: number of positions.
+        number_of_classes: classes to balance; 1 samples all allowed positions equally.
 
     Returns:
         ``[count, d]`` int32 positions.
@@ -75,7 +75,8 @@ def draw_positions(key, classes, allowed, count: int, *, number_of_classes: int)
     return candidates[jnp.arange(count), best]
 
 
-# Darker than this, HU, after smoothing with so many voxels, an image shows nothing.
+# An image shows nothing where it is darker than this, HU, after smoothing with a sigma
+# of `_EMPTY_SIGMA` voxels.
 _EMPTY = -960.0
 _EMPTY_SIGMA = 1.5
 
@@ -110,7 +111,7 @@ class TargetGrid(NamedTuple):
     stride: int = 1
 
     def slices(self, patch_size: int, dimensions: int) -> tuple[slice, ...]:
-        """Return what cuts the targets out of a patch.
+        """Return the slices that crop a patch to its targets.
 
         Args:
             patch_size: voxels of a patch along each axis.
@@ -131,21 +132,21 @@ def _cut(array, start, size):
 
 
 def _scan(key, image, sigma: float, config: GeneratorConfig):
-    """Return the image as a scanner shows it: of other intensities, with noise."""
+    """Return the image with the intensities and the noise of another scanner."""
     chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity_models])
     image = chain(jax.random.fold_in(key, 1), image, spacing=config.spacing)
     return add_noise(key, image, sigma)
 
 
 def _squeeze(key, image, displacement, probability: float):
-    """Conserve the mass of the deformed image, with a probability."""
+    """Conserve the mass of the deformed image, with some probability."""
     return with_probability(
         key, probability, lambda key: sponge(key, image, displacement), lambda: image
     )
 
 
 def _visible(image, points, shape):
-    """Return where an image shows something that lies in the moving volume."""
+    """Return where an image shows something and its point lies in the moving volume."""
     dimensions = len(shape)
     smooth = gaussian_smooth(image, [_EMPTY_SIGMA] * dimensions)
     end = jnp.asarray(shape, jnp.float32).reshape((1,) * dimensions + (-1,)) - 1.0
@@ -156,11 +157,11 @@ def _visible(image, points, shape):
 def cut_patch(
     key, volume, deformation, start, config: GeneratorConfig, targets: TargetGrid
 ) -> PatchBatch:
-    """Cut one patch; only what it shows is warped.
+    """Cut one patch; only its own voxels are warped.
 
     Args:
         key: random key.
-        volume: ``[*spatial, 1]``, HU, of which both images are made.
+        volume: ``[*spatial, 1]``, HU, from which both images are made.
         deformation: of the whole volume.
         start: ``[d]`` int32, first voxel of the patch.
         config: of a single scale.
@@ -190,7 +191,7 @@ def cut_patch(
 
 
 def draw_starts(key, deformation, config: GeneratorConfig):
-    """Draw the corners of the patches, balanced by the class at their centres.
+    """Sample the corners of the patches, balanced by the class at their centres.
 
     Args:
         key: random key.

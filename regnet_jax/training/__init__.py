@@ -1,1 +1,1 @@
-"""Training on artificial deformations: losses, step, checkpoints, loop."""
+"""Training on artificial deformations: losses, steps, checkpoints, loop."""

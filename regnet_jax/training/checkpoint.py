@@ -1,4 +1,4 @@
-"""Checkpoints on disk, with the config of the run beside them."""
+"""Checkpoints of a run on disk, and its config beside them."""
 
 import hashlib
 import math
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _CONFIG = "config.json"
-# Damaged checkpoints are moved here, out of the way of the next ones.
+# Damaged checkpoints are moved to this folder, so that new ones can take their names.
 DAMAGED = "damaged"
 _SUM = "sha256"
 
@@ -45,14 +45,14 @@ def open_checkpoints(
     """Open the checkpoints of a run.
 
     Args:
-        folder: of the run; made if need be.
-        keep: how many of the newest stay; the best one does too.
-        clean: remove the incomplete checkpoint of a killed run; not while another run
-            writes.
+        folder: of the run; it is made if it does not exist.
+        keep: number of the newest checkpoints that are kept, in addition to the best.
+        clean: remove the incomplete checkpoint of a killed run; only safe while no
+            other process writes to the folder.
 
     Returns:
-        A manager to be closed after use; saving is asynchronous and a checkpoint
-        appears under its name only once it is complete.
+        A manager, to be closed after use. It saves asynchronously and atomically: a
+        checkpoint gets its name only when it is complete.
     """
     best = policies.BestN(get_metric_fn=ratio, reverse=True, n=1)
     options = ocp.CheckpointManagerOptions(
@@ -69,18 +69,18 @@ def open_checkpoints(
 
 
 def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) -> None:
-    """Save a state under its step, unless it is there already.
+    """Save a state under the number of its step, unless that is saved already.
 
     Args:
         manager: from ``open_checkpoints``.
         state: a ``TrainState``.
-        metrics: with ``RATIO`` if it was evaluated. A state without it, or with NaN, is
-            never the best.
+        metrics: with ``RATIO`` if the state was evaluated. A state without it, or with
+            NaN, is never the best.
     """
     step = int(state.step)
     if step in manager.all_steps():
         return
-    # While one checkpoint is being written, orbax would leave out the next.
+    # Orbax would skip this checkpoint while it still writes the one before.
     manager.wait_until_finished()
     content = _content(state)
     manager.save(
@@ -92,7 +92,7 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
 
 
 def _content(state) -> dict:
-    """Return what is stored: runs without an average have none."""
+    """Return the state as a dictionary, without the EMA if the run keeps none."""
     content = state._asdict()
     if not state.average:
         del content["average"]
@@ -108,9 +108,9 @@ def _checksum(content) -> str:
 
 
 def restore_latest(manager: ocp.CheckpointManager, template):
-    """Return the newest state that can be read, or the template where there is none.
+    """Return the newest readable state, or the template if there are no checkpoints.
 
-    Damaged checkpoints that are newer are named in a warning and set aside.
+    Newer checkpoints that are damaged are named in a warning and set aside.
 
     Args:
         manager: from ``open_checkpoints``.
@@ -120,7 +120,7 @@ def restore_latest(manager: ocp.CheckpointManager, template):
         A ``TrainState``.
 
     Raises:
-        InputError: if there are checkpoints and none can be read.
+        InputError: if there are checkpoints but none can be read.
     """
     steps = sorted(manager.all_steps(), reverse=True)
     for tried, step in enumerate(steps):
@@ -145,7 +145,7 @@ def restore_latest(manager: ocp.CheckpointManager, template):
 def _restore(manager, step: int, template) -> dict:
     content = manager.restore(step, args=ocp.args.StandardRestore(template))
     written = (manager.metadata(step).custom_metadata or {}).get(_SUM)
-    # Runs of early versions have none.
+    # Checkpoints of early versions have no checksum.
     if written is not None and written != _checksum(content):
         raise ValueError("its values are not those that were written (checksum)")
     if not _finite(content):
@@ -167,7 +167,7 @@ def _set_aside(manager, steps) -> None:
                 place = place.with_name(f"{place.name}+")
             (folder / str(step)).rename(place)
             logging.warning("checkpoint %d was moved to %s", step, place)
-    # All processes list the checkpoints again once that is done.
+    # All processes wait for the moves, then list the checkpoints again.
     broadcast_from_main(0.0)
     manager.reload()
 
@@ -176,11 +176,11 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
     """Write the config beside its checkpoints; refuse the folder of another config.
 
     Args:
-        folder: of the run; made if need be.
-        config: what the run is about to do.
+        folder: of the run; it is made if it does not exist.
+        config: of the run.
 
     Raises:
-        InputError: if the folder holds a run with other values.
+        InputError: if the folder holds a run of another config.
     """
     path = folder / _CONFIG
     if path.exists():
@@ -189,7 +189,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
                 f"{folder}: holds a run of another config "
                 f"({difference(present, config)}); take another --workdir"
             )
-        # Runs of earlier versions have none.
+        # Runs of earlier versions lack the file.
         if is_main() and not (folder / INFERENCE).exists():
             write_inference(folder, inference_config(config))
         return

@@ -1,4 +1,4 @@
-"""Refusal of configs that have the right types and cannot be run."""
+"""Checks of a config beyond its types, before anything is computed."""
 
 import itertools
 import math
@@ -57,14 +57,14 @@ _NOT_NEGATIVE = [
 
 
 def check(config: ExperimentConfig, *, devices: int) -> None:
-    """Refuse what has the right types and cannot be run.
+    """Refuse a config that cannot be run although its types are right.
 
     Args:
         config: any experiment.
-        devices: over which the batch of a step is spread.
+        devices: number of devices that share the batch of a step.
 
     Raises:
-        InputError: names the key, its value and what would do.
+        InputError: names the key, its value and valid values.
     """
     _check_numbers(config)
     _check_data(config.data)
@@ -87,7 +87,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
 
 
 def _check_start(config: ExperimentConfig) -> None:
-    """Check which scans and weights the run starts from."""
+    """Check the scans and the weights that the run starts from."""
     if config.data.scan_probability and not config.scans.file:
         raise InputError(
             f"data.scan_probability={config.data.scan_probability}: needs scans; name a"
@@ -193,7 +193,7 @@ def _check_patch(config: ExperimentConfig) -> None:
     model = make_model(config.model, dimensions=config.dimensions)
     patch = jax.ShapeDtypeStruct((1, *config.patch_shape, 1), "float32")
     try:
-        # Traced without running: the model itself knows best what it predicts.
+        # Trace the model, without running it, to get the shape of its prediction.
         prediction, _ = jax.eval_shape(
             lambda p: model.init_with_output(jax.random.key(0), p, p, train=False),
             patch,
@@ -211,7 +211,7 @@ def _check_patch(config: ExperimentConfig) -> None:
 
 
 def _check_room(data: GeneratorConfig) -> None:
-    """Refuse a voxel size at which nothing moves; warn of a family that does not."""
+    """Refuse a shape without room for any family; warn if only some have no room."""
     shape = ",".join(map(str, data.shape))
     for stage in data.stages:
         weights = dict(zip(data.families, data.probabilities, strict=True))

@@ -19,12 +19,12 @@ from regnet_jax.synthesis.patches import TargetGrid
 
 @dataclasses.dataclass(frozen=True)
 class ScansConfig:
-    """The scans that pairs are made of.
+    """The scans that artificial pairs are made from.
 
     Attributes:
-        file: names the scans, a path a line; empty for none.
-        resident: scans that are on the device at a time; 0 for all.
-        rotate_every: steps between changes of them.
+        file: path of the list of scans, one path per line; empty for none.
+        resident: number of scans that are on the device at a time; 0 for all.
+        rotate_every: steps after which other scans are put on the device.
         skip_unreadable: whether to go on without scans that cannot be read.
     """
 
@@ -36,15 +36,15 @@ class ScansConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """The sum that a network minimises.
+    """The loss, a weighted sum of terms.
 
     Attributes:
         huber_delta: error in voxels from which the Huber loss grows linearly.
-        endpoint_weight: of the length of the error.
-        bending_weight: of the bending energy of the prediction.
-        folding_weight: of small Jacobian determinants of the prediction.
-        balance_edges: edges, in voxels, of classes of displacement that count alike
-            within a patch; none to count positions alike.
+        endpoint_weight: weight of the endpoint error.
+        bending_weight: weight of the bending energy of the prediction.
+        folding_weight: weight of the penalty of small Jacobian determinants.
+        balance_edges: edges, in voxels, between classes of displacement that get equal
+            weight within a patch; none to weight all positions equally.
     """
 
     huber_delta: float = 1.0
@@ -56,14 +56,14 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam, and what is done to gradients and weights beside it.
+    """Adam, gradient clipping, weight decay and EMA.
 
     Attributes:
-        learning_rate: the highest one.
+        learning_rate: highest learning rate of the schedule.
         weight_decay: of AdamW, on kernels; 0 for plain Adam.
         max_grad_norm: gradients of a larger norm are clipped to it; 0 clips none.
-        ema_decay: of the exponential moving average of the weights, which is then
-            evaluated and used; 0 to use the weights themselves.
+        ema_decay: decay of the exponential moving average (EMA) of the weights, which
+            then replaces them in evaluation and use; 0 to keep no average.
     """
 
     learning_rate: float = 1e-3
@@ -101,7 +101,7 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything a training run depends on.
+    """Everything that a training run depends on.
 
     Attributes:
         name: of the experiment.
@@ -112,24 +112,22 @@ class ExperimentConfig:
         seed: of weights and pairs. Held-out pairs have a stream of their own.
         precision: type in which the network computes, ``float32`` or ``bfloat16``;
             weights and losses are always float32.
-        microbatches: parts that a device's batch passes through the network in, one
-            after the other, to save memory; gradients are accumulated over them.
-        steps_per_call: most steps that are computed in one call of the compiled
-            program.
-        residual_probability: probability that a step learns from the residuals that
-            the network's own prediction leaves, which is what the later passes of a
-            registration meet.
-        init_from: network whose weights the run starts from: one that ships, or the
-            folder of a run; empty to start from random weights.
+        microbatches: number of micro-batches that a device's batch is split into;
+            gradients are accumulated over them, to save memory.
+        steps_per_call: largest number of steps in one call of the compiled program.
+        residual_probability: probability that a step trains on the residuals of the
+            network's own prediction, the input of later passes of a registration.
+        init_from: network whose weights the run starts from: the name of a shipped one
+            or the folder of a run; empty to start from random weights.
         inflate: whether ``init_from`` is the same network in 2D, whose kernels
             become the middle planes of the 3D ones.
-        checkpoint_every: most steps that a crash can cost. Checkpoints are written
-            twice as often, while training goes on.
-        scans: real volumes for ``data.scan_probability`` of the pairs.
-        loss: what is minimised.
-        optimizer: by which algorithm.
+        checkpoint_every: largest number of steps that a crash can lose. Checkpoints are
+            written twice as often, while training goes on.
+        scans: the scans behind ``data.scan_probability`` of the pairs.
+        loss: the loss.
+        optimizer: the optimizer.
         schedule: of the learning rate.
-        evaluation: on held-out pairs.
+        evaluation: the evaluation on held-out pairs.
     """
 
     name: str
@@ -158,7 +156,7 @@ class ExperimentConfig:
 
     @property
     def targets(self) -> TargetGrid:
-        """Where in a patch the model predicts."""
+        """The voxels of a patch that the model predicts."""
         support = make_model(self.model, dimensions=self.dimensions).support
         return TargetGrid(support.margin, support.stride)
 
@@ -168,7 +166,7 @@ class ExperimentConfig:
         return (self.data.patch_size,) * self.dimensions
 
 
-# Keys of earlier versions, with their present paths.
+# Former keys of earlier versions, and their present paths.
 FORMER_KEYS = {
     "pairs": "batch_size",
     "parts": "microbatches",
@@ -204,7 +202,7 @@ FORMER_KEYS = {
     "data.multiplied": "data.predeform_probability",
     "data.amplitudes": "data.scale_amplitudes",
 }
-# Keys of earlier versions that are gone, and why.
+# Keys of earlier versions that were removed, and their replacement.
 REMOVED_KEYS = {
     "data.margin": "margins come from the model",
     "data.stride": "strides come from the model",
@@ -213,19 +211,19 @@ REMOVED_KEYS = {
 
 
 def to_json(config: ExperimentConfig) -> str:
-    """Return the config as text, which ``from_json`` reads back.
+    """Return the config as JSON, which ``from_json`` reads.
 
     Args:
         config: any experiment.
 
     Returns:
-        JSON with every value written out.
+        JSON with all values, defaults included.
     """
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def from_json(text: str) -> ExperimentConfig:
-    """Return the config that ``to_json`` wrote, in this or an earlier version.
+    """Read a config that ``to_json`` of this or an earlier version wrote.
 
     Args:
         text: JSON.
@@ -234,7 +232,7 @@ def from_json(text: str) -> ExperimentConfig:
         The experiment.
 
     Raises:
-        InputError: if the text is no such config.
+        InputError: if the text is not a valid config.
     """
     try:
         return _build(ExperimentConfig, _with_present_keys(json.loads(text)))
@@ -287,12 +285,12 @@ def difference(old: ExperimentConfig, new: ExperimentConfig) -> str:
 
 
 def override(config: ExperimentConfig, assignments: Sequence[str]) -> ExperimentConfig:
-    """Change values by ``key=value``, with dots into the groups of a config.
+    """Change values by ``key=value``, with dotted keys for the groups of a config.
 
     Args:
-        config: what to start from.
-        assignments: for example ``["steps=100", "data.families=low,high"]``; keys of
-            earlier versions are understood, see ``name_former_keys``.
+        config: the experiment to change.
+        assignments: for example ``["steps=100", "data.families=low,high"]``; former
+            keys are accepted, see ``FORMER_KEYS``.
 
     Returns:
         The changed config.
@@ -325,14 +323,14 @@ def override(config: ExperimentConfig, assignments: Sequence[str]) -> Experiment
 
 @contextlib.contextmanager
 def name_former_keys(assignments: Sequence[str]) -> Iterator[None]:
-    """Tell people the present names of the keys of earlier versions that they gave.
+    """Report the present names of former keys in a message or in the log.
 
     Args:
         assignments: as for ``override``.
 
     Yields:
-        Nothing. An ``InputError`` within the context gets the names into its line;
-        without one they are logged at the end.
+        Nothing. The names are appended to an ``InputError`` that is raised within the
+        context; without one they are logged at the end.
     """
     keys = [assignment.partition("=")[0] for assignment in assignments]
     names = "; ".join(f"{k} is now {FORMER_KEYS[k]}" for k in keys if k in FORMER_KEYS)
@@ -367,11 +365,11 @@ def _replace(config, path, value, assignment):
 
 
 def _parse(annotation, value: str, assignment: str):
-    """Return a string as the annotated type; a tuple is a list with commas."""
+    """Convert a string to the annotated type; commas separate elements of a tuple."""
     try:
         if typing.get_origin(annotation) is tuple:
             element = typing.get_args(annotation)[0]
-            return tuple(_scalar(element, part) for part in value.split(",") if value)
+            return tuple(_scalar(element, item) for item in value.split(",") if value)
         return _scalar(annotation, value)
     except ValueError as error:
         raise InputError(f"--override {assignment}: {error}") from error

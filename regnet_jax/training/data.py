@@ -1,4 +1,4 @@
-"""Real scans to make pairs of: listed, resampled, kept on disk, read ahead of use."""
+"""Real scans as volumes for artificial pairs: listing, resampling, cache, prefetch."""
 
 import collections
 import hashlib
@@ -20,15 +20,15 @@ from regnet_jax.spatial import canonical_frame, isotropic_frame, to_isotropic
 from regnet_jax.synthesis.volumes.scans import ScanBank
 from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
-# A whole number, as the names of stored scans are made of it.
+# An int, as it is hashed into the file names of the cache.
 _BRIGHTEST = int(NETWORK_RANGE[1])
-# Changes whenever other values come out of the same file.
+# To be changed whenever the same file gives other values.
 _VERSION = "2"
 
 
 @dataclass(frozen=True)
 class ScanFile:
-    """A scan that can be read later.
+    """A scan whose header has been read.
 
     Attributes:
         path: of its file or folder.
@@ -43,15 +43,14 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
     """List the scans of an experiment by their headers.
 
     Args:
-        config: names the file that lists them, and tells whether to leave out those
-            that cannot be read.
+        config: its ``scans`` name the list, and whether to skip unreadable scans.
 
     Returns:
-        One for each that can be used.
+        The usable scans.
 
     Raises:
-        InputError: if a header cannot be read, or none, or an image has another
-            dimension than the experiment.
+        InputError: if a header cannot be read and is not to be skipped, if no header
+            can be read, or if an image has another dimension than the experiment.
     """
     scans = []
     for path in read_manifest(config.scans.file):
@@ -76,14 +75,14 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
 
 
 def skip_or_raise(error: InputError, config: ScansConfig) -> None:
-    """Warn of a scan that cannot be read, or raise, as the config says.
+    """Log a scan that cannot be read if the config skips such scans, else raise.
 
     Args:
-        error: what is wrong with it.
+        error: the error of reading it.
         config: of the scans.
 
     Raises:
-        InputError: unless such scans are skipped.
+        InputError: if such scans are not skipped.
     """
     if not config.skip_unreadable:
         raise InputError(
@@ -101,13 +100,13 @@ def read_volumes(
     Args:
         path: of the image.
         spacings: isotropic voxel sizes, mm.
-        cache: folder of volumes that were resampled before; None for none.
+        cache: folder for resampled volumes; None to resample always.
 
     Returns:
         ``[*spatial]`` int16 HU for each voxel size.
 
     Raises:
-        InputError: if it cannot be read or has no Hounsfield units.
+        InputError: if the scan cannot be read or has no Hounsfield units.
     """
     image = None
     content = _content(path) if cache else ""
@@ -150,7 +149,7 @@ def _name(content: str, spacing: float) -> str:
 
 
 def _load(stored: Path) -> np.ndarray | None:
-    """Read a volume of the cache; a damaged one counts as missing."""
+    """Read a volume from the cache; None if it is missing or damaged."""
     try:
         return np.load(stored, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -159,7 +158,7 @@ def _load(stored: Path) -> np.ndarray | None:
 
 def _store(stored: Path, volume: np.ndarray) -> None:
     stored.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes may store the same at once.
+    # Several processes may store the same volume at the same time.
     temporary = stored.with_suffix(f".{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("wb") as file:
@@ -171,24 +170,24 @@ def _store(stored: Path, volume: np.ndarray) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# Files that are read at once, and sets of scans that are prepared ahead of use.
+# Number of files read in parallel, and of sets of scans prepared ahead of use.
 _READERS = 2
 _AHEAD = 2
 
 
 def choose_scans(seed: int, scans: int, resident: int, turn: int) -> list[int]:
-    """Choose the scans that are on the devices, by the arguments alone.
+    """Choose the scans that are on the devices, as a pure function.
 
     Every scan is used once before any is used again.
 
     Args:
         seed: of the run.
-        scans: how many there are.
-        resident: how many are on the devices at a time.
-        turn: how often they have changed.
+        scans: number of scans.
+        resident: number of scans on the devices at a time.
+        turn: number of changes so far.
 
     Returns:
-        ``resident`` numbers of scans.
+        Indices of ``resident`` scans.
     """
     places = range(turn * resident, (turn + 1) * resident)
     orders = {
@@ -199,10 +198,10 @@ def choose_scans(seed: int, scans: int, resident: int, turn: int) -> list[int]:
 
 
 class ScanPrefetcher:
-    """The scans of a run over its steps; a context to be left after use.
+    """A context manager that provides the scans of every step of a run.
 
-    While some are in use, the next ones are read, brought to the voxel sizes of the
-    network, and moved to the devices by background threads.
+    While some scans are in use, background threads read the next ones, resample them to
+    the voxel sizes of the network, and move them to the devices.
     """
 
     def __init__(
@@ -212,7 +211,7 @@ class ScanPrefetcher:
         *,
         cache: Path | None = None,
     ):
-        """Read the headers alone.
+        """Read the headers of the scans, not their voxels.
 
         Args:
             config: of the run.
@@ -247,13 +246,14 @@ class ScanPrefetcher:
         """Return the scans of a step, on the devices.
 
         Args:
-            step: number of steps before it; not smaller than in the last call.
+            step: number of steps before it; it must not decrease between calls.
 
         Returns:
-            ``ScanBank`` for each stage, int16.
+            A ``ScanBank`` for each stage, int16.
 
         Raises:
-            InputError: if one cannot be read and none is skipped, or none can be.
+            InputError: if a scan cannot be read and is not to be skipped, or if no scan
+                can be read.
         """
         turn = step // self._config.scans.rotate_every if self._rotates else 0
         while self._made and self._made[0][0] < turn:
@@ -289,20 +289,20 @@ class ScanPrefetcher:
                 f"{self._config.scans.file}: none of {self._count} scans can be read;"
                 " list others"
             )
-        # Others take the places of those that cannot be read: shapes stay as they are.
+        # Repeat scans in place of unreadable ones, so that the shapes stay the same.
         volumes = [volumes[i % len(volumes)] for i in range(self._count)]
         stages = zip(zip(*volumes, strict=True), _largest(self._scans), strict=True)
         return self._place(tuple(_stack(arrays, shape) for arrays, shape in stages))
 
 
 def _largest(scans: Sequence[ScanFile]) -> list[tuple[int, ...]]:
-    """Return a shape for each stage that has room for every scan."""
+    """Return for each stage a shape that holds every scan."""
     stages = zip(*(scan.shapes for scan in scans), strict=True)
     return [tuple(np.max(shapes, axis=0).tolist()) for shapes in stages]
 
 
 def _stack(arrays: Sequence[np.ndarray], shape: Sequence[int]) -> ScanBank:
-    """Stack the scans at one voxel size, with air behind the smaller ones."""
+    """Stack the scans at one voxel size; pad the far ends of smaller ones with air."""
     sizes = np.asarray([array.shape for array in arrays], np.int32)
     stack = np.full((len(arrays), *shape, 1), AIR, np.int16)
     for row, array in zip(stack, arrays, strict=True):

@@ -1,4 +1,4 @@
-"""Evaluation on artificial pairs that training never draws."""
+"""Evaluation on artificial pairs that training never samples."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.logs import draw_panel
 from regnet_jax.training.step import draw_batch, predict
 
-# Folded into the seed's key: the stream of held-out pairs never meets training's.
+# Folded into the seed's key, so that held-out pairs differ from all training pairs.
 _STREAM = 0x4E1D
 
 
@@ -24,22 +24,22 @@ def make_evaluation(
 ) -> Callable:
     """Build the evaluation of a model on held-out pairs, family by family.
 
-    Positions are drawn as in training, so every class of displacement counts alike
-    and the errors are those of the range that the network was trained for. Volumes
-    are procedural, also where training uses scans.
+    Positions are sampled as in training, so that every class of displacement has equal
+    weight and the errors cover the range that the network was trained for. Volumes are
+    procedural, even if training uses scans.
 
     Args:
         model: Flax module called with (fixed, moving).
-        config: the experiment; its ``evaluation.pairs`` are drawn of each family and
-            scale.
+        config: the experiment; ``evaluation.pairs`` pairs are sampled for each family
+            and scale.
         sample: as in ``synthesis.generator.make_generator``.
 
     Returns:
         ``evaluate(variables, show=None) -> {name: statistics}``, named after the
-        family and, where there are several scales, the voxel size; the statistics
-        are ``n`` pairs, mean and standard deviation over pairs of the endpoint error
-        and of the zero field's, mm, and the ``ratio`` of the means. ``show(name,
-        picture)`` is called with a panel of the first pair of each.
+        family and, if there are several scales, the voxel size. The statistics are the
+        number ``n`` of pairs, the mean and standard deviation over pairs of the
+        endpoint errors of the network and of the zero field, mm, and the ``ratio`` of
+        the means. ``show(name, picture)`` is called with a panel of each first pair.
     """
     stream, targets = heldout_stream(config.seed), config.targets
     errors = [
@@ -66,7 +66,7 @@ def make_evaluation(
 
 
 def heldout_stream(seed: int):
-    """Return the random key of the held-out pairs of a run, which it never trains on.
+    """Return the random key of the held-out pairs of a run.
 
     Args:
         seed: of the run.
@@ -104,14 +104,14 @@ def _make_errors(model, data: GeneratorConfig, targets, stream, sample: Callable
 
 
 def overall_ratio(results: dict) -> float:
-    """Return one number for all families, by which the best checkpoint is chosen.
+    """Return the error over all families, by which the best checkpoint is chosen.
 
     Args:
         results: from an evaluation.
 
     Returns:
-        The sum of their errors, as a fraction of the zero field's: families where
-        nothing moves count, too.
+        The sum of the families' errors as a fraction of the zero field's sum, which
+        includes families in which nothing moves.
     """
     error, zero = (
         sum(result[name] for result in results.values())

@@ -1,10 +1,9 @@
-"""How registration is to use the network of a training."""
+"""The use of a trained network in registration, derived from its training config."""
 
 from regnet_jax.pretrained import DEFAULT_TILE, InferenceConfig
 from regnet_jax.training.config import ExperimentConfig
 
-# Below this length, in voxels, networks tell noise from motion badly. Tuned on training
-# scans.
+# Displacements shorter than this, in voxels, may be noise. Tuned on training scans.
 _SHRINKAGE = 0.2
 
 
@@ -20,7 +19,7 @@ def inference_config(config: ExperimentConfig) -> InferenceConfig:
         config: of the training.
 
     Returns:
-        What is stored beside the weights.
+        The content of ``inference.json``.
     """
     sizes = sorted((stage.spacing for stage in config.data.stages), reverse=True)
     dimensions = config.dimensions

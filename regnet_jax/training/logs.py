@@ -22,10 +22,10 @@ _BOARD = "tensorboard"
 
 
 def trim(path: Path, step: int) -> None:
-    """Remove from a log the lines that follow the last checkpoint of a run.
+    """Remove the lines of a log that follow the last checkpoint of the run.
 
     Args:
-        path: of the JSON lines; may be missing.
+        path: of the JSON lines; it may not exist.
         step: of the checkpoint.
     """
     if not path.exists():
@@ -47,7 +47,7 @@ def describe(result: Mapping) -> str:
         result: statistics of a family, from ``heldout.make_evaluation``.
 
     Returns:
-        Endpoint error and zero field's, mean and standard deviation.
+        Mean and standard deviation of the endpoint error and of the zero field's.
     """
     return (
         f"endpoint error {result['error_mm']:.2f} ± {result['error_sd_mm']:.2f} mm, "
@@ -57,21 +57,21 @@ def describe(result: Mapping) -> str:
 
 
 class Journal:
-    """The log of a run from one step to another; a context to be left after use.
+    """A context manager that writes the log of a run.
 
-    Several processes have one journal, that of the first of them.
+    Where several processes train together, only the first of them has a journal.
     """
 
     def __init__(
         self, folder: Path, name: str, first: int, end: int, *, batch_size: int
     ):
-        """Open the files, cut back to the step that the run goes on from.
+        """Open the files, truncated to the step at which the run resumes.
 
         Args:
             folder: of the run.
             name: of the experiment.
-            first: steps that are finished.
-            end: step to be reached.
+            first: number of finished steps.
+            end: last step.
             batch_size: pairs in a step.
         """
         self._batch_size = batch_size
@@ -96,7 +96,7 @@ class Journal:
         self._files.close()
 
     def log_generation(self, seconds: float) -> None:
-        """Note the time that drawing the pairs of a step took."""
+        """Record the time that sampling the pairs of a step took."""
         self._generation_seconds.append(seconds)
 
     def log_step(self, number: int, record: Mapping, seconds: float) -> None:
@@ -105,7 +105,7 @@ class Journal:
         Args:
             number: of the step, from 1.
             record: ``loss``, ``error_mm``, ``zero_mm`` and ``ratio``.
-            seconds: that it took.
+            seconds: duration of the step.
         """
         speed = {"seconds": seconds, "pairs_per_second": self._batch_size / seconds}
         elapsed = {"elapsed": time.perf_counter() - self._began}
@@ -126,12 +126,12 @@ class Journal:
         self._bar.update()
 
     def log_fault(self, number: int, record: Mapping, quantity: str) -> None:
-        """Write the numbers of a step that was not taken.
+        """Write the numbers of a step that was discarded.
 
         Args:
             number: of the step, from 1.
-            record: as for ``log_step``, as far as they are finite.
-            quantity: the first that is not finite.
+            record: as for ``log_step``; values that are not finite become null.
+            quantity: the first quantity that is not finite.
         """
         self._write({"step": number, **record, "not_finite": quantity})
 
@@ -167,7 +167,7 @@ class Journal:
 
 @contextlib.contextmanager
 def _terminal():
-    """Yield standard error, also while it is redirected to capture ITK's messages."""
+    """Yield a copy of standard error, unaffected when ITK's messages are captured."""
     try:
         copy = os.dup(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -178,7 +178,7 @@ def _terminal():
 
 
 class NoJournal:
-    """The journal of the other processes: it writes nothing."""
+    """The journal of all processes but the first; it writes nothing."""
 
     def __enter__(self):
         return self
@@ -202,16 +202,16 @@ class NoJournal:
         """Do nothing."""
 
 
-# The displacement that is brightest, voxels.
+# The displacement that is drawn brightest, voxels.
 _LONGEST = 8.0
 _GAP = 2
 
 
 def draw_panel(patch: PatchBatch, prediction, grid: TargetGrid) -> np.ndarray:
-    """Draw one patch in a row: fixed, moving, true field, predicted field, error.
+    """Draw a patch as a row: fixed, moving, true field, predicted field, error.
 
-    Fields are shown by their length, on one scale up to 8 voxels. Of volumes it is
-    the middle slice.
+    Fields are drawn by their magnitude, on one scale up to 8 voxels; of volumes, the
+    middle slice is drawn.
 
     Args:
         patch: without batch axis.

@@ -1,7 +1,7 @@
-"""The training loop, the only place of training with side effects.
+"""The training loop, which has all side effects of training.
 
-``train`` is the whole story, from the config to the last checkpoint; what it calls
-stands below it in the order of the calls.
+``train`` runs from the config to the last checkpoint; the functions that it calls
+follow in the order of the calls.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from regnet_jax.training.step import (
     make_update,
 )
 
-# How often the drawing of pairs is timed at the beginning of a run.
+# Number of times that the sampling of pairs is timed at the start of a run.
 _REHEARSALS = 3
 
 
@@ -56,28 +56,28 @@ def train(
     cache: Path | None = None,
     sample: Callable = sample_patches,
 ) -> dict:
-    """Train the network of a config, or go on with the run in the folder.
+    """Train the network of a config, or resume the run in the folder.
 
-    Writes checkpoints, ``config.json``, ``metrics.jsonl`` and pages for TensorBoard
-    there. The result depends on the config alone: a run that was interrupted and
-    resumed ends with the weights of one that was not, bit for bit. SIGTERM saves and
-    ends the run early.
+    Checkpoints, ``config.json``, ``metrics.jsonl`` and event files for TensorBoard are
+    written there. The result depends on the config alone: an interrupted and resumed
+    run ends with the same weights as an uninterrupted one, bit for bit. On SIGTERM the
+    run saves and ends early.
 
     Args:
         config: the experiment.
-        folder: of the run; made if need be.
-        until: step to stop at, before the end of the experiment; None for its end.
+        folder: of the run; it is made if it does not exist.
+        until: step to stop at before the end of the experiment; None for its end.
         measure: ``measure(variables) -> {pair: {measure: number}}`` on real pairs,
             called whenever the network is evaluated.
         cache: folder for scans at the network's voxel sizes; None to keep none.
         sample: as in ``synthesis.generator.make_generator``.
 
     Returns:
-        The last evaluation on held-out pairs, family by family; nothing after
-        SIGTERM.
+        The last evaluation on held-out pairs, family by family; empty after SIGTERM.
 
     Raises:
-        InputError: if the config cannot be run, or the folder holds another's run.
+        InputError: if the config cannot be run, or the folder holds a run of another
+            config.
         DivergenceError: if a step computes something that is not finite. The newest
             checkpoint is then the state before it.
     """
@@ -113,7 +113,7 @@ def train(
                 evaluation = _evaluate(program, measure, journal, state, number)
                 ratio = parallel.broadcast_from_main(overall_ratio(evaluation))
                 metrics = {checkpoint.RATIO: ratio}
-            # Whatever ended the steps, nothing is lost from here on.
+            # Save whatever ended the steps: the goal, SIGTERM or a fault.
             checkpoint.save(manager, state, metrics)
             if config.checkpoint_every == 1 or fault:
                 manager.wait_until_finished()
@@ -128,10 +128,10 @@ def train(
 
 
 class Program(NamedTuple):
-    """The functions of a run; nothing is computed before they are called.
+    """The functions of a run; building them computes nothing.
 
     Attributes:
-        model: the network as it is trained.
+        model: Flax module, in the precision and with the axis of the training.
         optimizer: optax transformation.
         steps: from ``make_train_steps``, spread over the devices.
         evaluate: on held-out pairs, see ``make_evaluation``.
@@ -193,7 +193,7 @@ def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
         The state at step 0.
 
     Raises:
-        InputError: if the weights are not of the same network.
+        InputError: if the weights do not fit the network of the config.
     """
     _, given = read_weights(config.init_from)
     fresh = state.variables
@@ -208,7 +208,7 @@ def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
             " this experiment; name a network of the same kind"
         )
     variables = jax.tree.map(jnp.asarray, variables)
-    # A copy: the state's memory is given away, and no array can be given twice.
+    # A copy, since the step donates the state and no array can be donated twice.
     average = jax.tree.map(jnp.copy, variables["params"]) if state.average else ()
     return state._replace(variables=variables, average=average)
 
@@ -222,12 +222,12 @@ def _open_journal(config, folder: Path, first: int, end: int) -> Journal | NoJou
 
 @contextlib.contextmanager
 def note_sigterm() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM, so that the run can save before it ends.
+    """Record SIGTERM instead of ending, so that the run can save first.
 
     Yields:
         ``must_stop()``, to be called between steps. Where several processes train
         together, all must call it equally often; it returns the same in all of them,
-        whichever was sent the signal.
+        whichever received the signal.
     """
     calls, received = itertools.count(), threading.Event()
 
@@ -236,8 +236,7 @@ def note_sigterm() -> Iterator[Callable[[], bool]]:
             received.set()
         return received.is_set()
 
-    # Python handles signals in the main thread alone, and JAX those of several
-    # processes.
+    # Python handles signals only in the main thread; with several processes JAX does.
     main = threading.current_thread() is threading.main_thread()
     if not main or parallel.is_distributed():
         yield must_stop
@@ -250,15 +249,15 @@ def note_sigterm() -> Iterator[Callable[[], bool]]:
 
 
 def _next_goal(config: ExperimentConfig, number: int, end: int) -> int:
-    """Return the next step at which there is something to save or to evaluate."""
-    # A checkpoint is complete when the next one is begun. Twice as many as promised:
-    # what a crash costs is then never more than the interval.
+    """Return the next step after which to save or evaluate."""
+    # A checkpoint is only sure to be complete when the next one is started, so they are
+    # written twice as often as the number of steps that a crash may lose.
     intervals = (max(config.checkpoint_every // 2, 1), config.evaluation.every)
     return min(end, *((number // every + 1) * every for every in intervals))
 
 
 class _Pending(NamedTuple):
-    """Steps that were begun and not waited for: the first, how many, their sums."""
+    """Steps that were dispatched but not awaited: first, number, and their sums."""
 
     first: int
     count: int
@@ -267,16 +266,16 @@ class _Pending(NamedTuple):
 
 @dataclasses.dataclass
 class StepRunner:
-    """Brings a run from one step to another and writes the numbers of each step.
+    """Runs the steps between two goals and logs the numbers of each step.
 
     Attributes:
         config: of the run.
         steps: of its ``Program``.
         stream: random key of the run.
-        scans: the scans that pairs are made of, if any.
+        scans: the scans that pairs are made from, if any.
         journal: log of the run.
         must_stop: from ``note_sigterm``.
-        rehearsals: how often the drawing of pairs is still to be timed.
+        rehearsals: number of times that the sampling of pairs is still to be timed.
     """
 
     config: ExperimentConfig
@@ -290,17 +289,16 @@ class StepRunner:
     def advance(self, state: TrainState, number: int, goal: int):
         """Take steps until the goal, SIGTERM or a fault.
 
-        While the devices compute some steps, the host writes the numbers of those
-        before.
+        While the devices compute steps, the host logs the numbers of the ones before.
 
         Args:
             state: after ``number`` steps; its memory is reused.
-            number: finished steps.
-            goal: steps to be finished.
+            number: number of finished steps.
+            goal: number of steps to finish.
 
         Returns:
-            ``(state, number, fault)``; ``fault`` names what was not finite in the
-            step after ``number``, and is empty otherwise.
+            ``(state, number, fault)``; ``fault`` names the quantity that was not finite
+            in the step after ``number``, and is empty otherwise.
         """
         clock, pending, fault = time.perf_counter(), None, ""
         while number < goal and not fault and not self.must_stop():
@@ -322,13 +320,13 @@ class StepRunner:
                 clock = time.perf_counter()
         if pending and not fault:
             fault = self._settle(pending, clock)
-        # From a fault on the state stays as it was, also in steps begun since.
+        # A fault leaves the state unchanged, also in the steps dispatched after it.
         if fault:
             number = int(parallel.local_values(state.step))
         return state, number, fault
 
     def _rehearse(self, state: TrainState, number: int, scans) -> TrainState:
-        """Time the drawing of the pairs of a step, by steps that learn nothing."""
+        """Time the sampling of pairs, by steps that leave the state unchanged."""
         jax.block_until_ready(state)
         began = time.perf_counter()
         state, sums = self.steps(state, self.stream, scans, np.int32(number))
@@ -338,10 +336,11 @@ class StepRunner:
         return state
 
     def _settle(self, pending: _Pending, clock: float) -> str:
-        """Wait for steps begun since the clock, and write their numbers.
+        """Wait for steps that started at the time ``clock``, and log their numbers.
 
         Returns:
-            What is not finite in one of them, the last that is written, or nothing.
+            The first quantity that is not finite, after which no step is logged; empty
+            without a fault.
         """
         sums = {name: np.asarray(values) for name, values in pending.sums.items()}
         seconds = (time.perf_counter() - clock) / pending.count
@@ -358,7 +357,7 @@ class StepRunner:
 
 
 def _means(config: ExperimentConfig, sums: Mapping) -> dict:
-    """Divide the sums of a step once, on the host."""
+    """Return the means of a step from its sums, on the host."""
     weight = max(float(sums["weight"]), 1.0)
     error = config.data.spacing * float(sums["error"]) / weight
     zero = config.data.spacing * float(sums["zero_error"]) / weight
@@ -379,7 +378,7 @@ def _evaluate(program: Program, measure, journal, state: TrainState, number) -> 
 
 
 def _explain(config: ExperimentConfig, folder: Path, number: int, fault: str) -> str:
-    """Return the message of a fault in the step after ``number``, in one line."""
+    """Return a one-line message for a fault in the step after ``number``."""
     remedies = [f"an optimizer.learning_rate below {config.optimizer.learning_rate:g}"]
     if not config.optimizer.max_grad_norm:
         remedies.append("optimizer.max_grad_norm=1")

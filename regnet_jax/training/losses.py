@@ -12,7 +12,7 @@ from regnet_jax.training.config import LossConfig
 
 # Weight of the auxiliary heads (deep supervision).
 _HEAD_WEIGHT = 0.3
-# Determinants of the Jacobian fall short below this.
+# Jacobian determinants below this are penalised.
 _LEAST_JACOBIAN = 0.2
 _DEFAULT = LossConfig()
 
@@ -27,9 +27,9 @@ def make_loss(config: LossConfig = _DEFAULT, *, stride: int = 1) -> Callable:
     Returns:
         ``loss(prediction, heads, target, weight) -> (sum, weight_sum)``: the weighted
         sum over positions, and the sum of the weights. ``prediction``, ``target`` and
-        each of ``heads``, the network's earlier predictions, which are held to the
-        same target at a lower weight, are ``[batch, *targets, d]`` in voxels;
-        ``weight`` is ``[batch, *targets, 1]``, 0 leaves a position out.
+        each of the auxiliary ``heads`` are ``[batch, *targets, d]`` in voxels; the
+        heads have the same target at a lower weight. ``weight`` is
+        ``[batch, *targets, 1]``; 0 leaves a position out.
     """
     regularity = (
         (config.bending_weight, bending_energy),
@@ -44,17 +44,17 @@ def make_loss(config: LossConfig = _DEFAULT, *, stride: int = 1) -> Callable:
         if config.endpoint_weight:
             length = endpoint_error(prediction, target)[..., None]
             total += config.endpoint_weight * jnp.sum(weight * length)
-        for share, energy in regularity:
-            if share:
+        for factor, energy in regularity:
+            if factor:
                 each = jax.vmap(lambda u, e=energy: e(u, spacing=stride))
-                total += share * jnp.sum(weight * each(prediction))
+                total += factor * jnp.sum(weight * each(prediction))
         return total, count
 
     return loss
 
 
 def huber_loss(prediction, target, weight, *, delta: float = 1.0):
-    """Return the Huber loss of displacement fields, the loss of RegNet 2017.
+    """Compute the Huber loss of displacement fields, the loss of RegNet 2017.
 
     Args:
         prediction: ``[..., d]``, voxels.
@@ -71,14 +71,14 @@ def huber_loss(prediction, target, weight, *, delta: float = 1.0):
 
 
 def bending_energy(displacement, *, spacing: float = 1.0):
-    """Return the bending energy: squared second derivatives, by differences.
+    """Compute the bending energy: squared second derivatives, by finite differences.
 
     Args:
         displacement: ``[*lattice, d]``, voxels, at least three points on each axis.
         spacing: of the lattice, voxels.
 
     Returns:
-        ``[*lattice, 1]``, per voxel squared; at the border that of the next point.
+        ``[*lattice, 1]``, per voxel squared; a border point has its neighbour's value.
     """
     dimensions = displacement.ndim - 1
     inside = (slice(1, -1),) * dimensions
@@ -97,14 +97,14 @@ def bending_energy(displacement, *, spacing: float = 1.0):
             mixed = sum(
                 a * b * shifted((i, a), (j, b)) for a in (1, -1) for b in (1, -1)
             )
-            # Twice, for both orders of the derivatives.
+            # Counted twice, as the derivatives commute.
             energy += 2.0 * jnp.sum((0.25 * mixed) ** 2, axis=-1, keepdims=True)
     pads = [(1, 1)] * dimensions + [(0, 0)]
     return jnp.pad(energy / spacing**4, pads, mode="edge")
 
 
 def folding_penalty(displacement, *, spacing: float = 1.0):
-    """Return the squared shortfall of the Jacobian determinant below a small one.
+    """Compute the squared shortfall of the Jacobian determinant below a threshold.
 
     Args:
         displacement: ``[*lattice, d]``, voxels, at least two points on each axis.
@@ -118,7 +118,7 @@ def folding_penalty(displacement, *, spacing: float = 1.0):
 
 
 def balance_weights(weight, displacement, *, edges: Sequence[float]):
-    """Weight positions so that small and large displacements of a patch count alike.
+    """Weight positions so that all classes of displacement in a patch count equally.
 
     Args:
         weight: ``[*targets, 1]``.
@@ -126,8 +126,7 @@ def balance_weights(weight, displacement, *, edges: Sequence[float]):
         edges: between the classes, increasing lengths in voxels.
 
     Returns:
-        ``[*targets, 1]`` of the same sum; the share of absent classes
-        goes to the others.
+        ``[*targets, 1]`` with the same sum, which the classes that occur share equally.
     """
     length = jnp.linalg.norm(displacement, axis=-1)
     classes = jnp.searchsorted(jnp.asarray(edges), length)

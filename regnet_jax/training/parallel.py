@@ -1,12 +1,12 @@
-"""Data parallelism: the only file that knows there is more than one device.
+"""Data parallelism; no other module deals with more than one device.
 
-State is replicated and each device draws its own share of the global batch, so the
-only communication is the sum of gradients and of batch-norm statistics.
+The state is replicated and each device samples its own share of the global batch, so
+the only communication is the sum of gradients and of batch-norm statistics.
 
-This file owns ``pmap``, which spreads the step over the devices of one process. Of
-several processes, the results of a ``pmap`` cannot be written to a checkpoint, so there
-``shard_map`` does the same. All other files call ``data_parallel``, ``replicate`` and
-``local_values`` and cannot tell which of the two it was.
+Within one process, ``pmap`` spreads the step over the devices. With several processes
+the results of ``pmap`` cannot be written to a checkpoint, so ``shard_map`` is used
+there. Other modules call ``data_parallel``, ``replicate`` and ``local_values``, which
+hide the difference.
 """
 
 import os
@@ -20,8 +20,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
 
-# Under a launcher that JAX knows, the variable that tells how many processes it
-# started; on a TPU pod, the names of its hosts.
+# Variables with the number of processes, set by launchers that JAX supports; on a TPU
+# pod, the names of its hosts.
 _LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _POD = "TPU_WORKER_HOSTNAMES"
 
@@ -46,12 +46,13 @@ def join_processes(
     count: int | None = None,
     number: int | None = None,
 ) -> None:
-    """Make this process one of several that train together, before anything else.
+    """Join this process to others that train together, before JAX is used.
 
     Args:
-        coordinator: ``HOST:PORT`` of process 0; None under a launcher that JAX knows.
-        count: how many processes there are.
-        number: of this one, from 0.
+        coordinator: ``HOST:PORT`` of process 0; None under a launcher that JAX
+            supports.
+        count: number of processes.
+        number: index of this process, from 0.
     """
     jax.distributed.initialize(coordinator, count, number)
 
@@ -67,7 +68,7 @@ def is_distributed() -> bool:
 
 
 def broadcast_from_main(value: float) -> float:
-    """Return the number that process 0 has, in all processes."""
+    """Return the value of process 0 in all processes."""
     if not is_distributed():
         return value
     return float(multihost_utils.broadcast_one_to_all(np.float64(value)))
@@ -77,11 +78,11 @@ def is_preempted(call: int) -> bool:
     """Return whether one of several processes was sent SIGTERM.
 
     Args:
-        call: how many calls there were before, the same in all processes.
+        call: number of earlier calls, the same in all processes.
 
     Returns:
-        True in all of them at the same call; False for a single process, where a
-        signal is the program's own affair.
+        True in all processes at the same call; always False for a single process,
+        which handles the signal itself.
     """
     return is_distributed() and multihost_utils.reached_preemption_sync_point(call)
 
@@ -105,8 +106,8 @@ def _everywhere() -> NamedSharding:
 def replicate(tree):
     """Place a tree on all devices, as a data-parallel step leaves it.
 
-    A state that came from elsewhere would make the step compile a second time.
-    Nothing is sent: every process gives the same values.
+    A state with another placement would make the step compile a second time. Nothing is
+    sent, as every process has the same values.
 
     Args:
         tree: any pytree of arrays.
@@ -148,14 +149,14 @@ def data_parallel(step: Callable, *, samples: int) -> Callable:
     """Spread a training step over all devices of all processes.
 
     Args:
-        step: ``step(state, indices, *shared) -> (state, metrics)``, where indices
-            are the global numbers of the samples that this device draws, and state
-            and metrics leave it equal on all devices.
-        samples: global batch, a multiple of the number of devices.
+        step: ``step(state, indices, *shared) -> (state, metrics)``, where ``indices``
+            are the global indices of the samples of this device; the returned state
+            and metrics must be equal on all devices.
+        samples: size of the global batch, a multiple of the number of devices.
 
     Returns:
-        ``step(state, *shared) -> (state, metrics)``, compiled; the given state's
-        memory is reused and must not be touched again.
+        ``step(state, *shared) -> (state, metrics)``, compiled; the given state is
+        donated and must not be used again.
 
     Raises:
         ValueError: if the batch cannot be spread evenly.
@@ -192,7 +193,7 @@ def by_shard_map(step: Callable, *, samples: int) -> Callable:
             mesh=everywhere.mesh,
             in_specs=(PartitionSpec(), one_each, PartitionSpec()),
             out_specs=PartitionSpec(),
-            # As with pmap, the step itself says what is summed over devices.
+            # As with pmap, the step itself sums over devices.
             check_vma=False,
         )(state, indices, shared)
 
@@ -200,7 +201,7 @@ def by_shard_map(step: Callable, *, samples: int) -> Callable:
 
 
 def _indices(samples: int) -> np.ndarray:
-    """Return a row of sample numbers for each device."""
+    """Return the sample indices of each device as rows."""
     devices = jax.device_count()
     if samples % devices:
         raise ValueError(f"{samples} samples do not spread over {devices} devices")

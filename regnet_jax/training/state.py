@@ -1,4 +1,4 @@
-"""The state of training, and the optimizer that moves it from step to step."""
+"""The state of a training run, and its optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -27,19 +27,19 @@ class TrainState(NamedTuple):
 
     @property
     def inference_variables(self):
-        """The variables to predict with: of the average where one is kept."""
+        """The variables to predict with; their weights are the EMA if one is kept."""
         return {**self.variables, "params": self.average or self.variables["params"]}
 
 
 def update_average(average, params, step, *, decay: float):
-    """Move an exponential moving average of weights towards the newest ones.
+    """Update an exponential moving average of weights.
 
     Args:
         average: like ``params``, or empty to keep none.
         params: the newest weights.
         step: number of steps before this one.
-        decay: fraction of the average that stays. Less stays in the first steps, so
-            that the initial weights are soon forgotten.
+        decay: weight of the old average. It is lower in the first steps, so that the
+            initial weights are soon forgotten.
 
     Returns:
         The average after the step.
@@ -51,10 +51,10 @@ def update_average(average, params, step, *, decay: float):
 
 
 def make_schedule(config: ExperimentConfig) -> optax.Schedule:
-    """Build the learning rate of every step: linear warm-up and cosine decay.
+    """Build the schedule of the learning rate: linear warm-up and cosine decay.
 
     Args:
-        config: gives the highest rate, the length and the shape.
+        config: of the run.
 
     Returns:
         An optax schedule.
@@ -72,11 +72,11 @@ def make_schedule(config: ExperimentConfig) -> optax.Schedule:
 def make_optimizer(
     config: OptimizerConfig, learning_rate: optax.ScalarOrSchedule
 ) -> optax.GradientTransformation:
-    """Build Adam; gradients are clipped and kernels decay if the config says so.
+    """Build Adam, with gradient clipping and weight decay if the config sets them.
 
     Args:
         config: of the optimizer.
-        learning_rate: a number, or one for every step as from ``make_schedule``.
+        learning_rate: a number, or a schedule as from ``make_schedule``.
 
     Returns:
         An optax transformation.
@@ -93,12 +93,12 @@ def make_optimizer(
 
 
 def _is_kernel(params):
-    """Mark the weights that decay: no biases, scales or single numbers."""
+    """Mark the weights that decay: kernels, not biases, scales or scalars."""
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
 def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
-    """Return a fresh state.
+    """Return the initial state.
 
     Args:
         key: random key of the weights.
@@ -113,9 +113,9 @@ def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
     variables = jax.jit(model.init, static_argnames="train")(
         key, patch, patch, train=False
     )
-    # The predictions of auxiliary heads are not part of the state.
+    # The state does not include the predictions of auxiliary heads.
     variables.pop("heads", None)
     params = variables["params"]
-    # A copy: the state's memory is given away, and no array can be given twice.
+    # A copy, since the step donates the state and no array can be donated twice.
     average = jax.tree.map(jnp.copy, params) if config.optimizer.ema_decay else ()
     return TrainState(jnp.int32(0), variables, optimizer.init(params), average)

@@ -1,4 +1,4 @@
-"""The pure training steps: generate, predict, compare, update, several at a time."""
+"""Pure training steps: sample a batch, compute the loss, update the weights."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,15 +13,15 @@ from regnet_jax.synthesis.patches import PatchBatch
 from regnet_jax.training.losses import balance_weights, make_loss
 from regnet_jax.training.state import TrainState, update_average
 
-# The earlier pass ran at the same voxel size, or at one this many times as wide.
+# The simulated earlier pass has the same voxel size, or this multiple of it.
 _COARSE = 2
-# Each fixed-point step gains the Lipschitz constant of the earlier prediction.
+# Each fixed-point step reduces the error by the Lipschitz constant of the prediction.
 _ITERATIONS = 4
-# Folded into the stream before the step: no sample's key is made so.
+# Folded into the stream before the step, which differs from the keys of all samples.
 _RESIDUAL_STREAM = 0xC014
 _HUBER = make_loss()
 _SUMS = ("loss", "error", "zero_error", "weight")
-# What a step must leave finite, in the order in which it computes them.
+# The quantities that must be finite in a step, in the order of their computation.
 QUANTITIES = (
     "loss",
     "gradient",
@@ -33,14 +33,15 @@ QUANTITIES = (
 
 
 def residual_field(displacement, prediction):
-    """Return the field that a prediction leaves: composed, they are the truth.
+    """Return the residual field of a prediction.
 
     Args:
         displacement: ``[*spatial, d]``, voxels, the truth.
         prediction: ``[*spatial, d]``, voxels.
 
     Returns:
-        ``[*spatial, d]`` with ``compose(result, prediction)`` near the displacement.
+        ``[*spatial, d]``; ``compose(residual, prediction)`` approximates the
+        displacement.
     """
 
     def step(_, residual):
@@ -60,18 +61,19 @@ def _predict_coarse(predict_field: Callable, fixed, moving):
 def replace_by_residuals(
     key, predict_field: Callable, batch: PatchBatch, probability: float
 ) -> PatchBatch:
-    """Replace a batch, with a probability, by the residuals of an earlier pass.
+    """Replace a batch, with some probability, by the residuals of an earlier pass.
 
     Args:
         key: random key of the step.
         predict_field: ``predict_field(fixed, moving) -> displacement`` of the
             network, with batch axis, HU and voxels; no gradient goes through it.
         batch: patches with a target at every voxel.
-        probability: of the replacement; half the time the earlier pass is a coarse
-            one.
+        probability: of the replacement; with probability 1/2 the earlier pass is a
+            coarse one.
 
     Returns:
-        Patches of the same fixed images.
+        Patches with the same fixed images; if replaced, with warped moving images and
+        the residual displacement.
     """
 
     def residuals(predict_field):
@@ -93,21 +95,21 @@ def replace_by_residuals(
 
 
 def draw_batch(generate: Callable, stream, step, indices) -> PatchBatch:
-    """Draw the patches of some samples of a step.
+    """Sample the patches of a step, for given indices in its batch.
 
     Args:
         generate: ``generate(key) -> PatchBatch`` of one sample.
         stream: random key of the run.
         step: number of the step.
-        indices: ``[n]``, global numbers of the samples in the step.
+        indices: ``[n]``, global indices of the samples in the batch.
 
     Returns:
-        A ``PatchBatch`` with one batch axis over samples and patches. It depends on the
-        arguments alone, not on how samples are spread over devices.
+        A ``PatchBatch`` with one batch axis over samples and patches. A sample does not
+        depend on the number of devices.
     """
     step_key = jax.random.fold_in(stream, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
-    # One after the other: a single volume fills any device, and memory stays low.
+    # Sequentially, to save memory: a single volume keeps a device busy.
     patches = jax.lax.map(generate, keys)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), patches)
 
@@ -131,13 +133,13 @@ def predict(model, variables, batch: PatchBatch, **options):
 def make_draw(
     model, generate: Callable, *, residual_probability: float = 0.0
 ) -> Callable:
-    """Build the first half of a step: drawing its batch.
+    """Build the first half of a step, which samples the batch.
 
     Args:
         model: Flax module called with (fixed, moving).
         generate: ``generate(key, scans) -> PatchBatch`` of one sample.
-        residual_probability: probability of a step on the residuals that the
-            network's own prediction leaves.
+        residual_probability: probability that a step trains on the residuals of the
+            network's own prediction.
 
     Returns:
         ``draw(state, stream, indices, scans=()) -> PatchBatch``.
@@ -171,24 +173,24 @@ def make_update(
     microbatches: int = 1,
     ema_decay: float = 0.0,
 ) -> Callable:
-    """Build the second half of a step: learning from its batch.
+    """Build the second half of a step, which updates the weights.
 
     Args:
-        model: Flax module with ``params`` and perhaps ``batch_stats``.
+        model: Flax module with ``params`` and optionally ``batch_stats``.
         optimizer: optax transformation.
         reduce: adds a pytree over devices; the identity on a single one.
         loss: as from ``losses.make_loss``.
-        balance_edges: of the classes of displacement that count alike, see
-            ``losses.balance_weights``; none to take the weights as they are.
-        microbatches: parts that the batch passes through the network in, one after
-            the other, to save memory; their gradients are added.
-        ema_decay: of the average of the weights; 0 keeps none.
+        balance_edges: edges between classes of displacement with equal weight, see
+            ``losses.balance_weights``; none to keep the weights of the batch.
+        microbatches: number of micro-batches; gradients are accumulated over them, to
+            save memory.
+        ema_decay: decay of the EMA of the weights; 0 keeps no average.
 
     Returns:
-        ``update(state, batch) -> (state, metrics)``; metrics are sums over the batch
-        of all devices (``loss``, ``error`` and ``zero_error`` in voxels, ``weight``),
-        and ``fault``: 0, or the number, from 1, of the first of ``QUANTITIES`` that
-        is not finite. The state is then the given one.
+        ``update(state, batch) -> (state, metrics)``. The metrics are sums over the
+        batch of all devices (``loss``, ``error`` and ``zero_error`` in voxels,
+        ``weight``), and ``fault``: 0, or the number, from 1, of the first of
+        ``QUANTITIES`` that is not finite; the state is then returned unchanged.
     """
     gradient = jax.value_and_grad(_make_total(model, loss), has_aux=True)
 
@@ -210,7 +212,7 @@ def make_update(
         split = jax.tree.map(lambda a: a.reshape(microbatches, -1, *a.shape[1:]), batch)
         (others, _, sums), _ = jax.lax.scan(accumulate, (others, params, zeros), split)
         gradients, metrics = reduce(sums)
-        # A batch without a single target must not poison the weights.
+        # A batch without targets must not make the weights NaN.
         mean = 1.0 / jnp.maximum(metrics["weight"], 1.0)
         gradients = jax.tree.map(lambda g: g * mean, gradients)
         changes, optimizer_state = optimizer.update(gradients, state.optimizer, params)
@@ -233,7 +235,7 @@ def make_update(
 def _first_fault(reduce: Callable, *quantities):
     """Return the number, from 1, of the first tree that is not finite, or 0.
 
-    Every device gets the same number, also if only one of them finds a fault.
+    All devices return the same number, even if only one of them finds a fault.
     """
     faults = [
         sum(jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
@@ -272,20 +274,20 @@ def _make_total(model, loss: Callable) -> Callable:
 def make_train_steps(
     draw: Callable, update: Callable, reduce: Callable, *, count: int
 ) -> Callable:
-    """Build the program that is compiled: several steps in one call.
+    """Build the function to compile, which runs several steps per call.
 
     Args:
         draw: from ``make_draw``.
         update: from ``make_update``.
         reduce: adds a pytree over devices; the identity on a single one.
-        count: most steps in one call.
+        count: largest number of steps per call.
 
     Returns:
         ``steps(state, indices, stream, scans, end) -> (state, metrics)``. From step
-        ``end`` on, and after a step with a fault (see ``make_update``), pairs are
-        drawn but nothing is learned from them: the state stays as it is and metrics
-        are zero. So one program serves any number of steps, and none at all, which
-        tells what drawing costs. Metrics have a leading axis of ``count``.
+        ``end`` on, and after a step with a fault (see ``make_update``), batches are
+        sampled but not learned from: the state stays unchanged and metrics are zero.
+        So one program serves any number of steps, including zero, which measures the
+        cost of sampling. Metrics have a leading axis of ``count``.
     """
 
     def steps(state: TrainState, indices, stream, scans, end):
@@ -299,10 +301,10 @@ def make_train_steps(
                 lambda: update(state, batch),
                 lambda: (state, nothing),
             )
-            # Drawing without learning must have a result, or it is left out.
-            drawn = reduce(jnp.sum(batch.weight))
+            # Use the batch, or the compiler eliminates the sampling that is timed.
+            targets = reduce(jnp.sum(batch.weight))
             sound &= metrics["fault"] == 0
-            return (state, sound), {**metrics, "drawn": drawn}
+            return (state, sound), {**metrics, "drawn": targets}
 
         (state, _), metrics = jax.lax.scan(step, (state, jnp.bool_(True)), length=count)
         return state, metrics

@@ -1,1 +1,1 @@
-"""What the networks are built of."""
+"""The layers that the networks are built of."""

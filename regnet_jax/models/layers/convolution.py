@@ -67,7 +67,7 @@ def convolve(
     if any(size < n for size, n in zip(x.shape[1:-1], reach, strict=True)):
         raise ValueError(f"{x.shape} is smaller than the reach {reach} of the kernel")
     # Where devices share a kernel but not the images, its gradient is a sum over the
-    # devices. A custom derivative has to say so: this cast is transposed to that sum.
+    # devices. Custom derivatives must state it: the transpose of this cast is that sum.
     varying = jax.typeof(x).mat.varying - jax.typeof(kernel).mat.varying
     if varying:
         kernel = lax.pcast(kernel, tuple(varying), to="varying")

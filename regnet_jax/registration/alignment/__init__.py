@@ -1,1 +1,1 @@
-"""Linear alignment of two images, before anything nonrigid."""
+"""Linear alignment of two images, before the nonrigid registration."""

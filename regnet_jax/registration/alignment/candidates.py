@@ -1,11 +1,12 @@
 """Candidates for the start of the linear alignment.
 
-They come from the centres of the images, from their masses, and from a search over all
-shifts by whole voxels. The correlation of the overlapping parts of two masked images,
-at every shift, takes a handful of Fourier transforms (D. Padfield, "Masked object
-registration in the Fourier domain", IEEE Transactions on Image Processing 21(5), 2012).
-A high correlation in a small overlap means little, so shifts are ranked by how much a
-linear relation explains in all: ``-n log(1 - r**2)`` of the ``n`` voxels that overlap.
+They come from the centres of the images, from their centres of mass and principal axes,
+and from a search over all shifts by whole voxels. A handful of Fourier transforms gives
+the correlation of two masked images over their overlap at every shift (D. Padfield,
+"Masked object registration in the Fourier domain", IEEE Transactions on Image
+Processing 21(5), 2012). A high correlation in a small overlap means little, so shifts
+are ranked by the information that a linear relation explains: ``-n log(1 - r**2)``,
+where ``n`` voxels overlap.
 """
 
 import itertools
@@ -21,8 +22,8 @@ from regnet_jax.registration.alignment.correlation_ratio import (
 from regnet_jax.registration.alignment.pyramid import WorkingImage
 from regnet_jax.spatial import Frame, Image, resample, to_world
 
-# Peaks closer than this, in voxels, count as one, and those of less than this fraction
-# of the best are left out.
+# Peaks closer than `_APART` voxels count as one; those below `_WORTH` times the best
+# are ignored.
 _APART = 3
 _WORTH = 0.4
 
@@ -63,7 +64,7 @@ def masked_correlation(fixed, fixed_mask, moving, moving_mask):
     count = np.rint(total(0, 0))
     n = np.maximum(count, 1.0)
     means = total(1, 0) / n, total(0, 1) / n
-    # Values have unit variance: what is far below is a constant part and rounding.
+    # Values have unit variance: a far smaller one is that of a constant, with rounding.
     variances = [
         np.maximum(total(*powers) / n - mean**2, 1e-6)
         for powers, mean in zip(((2, 0), (0, 2)), means, strict=True)
@@ -73,18 +74,18 @@ def masked_correlation(fixed, fixed_mask, moving, moving_mask):
 
 
 def likely_shifts(fixed, fixed_mask, moving, moving_mask, *, most: int) -> np.ndarray:
-    """Find the shifts that explain most, best first.
+    """Find the shifts with the largest explained information, best first.
 
     Args:
         fixed: as for ``masked_correlation``.
         fixed_mask: the same.
         moving: the same, on a grid of the same voxels.
         moving_mask: the same.
-        most: number of shifts that are wanted.
+        most: largest number of shifts.
 
     Returns:
-        ``[n, d]`` whole voxels, at most ``most`` and at least one: what is at ``x``
-        in the fixed image is at ``x + shift`` in the moving array.
+        ``[n, d]`` whole voxels, at least one shift: voxel ``x`` of the fixed image
+        corresponds to voxel ``x + shift`` of the moving image.
     """
     r, count = masked_correlation(fixed, fixed_mask, moving, moving_mask)
     gain = -count * np.log(np.maximum(1 - r**2, LEAST_UNEXPLAINED))
@@ -104,14 +105,14 @@ def _powers(image, mask) -> list[np.ndarray]:
     return [mask.astype(float), values, values**2]
 
 
-# Voxels of the larger image on the grid of the search over all shifts: 8 mm and less
-# for a chest.
+# Voxels of the larger image in the search over all shifts; those of a chest are at most
+# 8 mm wide.
 _SEARCHED = {2: 2**12, 3: 2**16}
 _SHIFTS = 3
 
 
 def centre_shifts(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]:
-    """Return the shifts between the centres of the grids and of the masses."""
+    """Return the shifts between the grid centres and between the centres of mass."""
     return [
         _shift(moving.frame.centre - fixed.frame.centre),
         _shift(_mass(moving)[0] - _mass(fixed)[0]),
@@ -119,7 +120,7 @@ def centre_shifts(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]
 
 
 def axis_motions(fixed: WorkingImage, moving: WorkingImage) -> list[np.ndarray]:
-    """Return the motions that align the centres and principal axes of the masses.
+    """Return the motions that align the centres of mass and the principal axes.
 
     Principal axes have no sign, so all proper rotations among the sign flips are
     returned, and the pure translation.
@@ -158,7 +159,7 @@ def _shift(vector) -> np.ndarray:
 
 
 def _mass(image: WorkingImage) -> tuple[np.ndarray, np.ndarray]:
-    """Return centre ``[d]`` and principal axes ``[d, d]``, as columns, of the mass."""
+    """Return the centre of mass ``[d]`` and the principal axes as columns."""
     # Above the darkest value, since air in CT is negative.
     weights = (image.array - image.array[image.inside].min()) * image.inside
     weights = weights.ravel() / (weights.sum() or 1.0)

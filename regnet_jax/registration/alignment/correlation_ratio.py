@@ -2,9 +2,9 @@
 
 The moving intensities are explained by a free function of the fixed intensities,
 so that contrasts may differ (the correlation ratio of Roche et al., MICCAI 1998),
-and what remains unexplained is minimised. Each step eliminates the free function
-(variable projection), so that tens of steps do where gradient descent on mutual
-information needs hundreds and stops farther from the optimum.
+and the unexplained variance is minimised. Each step eliminates the free function
+(variable projection), so that tens of steps are enough, where gradient descent on
+mutual information needs hundreds and ends farther from the optimum.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,20 @@ from scipy.sparse import csr_array
 
 # Knots of the piecewise linear function from fixed to moving intensities.
 _KNOTS = 64
-# Residuals beyond this fraction of the moving image's deviation stop to count: what
-# moves by itself, as a diaphragm does, should not bend the alignment of the rest.
+# The loss saturates for residuals beyond this fraction of the moving image's standard
+# deviation: organs that move on their own, such as the diaphragm, should not disturb
+# the alignment of the rest.
 _OUTLYING = 0.25
 _REWEIGHTINGS = 3
 # The least overlap of two images, as a fraction of the fixed points or of the voxels of
 # the smaller image.
 LEAST_OVERLAP = 0.15
-# The unexplained fraction counts as at least this much where overlaps differ, so that a
-# perfect fit of a small part is no better than a good one of a large part.
+# Lower bound of the unexplained fraction when overlaps differ, so that a perfect fit of
+# a small overlap is no better than a good fit of a large one.
 LEAST_UNEXPLAINED = 0.02
-# A step has to lower the cost by this fraction; after some refusals the search ends.
+# A step must lower the cost by this fraction; `_MOST_REFUSALS` failures end the search.
 _LEAST_GAIN = 1e-5
-# Starts from which a descent is made.
+# Number of the best starts that are followed by a descent.
 _FOLLOWED = 3
 _MOST_REFUSALS = 3
 
@@ -42,8 +43,8 @@ class Level:
         basis: ``[n, knots]``, ``hat_functions`` of its values there.
         sample: from a homogeneous matrix ``[d + 1, d + 1]`` to ``[n, 1 + d]``,
             the moving values at the mapped points and their derivatives there
-            along each coordinate; NaN for what is outside. The values have unit
-            deviation over the image.
+            along each coordinate; NaN outside of the image. The values have unit
+            standard deviation over the image.
     """
 
     points: np.ndarray
@@ -53,12 +54,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a matrix fits, and the quadratic model around it.
+    """The cost of a matrix and the quadratic model of the cost around it.
 
     Attributes:
         cost: unexplained fraction of the moving image, infinite without overlap.
         overlap: fraction of the fixed points that fall into the moving image.
-        gradient: ``[d * (d + 1)]`` of the cost, but for a factor.
+        gradient: ``[d * (d + 1)]`` of the cost, up to a factor.
         hessian: its Gauss-Newton approximation, with the same factor.
     """
 
@@ -83,43 +84,43 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     """Fit ``matrix @ (identity + delta)`` as a function of ``delta``."""
     d = len(matrix) - 1
     sampled = level.sample(matrix)
-    seen = cast(np.ndarray, np.isfinite(sampled).all(axis=1))
-    values = sampled[seen, 0]
-    if len(values) < LEAST_OVERLAP * len(seen) or np.ptp(values) == 0:
+    inside = cast(np.ndarray, np.isfinite(sampled).all(axis=1))
+    values = sampled[inside, 0]
+    if len(values) < LEAST_OVERLAP * len(inside) or np.ptp(values) == 0:
         return Fit(np.inf, 0.0, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
-    slopes = sampled[seen, 1:] @ matrix[:d, :d]
-    columns = slopes[:, :, None] * level.points[seen][:, None, :]
+    slopes = sampled[inside, 1:] @ matrix[:d, :d]
+    columns = slopes[:, :, None] * level.points[inside][:, None, :]
     columns = columns.reshape(len(values), -1)
-    weighted, normal, left = _unexplained(level.basis[seen], values)
+    weighted, normal, residual = _fit_intensities(level.basis[inside], values)
     spread = values - values.mean()
-    cost = _loss(left).sum() / _loss(spread).sum()
-    # What there is to explain changes with the matrix as well.
+    cost = _loss(residual).sum() / _loss(spread).sum()
+    # The total variance changes with the matrix as well.
     pull = _weights(spread) * spread
-    gradient = (_weights(left) * left - cost * (pull - pull.mean())) @ columns
+    gradient = (_weights(residual) * residual - cost * (pull - pull.mean())) @ columns
     # No BLAS: threads that wait for each other cost more than these products.
-    hessian = np.einsum("ni,nj->ij", columns * _weights(left)[:, None], columns)
+    hessian = np.einsum("ni,nj->ij", columns * _weights(residual)[:, None], columns)
     cross = weighted.T @ columns
     hessian -= cross.T @ np.linalg.solve(normal, cross)
-    return Fit(cost, len(values) / len(seen), gradient, hessian)
+    return Fit(cost, len(values) / len(inside), gradient, hessian)
 
 
-def _unexplained(basis: csr_array, values: np.ndarray):
-    """Remove the best function of the fixed intensities from the values.
+def _fit_intensities(basis: csr_array, values: np.ndarray):
+    """Fit the moving values by a function of the fixed intensities.
 
     Returns:
         The basis times the weights of a robust fit, its normal matrix, and the
         residual ``[n]``.
     """
-    # The ridge is for knots without points.
+    # The ridge keeps the matrix regular where a knot has no points.
     knots = cast(tuple[int, int], basis.shape)[1]
     ridge = 1e-9 * len(values) * np.eye(knots)
     weights = np.ones(len(values))
     for _ in range(_REWEIGHTINGS):
         weighted = basis.multiply(weights[:, None]).tocsr()
         normal = (weighted.T @ basis).toarray() + ridge
-        left = values - basis @ np.linalg.solve(normal, weighted.T @ values)
-        weights = _weights(left)
-    return weighted, normal, left
+        residual = values - basis @ np.linalg.solve(normal, weighted.T @ values)
+        weights = _weights(residual)
+    return weighted, normal, residual
 
 
 def _loss(residual: np.ndarray) -> np.ndarray:
@@ -133,9 +134,9 @@ def _weights(residual: np.ndarray) -> np.ndarray:
 
 
 def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
-    """Descend coarse to fine, from the start that ends best at the coarsest level.
+    """Descend from coarse to fine; the best end at the coarsest level goes on.
 
-    Of many starts only the most promising are used.
+    Only the most promising starts are followed.
 
     Args:
         levels: coarse to fine.

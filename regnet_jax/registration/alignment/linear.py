@@ -32,13 +32,13 @@ from regnet_jax.spatial import (
 
 _LOG = logging.getLogger(__name__)
 
-# Blur of each level in voxels; every n-th of the fixed voxels is compared.
+# Blur of each level, in voxels; every k-th of the fixed voxels is compared.
 _COARSENING = (4, 2)
 # An axis with fewer voxels cannot determine rotation and scaling.
 _THINNEST = 4
-# A linear part beyond these singular values is a failure, not a patient.
+# A matrix with singular values beyond these is a failure, not anatomy.
 _PLAUSIBLE = (0.5, 2.0)
-# Gains that differ by less are equal: each ended its own search.
+# Gains that differ by less are treated as equal, as each search ends near its optimum.
 _TIE = 1e-2
 
 
@@ -51,19 +51,21 @@ def align(
     moving_mask: Image | None = None,
     padding: Sequence | None = None,
 ) -> np.ndarray:
-    """Align two images linearly, which ``check_pair`` lets pass.
+    """Align two images linearly.
+
+    The images have passed ``check_pair``.
 
     Args:
         fixed: the image whose points are mapped.
         moving: the image they are mapped to; any grid, any contrast.
-        kind: ``none``, ``center`` (a translation of the centres), ``moments`` (of
-            the centres of mass, and a turn of the principal axes), ``rigid`` or
-            ``affine``. The latter two try every shift first, so that fields of
-            view may overlap in part.
+        kind: ``none``, ``center`` (translation between the centres), ``moments``
+            (translation between the centres of mass and rotation between the
+            principal axes), ``rigid`` or ``affine``. The last two try every shift
+            first, so that fields of view need to overlap only partly.
         fixed_mask: where given, only voxels inside are compared.
         moving_mask: the same for the moving image.
-        padding: of both images, from ``find_padding``; None calls it. Where an image
-            shows nothing, nothing is compared.
+        padding: of both images, from ``find_padding``; None calls it. Padding is not
+            compared.
 
     Returns:
         Homogeneous matrix ``[d + 1, d + 1]`` from fixed points to moving points
@@ -71,7 +73,7 @@ def align(
         best simpler alignment, and a warning is logged.
 
     Raises:
-        InputError: unknown kind, or a mask that covers too little of its image.
+        InputError: if the kind is unknown, or a mask covers too little of its image.
     """
     if kind not in KINDS:
         raise InputError(f"{kind}: is no alignment; use one of {', '.join(KINDS)}")
@@ -147,9 +149,9 @@ KINDS = {
 
 
 def _level(fixed: WorkingImage, moving: WorkingImage, factor: int) -> Level:
-    """Blur both images alike, and thin the fixed voxels as much.
+    """Blur both images equally, and keep every ``factor``-th of the fixed voxels.
 
-    The moving image keeps its grid: interpolation then costs no detail.
+    The moving image keeps its grid, so that interpolation loses no detail.
     """
     every = (slice(None, None, factor),) * fixed.array.ndim
     inside = fixed.inside[every]
@@ -179,7 +181,7 @@ def _level(fixed: WorkingImage, moving: WorkingImage, factor: int) -> Level:
 
 
 def _blurred(image: WorkingImage, factor: int) -> np.ndarray:
-    # As wide at half height as the coarser voxel, given that of the finer.
+    # As wide at half height as the coarse voxel, less the variance of the fine one.
     variance = (factor**2 - 1) / (8 * np.log(2))
     blurred = sitk.DiscreteGaussian(
         sitk.GetImageFromArray(image.array), variance, useImageSpacing=False

@@ -20,12 +20,12 @@ from regnet_jax.spatial import (
 
 # Voxels of a working grid: 256**2 or 64**3.
 _VOXELS = {2: 2**16, 3: 2**18}
-# Percentiles: metal and padding values should not stretch the range.
+# Percentiles to which values are clipped: metal should not stretch the range.
 _CLIPPED = (0.1, 99.9)
-# With fewer voxels at the coarsest level anything fits.
+# With fewer voxels at the coarsest level any alignment fits.
 _FEWEST = 50
-# A voxel counts if at least this fraction of it lies in the mask, and this one beside
-# padding.
+# A voxel is compared if at least the first fraction of it lies in the mask, and the
+# second outside of padding.
 _IN_MASK, _SHOWN = 0.5, 0.95
 
 
@@ -34,10 +34,10 @@ class WorkingImage:
     """A small copy of an image.
 
     Attributes:
-        array: ``[*shape]``, values without outliers, of unit deviation; where there is
-            padding, the nearest value that is none.
-        inside: ``[*shape]``, whether a voxel counts.
-        frame: isotropic, in the coordinates that hang on the fixed image.
+        array: ``[*shape]``, values without outliers, of unit standard deviation;
+            padding is replaced by the nearest other value.
+        inside: ``[*shape]``, whether a voxel is compared.
+        frame: isotropic, in the coordinate system of the canonical fixed image.
     """
 
     array: np.ndarray
@@ -52,17 +52,17 @@ def make_working_image(
 
     Args:
         image: of any grid.
-        mask: of the voxels that count; None takes all.
+        mask: of the voxels to compare; None takes all.
         padding: bool, of the image's shape, where it shows nothing; or None.
-        base: of the fixed image, canonical: its coordinates are the copy's.
-        coarsest: thinning of the coarsest level, voxels; the mask must still hold
-            some voxels there.
+        base: canonical frame of the fixed image, whose coordinate system the copy has.
+        coarsest: subsampling factor of the coarsest level, where the mask must still
+            hold some voxels.
 
     Returns:
         The copy.
 
     Raises:
-        InputError: if the mask covers too little of what the image shows.
+        InputError: if the mask covers too little of the image, padding aside.
     """
     own = canonical_frame(image.frame)
     extent = np.prod(np.multiply(own.shape[::-1], own.spacing))
@@ -71,7 +71,7 @@ def make_working_image(
     if padding is not None:
         covered = _covered(image, ~padding, frame, _SHOWN)
         if _is_enough(covered, coarsest):
-            # Whatever value padding has, what it blends with does not count.
+            # Any value does, as voxels that blend with padding are not compared.
             value = float(image.array[~padding].min())
             image = replace(image, array=fill_padding(image.array, padding, value))
             shown = covered
@@ -99,7 +99,7 @@ def make_working_image(
 
 
 def _is_enough(inside, coarsest: int) -> bool:
-    """Whether there is something to compare at the coarsest level."""
+    """Return whether enough voxels remain at the coarsest level."""
     return inside[(slice(None, None, coarsest),) * inside.ndim].sum() >= _FEWEST
 
 

@@ -1,7 +1,7 @@
-"""Boxes of a grid that are worth computing on, in one of a few shapes.
+"""Boxes around the body and the lungs, so that the rest of a grid is not computed.
 
-``CropBox`` is cut out on the host and put back, for a prediction; ``BlendBox`` is cut
-out under ``jit`` and blended back, for a refinement.
+``CropBox`` crops on the host, for a prediction; ``BlendBox`` crops under ``jit`` and is
+blended back, for a refinement. Both have one of a few shapes.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from regnet_jax.geometry import ceil_div, identity_grid, sample
 from regnet_jax.hounsfield import TISSUE_THRESHOLD, lung_mask
 
-# Fraction of a slice that must be tissue, and margin around it, voxels.
+# A slice belongs to the body above this fraction of tissue; margin around, voxels.
 _FRACTION = 0.01
 _BODY_MARGIN = 8
 # Shapes are rounded up to multiples of this, so that programs compiled for one pair
@@ -38,7 +38,7 @@ class CropBox:
 
     @property
     def padding(self) -> list[tuple[int, int]]:
-        """Voxels after the box on each axis, to a shape that many boxes share."""
+        """Voxels to add after the box on each axis, to reach a common shape."""
         pairs = zip(self.start, self.stop, strict=True)
         return [(0, -(stop - start) % _BODY_STEP) for start, stop in pairs]
 
@@ -65,7 +65,7 @@ class CropBox:
             field: ``[*shape, d]``, see ``crop``.
 
         Returns:
-            ``[*grid, d]``, continued beyond the box by its edge.
+            ``[*grid, d]``, with the edge values of the box continued outside of it.
         """
         sizes = [b - a for a, b in zip(self.start, self.stop, strict=True)]
         crop = np.asarray(field)[tuple(slice(n) for n in sizes)]
@@ -80,7 +80,7 @@ def find_body(image) -> CropBox:
         image: ``[*spatial]``, HU.
 
     Returns:
-        The box; all of the grid where no body is found.
+        The box; the whole grid where no body is found.
     """
     tissue = np.asarray(image) > TISSUE_THRESHOLD
     start, stop = [], []
@@ -93,7 +93,7 @@ def find_body(image) -> CropBox:
     return CropBox(tuple(start), tuple(stop), tissue.shape)
 
 
-# Voxels around the lungs, and of these the ones over which a crop is blended.
+# Margin around the lungs, and the width over which a crop is blended in it, voxels.
 _LUNG_MARGIN = 8
 _TAPER = 6
 # Shapes are multiples of this wherever the grid is large enough.
@@ -103,7 +103,7 @@ _LUNG_STEP = 64
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BlendBox:
-    """A box of a grid whose place may be traced.
+    """A box of a grid whose position may be traced.
 
     Attributes:
         start: ``[d]`` int32, its first voxel.
@@ -114,13 +114,13 @@ class BlendBox:
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def coarsen(self, factor: int) -> "BlendBox":
-        """Return the box on a grid with voxels ``factor`` times as wide."""
+        """Return the same box on a grid whose voxels are ``factor`` times as wide."""
         shape = tuple(ceil_div(n, factor) for n in self.shape)
         return BlendBox(self.start // factor, shape)
 
 
 def cover_grid(shape) -> BlendBox:
-    """Return the box that is all of a grid of ``shape``."""
+    """Return the box that covers a whole grid of ``shape``."""
     return BlendBox(jnp.zeros(len(shape), jnp.int32), tuple(shape))
 
 
@@ -130,10 +130,11 @@ def find_lungs(image, spacing: float, *, multiple: int) -> BlendBox:
     Args:
         image: ``[*spatial]``, HU, canonical orientation.
         spacing: isotropic, mm.
-        multiple: voxels; the box starts at a multiple of it, for coarser grids.
+        multiple: the box starts at a multiple of this number of voxels, so that it fits
+            coarser grids.
 
     Returns:
-        The box; all of the grid where there are no lungs.
+        The box; the whole grid where there are no lungs.
     """
     lungs = lung_mask(image, (spacing,) * image.ndim)
     if not lungs.any():
@@ -162,7 +163,7 @@ def sample_displaced(array, box: BlendBox, displacement):
 
     Args:
         array: ``[*spatial, channel]``.
-        box: in its grid.
+        box: of the grid of the array.
         displacement: ``[*box.shape, d]``, voxels.
 
     Returns:
@@ -179,10 +180,10 @@ def blend_crop(array, crop, box: BlendBox):
     Args:
         array: ``[*spatial, channel]``.
         crop: ``[*box.shape, channel]``.
-        box: place of the crop.
+        box: position of the crop.
 
     Returns:
-        An array like the first.
+        ``[*spatial, channel]``.
     """
     share = jnp.ones((*box.shape, 1))
     for axis, (n, size) in enumerate(zip(array.shape, box.shape, strict=False)):

@@ -1,6 +1,6 @@
-"""Maps of intensities to those that the networks were trained with: Hounsfield units.
+"""Maps of intensities to Hounsfield units, which the networks were trained with.
 
-A preset maps each image on its own, so the two of a pair may come from different
+A preset maps each image on its own, so the images of a pair may come from different
 scanners.
 """
 
@@ -17,10 +17,10 @@ from regnet_jax.hounsfield import (
     looks_like_ct,
 )
 
-# Percentiles of other images that become the ends of a CT's window, air and bone.
+# Percentiles of non-CT images that are mapped to air and bone.
 _MR = (1.0, 99.0)
 _DARK, _BRIGHT = DISPLAY_WINDOW
-# Hounsfield units that are stored without their sign.
+# Hounsfield units that are shifted to be stored as unsigned numbers.
 _UNSIGNED = f"ct+{UNSIGNED_OFFSET}"
 PRESETS = ("auto", "ct", _UNSIGNED, "mr", "none")
 _PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
@@ -40,12 +40,12 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
 
     Args:
         preset: checked by ``check_intensity``.
-        image: ``[*spatial]``. With air in Hounsfield units it is CT, with units that
-            are shifted to be positive ``ct+1024``, and otherwise MR.
+        image: ``[*spatial]``. ``auto`` takes it for CT if it contains air in Hounsfield
+            units, for ``ct+1024`` if these are shifted to be positive, else for MR.
         padding: bool, of the same shape, where the image shows nothing; or None.
 
     Returns:
-        ``preset``, or the preset that ``auto`` stands for.
+        ``preset``, or the preset that ``auto`` chooses.
     """
     if preset != "auto":
         return preset
@@ -60,9 +60,9 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
 
     Args:
         preset: from ``resolve_intensity``: ``ct`` clips to the range of Hounsfield
-            units; ``ct+1024`` subtracts 1024 before; ``mr`` and percentiles
-            ``LOW,HIGH`` take the image's own percentiles to what air and bone have, and
-            clip there; ``none`` changes nothing.
+            units; ``ct+1024`` subtracts 1024 first; ``mr`` and percentiles ``LOW,HIGH``
+            map the image's own percentiles to air and bone, and clip there; ``none``
+            changes nothing.
         image: any shape, without the padding.
 
     Returns:
@@ -76,7 +76,7 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
         return 1.0, -float(UNSIGNED_OFFSET), *SCANNER_RANGE
     dark, bright = np.percentile(image, _percentiles(preset) or _MR)
     if dark == bright:
-        # Few voxels have anything in them, as in a mask.
+        # Almost all voxels are equal, as in a mask.
         dark, bright = np.min(image), np.max(image)
     slope = float((_BRIGHT - _DARK) / (bright - dark))
     return slope, float(_DARK - slope * dark), _DARK, _BRIGHT

@@ -1,9 +1,9 @@
-"""One field from both directions, so that swapping the images inverts it.
+"""The symmetric field of both directions, which is inverted if the images are swapped.
 
-With ``F`` from fixed to moving and ``B`` back, the map ``F o S`` with
-``S o S = (B o F)^-1`` lies half way between ``F`` and the inverse of ``B``, by
-composition: with the images swapped, ``B o S'`` is its inverse. Where the directions
-agree ``S`` is the identity.
+Let ``F`` map fixed to moving points and ``B`` map them back. The result is ``F o S``
+with ``S o S = (B o F)^-1``, which lies halfway between ``F`` and the inverse of ``B``
+under composition; with the images swapped the result is its inverse. Where the
+directions agree, ``S`` is the identity.
 """
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import compose, invert
 
-# The cycle is a voxel or two long and smooth: each step of the root halves its error.
+# `B o F` moves points by a voxel or two, smoothly: each step of the square root halves
+# the error.
 _STEPS = 12
 
 
@@ -33,15 +34,15 @@ def square_root(displacement):
 
 @jax.jit
 def symmetric(forward, backward):
-    """Return the field half way between two directions, and their disagreement.
+    """Return the field halfway between two directions, and their disagreement.
 
     Args:
         forward: ``[*spatial, d]``, voxels, fixed to moving.
         backward: of the same shape, moving to fixed.
 
     Returns:
-        The field from fixed to moving, and the distance of each voxel from its place
-        after going there and back, ``[*spatial]``, voxels.
+        The field from fixed to moving, and the distance by which each voxel misses its
+        position after both directions, ``[*spatial]``, voxels.
     """
     cycle = compose(forward, backward)
     field = compose(square_root(invert(cycle)), forward)

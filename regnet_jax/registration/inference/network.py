@@ -12,24 +12,24 @@ import jax
 from regnet_jax.models import make_model
 from regnet_jax.pretrained import InferenceConfig, read_weights
 
-# A network on a new grid takes LLVM 24 s of one core at its usual level 3, and 7 s at
-# this one, and then runs as fast: the time is spent in products and convolutions, which
-# come from libraries.
+# LLVM takes 24 s to compile a network for a new grid at its default level 3, and 7 s at
+# this level. The program is as fast: its time is spent in matrix products and
+# convolutions, which come from libraries.
 _LIGHT = {"xla_backend_optimization_level": 1}
 
 
 def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
     """Compile a function that holds a whole network, with little optimisation on CPUs.
 
-    JAX takes options of the compiler at the outermost ``jit`` alone, so the result is
-    for callers on the host.
+    JAX accepts compiler options only at the outermost ``jit``, so the result must not
+    be called within another ``jit``.
 
     Args:
         function: pure.
-        static_argnames: names, as of ``jax.jit``.
+        static_argnames: as for ``jax.jit``.
 
     Returns:
-        The compiled function. The platform is looked up at the first call.
+        The compiled function, for the default platform at its first call.
     """
 
     @functools.cache
@@ -93,17 +93,17 @@ class Network:
             moving: of the same shape.
 
         Returns:
-            ``[*predictions, d]``, voxels, fixed to moving; where they lie in the patch
-            the model's ``support`` says.
+            ``[*predictions, d]``, voxels, fixed to moving. Their positions in the patch
+            follow from the model's ``support``.
         """
         return _predict_patch(self.variables, fixed, moving, model=self.model)
 
 
 def make_network(config: InferenceConfig, variables) -> Network:
-    """Join variables with the model that they are of.
+    """Make a network of its model and its variables.
 
     Args:
-        config: how the network is used.
+        config: names the model.
         variables: of the model.
 
     Returns:
@@ -130,13 +130,13 @@ def load_network(name: str | Path) -> Network:
 
 
 def default_network(dimensions: int) -> tuple[str, list[str]]:
-    """Return the shipped network for images of a dimension, where none is named.
+    """Return the default network for images of a dimension.
 
     Args:
         dimensions: 2 or 3.
 
     Returns:
-        Its name, and notices of the choice for people, one line each.
+        Its name, and notices of the choice for the user, one line each.
     """
     name = _DEFAULTS[dimensions]
     notice = f"the images are 2D and no model was named, so {name} was used"

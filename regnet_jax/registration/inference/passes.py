@@ -1,9 +1,8 @@
 """The coarse-to-fine loop of a prediction, and a pass over whole images.
 
-Each pass takes the moving image as warped by the passes before, and its field is
-composed with theirs, not added: its displacements were found in the warped image. How a
-pass is made is an argument, so that whole images (here) and tiles (``tiles``) share the
-loop.
+Each pass predicts on the moving image as warped by the earlier passes, so its field is
+composed with theirs, not added. The loop takes the pass as an argument, so that whole
+images (here) and tiles (``tiles``) share it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,30 +18,30 @@ from regnet_jax.geometry import (
     warp,
 )
 
-# Compiled one by one: passes at the same voxel size then share all programs.
+# Compiled separately, so that passes at the same voxel size share all programs.
 _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
 _warp, _compose = jax.jit(warp), jax.jit(compose)
 continue_field = jax.jit(continue_smoothly)
 
-# A voxel shows something if interpolation takes at least this fraction of its value
-# from voxels that do.
+# A resampled voxel counts as shown if at least this fraction of its value comes from
+# voxels that are.
 _SHOWN = 0.99
 
 
 @jax.jit
 def fill_each_other(fixed, moving):
-    """Give each image the other's values where it shows nothing itself.
+    """Fill each image with the other's values where it shows nothing itself.
 
-    A network then finds no motion there, instead of an edge that has none in the other
-    image.
+    A network then predicts no motion there, where it would otherwise try to match an
+    edge that the other image lacks.
 
     Args:
-        fixed: ``[*spatial, 2]``: values, and the fraction of a voxel that is shown.
+        fixed: ``[*spatial, 2]``: values, and the shown fraction of each voxel.
         moving: of the same shape, warped.
 
     Returns:
-        Both as ``[*spatial, 1]``, and where both show something, bool
+        Both images ``[*spatial, 1]``, and the mask of voxels that both show, bool
         ``[*spatial, 1]``.
     """
     (one, one_shown), (other, other_shown) = (
@@ -73,11 +72,11 @@ def run_passes(run_pass: Callable, fixed, moving, factors: Sequence[int]):
 
     Args:
         run_pass: ``run_pass(fixed, moving, field, ratio) -> field``: both images at the
-            voxel size of the pass; the field of the passes before, ``[*coarse, d]`` in
-            voxels that are ``ratio`` times as wide, or None in the first pass. What it
-            returns includes that field.
-        fixed: ``[*spatial, 1]``; or ``[*spatial, 2]`` with the fraction of each voxel
-            that shows something.
+            voxel size of the pass; the field of the earlier passes, ``[*coarse, d]`` in
+            voxels that are ``ratio`` times as wide, or None in the first pass. The
+            result includes that field.
+        fixed: ``[*spatial, 1]``; or ``[*spatial, 2]`` with the shown fraction of each
+            voxel.
         moving: of the same shape.
         factors: voxel sizes of the passes, in voxels of the images; each a multiple
             of the next.
@@ -97,7 +96,8 @@ def run_passes(run_pass: Callable, fixed, moving, factors: Sequence[int]):
 def whole_pass(predict: Callable, shrinkage: float = 0.0) -> Callable:
     """Build a pass over whole images, for ``run_passes``.
 
-    Where one image shows nothing, the field is continued smoothly from where both do.
+    Where an image shows nothing, the field is continued smoothly from the voxels that
+    both images show.
 
     Args:
         predict: ``predict(fixed, moving) -> displacement`` of images ``[*spatial, 1]``.

@@ -38,10 +38,9 @@ def predict(
         moving: ``[*spatial]``, on the same grid.
         shown: bool ``[*spatial]`` of both images, where they show something. Elsewhere
             the field is continued smoothly. None for both if that is everywhere.
-        memory: the most that the process should hold, GiB, images and interpreter
-            included; what does not fit at once is computed tile by tile. None sets no
-            limit.
-        progress: show a bar for work by tiles.
+        memory: limit of the process, GiB, including images and interpreter; a
+            prediction that needs more is computed tile by tile. None sets no limit.
+        progress: show a progress bar while tiles are predicted.
 
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
@@ -62,7 +61,7 @@ def predict(
 
 
 def _predict_in_passes(network: Network, fixed, moving, shown, memory, progress):
-    """Predict coarse to fine within the box of the body, as a whole or by tiles."""
+    """Predict coarse to fine within the box of the body, at once or by tiles."""
     box = find_body(fixed)
     images = [
         _scaled_channels(
@@ -81,10 +80,10 @@ def _predict_in_passes(network: Network, fixed, moving, shown, memory, progress)
 
 
 def _bytes_held(fixed, shape, factors) -> float:
-    """Return the bytes of images and fields that are held beside a tile.
+    """Return the bytes of images and fields that are held in addition to a tile.
 
-    Two images as given, two as the network takes them, the fields of the last two
-    passes, and another field while it is continued.
+    These are the two given images, the two that the network takes, the fields of the
+    last two passes, and a copy of the field while it is continued.
     """
     *box, channels = shape
     fields = fixed.ndim * sum(factor**-fixed.ndim for factor in factors[-2:])

@@ -1,4 +1,4 @@
-"""Where the tiles of a prediction lie, so that they fit in memory and cost least."""
+"""The layout of the tiles of a prediction that fits in memory and costs least."""
 
 import itertools
 import math
@@ -10,21 +10,21 @@ from regnet_jax.geometry import ceil_div
 from regnet_jax.models.cost import cost, window_of
 from regnet_jax.models.support import Support
 
-# Numbers of patches along an axis that are tried, at most.
+# Largest number of patches along an axis that is tried.
 _MOST = 40
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A patch along one axis and the predictions that are taken from it.
+    """A patch along one axis and the predictions that are used from it.
 
     Attributes:
-        start: first voxel of the patch, of the images with the network's margin
-            before their first voxel.
-        skip: predictions of the patch before the first that is taken.
-        first: place of that one among all predictions.
-        count: predictions that are taken.
+        start: first voxel of the patch, counted in the images with the network's margin
+            before them.
+        skip: number of the patch's predictions before the first that is used.
+        first: index of the first used prediction among all predictions.
+        count: number of predictions that are used.
     """
 
     start: int
@@ -39,7 +39,7 @@ class Plan:
 
     Attributes:
         patch: shape, voxels.
-        axes: the tiles of each axis; a tile of the prediction is one of each.
+        axes: the tiles along each axis; their product is the tiles of the prediction.
     """
 
     patch: tuple[int, ...]
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def extent(self) -> list[int]:
-        """Voxels that the patches reach over, on each axis."""
+        """Number of voxels that the patches cover along each axis."""
         ends = zip(self.axes, self.patch, strict=True)
         return [axis[-1].start + size for axis, size in ends]
 
@@ -64,20 +64,20 @@ def plan_tiles(
     bytes_per_voxel: float,
     memory: float,
 ) -> Plan:
-    """Choose the patches that compute the fewest voxels within a cap of memory.
+    """Choose the patches that compute the fewest voxels within a memory limit.
 
-    Patches hold all voxels that their predictions depend on, start at multiples of the
-    network's period, and meet the border of the images where the images themselves do.
-    So the predictions are those of a single patch.
+    Patches hold all voxels that the used predictions depend on, start at multiples of
+    the network's period, and end at the border of the images only where it is theirs.
+    So the predictions equal those of a single patch.
 
     Args:
         support: of the network.
-        predictions: wanted on each axis.
-        bytes_per_voxel: memory for a voxel of a patch while it is computed.
+        predictions: number along each axis.
+        bytes_per_voxel: memory for each voxel of a patch while it is computed.
         memory: for a patch, GiB.
 
     Returns:
-        The plan; a single tile where all fits.
+        The plan; a single tile if the whole image fits.
 
     Raises:
         InputError: if not even the smallest patches fit.
@@ -105,8 +105,8 @@ def plan_equal(support: Support, predictions: Sequence[int], tile: int) -> Plan:
 
     Args:
         support: of a network with a margin.
-        predictions: wanted on each axis.
-        tile: predictions of a patch, whole periods of the network.
+        predictions: number along each axis.
+        tile: predictions of a patch along each axis; a multiple of the period.
 
     Returns:
         The plan.
@@ -125,17 +125,20 @@ def _count(choice) -> int:
 
 
 def _halo(support: Support) -> int:
-    """Return the voxels at a patch's border whose predictions the border changes."""
+    """Return the number of voxels at a patch's border with unusable predictions."""
     if support.margin:
         return 0
     return support.period * ceil_div(support.reach, support.period)
 
 
 def _choices(support: Support, predictions: int) -> list[tuple[int, int]]:
-    """Return numbers of patches with the smallest size that does, each size once."""
+    """Return the sizes to try along an axis, as (number of patches, patch size).
+
+    Each number has the smallest size that is enough, and each size occurs once.
+    """
     smallest = {}
     for count in range(_MOST, 0, -1):
-        # The patches share the predictions; each but the outermost loses a halo twice.
+        # The patches share the predictions; where two meet, each loses a halo.
         share = ceil_div(predictions + 2 * _halo(support) * (count - 1), count)
         step = support.period // math.gcd(support.period, support.stride)
         size = window_of(support, step * ceil_div(share, step))
@@ -160,25 +163,26 @@ def _tiles_of_axis(support: Support, predictions: int, size: int) -> tuple[Tile,
     return tuple(tiles)
 
 
-# Bytes for a voxel of a patch beside the network: points, the warped image, fields.
+# Bytes for each voxel of a patch that the network does not hold: points, the warped
+# image, fields.
 _AROUND = 60.0
 # Safety factor: buffers are freed later than estimated, and fast convolutions copy.
 _LOOSE = 1.15
-# GiB that the process has before it does anything.
+# Memory of the process before it loads an image, GiB.
 _RUNTIME = 0.7
-# The fraction of a cap that is planned for; the allocator keeps the rest of what was
-# freed.
+# Fraction of the limit that is planned for; the rest is memory that the allocator does
+# not return.
 _PLANNED = 0.9
 
 
 def bytes_per_voxel(model) -> float:
-    """Estimate the memory for a voxel of a patch while a network predicts.
+    """Estimate the memory for each voxel of a patch while a network predicts.
 
     Args:
         model: a network of ``models.registry``.
 
     Returns:
-        Bytes, counted on a patch of a common size.
+        Bytes, estimated for a patch of typical size.
     """
     size = window_of(model.support, 48 // model.support.stride)
     patch = (size,) * model.dimensions
@@ -186,13 +190,13 @@ def bytes_per_voxel(model) -> float:
 
 
 def memory_of_a_tile(memory: float, *, held: float) -> float:
-    """Return what a cap leaves to a tile.
+    """Return the memory that a limit leaves for a tile.
 
     Args:
-        memory: cap for the process, GiB.
-        held: bytes of the images and fields that are held all the time.
+        memory: limit of the process, GiB.
+        held: bytes of the images and fields that are held throughout.
 
     Returns:
-        GiB, less than zero if those alone take more.
+        GiB, negative if these alone exceed the limit.
     """
     return _PLANNED * memory - _RUNTIME - held / GIB

@@ -1,7 +1,7 @@
-"""Prediction tile by tile, with the fields of whole images.
+"""Prediction tile by tile, which gives the same fields as whole images.
 
-Networks with a prediction for every voxel go coarse to fine: ``tiled_pass`` is a pass
-for ``passes.run_passes``. Networks with a margin predict once: ``predict_lattice``.
+Networks that predict at every voxel go coarse to fine: ``tiled_pass`` is a pass for
+``passes.run_passes``. Networks with a margin predict once: ``predict_lattice``.
 """
 
 import functools
@@ -32,15 +32,15 @@ def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Ca
     """Build a pass by tiles, for ``run_passes``.
 
     A tile holds all voxels that its predictions depend on, and is warped by the whole
-    field of the pass before. So the fields are those of ``whole_pass``.
+    field of the earlier passes. So the fields equal those of ``whole_pass``.
 
     Args:
-        network: with a prediction for every voxel.
+        network: one that predicts at every voxel.
         memory: for a tile, GiB.
-        progress: show a bar for each pass.
+        progress: show a progress bar for each pass.
 
     Returns:
-        ``run_pass``; raises InputError if the cap is too small.
+        ``run_pass``; it raises InputError if the memory is not enough.
     """
     model = network.model
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
@@ -55,7 +55,7 @@ def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Ca
         plan = plan_tiles(model.support, shape, **room)
         fixed = np.asarray(fixed)
         coarse = jnp.zeros((*(1,) * d, d)) if field is None else jnp.asarray(field)
-        # The field, and in one more channel where both images show something.
+        # The last channel of a field marks the voxels that both images show.
         found = np.empty((*shape, d + channels - 1), np.float32)
         for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
             starts = np.asarray([axis.start for axis in tile], np.int32)
@@ -73,8 +73,8 @@ def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Ca
 def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, model):
     """Return ``u(x) + v(x + u(x))`` on a patch, with the field ``v`` so far.
 
-    ``v`` stays on the grid of its own pass: between its voxels it is as linear as it
-    is between voxels of a finer grid.
+    ``v`` is sampled on the grid of its own pass: upsampling it to the finer grid is
+    linear as well and would give the same values.
     """
     axes = (1,) * start.size + (-1,)
     last = jnp.asarray(moving.shape[:-1], jnp.float32).reshape(axes) - 1.0
@@ -95,7 +95,7 @@ def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, 
 
 
 def _crop_patch(image, starts, shape) -> np.ndarray:
-    """Crop a patch, continued by the edge of the image."""
+    """Crop a patch, with the image continued by its edge values."""
     box = tuple(slice(s, s + n) for s, n in zip(starts, shape, strict=True))
     crop = image[box]
     pads = [(0, n - m) for n, m in zip(shape, crop.shape[:-1], strict=True)]
@@ -103,7 +103,7 @@ def _crop_patch(image, starts, shape) -> np.ndarray:
 
 
 def _store_tile(field: np.ndarray, values: np.ndarray, tile) -> None:
-    """Write the predictions that are taken from a patch to their place."""
+    """Write the predictions that are used from a patch into the field."""
     taken = tuple(slice(t.skip, t.skip + t.count) for t in tile)
     field[tuple(slice(t.first, t.first + t.count) for t in tile)] = values[taken]
 
@@ -117,25 +117,25 @@ def predict_lattice(
     progress: bool = False,
     plan: Plan | None = None,
 ) -> np.ndarray:
-    """Predict a field once, by a network without padding.
+    """Predict a field in one pass, by a network without padding.
 
-    The network gives a vector at every voxel, or at every second one, between which
-    it is interpolated linearly. Patches overlap by the whole receptive field and start
-    at whole periods of the network, so there are no seams.
+    The network predicts a vector at every voxel, or at every second one with linear
+    interpolation between. Patches overlap by the whole receptive field and start at
+    multiples of the network's period, so there are no seams.
 
     Args:
         network: with a margin.
         fixed: ``[*spatial, 1]``, scaled to [0, 1], at the voxel size of the network.
         moving: of the same shape, on the same grid.
-        memory: cap for the process, GiB; None for tiles as ``network.config`` has them.
-        progress: show a bar.
-        plan: of the tiles; None makes it.
+        memory: limit of the process, GiB; None takes the tile of ``network.config``.
+        progress: show a progress bar.
+        plan: of the tiles; None chooses it.
 
     Returns:
         ``[*spatial, d]`` float32, voxels, fixed to moving.
     """
     support, shape = network.model.support, fixed.shape[:-1]
-    # One point beyond the last voxel where none lies on it: nothing is extrapolated.
+    # One point beyond the last voxel unless one lies on it, so none is extrapolated.
     points = [ceil_div(n - 1, support.stride) + 1 for n in shape]
     plan = plan or _plan_lattice(network, shape, points, memory)
     pads = [
@@ -155,7 +155,7 @@ def _plan_lattice(network: Network, shape, points, memory: float | None) -> Plan
     support = network.model.support
     if memory is None:
         return plan_equal(support, points, network.config.tile)
-    # Two images as given, two as the network takes them, and the predictions twice.
+    # The two given images, the two that the network takes, and the predictions twice.
     held = 4 * (4 * math.prod(shape) + 2 * len(shape) * math.prod(points))
     room = memory_of_a_tile(memory, held=held)
     size = bytes_per_voxel(network.model)

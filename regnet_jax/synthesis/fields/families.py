@@ -105,8 +105,8 @@ def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | 
         spacing: isotropic voxel size, mm.
 
     Returns:
-        True or False where all of its fields do or none does; None where that depends
-        on the volume or the random key, so that only a sampled field can tell.
+        True if all of its fields do, False if none does, and None if that depends on
+        the volume or the random key, so that only a sampled field can tell.
     """
     if not family.amplitude:
         return True

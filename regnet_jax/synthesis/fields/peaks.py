@@ -112,7 +112,7 @@ def _sum_of_products(bases, amplitudes):
 
 
 def _covered(near):
-    """Tell where some peak is near on all axes at once.
+    """Tell where a peak is near along all axes.
 
     Args:
         near: ``[n, PEAKS]`` bool for each axis.

@@ -253,9 +253,9 @@ def dilate(mask: Bool[Array, "*spatial"], width: int) -> Bool[Array, "*spatial"]
     """
     values = mask.astype(jnp.float32)
     for axis in range(mask.ndim):
-        window = [width if a == axis else 1 for a in range(mask.ndim)]
+        block = [width if a == axis else 1 for a in range(mask.ndim)]
         values = lax.reduce_window(
-            values, 0.0, lax.max, window, (1,) * mask.ndim, "SAME"
+            values, 0.0, lax.max, block, (1,) * mask.ndim, "SAME"
         )
     return values > 0
 
