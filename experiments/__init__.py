@@ -1,7 +1,7 @@
-"""Command-line binaries over the library."""
+"""Command-line programs that use the library."""
 
 import os
 
-# Programs from the compile cache name tuning flags of LLVM as missing features of
-# the machine, as an error on every start. Set before the first import of JAX.
+# Keeps XLA from logging its own tuning flags as missing CPU features on every start.
+# Set before the first import of JAX.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,12 +4,12 @@ Example:
     python -m experiments.ablate --dimensions 2 --budget 240 --out ablation.json \
         --volumes heldout.txt
 
-Networks learn from procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by all
-families, until their steps have taken --budget seconds of processor time (both cores
-of two count), so that other work on the machine does not matter. All are measured on
-the same pairs: procedural chests that no training draws, and the scans that --volumes
-lists, CTs in Hounsfield units, a path a line, artificially deformed. Endpoint errors
-are over the visible body.
+Networks are trained on procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by all
+families, until their steps have taken --budget seconds of processor time, summed over
+cores, so that other work on the machine does not matter. All are measured on the same
+artificial pairs: of procedural chests that no training samples, and of the scans that
+--volumes lists (CTs in Hounsfield units, one path per line). Endpoint errors are over
+the visible body.
 """
 
 from absl import flags
@@ -27,10 +27,10 @@ _DIMENSIONS = flags.DEFINE_enum("dimensions", "2", ["2", "3"], "Of the networks.
 _BUDGET = flags.DEFINE_float(
     "budget", 240.0, "Seconds of processor time for the steps.", lower_bound=1.0
 )
-_NETWORKS = flags.DEFINE_list("networks", list(MODELS), "What to compare.")
+_NETWORKS = flags.DEFINE_list("networks", list(MODELS), "Networks to compare.")
 _VOLUMES = flags.DEFINE_string("volumes", None, "File that lists held-out scans.")
 _COUNT = flags.DEFINE_integer("count", 24, "Pairs of each set.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of weights and pairs.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and pairs.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
 
 

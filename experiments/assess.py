@@ -3,12 +3,12 @@ r"""Measure a network on held-out scans that are artificially deformed.
 Example:
     python -m experiments.assess --volumes heldout.txt --model lung --out heldout.json
 
---volumes lists CTs in Hounsfield units, one path on each line. Each is deformed by
-fields of every family in turn (components of up to 20 mm), noise of 10 HU is put on
-both images, and the pair is registered as by experiments.register, without linear
-alignment. Endpoint errors are over the voxels of the body that both images show; sd is
-the sample standard deviation over pairs. A 2D network gets axial slices. With
---refine N the prediction without refinement is measured, too.
+--volumes lists CTs in Hounsfield units, one path per line. Each is deformed by fields
+of every family in turn (components of up to 20 mm), noise of 10 HU is added to both
+images, and the pair is registered as by experiments.register, without linear alignment.
+Endpoint errors are over the voxels of the body that both images show; sd is the sample
+standard deviation over pairs. A 2D network gets axial slices. With --refine N the
+prediction without refinement is measured as well.
 """
 
 import math
@@ -38,9 +38,9 @@ _MODEL = flags.DEFINE_string(
 )
 _COUNT = flags.DEFINE_integer("count", 2 * len(FAMILIES), "Pairs.", lower_bound=1)
 _SPACING = flags.DEFINE_float("spacing", 2.0, "Voxel size, mm.", lower_bound=0.1)
-_FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Of the fields.")
+_FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Families of the fields.")
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of refinement.", lower_bound=0)
-_SEED = flags.DEFINE_integer("seed", 2017, "Of the random numbers.")
+_SEED = flags.DEFINE_integer("seed", 2017, "Seed of the random numbers.")
 
 
 def _check_flags():

@@ -5,10 +5,10 @@ Example:
 
 Suites: conv (convolutions against XLA's, and PyTorch's where it is installed),
 synthesis (artificial pairs against scipy and SimpleITK), loop (a training step alone
-and in the whole loop; --scans FILE also with real CTs), step (training steps against
+and in the whole loop; with --scans FILE also on real CTs), step (training steps against
 the same networks in PyTorch), register (prediction of a pair of 160^3 voxels by every
-network), tiles (a pair of 400 x 512 x 512 voxels within 6 GiB). Nothing else should
-run on the machine.
+network), tiles (a pair of 400 x 512 x 512 voxels within 6 GiB). Run nothing else on the
+machine at the same time.
 """
 
 import json
@@ -32,7 +32,7 @@ _SUITES = {
     "tiles": tiles.run,
 }
 _SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "Suite to run.", required=True)
-_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, one path a line.")
+_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, one path per line.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
 
 
@@ -46,7 +46,7 @@ def _machine() -> dict:
 
 
 def _line(row: dict) -> str:
-    """Return a row as text, with four digits of numbers."""
+    """Return a row as text, with numbers of four digits."""
     numbers = (
         f"{key.replace('_', ' ')} {value:.4g}"
         for key, value in row.items()

@@ -3,10 +3,10 @@ r"""Compare procedural chests with real ones: a figure, and densities of the lun
 Example:
     python -m experiments.chests --scans scans.txt --out chests
 
-scans.txt lists chest CTs, one path a line. The folder --out gets chests.png with axial
-and coronal slices, and chests.json with percentiles of Hounsfield units and of the
-gradient's magnitude inside the lungs of each volume, at 2 mm. Procedural chests get the
-noise and the blur of a scanner.
+scans.txt lists chest CTs, one path per line. These files are written to --out:
+chests.png with axial and coronal slices, and chests.json with percentiles of Hounsfield
+units and of the gradient's magnitude inside the lungs of each volume, at 2 mm.
+Procedural chests get the noise and the blur of a scanner.
 """
 
 import json
@@ -34,7 +34,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 _SPACING, _SHAPE = 2.0, (128, 144, 176)
 _NOISE, _BLUR = 20.0, 0.5
 _PERCENTILES = (5, 25, 50, 75, 95)
-# The walls of the lungs are left out, their vessels are not; mm.
+# The lung mask is eroded by the first to exclude walls, after closing by the second to
+# include vessels; mm.
 _WALL, _VESSEL = 6.0, 8.0
 
 

@@ -33,14 +33,14 @@ from regnet_jax.registration.batch import check_pairs
 
 _PAIRS = flags.DEFINE_string("pairs", None, "File that lists pairs.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "What to compare.")
+_METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "Methods to compare.")
 _SETTING = flags.DEFINE_enum(
-    "setting", "default", ["default", "lung"], "What the images show."
+    "setting", "default", ["default", "lung"], "Content of the images."
 )
-_MODEL = flags.DEFINE_string("model", None, "Of regnet: as for register.")
+_MODEL = flags.DEFINE_string("model", None, "Network of regnet, as for register.")
 _REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
-    "patience", 3600.0, "Seconds that a method gets for a pair.", lower_bound=1.0
+    "patience", 3600.0, "Time limit of a method for a pair, seconds.", lower_bound=1.0
 )
 
 

@@ -1,12 +1,12 @@
-"""The main job on embedded data: register a breath, compare, train for a minute.
+"""Register a breathing procedural chest, compare with the truth, train for a minute.
 
 Example:
     python -m experiments.demo --out out/demo
 
-Draws a chest that breathes, which no training saw, registers it with the shipped
-weights as experiments.register does, and compares with the displacement field that
-made it. Then trains the small experiment demo2d for a minute (or goes on with it).
-Everything is written below --out; open report.html.
+The demo samples a breathing chest that no training has seen, registers it with the
+shipped weights as experiments.register does, and compares the result with the true
+displacement field. Then it trains the small experiment demo2d for a minute, or resumes
+it. Everything is written below --out; open report.html.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ from regnet_jax.training.loop import train
 _OUT = flags.DEFINE_string("out", "out/demo", "Folder for everything.")
 
 _MODEL = "lung"
-# Not the seed of the training, so its samples are others.
+# Differs from the training's seed, so that the samples differ.
 _HELD_OUT = 2017
 _SHAPE = (96, 112, 128)
 _SPACING = 2.5

@@ -1,4 +1,4 @@
-"""Measures a registration by landmarks, label maps and images.
+"""Measure a registration by landmarks, label maps and images.
 
 The command is ``regnet evaluate``; here it runs from a checkout.
 """

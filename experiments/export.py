@@ -1,12 +1,12 @@
-"""Put a checkpoint of a run among the shipped weights.
+"""Add a checkpoint of a run to the shipped weights.
 
 Example:
     python -m experiments.export --workdir runs/lung3d --name lung
 
-With --mean_with the weights are the mean of two networks, of which one was trained on
-from the other: it keeps abilities of the first that the second lost. Afterwards
-`--model lung` of the other binaries means these weights. They are plain arrays of half
-precision with a checksum; write the model card beside them.
+With --mean_with the weights are the mean of two networks, one of which was initialised
+from the other: the mean keeps abilities that the second lost. Afterwards `--model lung`
+of the other commands uses these weights. They are plain arrays of half precision with a
+checksum; write the model card beside them.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _BEST = flags.DEFINE_bool(
 _MEAN_WITH = flags.DEFINE_string(
     "mean_with", None, "Network that ships, or folder of a run, to average with."
 )
-_NAME = flags.DEFINE_string("name", None, "What to call the network.", required=True)
+_NAME = flags.DEFINE_string("name", None, "Name of the network.", required=True)
 
 
 def mean_weights(variables, config: InferenceConfig, name: str):
@@ -39,8 +39,8 @@ def mean_weights(variables, config: InferenceConfig, name: str):
 
     Args:
         variables: of the first.
-        config: how it is used.
-        name: of the second, one that ships or the folder of a run.
+        config: how the first is used.
+        name: of the second: a shipped network or the folder of a run.
 
     Returns:
         Variables.
@@ -62,7 +62,7 @@ def main():
     variables = restore_variables(folder, best=_BEST.value)
     if _MEAN_WITH.value:
         variables = mean_weights(variables, inference, _MEAN_WITH.value)
-    # Where the scans lie on this machine means nothing elsewhere.
+    # The folder of the scans on this machine is of no use elsewhere.
     scans = dataclasses.replace(config.scans, file=Path(config.scans.file).name)
     config = dataclasses.replace(config, scans=scans)
     inference = dataclasses.replace(inference, name=_NAME.value)

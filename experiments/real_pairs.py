@@ -1,4 +1,4 @@
-"""Real pairs with landmarks or labels, on which a run is evaluated as it goes."""
+"""Evaluation on real pairs with landmarks or labels during a run."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from regnet_jax.training.inference import inference_config
 
 
 class _Case(NamedTuple):
-    """A pair in memory, aligned linearly once for all evaluations."""
+    """A pair in memory with its linear alignment, which all evaluations share."""
 
     known: LoadedPair
     affine: np.ndarray
@@ -35,9 +35,9 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
 
     Returns:
         ``measure(variables) -> {pair: {measure: number}}`` of the registration by
-        the network: mean ``tre`` in mm and mean ``dice`` over the labels, as far as
-        points and labels are given, and ``correlation`` of the images. All are NaN,
-        with a warning, where the network's prediction cannot be used.
+        the network: mean ``tre`` in mm, mean ``dice`` over the labels, if the pair has
+        points or labels, and ``correlation`` of the images. All are NaN, with a
+        warning, if the network's prediction cannot be used.
 
     Raises:
         InputError: if a pair cannot be used.
@@ -45,7 +45,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
     pairs = read_pairs(path)
     check_pairs(path, pairs, config.dimensions)
     cases = {pair.name: _read(pair) for pair in pairs}
-    # One network, with other variables each time: what it compiles is kept.
+    # One network with changing variables, so that it is compiled once.
     network = make_network(inference_config(config), None)
 
     def measure(variables):
@@ -73,7 +73,7 @@ def _measure(name: str, network, case: _Case) -> dict:
             voxel_size=network.spacing,
         )
     except InputError as error:
-        # A network in training may predict anything: the training goes on.
+        # A network in training may predict anything; this must not end the training.
         logging.warning("real pair %s is not measured: %s", name, error)
         given = {"tre": known.points, "dice": known.labels, "correlation": True}
         return {key: np.nan for key, value in given.items() if value}

@@ -1,4 +1,4 @@
-"""Registers a moving to a fixed image with a trained network.
+"""Register a moving to a fixed image with a trained network.
 
 The command is ``regnet register``; here it runs from a checkout.
 """

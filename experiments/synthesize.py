@@ -48,10 +48,10 @@ from regnet_jax.synthesis.fields.families import has_room, sample_field
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float):
-    """Return the function that makes volumes, and their frame.
+    """Return a function that samples volumes, and their frame.
 
     Args:
-        path: of a scan, of which the middle is taken; None for procedural chests.
+        path: of a scan, whose middle is used; None for procedural chests.
         shape: of the volumes.
         spacing: voxel size, mm.
 
@@ -59,7 +59,7 @@ def make_source(path, shape: tuple[int, ...], spacing: float):
         ``sample(key) -> [*shape, 1]`` and the frame of the volumes.
 
     Raises:
-        InputError: if the scan cannot be read, has no Hounsfield units or another
+        InputError: if the scan cannot be read, has no Hounsfield units or has another
             dimension.
     """
     if path is None:
@@ -92,10 +92,10 @@ def write_pair(folder: Path, name: str, frame: Frame, pair: ArtificialPair) -> N
     """Write an artificial pair as NAME_fixed, NAME_moving and NAME_displacement.
 
     Args:
-        folder: of the results; it exists.
-        name: begins the names of the files.
-        frame: where the voxels lie.
-        pair: its displacement in voxels; written in mm.
+        folder: of the results; it must exist.
+        name: prefix of the file names.
+        frame: of the volumes.
+        pair: with its displacement in voxels, which is written in mm.
     """
     write_image(folder / f"{name}_fixed.nii.gz", pair.fixed[..., 0], frame)
     write_image(folder / f"{name}_moving.nii.gz", pair.moving[..., 0], frame)
@@ -109,7 +109,7 @@ def write_statistics(
     """Write the statistics of each family as statistics.json and statistics.png.
 
     Args:
-        folder: of the results; it exists.
+        folder: of the results; it must exist.
         fields: the statistics of each field, by family.
 
     Returns:
@@ -159,7 +159,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 
 
 def _shape() -> tuple[int, ...]:
-    """Return the shape that --shape asks for, checked."""
+    """Parse and check --shape."""
     text = ",".join(_SHAPE.value)
     if len(_SHAPE.value) not in (2, 3) or not all(n.isdecimal() for n in _SHAPE.value):
         raise InputError(f"--shape {text}: give Z,Y,X or Y,X in voxels")
@@ -170,7 +170,7 @@ def _shape() -> tuple[int, ...]:
 
 
 def _families() -> list[str]:
-    """Return the families that --family asks for, checked with their other flags."""
+    """Parse --family, and check it and the flags of the fields."""
     names = list(FAMILIES) if _FAMILY.value == ["all"] else _FAMILY.value
     unknown = [name for name in names if name not in FAMILIES]
     if unknown:
@@ -183,7 +183,7 @@ def _families() -> list[str]:
     return names
 
 
-def _check_motion(names, numbers, shape, keys, draw) -> None:
+def _check_motion(names, numbers, shape, keys, sample_volume) -> None:
     """Refuse families without room for their fields, before any pair is made."""
     spacing = _SPACING.value
     room = {name: has_room(FAMILIES[name], shape, spacing=spacing) for name in names}
@@ -191,7 +191,7 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
 
     @jax.jit
     def moves(key, volume, family):
-        # The key of ``artificial_pair``.
+        # The same key as in ``artificial_pair``.
         field_key, _ = jax.random.split(key)
         return sample_field(
             field_key, volume, family, spacing=spacing
@@ -203,7 +203,7 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
     ):
         volume_key, pair_key = keys(number)
         traced = jax.tree.map(np.float32, FAMILIES[name])
-        if name not in still and not moves(pair_key, draw(volume_key), traced):
+        if name not in still and not moves(pair_key, sample_volume(volume_key), traced):
             still.append(name)
     if still:
         raise InputError(
@@ -215,7 +215,7 @@ def _check_motion(names, numbers, shape, keys, draw) -> None:
 def main():
     """Make the pairs and the figures, and print where they are."""
     names, shape, spacing = _families(), _shape(), _SPACING.value
-    draw, frame = make_source(_VOLUME.value, shape, spacing)
+    sample_volume, frame = make_source(_VOLUME.value, shape, spacing)
     options = {"spacing": spacing, "least_jacobian": _LEAST.value}
     deform = jax.jit(functools.partial(artificial_pair, **options))
     measure = jax.jit(functools.partial(field_statistics, spacing=spacing))
@@ -225,15 +225,15 @@ def main():
     lines = ["name,fixed,moving,displacement"]
 
     def keys(number):
-        """Return keys by which families of one number share volume and peaks."""
+        """Return keys of volume and pair; all families of a number share them."""
         return jax.random.split(jax.random.fold_in(stream, number))
 
     with staged_folder(_OUT.value) as folder:
-        _check_motion(names, numbers, shape, keys, draw)
+        _check_motion(names, numbers, shape, keys, sample_volume)
         for name, number in tqdm(numbers, "making pairs"):
             volume_key, pair_key = keys(number)
             traced = jax.tree.map(np.float32, FAMILIES[name])
-            pair = deform(pair_key, draw(volume_key), traced)
+            pair = deform(pair_key, sample_volume(volume_key), traced)
             measures[name].append(jax.device_get(measure(pair.displacement)))
             pair = jax.tree.map(np.asarray, pair)
             case = f"{name}_{number:03d}"

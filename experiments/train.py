@@ -3,13 +3,13 @@
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
 
---config is the name of a file in experiments/configs, or the path of a .py file of your
-own with a CONFIG. SIGTERM saves and ends a run early. A step whose loss, gradient or
-weights are not finite ends it with status 3; the newest checkpoint then is the state
+--config is the name of a file in experiments/configs, or the path of your own .py file
+with a CONFIG. On SIGTERM a run saves and ends early. A step whose loss, gradient or
+weights are not finite ends it with status 3; the newest checkpoint is then the state
 before that step. Processes that Slurm, Open MPI or a TPU pod starts together train
 together; elsewhere --coordinator, --processes and --process_id join them. --workdir is
-then a folder that all of them can read and write. Curves: curves.png in that folder,
-written at the end, and, with pictures, tensorboard --logdir DIR.
+then a folder that all of them can read and write. For curves see curves.png in that
+folder, written at the end, and, with pictures, tensorboard --logdir DIR.
 """
 
 import json
@@ -54,7 +54,7 @@ _REAL_PAIRS = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, where no launcher tells it; auto leaves it to JAX.",
+    "HOST:PORT of process 0, where no launcher sets it; auto leaves it to JAX.",
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes", None, "Number of processes that train together.", lower_bound=1
@@ -65,7 +65,7 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 
 def _join():
-    """Join other processes, if there are any."""
+    """Join the other processes of a distributed run, if there are any."""
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
     alone = given == (None, None, None)
     if given == ("auto", None, None) or (alone and parallel.launched_with_others()):
@@ -81,7 +81,7 @@ def _join():
 
 
 def _draw_curves(folder: Path) -> None:
-    """Draw the numbers of every step that the run has logged."""
+    """Plot the numbers of every step that the run has logged."""
     lines = (folder / METRICS).read_text("utf-8").splitlines()
     figure = training_figure([json.loads(line) for line in lines])
     write_atomically(folder / "curves.png", lambda name: figure.savefig(name, dpi=110))

@@ -1,4 +1,4 @@
-"""Applies a transform to an image, a label map or points.
+"""Apply a transform to an image, a label map or points.
 
 The command is ``regnet warp``; here it runs from a checkout.
 """

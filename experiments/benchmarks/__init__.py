@@ -1,1 +1,1 @@
-"""The suites of `experiments.benchmark`: each times ours against a named reference."""
+"""The suites of `experiments.benchmark`; each times the library against a reference."""

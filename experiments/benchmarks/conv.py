@@ -23,7 +23,7 @@ def _forward_and_backward(function):
 
 
 def _torch(x, kernel, *, backward: bool, channels_last: bool):
-    """Return a function that does the same in PyTorch."""
+    """Return a function that computes the same in PyTorch."""
     import torch
 
     order = torch.channels_last_3d if channels_last else torch.contiguous_format
@@ -45,11 +45,11 @@ def _torch(x, kernel, *, backward: bool, channels_last: bool):
 def run() -> list[dict]:
     """Time every case forward, and forward and backward.
 
-    The better of PyTorch's layouts counts.
+    PyTorch is timed in both memory layouts, and the faster one is taken.
 
     Returns:
-        A row for each, seconds and how many times faster ours is, and the geometric
-        mean of these.
+        A row for each case with seconds and the library's speed-up, and the geometric
+        mean of the speed-ups.
     """
     rows = []
     for (size, c_in, c_out), backward in itertools.product(_CASES, (False, True)):

@@ -1,4 +1,4 @@
-"""Cost of the training loop beside its step: logs, checkpoints, reading of scans."""
+"""Overhead of the training loop over its steps: logs, checkpoints, reading of scans."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from regnet_jax.training.logs import METRICS
 from regnet_jax.training.loop import build_program, train
 from regnet_jax.training.state import init_state
 
-# Steps before the clock starts, in which the loop times the sampling of pairs, and
-# steps that are timed.
+# Number of steps before the timing, in which the loop times the sampling of pairs, and
+# number of timed steps.
 _FIRST, _TIMED = 16, 48
 
 
@@ -31,8 +31,8 @@ def run(scans: str | None) -> list[dict]:
 
     Returns:
         A row for each kind of volumes: seconds of a step alone and in the loop, the
-        rate of the loop as a fraction of the rate of the step, and the fraction of a
-        step that the sampling of pairs takes.
+        former as a fraction of the latter, and the fraction of a step that the sampling
+        of pairs takes.
     """
     cases = {"procedural": {}}
     if scans:
@@ -47,7 +47,7 @@ def run(scans: str | None) -> list[dict]:
 
 def _config(changes: dict):
     base = configs.load("lung3d")
-    # One kind of pairs: others compile longer and take as long.
+    # One family and scale: more of them take longer to compile but as long to run.
     fields = {"families": ("multiscale",), "family_weights": (), "scales": (1.0,)}
     share = 0.6 if changes else 0.0
     data = dataclasses.replace(base.data, scan_probability=share, **fields)
@@ -78,7 +78,7 @@ def _case(name: str, config, folder: Path) -> dict:
 
 
 def _bare(config, cache: Path) -> float:
-    """Return the seconds of a step alone, with scans that stay."""
+    """Return the seconds of a step alone, with the same scans throughout."""
     key, stream = jax.random.split(jax.random.key(config.seed))
     program = build_program(config)
     state = init_state(key, program.model, program.optimizer, config)

@@ -1,4 +1,4 @@
-"""Time the prediction of a whole pair by every network, once, at one voxel size."""
+"""Time the prediction of a whole pair by every network, in one pass."""
 
 import dataclasses
 import multiprocessing
@@ -22,20 +22,20 @@ _SHAPE = (160, 160, 160)
 
 
 def _untrained(name):
-    """Return an untrained network of one pass, which takes as long as a trained one."""
+    """Return an untrained network of one pass, which is as fast as a trained one."""
     config = with_model(configs.load("lung3d"), name, 32)
     data = dataclasses.replace(config.data, scales=(1.0,))
     model = make_model(name, dimensions=3)
-    window = jnp.zeros((1, *config.patch_shape, 1))
+    patch = jnp.zeros((1, *config.patch_shape, 1))
     init = jax.jit(model.init, static_argnames="train")
-    variables = init(jax.random.key(0), window, window, train=False)
+    variables = init(jax.random.key(0), patch, patch, train=False)
     variables.pop("heads", None)
     config = dataclasses.replace(config, data=data)
     return make_network(inference_config(config), variables)
 
 
 def _predicted(name: str) -> dict:
-    """Return seconds, and the peak memory of this process, which is a new one."""
+    """Return the seconds, and the peak memory of this process, which must be new."""
     volume = np.asarray(chest(jax.random.key(0), _SHAPE, spacing=2.0)[..., 0])
     network = _untrained(name)
     (time,) = seconds([lambda: predict(network, volume, volume)], repeats=1)

@@ -1,6 +1,6 @@
 """Whole training steps against the same networks in PyTorch.
 
-Loss, gradients and Adam on given images; the making of images is not timed.
+The steps compute loss, gradients and Adam on given images; sampling is not timed.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from experiments.benchmarks.timing import geometric_mean, seconds
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 
-# Network, voxels of the patches, and pairs: RegNet predicts at 9^3 positions.
+# Network, patch size, and number of pairs; RegNet predicts at 9^3 positions.
 _CASES = (("regnet", 69, 2), ("unet", 64, 2), ("corrnet", 64, 2))
 _RATE = 1e-4
 
@@ -52,7 +52,7 @@ def _ours(name, fixed, moving, target):
 
 
 def _theirs(name, fixed, moving, target, *, channels_last: bool):
-    """Return the same in PyTorch."""
+    """Return the same step in PyTorch."""
     import torch
 
     from experiments.benchmarks import torch_networks
@@ -83,8 +83,8 @@ def run() -> list[dict]:
     """Time a step of every network.
 
     Returns:
-        A row for each, seconds of both, and how many times faster ours is than the
-        better of PyTorch's layouts.
+        A row for each network with the seconds of both, and the library's speed-up over
+        PyTorch in the faster of its memory layouts.
 
     Raises:
         InputError: if PyTorch is not installed.

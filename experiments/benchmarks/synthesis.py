@@ -33,7 +33,7 @@ def _filtered_peaks(rng, shape, family):
 
 
 def _reference(volume, family):
-    """Return a function that follows the recipe with the usual libraries."""
+    """Return a function that follows the recipe with SciPy and SimpleITK."""
     rng = np.random.default_rng(0)
     image = sitk.GetImageFromArray(np.asarray(volume[..., 0]))
 
@@ -48,7 +48,7 @@ def _reference(volume, family):
 
 
 def _memory(compiled) -> dict:
-    """Return the memory of a compiled function, MiB, by the compiler's account."""
+    """Return the memory of a compiled function as the compiler reports it, MiB."""
     analysis = compiled.memory_analysis()
     sizes = {
         "input": analysis.argument_size_in_bytes,
@@ -60,7 +60,7 @@ def _memory(compiled) -> dict:
 
 
 def _pair_memory(size: int) -> list[dict]:
-    """Return the memory of one pair from a volume, and of the volume before it."""
+    """Return the memory of sampling a volume, and of making a pair from it."""
     shape = (size,) * 3
     key = jax.random.key(0)
     sample = jax.jit(lambda key: chest(key, shape, spacing=_SPACING))
@@ -78,11 +78,11 @@ def _pair_memory(size: int) -> list[dict]:
 
 
 def run() -> list[dict]:
-    """Time the making of one pair from a volume, by size and family.
+    """Time how long it takes to make a pair from a volume, by size and family.
 
     Returns:
-        A row for each, pairs per second and how many times faster ours is; the
-        geometric mean at 128^3; and the memory of the largest pair.
+        A row for each with pairs per second and the library's speed-up; the geometric
+        mean of the speed-ups at 128^3; and the memory of the largest pair.
     """
     rows = []
     for size in _SIZES:

@@ -1,4 +1,4 @@
-"""Predict a large pair tile by tile within a cap of memory, and measure its seams."""
+"""Predict a large pair by tiles within a memory limit, and measure the seams."""
 
 import time
 
@@ -14,7 +14,7 @@ from regnet_jax.synthesis import chest
 
 _SHAPE = (400, 512, 512)
 _CAP = 6.0
-# A crop that fits in one pass, and the cap that cuts it into tiles, for their seams.
+# A crop that can be predicted at once, and a memory limit that makes tiles of it.
 _CROP = (slice(100, 300), slice(128, 384), slice(128, 384))
 _CROP_CAP = 3.0
 # Voxels by which the moving image is shifted.
@@ -32,7 +32,7 @@ def _volume():
 
 
 def _seams(network, fixed, moving):
-    """Return the largest difference between fields by tiles and in one pass, voxels."""
+    """Return the largest difference between tiled and untiled fields, voxels."""
     images = [image[_CROP] for image in (fixed, moving)]
     whole, tiled = (
         predict(network, *images, memory=cap, progress=True)
@@ -42,12 +42,12 @@ def _seams(network, fixed, moving):
 
 
 def run() -> list[dict]:
-    """Predict with the shipped network.
+    """Predict a large pair with the shipped network.
 
     Returns:
-        A row: seconds, with compilation; peak memory of the process, and cap, GiB; the
-        largest difference that tiles make in a crop of the images, and the median
-        error in the body, voxels.
+        A row with the seconds, including compilation; peak memory of the process and
+        its limit, GiB; the largest difference that tiles make in a crop of the images,
+        and the median error in the body, voxels.
     """
     fixed = _volume()
     moving = np.roll(fixed, _SHIFT, (0, 1, 2))
@@ -56,7 +56,7 @@ def run() -> list[dict]:
     field = predict(network, fixed, moving, memory=_CAP, progress=True)
     passed = time.perf_counter() - began
     peak = peak_gib()
-    # Only now, as the crop in one pass may take more memory than all of it in tiles.
+    # Last, as the untiled crop may raise the peak memory above that of the tiles.
     seams = _seams(network, fixed, moving)
     error = np.abs(field[body_mask(fixed)] - np.asarray(_SHIFT, np.float32))
     return [

@@ -10,7 +10,7 @@ import jax
 def seconds(functions: Sequence[Callable], *, repeats: int = 5) -> list[float]:
     """Return the shortest of several runs of each function, in seconds.
 
-    They take turns, so that a machine that slows down slows all of them.
+    They take turns, so that a change of the machine's speed affects all of them.
 
     Args:
         functions: without arguments; each is run once before, to compile.

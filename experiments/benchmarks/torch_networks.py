@@ -1,4 +1,4 @@
-"""The networks of `--suite step` once more in PyTorch, layer by layer."""
+"""The networks of `--suite step` in PyTorch, layer by layer the same."""
 
 import itertools
 
@@ -85,12 +85,12 @@ class CorrNet(nn.Module):
         super().__init__()
 
         def chain(c_in, *features, taps=3, stride=1):
-            parts = []
+            layers = []
             for a, b in itertools.pairwise([c_in, *features]):
                 padding = taps // 2 if stride == 1 else 0
-                parts.append(nn.Conv3d(a, b, taps, stride, padding))
-                parts.append(nn.LeakyReLU(0.1))
-            return nn.Sequential(*parts)
+                layers.append(nn.Conv3d(a, b, taps, stride, padding))
+                layers.append(nn.LeakyReLU(0.1))
+            return nn.Sequential(*layers)
 
         self.finer = chain(24, 24, 24)
         self.quarter = nn.Sequential(chain(24, 32, taps=2, stride=2), chain(32, 32, 32))

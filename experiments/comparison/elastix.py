@@ -6,9 +6,9 @@ descent optimisation for image registration", IJCV 81, 2009. The settings for lu
 follow the toolbox's entries in the EMPIRE10 challenge (M. Staring et al., 2010):
 correlation, random samples anew in every iteration, and a last grid of 10 mm.
 
-The faster estimation by the distribution of displacements (Y. Qiao et al., IEEE TMI
-35(2), 2016) divides by the gradient at the start, which is next to nothing where the
-images nearly match, and the alignment then runs away.
+The faster estimation of step sizes from the distribution of displacements (Y. Qiao et
+al., IEEE TMI 35(2), 2016) is not used: it divides by the initial gradient, which is
+close to zero for images that nearly match, and the alignment then diverges.
 """
 
 import os
@@ -77,7 +77,7 @@ def register(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndar
         *images, parameter_object=parameters, log_to_console=False, **extra
     )
     with tempfile.TemporaryDirectory() as folder:
-        # The filter leaves a file in the working folder, too.
+        # The filter also leaves a file in the working directory.
         here = os.getcwd()
         os.chdir(folder)
         try:

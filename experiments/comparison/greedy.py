@@ -17,7 +17,8 @@ from experiments.comparison.methods import THREADS, Setting
 from regnet_jax.spatial import Image, to_sitk
 
 _ITERATIONS = "100x50x10"
-# Half widths of the windows in voxels: thin vessels, and organs of unclear contrast.
+# Radius of the local correlation, voxels: small for the thin vessels of lungs, larger
+# for organs of unclear contrast.
 _RADIUS = {"lung": 2, "default": 4}
 
 

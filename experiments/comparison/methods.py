@@ -1,4 +1,4 @@
-"""The tools that can be compared, by name.
+"""The methods that can be compared, by name.
 
 Each method is called as ``register(fixed, moving, *, setting, masks)``, with images,
 a ``Setting``, and two masks or None each, and returns the displacement
@@ -14,21 +14,21 @@ from typing import Literal, NamedTuple
 
 from regnet_jax.errors import InputError
 
-# All cores, in case a tool has another default.
+# All cores, set explicitly as the defaults of the tools differ.
 THREADS = os.cpu_count() or 1
 
-# What the images are known to show: lungs in chest CT, or anything.
+# The known content of the images: lungs in chest CT, or anything.
 Setting = Literal["lung", "default"]
 
 
 class Method(NamedTuple):
-    """Where a method is implemented, and what it needs.
+    """The implementation of a method, and the package that it needs.
 
     Attributes:
-        module: below ``experiments.comparison``.
-        function: its name there.
-        package: the distribution that is asked for its version.
-        description: a few words for people.
+        module: name within ``experiments.comparison``.
+        function: name within the module.
+        package: distribution that is required and whose version is reported.
+        description: short text for the reader of a report.
     """
 
     module: str
@@ -57,10 +57,10 @@ def version(name: str) -> str | None:
 
 
 def installed(names: Sequence[str]) -> dict[str, str]:
-    """Return the methods that are installed, with versions; print which are not.
+    """Return the installed methods with their versions; print the missing ones.
 
     Args:
-        names: the methods that are asked for.
+        names: of the requested methods.
 
     Raises:
         InputError: if a name is unknown or none is installed.

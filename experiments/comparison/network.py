@@ -1,4 +1,4 @@
-"""This project: a network, and the refinement of its prediction."""
+"""The methods of this project: a network, and the refinement of its prediction."""
 
 from dataclasses import replace
 
@@ -21,9 +21,9 @@ def register(
 ) -> np.ndarray:
     """Register a pair; see ``experiments.comparison.methods``.
 
-    With the setting ``default`` images may have any intensities, and the world is
-    scaled until the fixed image's voxels are as large as the network's: a small organ
-    is then as many voxels wide as a large one.
+    With the setting ``default`` images may have any intensities, and coordinates are
+    scaled such that the fixed image's voxels are as large as the network's, so that
+    small organs are registered at their full resolution.
     """
     network = load_network(model or default_network(fixed.frame.ndim)[0])
     factor = 1.0

@@ -1,4 +1,4 @@
-"""Methods on one pair, each in a process of its own, and all measured alike."""
+"""Run the methods on a pair, each in its own process, and measure them all alike."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Options(NamedTuple):
         setting: ``lung`` or ``default``.
         model: of this project's methods.
         refine: steps of ``regnet+refine``.
-        patience: seconds after which a method is stopped.
+        patience: time limit of a method, seconds.
         cache: folder of compiled programs.
     """
 
@@ -47,8 +47,8 @@ def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> di
 
     Args:
         name: one of ``methods.METHODS``.
-        pair: paths.
-        folder: for the files of the run; it exists.
+        pair: its paths.
+        folder: for the files of the run; it must exist.
         options: for all pairs.
 
     Returns:
@@ -57,7 +57,7 @@ def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> di
 
     Raises:
         InputError: if the method fails or takes too long. The message ends with the
-            last line of its output, all of which is in ``log.txt``.
+            last line of its output; the full output is in ``log.txt``.
     """
     request = {
         "method": name,
@@ -122,11 +122,11 @@ def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def measure(known: LoadedPair, truth, field) -> Measures:
-    """Measure a displacement by all that is known of a pair.
+    """Measure a displacement by the landmarks, labels and truth known of a pair.
 
     Args:
         known: the pair.
-        truth: ``[*fixed, d]``, mm, x first, or None; in CT only the body counts.
+        truth: ``[*fixed, d]``, mm, x first, or None; in CT the error is over the body.
         field: ``[*fixed, d]``, mm, x first.
 
     Returns:
@@ -148,7 +148,7 @@ def measure(known: LoadedPair, truth, field) -> Measures:
 
 
 def flatten(measures: Measures, ran: dict | None) -> dict[str, float]:
-    """Return the numbers of one method on one pair, by the names of columns.
+    """Return the numbers of one method on one pair, by column name.
 
     Args:
         measures: from ``measure``.
@@ -185,8 +185,8 @@ class Compared(NamedTuple):
     """The results of all methods on a pair.
 
     Attributes:
-        rows: ``pair``, ``method``, ``values`` by column; of a method ``measures`` too.
-        failures: ``pair``, ``method`` and ``reason`` of each.
+        rows: ``pair``, ``method``, ``values`` by column; for methods also ``measures``.
+        failures: ``pair``, ``method`` and ``reason`` of each failure.
         figure: fixed minus warped image of each method.
     """
 

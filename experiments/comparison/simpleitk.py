@@ -11,15 +11,15 @@ from regnet_jax.hounsfield import SOFT_TISSUE_RANGE
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.spatial import Image, affine_transform, sample_transform, to_sitk
 
-# Voxel sizes of the resolutions, in voxels, and what is done at each.
+# Shrink factors of the resolutions, and the settings at each.
 _SHRINK = (4, 2, 1)
 _DEMONS_ITERATIONS = (100, 50, 25)
 _DEMONS_SIGMA = 1.5
 _SPLINE_ITERATIONS = 40
-# ITK fills a derivative by every control point for every voxel that is compared: at
-# 10 mm and 80,000 voxels, a pair of chests takes more than half an hour.
+# ITK computes the derivative by every control point for every sampled voxel: with 10 mm
+# and 80,000 voxels a pair of chests takes more than half an hour.
 _SPLINE_SPACING = 20.0
-# Voxels of each resolution that are compared.
+# Number of voxels sampled at each resolution.
 _SAMPLES = 20_000
 _BINS = 32
 
@@ -34,8 +34,8 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
     """Register by demons with symmetric forces; see ``experiments.comparison.methods``.
 
     T. Vercauteren et al., "Diffeomorphic demons: efficient non-parametric image
-    registration", NeuroImage 45(1), 2009; coarse to fine, and as demons compare
-    intensities, those of unknown images are matched by their histograms first.
+    registration", NeuroImage 45(1), 2009; coarse to fine. As demons compare
+    intensities, the histograms of images of the setting ``default`` are matched first.
     """
     linear = _aligned(fixed, moving, masks)
     target, source = (_float(image) for image in (fixed, moving))
@@ -66,8 +66,8 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
 def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
     """Register by a cubic B-spline; see ``experiments.comparison.methods``.
 
-    Correlation for lungs and mutual information for unknown images, both of a sample
-    of the voxels; descent by L-BFGS, coarse to fine in images and control points.
+    The metric is correlation for lungs and mutual information for other images, both on
+    a sample of the voxels. L-BFGS goes coarse to fine in images and control points.
     """
     target, source = (_float(image) for image in (fixed, moving))
     d = fixed.frame.ndim
@@ -77,8 +77,8 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     else:
         tool.SetMetricAsMattesMutualInformation(_BINS)
     tool.SetMetricSamplingStrategy(tool.RANDOM)
-    parts = [min(1.0, _SAMPLES * f**d / fixed.array.size) for f in _SHRINK]
-    tool.SetMetricSamplingPercentagePerLevel(parts, 2017)
+    fractions = [min(1.0, _SAMPLES * f**d / fixed.array.size) for f in _SHRINK]
+    tool.SetMetricSamplingPercentagePerLevel(fractions, 2017)
     for mask, use in zip(
         masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
     ):

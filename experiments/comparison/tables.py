@@ -8,7 +8,7 @@ import numpy as np
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.reporting import box_figure, write_html
 
-# Title, unit and digits by name, in the order of the columns.
+# Title, unit and number of digits by name, in the order of the columns.
 _COLUMNS = {
     "tre": ("TRE", "mm", 2),
     "endpoint": ("endpoint error", "mm", 2),
@@ -27,7 +27,7 @@ _COLUMNS = {
 
 
 def columns_of(rows: Sequence[dict]) -> dict[str, tuple[str, str, int]]:
-    """Return the columns that have numbers; single labels follow their mean.
+    """Return the columns that contain numbers; single labels follow their mean.
 
     Args:
         rows: ``method``, ``pair`` and ``values`` by name of each registration.
@@ -53,9 +53,8 @@ def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
         rows: as for ``columns_of``.
 
     Returns:
-        ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the numbers that are
-        finite, and ``undefined``: how many are not, as the distance to a label that
-        is missing.
+        ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
+        ``undefined``, the number of others, such as distances to a missing label.
     """
     result: dict = {}
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -76,7 +75,7 @@ def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
 
 
 def table(rows: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of text: the mean, and of several pairs ± sd."""
+    """Return header and rows as text: mean, and ± sd if there are several pairs."""
     columns, summary = columns_of(rows), summarise(rows)
     titles = [t + (f" ({u})" if u else "") for t, u, _ in columns.values()]
     body = []
@@ -110,7 +109,7 @@ _LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
 
 
 def write_page(path: Path, rows, differences, failures, parameters: dict) -> None:
-    """Write the comparison as a page that loads nothing.
+    """Write the comparison as an HTML page that loads no other files.
 
     Args:
         path: of the page.

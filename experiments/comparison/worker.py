@@ -1,4 +1,4 @@
-"""One method on one pair, in a process that spends time and memory on nothing else.
+"""Run one method on one pair in its own process, to measure its time and memory.
 
     python -m experiments.comparison.worker REQUEST.json
 
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-# Otherwise programs from the compile cache print a warning at every start.
+# Keeps XLA from logging its own tuning flags as missing CPU features on every start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from experiments.comparison import methods
@@ -24,7 +24,7 @@ FIELD, COSTS = "displacement.nii", "costs.json"
 
 
 def _register(request: dict) -> None:
-    """Register as requested; write the field and what it took."""
+    """Register as requested; write the field, the seconds and the peak memory."""
     images = [read_image(request[side]) for side in ("fixed", "moving")]
     check_pair(*images)
     masks = [
@@ -42,7 +42,7 @@ def _register(request: dict) -> None:
     costs = {
         "registration_seconds": seconds,
         "peak_gib": peak_gib(),
-        # Of all threads: hardly depends on what else the machine does.
+        # Summed over threads; it hardly depends on other load of the machine.
         "cpu_seconds": time.process_time(),
     }
     (folder / COSTS).write_text(json.dumps(costs))

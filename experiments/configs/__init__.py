@@ -1,4 +1,4 @@
-"""The experiments: one module each, found by its file name, or a user's own file."""
+"""The experiments: one module each, loaded by its name; or a user's own file."""
 
 import importlib
 import importlib.util
@@ -10,7 +10,7 @@ from regnet_jax.training.config import ExperimentConfig
 
 
 def names() -> list[str]:
-    """Return the names that ``load`` knows, in alphabetical order."""
+    """Return the names of the experiments, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
@@ -24,7 +24,7 @@ def load(name: str) -> ExperimentConfig:
         Its ``CONFIG``.
 
     Raises:
-        InputError: if there is none of that name, or the file cannot be used.
+        InputError: if there is no such experiment, or the file cannot be used.
     """
     if name.endswith(".py"):
         return _load_file(Path(name))

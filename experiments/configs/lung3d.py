@@ -3,14 +3,15 @@
     python -m experiments.train --config lung3d --workdir runs/lung3d \
         --override scans.file=scans.txt
 
-scans.txt lists chest CTs, a path a line. Without any, all volumes are procedural
-chests: --override data.scan_probability=0.
+scans.txt lists chest CTs, one path per line. Without scans, use procedural chests
+alone: --override data.scan_probability=0.
 
 On two CPU cores 2,500 steps took an hour and reached 0.415 of the zero field's error,
 as the mean over the last 250 steps.
 
-One network serves both voxel sizes, for they look alike to it: displacements of
-up to 7 voxels, in any mixture of families, on images of any two scanners.
+One network serves both voxel sizes, at which the pairs have the same distribution:
+displacements of up to 7 voxels, in any mixture of families, with images from any two
+scanners.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig

@@ -1,12 +1,12 @@
-"""The last part of the training of `lung`: small errors count like all others.
+"""The last stage of the training of `lung`, in which small errors weigh as others do.
 
     python -m experiments.train --config lung3d_polish --workdir runs/lung3d_polish \
         --override scans.file=scans.txt
 
 It starts from the weights of lung3d_residual in runs/lung3d_residual;
-experiments/recipes/lung.sh runs all parts. The loss grows linearly from a twentieth of
-a voxel on, more pairs hardly move, and more steps take the network's own residuals, so
-that another pass with it does not disturb what is aligned already.
+experiments/recipes/lung.sh runs all stages. The loss grows linearly from a twentieth of
+a voxel on, more pairs hardly move, and more steps train on the network's own residuals,
+so that an additional pass does not disturb images that are aligned already.
 """
 
 import dataclasses

@@ -1,13 +1,13 @@
-"""The second part of the training of `lung`: finer, and on the network's residuals.
+"""The second stage of the training of `lung`: finer, and on the network's residuals.
 
     python -m experiments.train --config lung3d_residual \
         --workdir runs/lung3d_residual --override scans.file=scans.txt
 
 It starts from the weights of a run of lung3d in runs/lung3d (or of another network, by
-`--override init_from=NAME or FOLDER`); experiments/recipes/lung.sh runs all parts. Half
-the steps take a pair that the network itself has registered once, at the same or twice
-the voxel size, which is what the later passes of a registration meet. The loss grows
-linearly from a quarter of a voxel on, so that small errors count.
+`--override init_from=NAME or FOLDER`); experiments/recipes/lung.sh runs all stages.
+Half the steps train on pairs that the network itself has registered once, at the same
+or twice the voxel size, like the input of the later passes of a registration. The loss
+grows linearly from a quarter of a voxel on, so that small errors count.
 """
 
 import dataclasses

@@ -4,11 +4,11 @@
 
 The network has 2D kernels and two outputs; slices are axial, coronal and sagittal.
 As in the paper, a displacement is in one of the upper classes if any component is.
-The paper has voxels of 1 mm, where so short a run learns much less.
+The paper has voxels of 1 mm, at which a run of this length learns much less.
 
 On one CPU core it takes 23 minutes and reaches 0.46, 0.38 and 0.38 of the zero field's
 error for the low, medium and high frequencies; a quarter of the steps reached 0.69,
-0.62 and 0.65. The weights `regnet2d_2017` that ship are of this run
+0.62 and 0.65. The shipped weights `regnet2d_2017` are from this run
 (experiments/recipes/regnet2d_2017.sh).
 """
 

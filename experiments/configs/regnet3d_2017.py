@@ -4,18 +4,18 @@
         --workdir runs/regnet3d_2017_plane
     python -m experiments.train --config regnet3d_2017 --workdir runs/regnet3d_2017
 
-What differs from the paper, so that a run fits in an hour on two cores:
+It differs from the paper as follows, so that a run takes an hour on two cores:
 
 - voxels have 4 mm, not 1 mm (the families keep their millimetres);
-- volumes are drawn, not read;
+- volumes are procedural, not scans;
 - targets are blocks of 9^3 positions, every second voxel, not single voxels: the
-  network is fully convolutional, and a block shows several displacements for little
-  more than the price of one;
+  network is fully convolutional, and a block has several displacements for little more
+  than the cost of one;
 - the network starts in 2D: regnet3d_2017_plane trains its 2D sibling on slices of the
   same chests, and its kernels become the middle planes of the 3D ones. From random
-  weights nothing was learned in the first 100 to 250 steps, at any voxel size that was
-  tried;
-- the learning rate decays to the end of the run.
+  weights the network learned nothing in the first 100 to 250 steps, at all voxel sizes
+  that were tried;
+- the learning rate decays over the run.
 
 On two CPU cores the first 360 steps took 46 minutes and reached 0.72, 0.73 and 0.81 of
 the zero field's error for the low, medium and high frequencies.

@@ -3,7 +3,7 @@
     python -m experiments.train --config regnet3d_2017_plane \
         --workdir runs/regnet3d_2017_plane
 
-Four slices are drawn for each volume that a step in 3D draws: they cost little.
+A step has four slices for each volume of a step in 3D, as slices cost little.
 """
 
 import dataclasses

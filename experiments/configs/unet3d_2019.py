@@ -4,17 +4,17 @@
         --override scans.file=scans.txt
 
 Source: Sokooti et al., arXiv 1908.10235. Displacements of up to 7, 15 and 20 mm at 1, 2
-and 4 mm; five families; scans multiplied by mild deformations; the sponge, noise of a
-random mean, and occlusions on the images. There a network is trained for each stage,
-here one serves all three. Without scans: --override data.scan_probability=0. It has not
-been run to its end; batches are as small as two CPU cores need them.
+and 4 mm; five families; scans multiplied by mild deformations; the sponge model, noise
+of a random mean, and occlusions on the images. The paper trains a network for each
+stage; here one serves all three. Without scans: --override data.scan_probability=0. The
+run has not been completed; its batches are small enough for two CPU cores.
 """
 
 import dataclasses
 
 from experiments.configs import lung3d
 
-# Probabilities of our choice: mostly smooth fields and breaths, a little of the rest.
+# Probabilities, not from the paper: mostly smooth and respiratory fields, few others.
 _FAMILIES = {
     "single": 0.4,
     "mixed": 0.2,

@@ -1,1 +1,1 @@
-"""Networks on artificial pairs of volumes that their training never saw."""
+"""Evaluation of networks on artificial pairs that training has not seen."""

@@ -1,4 +1,4 @@
-"""Networks that are trained on the same data for the same time, and measured alike."""
+"""Train networks on the same data for the same time, and measure them alike."""
 
 import dataclasses
 import functools
@@ -30,11 +30,11 @@ def with_model(config: ExperimentConfig, model: str, targets: int) -> Experiment
     Args:
         config: any experiment.
         model: name in ``regnet_jax.models.registry``.
-        targets: voxels along each axis of a patch that the network predicts for.
+        targets: voxels along each axis of a patch for which the network predicts.
 
     Returns:
-        The experiment with patches of the size that the network needs for that, and
-        volumes that have room for them.
+        The experiment with the patch size that the network needs for these targets, and
+        volumes that are large enough for the patches.
     """
     support = MODELS[model].support
     size = window_of(support, targets // support.stride)
@@ -46,26 +46,26 @@ def with_model(config: ExperimentConfig, model: str, targets: int) -> Experiment
     return dataclasses.replace(config, model=model, data=data)
 
 
-# Fraction of the budget in which the learning rate rises.
+# Fraction of the budget over which the learning rate rises.
 _WARM_UP = 0.05
 
 
 def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
     """Train until the steps have taken a budget of processor time, over all cores.
 
-    The step is that of ``training.loop``, on one device; its learning rate is not:
-    it follows the fraction of the budget that is spent, with a linear start and a
-    cosine. Compilation is not counted, the drawing of pairs is.
+    The step is that of ``training.loop``, on one device. The learning rate is a
+    function of the spent fraction of the budget: linear warm-up, then cosine decay. The
+    budget does not include compilation; it includes the sampling of pairs.
 
     Args:
         config: of the pairs; its number of steps and its schedule are not used.
         budget: seconds of processor time.
 
     Returns:
-        The network, and how many steps it took.
+        The network, and the number of steps.
 
     Raises:
-        DivergenceError: if a step computes something that is not finite.
+        DivergenceError: if a step computes a value that is not finite.
     """
     model = make_model(config.model, dimensions=config.dimensions)
     adam = functools.partial(make_optimizer, config.optimizer)
@@ -95,14 +95,14 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
     return make_network(inference_config(config), state.variables), int(state.step)
 
 
-# Voxels along each axis with targets: networks of a margin take a wider patch.
+# Targets of a patch along each axis, without and with a margin, by dimension.
 _TARGETS = {2: (128, 64), 3: (64, 32)}
 _BATCH = {2: 8, 3: 2}
 _SPACING = {2: 2.0, 3: 4.0}
 
 
 def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
-    """Return what a network is trained on: procedural chests, all families.
+    """Return the experiment of a network: procedural chests, all families.
 
     Args:
         model: name in ``regnet_jax.models.registry``.
@@ -110,7 +110,7 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
         seed: of weights and pairs.
 
     Returns:
-        The experiment; its length is not used.
+        The experiment; its number of steps is not used.
     """
     dense, sparse = _TARGETS[dimensions]
     data = GeneratorConfig(
@@ -137,10 +137,10 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
 
 
 def volumes_drawn(count: int, dimensions: int) -> dict:
-    """Draw procedural chests that no training draws, as ``make_cases`` takes them.
+    """Sample procedural chests that no training samples, for ``make_cases``.
 
     Args:
-        count: volumes.
+        count: number of volumes.
         dimensions: 2 gives slices.
 
     Returns:
@@ -148,22 +148,21 @@ def volumes_drawn(count: int, dimensions: int) -> dict:
     """
     shape = (2 * _TARGETS[dimensions][0] - 32 * dimensions,) * dimensions
     keys = jax.random.split(jax.random.key(1908), count)
-    draw = jax.jit(lambda key: chest(key, shape, spacing=_SPACING[dimensions]))
-    return {f"drawn {i}": np.asarray(draw(k))[..., 0] for i, k in enumerate(keys)}
+    sample = jax.jit(lambda key: chest(key, shape, spacing=_SPACING[dimensions]))
+    return {f"drawn {i}": np.asarray(sample(k))[..., 0] for i, k in enumerate(keys)}
 
 
 def measure(network: Network, sets: dict, count: int) -> dict:
-    """Return endpoint errors on the same artificial pairs for every network.
+    """Measure a network on artificial pairs, which are the same for every network.
 
     Args:
-        network: trained.
+        network: a trained network.
         sets: volumes by the name of their set.
-        count: pairs of each set, all families in turn.
+        count: number of pairs of each set; the families take turns.
 
     Returns:
-        ``sets``: of each, what ``errors.summarise`` gives, and the seconds of
-        processor time that a registration takes; ``parameters`` and
-        ``operations_per_voxel``.
+        ``sets``: for each, the result of ``artificial.summarise`` and the processor
+        time of a registration, seconds; ``parameters`` and ``operations_per_voxel``.
     """
     d, spacing = network.dimensions, network.spacing
     measured = {}
@@ -178,9 +177,9 @@ def measure(network: Network, sets: dict, count: int) -> dict:
         measured[name] = {**summarise(rows), "seconds": float(np.median(seconds))}
     patch = experiment(network.config.model, d, 0).patch_shape
     spent = cost(network.model, patch)
-    answered = spent.predictions * network.model.support.stride**d
+    voxels = spent.predictions * network.model.support.stride**d
     return {
         "sets": measured,
         "parameters": parameters(network.model),
-        "operations_per_voxel": spent.operations / answered,
+        "operations_per_voxel": spent.operations / voxels,
     }

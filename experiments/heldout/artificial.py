@@ -26,7 +26,7 @@ from regnet_jax.synthesis.pairs import add_noise
 
 # Sigma of the noise on both images, HU.
 _NOISE = 10.0
-# Axial slices are taken from this fraction of a volume about its middle.
+# Axial slices are taken from the middle of a volume, of this fraction of its height.
 _MIDDLE = 0.6
 
 
@@ -42,20 +42,20 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
     """Read scans in canonical orientation at one voxel size.
 
     Args:
-        paths: of the images; 3D ones give slices where 2D is wanted.
+        paths: of the images; 3D images are allowed for a 2D network.
         spacing: voxel size, mm.
         dimensions: of the network.
 
     Returns:
-        ``{name: [*spatial]}``, HU; the name is that of the file, or the path where
-        several have that name.
+        ``{name: [*spatial]}``, HU; the name is that of the file, or its path if several
+        files have the same name.
 
     Raises:
-        InputError: if a volume cannot be read, has no Hounsfield units, or is 2D where
-            3D is wanted.
+        InputError: if a volume cannot be read, has no Hounsfield units, or is 2D for a
+            3D network.
     """
     for path in paths:
-        # All headers before the first volume is read.
+        # Check all headers before any volume is read.
         if (ndim := read_frame(path).ndim) < dimensions:
             raise InputError(
                 f"{path}: is {ndim}D and the network {dimensions}D; take it out of"
@@ -98,10 +98,10 @@ def make_cases(
     """Deform volumes by fields of all families in turn, with noise on both images.
 
     Args:
-        key: random key; a case is a function of it and of the case's number.
+        key: random key; a case is a function of the key and of the index of the case.
         volumes: from ``read_volumes``.
-        families: names in ``FAMILIES``; in the long run each meets every volume.
-        count: cases.
+        families: names in ``FAMILIES``; over many cases each deforms every volume.
+        count: number of cases.
         spacing: voxel size, mm.
         d: dimension of the pairs; 2 takes axial slices of volumes.
 
@@ -111,28 +111,28 @@ def make_cases(
     choices = [FAMILIES[name] for name in families]
 
     @jax.jit
-    def draw(key, volume, number):
-        pair_key, noise_key = jax.random.split(key)
+    def make_pair(key, volume, number):
+        field_key, noise_key = jax.random.split(key)
         family = pick_family(choices, number)
         noise = {"spacing": spacing, "noise": _NOISE}
-        pair = artificial_pair(pair_key, volume[..., None], family, **noise)
+        pair = artificial_pair(field_key, volume[..., None], family, **noise)
         return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
 
     names = list(volumes)
     for index in range(count):
         turn, number = divmod(index, len(families))
         name = names[(index + turn) % len(names)]
-        slice_key, draw_key = jax.random.split(jax.random.fold_in(key, index))
+        slice_key, pair_key = jax.random.split(jax.random.fold_in(key, index))
         volume = volumes[name]
         if volume.ndim > d:
             place = 0.5 + _MIDDLE * (jax.random.uniform(slice_key) - 0.5)
             volume = volume[int(place * len(volume))]
-        pair = draw(draw_key, volume, jnp.int32(number))
+        pair = make_pair(pair_key, volume, jnp.int32(number))
         yield Case(name, families[number], jax.tree.map(np.asarray, pair))
 
 
 def visible_body(pair: ArtificialPair) -> np.ndarray:
-    """Return the voxels of the fixed body that lie within the moving image, too."""
+    """Return the voxels of the fixed body whose points lie in the moving image."""
     u = pair.displacement
     points = np.moveaxis(np.indices(u.shape[:-1]), 0, -1) + u
     inside = ((points >= 0) & (points <= np.array(u.shape[:-1]) - 1)).all(axis=-1)
@@ -140,17 +140,17 @@ def visible_body(pair: ArtificialPair) -> np.ndarray:
 
 
 def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -> dict:
-    """Register one case as ``experiments.register`` does, without alignment.
+    """Register one case as ``experiments.register`` does, without linear alignment.
 
     Args:
         case: from ``make_cases``.
-        network: of its dimension.
-        spacing: of its voxels, mm.
-        steps: of refinement; the case is registered for each entry.
+        network: of the case's dimension.
+        spacing: voxel size of the case, mm.
+        steps: numbers of refinement steps; the case is registered with each of them.
 
     Returns:
         ``volume``, ``family`` and ``errors``: statistics of the endpoint errors (mm)
-        over the visible body, ``before``, of the ``network`` and ``refined``.
+        over the visible body for ``before``, ``network`` and ``refined``.
     """
     truth, mask = spacing * case.pair.displacement, visible_body(case.pair)
     images = [
@@ -170,15 +170,16 @@ def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -
 
 
 def summarise(rows: Sequence[dict]) -> dict:
-    """Summarise the errors of pairs, and their ratios to those before.
+    """Summarise the errors of pairs, also as fractions of the errors before.
 
     Args:
         rows: from ``assess``.
 
     Returns:
         By method: ``n``, ``mean`` and ``sd`` (of a sample) of the pairs' mean errors
-        (mm), the mean of their 95th percentiles ``p95``, and ``ratio`` and
-        ``p95_ratio`` of both to those before (None where nothing moves).
+        (mm), the mean ``p95`` of their 95th percentiles, and ``ratio`` and
+        ``p95_ratio``, the fractions that ``mean`` and ``p95`` are of those before (None
+        where nothing moves).
     """
     result = {}
     for method in rows[0]["errors"]:
