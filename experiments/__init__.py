@@ -1,4 +1,4 @@
-"""Command-line programs that use the library."""
+"""Research commands on top of the library, run from a checkout."""
 
 import os
 

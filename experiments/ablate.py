@@ -4,12 +4,12 @@ Example:
     python -m experiments.ablate --dimensions 2 --budget 240 --out ablation.json \
         --volumes heldout.txt
 
-Networks are trained on procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by all
-families, until their steps have taken --budget seconds of processor time, summed over
-cores, so that other work on the machine does not matter. All are measured on the same
-artificial pairs: of procedural chests that no training samples, and of the scans that
---volumes lists (CTs in Hounsfield units, one path per line). Endpoint errors are over
-the visible body.
+Networks train on procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by all
+families, until their steps have taken --budget seconds of processor time. All cores
+count, so that other work on the machine does not matter. All networks are measured on
+the same pairs: procedural chests that no training samples, and the scans that --volumes
+lists (CTs in Hounsfield units, one path on each line), artificially deformed. Endpoint
+errors are over the visible body.
 """
 
 from absl import flags

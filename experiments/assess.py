@@ -3,12 +3,12 @@ r"""Measure a network on held-out scans that are artificially deformed.
 Example:
     python -m experiments.assess --volumes heldout.txt --model lung --out heldout.json
 
---volumes lists CTs in Hounsfield units, one path per line. Each is deformed by fields
-of every family in turn (components of up to 20 mm), noise of 10 HU is added to both
-images, and the pair is registered as by experiments.register, without linear alignment.
-Endpoint errors are over the voxels of the body that both images show; sd is the sample
-standard deviation over pairs. A 2D network gets axial slices. With --refine N the
-prediction without refinement is measured as well.
+--volumes lists CTs in Hounsfield units, one path on each line. Each is deformed by
+fields of every family in turn (components of up to 20 mm), noise of 10 HU is added to
+both images, and the pair is registered as by experiments.register, without linear
+alignment. Endpoint errors are over the voxels of the body that both images show; sd is
+the sample standard deviation over pairs. A 2D network gets axial slices. With
+--refine N both the refined and the unrefined prediction are measured.
 """
 
 import math

@@ -3,7 +3,7 @@
 Example:
     python -m experiments.benchmark --suite conv --out conv.json
 
-Suites: conv (convolutions against XLA's, and PyTorch's where it is installed),
+Suites: conv (convolutions against XLA's and, where it is installed, PyTorch's),
 synthesis (artificial pairs against scipy and SimpleITK), loop (a training step alone
 and in the whole loop; with --scans FILE also on real CTs), step (training steps against
 the same networks in PyTorch), register (prediction of a pair of 160^3 voxels by every

@@ -3,10 +3,10 @@ r"""Compare procedural chests with real ones: a figure, and densities of the lun
 Example:
     python -m experiments.chests --scans scans.txt --out chests
 
-scans.txt lists chest CTs, one path per line. These files are written to --out:
-chests.png with axial and coronal slices, and chests.json with percentiles of Hounsfield
-units and of the gradient's magnitude inside the lungs of each volume, at 2 mm.
-Procedural chests get the noise and the blur of a scanner.
+scans.txt lists chest CTs, one path on each line. The folder --out gets chests.png with
+axial and coronal slices, and chests.json with percentiles of Hounsfield units and of
+the gradient's magnitude inside the lungs of each volume, at 2 mm. Procedural chests get
+the noise and the blur of a scanner.
 """
 
 import json

@@ -4,16 +4,17 @@ Example:
     python -m experiments.compare --pairs pairs.csv \
         --methods regnet,regnet+refine,elastix,greedy --setting lung --out comparison
 
---pairs is a CSV file with columns name, fixed, moving and where known fixed_mask,
-moving_mask, fixed_points, moving_points, fixed_labels, moving_labels, displacement
-(mm, of fixed voxels), or a JSON list of such objects; paths start from its folder.
+--pairs is a CSV file with the columns name, fixed, moving and, where they are known,
+fixed_mask, moving_mask, fixed_points, moving_points, fixed_labels, moving_labels and
+displacement (mm, on the fixed grid), or a JSON list of such objects. Relative paths
+start from the folder of the file.
 Each method runs in a process of its own, one after another. --out gets report.html,
 table.md and results.json: similarity, overlap of lungs, folding, errors at landmarks
 and against the displacement, Dice, seconds of the whole process, and peak memory.
-The headers of all pairs are checked before the first is registered; a method that
-fails on a pair is listed and the others go on. Methods: affine, regnet,
-regnet+refine, demons, bspline (SimpleITK), elastix and greedy
-(pip install "regnet_jax[compare]").
+The headers of all pairs are checked before the first is registered. A method that
+fails on a pair is listed, and the others continue. Methods: affine, regnet,
+regnet+refine, demons and bspline (both of SimpleITK), elastix and greedy
+(pip install ".[compare]").
 """
 
 import os

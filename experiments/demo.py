@@ -1,12 +1,12 @@
-"""Register a breathing procedural chest, compare with the truth, train for a minute.
+"""Register a breath on embedded data, compare with the truth, train for a minute.
 
 Example:
     python -m experiments.demo --out out/demo
 
-The demo samples a breathing chest that no training has seen, registers it with the
-shipped weights as experiments.register does, and compares the result with the true
-displacement field. Then it trains the small experiment demo2d for a minute, or resumes
-it. Everything is written below --out; open report.html.
+This samples a breathing chest that no training saw, registers it with the shipped
+weights as experiments.register does, and compares the result with the displacement
+field that made the pair. Then it trains the small experiment demo2d for a minute, or
+resumes it. Everything is written below --out; open report.html.
 """
 
 from pathlib import Path

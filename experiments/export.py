@@ -3,10 +3,10 @@
 Example:
     python -m experiments.export --workdir runs/lung3d --name lung
 
-With --mean_with the weights are the mean of two networks, one of which was initialised
-from the other: the mean keeps abilities that the second lost. Afterwards `--model lung`
-of the other commands uses these weights. They are plain arrays of half precision with a
-checksum; write the model card beside them.
+With --mean_with the weights are the mean of two networks, one of which started its
+training from the other; the mean keeps abilities of the first that the second lost.
+Afterwards --model lung of the other commands means these weights. They are plain arrays
+of half precision with a checksum. Write the model card CARD.md beside them.
 """
 
 import dataclasses

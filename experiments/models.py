@@ -4,10 +4,10 @@ Example:
     python -m experiments.models
     python -m experiments.models --dimensions 2 --size 128
 
-The columns are the number of parameters; the receptive field, voxels; the size of the
-patch, voxels, that gives predictions for --size voxels along each axis; additions and
-multiplications per predicted voxel, in thousands; and for that size the MiB of arrays
-that a prediction holds at the same time, and that training keeps.
+The columns are the number of parameters; the receptive field (voxels); the size of the
+patch (voxels) that gives predictions for --size voxels along each axis; additions and
+multiplications for each voxel predicted, in thousands; and, for that size, MiB of the
+arrays that a prediction needs at the same time and of those that training keeps.
 """
 
 from absl import flags

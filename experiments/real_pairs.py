@@ -1,4 +1,4 @@
-"""Evaluation on real pairs with landmarks or labels during a run."""
+"""Real pairs with landmarks or labels, on which a training is evaluated."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

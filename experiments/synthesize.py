@@ -4,13 +4,13 @@ Example:
     python -m experiments.synthesize --family low,medium,high --count 2 \
         --shape 160,160,160 --out pairs
 
---out gets NAME_NNN_fixed.nii.gz, NAME_NNN_moving.nii.gz and
-NAME_NNN_displacement.nii.gz (mm, ITK vector image, fixed to moving) for each family
-and number; pairs.csv, which lists them for experiments.compare; families.png, heat maps
-of the first field of each; and statistics.json and .png: the magnitudes, Jacobian
-determinants and wavelengths of the fields. --family all makes all families. A family
-that has no room in --shape is refused before any pair is made. The volumes are
-procedural chests, or the middle of --volume. 3D figures are coronal.
+For each family and number, --out gets NAME_NNN_fixed.nii.gz, NAME_NNN_moving.nii.gz and
+NAME_NNN_displacement.nii.gz (mm, ITK vector image, fixed to moving). It also gets
+pairs.csv, which lists them for experiments.compare; families.png with heat maps of the
+first field of each family; and statistics.json and statistics.png with the magnitudes,
+Jacobian determinants and wavelengths of the fields. --family all makes all families. A
+family that has no room in --shape is refused before any pair is made. The volumes are
+procedural chests, or the middle of --volume. Figures of 3D pairs show coronal slices.
 """
 
 import functools

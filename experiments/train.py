@@ -3,13 +3,14 @@
 Example:
     python -m experiments.train --config regnet2d_2017 --workdir runs/regnet2d_2017
 
---config is the name of a file in experiments/configs, or the path of your own .py file
-with a CONFIG. On SIGTERM a run saves and ends early. A step whose loss, gradient or
-weights are not finite ends it with status 3; the newest checkpoint is then the state
-before that step. Processes that Slurm, Open MPI or a TPU pod starts together train
-together; elsewhere --coordinator, --processes and --process_id join them. --workdir is
-then a folder that all of them can read and write. For curves see curves.png in that
-folder, written at the end, and, with pictures, tensorboard --logdir DIR.
+--config is the name of a file in experiments/configs, or the path of a .py file of your
+own that defines CONFIG. --override data.spacing=4.0 changes a value of it. SIGTERM
+saves and ends a run early. A step whose loss, gradient or weights are not finite ends
+the run with status 3; the newest checkpoint is then the state before that step.
+Processes that Slurm, Open MPI or a TPU pod starts together train together; elsewhere
+--coordinator, --processes and --process_id join them. All of them must be able to read
+and write --workdir. At its end a run writes its curves to curves.png in that folder;
+tensorboard --logdir DIR shows them with images.
 """
 
 import json

@@ -5,12 +5,14 @@ Example:
         --fixed exhale.nii.gz --moving inhale.nii.gz \
         --fixed_points exhale.csv --moving_points inhale.csv --out measures.json
 
-Give at least one of the three pairs. --out gets, before (without the transform) and
-after, tre (mm), tre_snapped (with warped points rounded to voxels of the moving image,
-as DIR-Lab does), the overlap of each label and the similarity of the images, and the
-jacobian on the fixed grid. sd is the sample standard deviation. Points in voxel indices
-and tre_snapped need the images or the label maps of their pair. Without --transform the
-pair is measured as it is.
+If the package is installed, regnet evaluate is the same command.
+
+Give points, label maps or images of the pair, at least one of the three, each for both
+images. --out gets tre (mm), tre_snapped (with warped points moved to voxel centres of
+the moving image, as DIR-Lab does), the overlap of each label and the similarity of the
+images, each before (without the transform) and after, and the jacobian on the fixed
+grid. sd is the sample standard deviation. Points in voxel indices and tre_snapped need
+the images or the label maps, too. Without --transform the pair is measured as it is.
 """
 
 from absl import flags

@@ -4,19 +4,22 @@ Example:
     python -m experiments.register --fixed exhale.nii.gz --moving inhale.nii.gz \
         --out result
 
+If the package is installed, regnet register is the same command.
+
 --model names a network that ships (--model list shows them) or the folder of a
 training run; by default it is lung for 3D images and lung2d for 2D images.
 --refine 50 refines the network's prediction by 50 steps of gradient descent on the
-pair. --pairs registers the pairs of a CSV or JSON file instead, each to a folder below
---out, and continues where an earlier run was stopped; --shard 2/8 takes the second of
-eight shards of them.
+pair. --pairs registers the pairs of a CSV or JSON file instead, writes each to a folder
+below --out, and continues where an earlier run was stopped; --shard 2/8 takes the
+second of eight shards of them.
 
 Both images are 3D, or both are 2D, of any spacing and orientation. If a DICOM folder
 holds several series, --fixed FOLDER::SERIES picks one by its number, description or
-UID. These files are written to --out:
-warped.nii.gz (the moving image on the fixed grid), displacement.nii.gz (mm, ITK vector
-image), transform.h5 (for sitk.ReadTransform; maps fixed points to moving points),
-report.json, report.html.
+UID.
+
+These files are written to --out: warped.nii.gz (the moving image on the fixed grid),
+displacement.nii.gz (mm, ITK vector image), transform.h5 (for sitk.ReadTransform; maps
+fixed points to moving points), report.json and report.html.
 """
 
 import dataclasses

@@ -4,12 +4,15 @@ Example:
     python -m experiments.warp --transform result/transform.h5 \
         --image inhale.nii.gz --out warped.nii.gz
 
+If the package is installed, regnet warp is the same command.
+
 The transform is a file for sitk.ReadTransform and maps fixed points to moving points.
-It brings a moving image (--image, linear) or its label map (--labels, nearest) onto
-the fixed grid, and points of the fixed image (--points) into the moving image. With
---inverse it goes the other way: a fixed image onto the moving grid (--like), points
-of the moving image into the fixed image. Points are .pts or .txt (elastix, DIR-Lab),
-.csv (Learn2Reg), .fcsv or .mrk.json (3D Slicer) and are written in mm as elastix does.
+It brings a moving image (--image, linear interpolation) or its label map (--labels,
+nearest neighbour) onto the fixed grid, and points of the fixed image (--points) into
+the moving image. With --inverse it goes the other way: a fixed image onto the moving
+grid (--like), points of the moving image into the fixed image. Points are .pts or .txt
+(elastix, DIR-Lab), .csv (Learn2Reg), .fcsv or .mrk.json (3D Slicer); they are written
+in mm in the format of elastix.
 """
 
 from typing import Any

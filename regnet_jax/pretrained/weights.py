@@ -24,7 +24,8 @@ from regnet_jax.pretrained.runs import restore_variables
 
 _HOME = Path(__file__).parent
 _WEIGHTS, _SUM = "weights.npz", "sha256"
-CARD, CONFIG = "CARD.md", "config.json"
+CARD = "CARD.md"
+CONFIG = "config.json"
 
 
 def names() -> list[str]:
