@@ -15,18 +15,19 @@ Composition
     ``compose(u, v)`` is the field of "first u, then v":
     ``u(x) + v(x + u(x))``.
 World coordinates
-    Millimetres, (x, y, z) order, origin, spacing and direction cosines exist
-    only in ``regnet_jax.io`` and in output for the user.
+    Millimetres, (x, y, z) order, origin, spacing and direction cosines belong to
+    ``regnet_jax.spatial``, ``regnet_jax.io`` and whatever a user sees. Networks and
+    ``regnet_jax.geometry`` know voxels only.
 Artificial pairs
-    Sample a volume ``I`` and a field ``u``; moving is ``I``, fixed is ``I``
-    warped by ``u``, and ``u`` is the target, known exactly.
+    Sample a volume ``I`` and a field ``u``: the moving image is ``I``, the fixed image
+    is ``I`` warped by ``u``, and ``u`` is the target, known exactly.
 Randomness
     ``key`` is the first argument wherever randomness is used. Keys derive by
     ``fold_in(stream, step, global sample index)``, so a batch is a pure
     function of (seed, step) whatever the number of devices.
 Errors
-    Input that cannot be used raises ``regnet_jax.errors.InputError`` with a
-    one-line message for the user.
+    Files, arguments and settings that cannot be used raise
+    ``regnet_jax.errors.InputError``, whose one line says what to do.
 """
 
 from typing import TYPE_CHECKING
