@@ -6,9 +6,9 @@ descent optimisation for image registration", IJCV 81, 2009. The settings for lu
 follow the toolbox's entries in the EMPIRE10 challenge (M. Staring et al., 2010):
 correlation, random samples anew in every iteration, and a last grid of 10 mm.
 
-The faster estimation of step sizes from the distribution of displacements (Y. Qiao et
-al., IEEE TMI 35(2), 2016) is not used: it divides by the initial gradient, which is
-close to zero for images that nearly match, and the alignment then diverges.
+The faster estimation by the distribution of displacements (Y. Qiao et al., IEEE TMI
+35(2), 2016) divides by the gradient at the start, which is almost zero where the images
+nearly match, and the alignment then diverges.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Run one method on one pair in its own process, to measure its time and memory.
+"""One method on one pair, in a process that does nothing else.
 
     python -m experiments.comparison.worker REQUEST.json
 

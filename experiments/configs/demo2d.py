@@ -3,8 +3,8 @@
     python -m experiments.train --config demo2d --workdir runs/demo2d
 
 CorrNet on slices of procedural chests at 2 mm, axial, coronal and sagittal. On two CPU
-cores it takes 100 s and reaches 0.26 to 0.34 of the zero field's error, family by
-family.
+cores it takes 100 s and reaches 0.26 to 0.34 of the zero field's error, depending on
+the family.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig

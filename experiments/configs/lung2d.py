@@ -3,9 +3,9 @@
     python -m experiments.train --config lung2d --workdir runs/lung2d
 
 Slices are axial, coronal and sagittal, of procedural chests alone, so no scans are
-needed. Pairs are sampled as in lung3d, and two fifths of the steps train on the
-network's own residuals, as the later passes of a registration take them as input. The
-run takes ten minutes on one core; the shipped weights `lung2d` are from this run
+needed. Pairs are those of lung3d, and two fifths of the steps train on the network's
+own residuals, which are the input of the later passes of a registration. It takes ten
+minutes of one core; the weights `lung2d` that ship are of this run
 (experiments/recipes/lung2d.sh).
 """
 

@@ -3,15 +3,14 @@
     python -m experiments.train --config lung3d --workdir runs/lung3d \
         --override scans.file=scans.txt
 
-scans.txt lists chest CTs, one path per line. Without scans, use procedural chests
-alone: --override data.scan_probability=0.
+scans.txt lists chest CTs, one path on each line. If you have none, --override
+data.scan_probability=0 makes all volumes procedural chests.
 
 On two CPU cores 2,500 steps took an hour and reached 0.415 of the zero field's error,
 as the mean over the last 250 steps.
 
-One network serves both voxel sizes, at which the pairs have the same distribution:
-displacements of up to 7 voxels, in any mixture of families, with images from any two
-scanners.
+One network serves both voxel sizes, because its task is alike at both: displacements
+of up to 7 voxels, in any mixture of families, on images of any two scanners.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig

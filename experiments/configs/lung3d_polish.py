@@ -1,12 +1,12 @@
-"""The last stage of the training of `lung`, in which small errors weigh as others do.
+"""The last part of the training of `lung`: small errors get more weight.
 
     python -m experiments.train --config lung3d_polish --workdir runs/lung3d_polish \
         --override scans.file=scans.txt
 
 It starts from the weights of lung3d_residual in runs/lung3d_residual;
-experiments/recipes/lung.sh runs all stages. The loss grows linearly from a twentieth of
+experiments/recipes/lung.sh runs all parts. The loss grows linearly from a twentieth of
 a voxel on, more pairs hardly move, and more steps train on the network's own residuals,
-so that an additional pass does not disturb images that are aligned already.
+so that another pass does not move what is already aligned.
 """
 
 import dataclasses

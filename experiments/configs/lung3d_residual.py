@@ -4,10 +4,10 @@
         --workdir runs/lung3d_residual --override scans.file=scans.txt
 
 It starts from the weights of a run of lung3d in runs/lung3d (or of another network, by
-`--override init_from=NAME or FOLDER`); experiments/recipes/lung.sh runs all stages.
-Half the steps train on pairs that the network itself has registered once, at the same
-or twice the voxel size, like the input of the later passes of a registration. The loss
-grows linearly from a quarter of a voxel on, so that small errors count.
+`--override init_from=NAME or FOLDER`); experiments/recipes/lung.sh runs all parts. Half
+the steps take a pair that the network itself has registered once, at the same or twice
+the voxel size, as the later passes of a registration do. The loss grows linearly from a
+quarter of a voxel on, so that small errors have more weight.
 """
 
 import dataclasses

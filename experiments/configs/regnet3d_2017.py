@@ -4,12 +4,12 @@
         --workdir runs/regnet3d_2017_plane
     python -m experiments.train --config regnet3d_2017 --workdir runs/regnet3d_2017
 
-It differs from the paper as follows, so that a run takes an hour on two cores:
+Differences from the paper, so that a run takes about an hour on two cores:
 
 - voxels have 4 mm, not 1 mm (the families keep their millimetres);
 - volumes are procedural, not scans;
 - targets are blocks of 9^3 positions, every second voxel, not single voxels: the
-  network is fully convolutional, and a block has several displacements for little more
+  network is fully convolutional, and a block gives several displacements at little more
   than the cost of one;
 - the network starts in 2D: regnet3d_2017_plane trains its 2D sibling on slices of the
   same chests, and its kernels become the middle planes of the 3D ones. From random

@@ -3,7 +3,7 @@
     python -m experiments.train --config regnet3d_2017_plane \
         --workdir runs/regnet3d_2017_plane
 
-A step has four slices for each volume of a step in 3D, as slices cost little.
+A step samples four slices for each volume of a step in 3D, because slices cost little.
 """
 
 import dataclasses

@@ -4,10 +4,10 @@
         --override scans.file=scans.txt
 
 Source: Sokooti et al., arXiv 1908.10235. Displacements of up to 7, 15 and 20 mm at 1, 2
-and 4 mm; five families; scans multiplied by mild deformations; the sponge model, noise
-of a random mean, and occlusions on the images. The paper trains a network for each
-stage; here one serves all three. Without scans: --override data.scan_probability=0. The
-run has not been completed; its batches are small enough for two CPU cores.
+and 4 mm; five families; scans multiplied by mild deformations; the sponge, noise of a
+random mean, and occlusions on the images. The paper trains a network for each stage;
+here one serves all three. Without scans: --override data.scan_probability=0. This
+config has not been run to its end; its batches are small enough for two CPU cores.
 """
 
 import dataclasses
