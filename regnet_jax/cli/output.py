@@ -1,6 +1,4 @@
-"""The printed output of the commands: measures, networks, seconds and memory."""
-
-from typing import cast
+"""The output of the commands: tables of measures, networks, seconds and memory."""
 
 from regnet_jax import pretrained
 from regnet_jax.cli.common import peak_gib
