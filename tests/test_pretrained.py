@@ -11,7 +11,6 @@ import pytest
 
 from regnet_jax import pretrained
 from regnet_jax.errors import InputError
-from regnet_jax.models import MODELS
 from regnet_jax.pretrained import InferenceConfig
 from regnet_jax.pretrained.inference import read_inference, write_inference
 from regnet_jax.pretrained.weights import read_shipped, write_shipped
@@ -120,9 +119,6 @@ def test_shipped_networks_are_used_as_their_training_says(name):
         (Path(pretrained.__file__).parent / name / "config.json").read_text()
     )
     assert use == dataclasses.replace(inference_config(training), name=name)
-    support = MODELS[use.model].support
-    dense = training.data.margin == 0 and training.data.stride == 1
-    assert dense == (support.margin == 0 and support.stride == 1)
 
 
 def test_the_summary_is_the_first_paragraph_of_the_card(home):

@@ -1,5 +1,7 @@
 """The output of the commands: tables of measures, networks, seconds and memory."""
 
+from typing import cast
+
 from regnet_jax import pretrained
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.evaluation import Similarity

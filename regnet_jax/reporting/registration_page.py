@@ -296,7 +296,7 @@ def _viewer_names(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _similarities(report: RegistrationReport) -> list[dict[str, float]]:
-    """The measures of the images before and after, which every report has."""
+    """Return the similarity before and after, which every report has."""
     moments = (report.before, report.after)
     return [cast(Similarity, moment.similarity).to_dict() for moment in moments]
 

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 from scipy import fft, ndimage
 
-from regnet_jax.registration.alignment.correlation_ratio import (
+from regnet_jax.registration.alignment.gauss_newton import (
     LEAST_OVERLAP,
     LEAST_UNEXPLAINED,
 )

@@ -13,7 +13,7 @@ from regnet_jax.registration.alignment.candidates import (
     centre_shifts,
     correlation_shifts,
 )
-from regnet_jax.registration.alignment.correlation_ratio import (
+from regnet_jax.registration.alignment.gauss_newton import (
     Level,
     fit_matrix,
     hat_functions,
