@@ -12,6 +12,7 @@ from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import write_text
 from regnet_jax.pretrained.inference import INFERENCE, write_inference
 from regnet_jax.pretrained.runs import CHECKPOINTS, RATIO, ratio, restore_variables
 from regnet_jax.training.config import (
@@ -197,9 +198,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_inference(folder, inference_config(config))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(to_json(config), "utf-8")
-    temporary.replace(path)
+    write_text(path, to_json(config))
 
 
 def read_config(folder: Path) -> ExperimentConfig:
