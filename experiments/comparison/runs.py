@@ -21,7 +21,7 @@ from regnet_jax.evaluation import Measures, evaluate
 from regnet_jax.hounsfield import body_mask, looks_like_ct
 from regnet_jax.io import LoadedPair, PairPaths, read_displacement, read_pair
 from regnet_jax.reporting import differences_figure
-from regnet_jax.spatial import canonicalise, composite, warp_image
+from regnet_jax.spatial import canonicalise, check_pair, composite, warp_image
 
 
 class Options(NamedTuple):
@@ -210,6 +210,7 @@ def compare_on(pair: PairPaths, names: Sequence[str], options: Options) -> Compa
         InputError: if the pair cannot be used by any method.
     """
     known = read_pair(pair)
+    check_pair(known.fixed, known.moving)
     frame = known.fixed.frame
     truth = read_truth(pair, frame.shape)
     zero = np.zeros((*frame.shape, frame.ndim))

@@ -14,7 +14,7 @@ from absl import flags
 import regnet_jax
 from regnet_jax.cli.register import define_options
 from regnet_jax.errors import InputError
-from regnet_jax.io import Pair
+from regnet_jax.io import PairPaths
 from regnet_jax.registration import RegistrationOptions
 from regnet_jax.registration.files import describe_request
 from regnet_jax.registration.options import option
@@ -22,7 +22,7 @@ from tests.helpers.networks import smooth_image
 
 NAMES = [each.name for each in dataclasses.fields(RegistrationOptions)]
 IMAGES = [smooth_image((30, 34), seed) for seed in (0, 1)]
-PAIR = Pair("pair", Path("fixed.mha"), Path("moving.mha"))
+PAIR = PairPaths("pair", Path("fixed.mha"), Path("moving.mha"))
 
 
 @pytest.mark.parametrize("name", NAMES)

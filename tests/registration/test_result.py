@@ -70,15 +70,15 @@ def test_evaluate_measures_landmarks_and_labels(registration, tmp_path):
     labels = [(image.array > -300).astype(np.uint8)
               for image in (registration.fixed, registration.moving)]  # fmt: skip
     measures = registration.evaluate(landmarks=(points, moved), labels=labels)
-    assert measures["tre"]["after"]["mean"] == pytest.approx(5.0, abs=1e-6)
-    assert 0 < measures["overlap"]["after"]["1"]["dice"] < 1
-    assert measures["jacobian"]["min"] == pytest.approx(registration.jacobian.min())
+    assert measures.tre.mean == pytest.approx(5.0, abs=1e-6)
+    assert 0 < measures.overlap[1].dice < 1
+    assert measures.jacobian.min == pytest.approx(registration.jacobian.min(), abs=1e-5)
     for name, values in (("fixed", points), ("moving", moved)):
         write_points(tmp_path / f"{name}.pts", values)
     paths = (tmp_path / "fixed.pts", tmp_path / "moving.pts")
     found = registration.evaluate(landmarks=paths)
-    assert found["tre"]["after"]["mean"] == pytest.approx(5.0, abs=1e-5)
-    assert "overlap" not in found
+    assert found.tre.mean == pytest.approx(5.0, abs=1e-5)
+    assert found.overlap is None
 
 
 def test_evaluate_refuses_landmarks_that_do_not_correspond(registration):
@@ -88,15 +88,15 @@ def test_evaluate_refuses_landmarks_that_do_not_correspond(registration):
 
 def test_report_begins_with_the_notices(registration):
     report = registration.report()
-    assert report["warnings"][0] == "a notice"
-    assert report["model"] == "m"
-    assert {"similarity", "jacobian", "seconds", "versions"} <= set(report)
+    assert report.warnings[0] == "a notice"
+    assert report.model == "m"
+    assert {"similarity", "jacobian", "seconds", "versions"} <= set(report.to_dict())
 
 
 def test_save_writes_the_five_files(registration, tmp_path):
     out = tmp_path / "a" / "b"
     points = points_inside()
-    content = registration.save(
+    report = registration.save(
         out, landmarks=(points, points + 1.0), request={"fixed": "f.mha"}
     )
     names = {"warped.nii.gz", "displacement.nii.gz", "transform.h5"}
@@ -104,8 +104,8 @@ def test_save_writes_the_five_files(registration, tmp_path):
         "report.json", "report.html"
     }  # fmt: skip
     written = json.loads((out / "report.json").read_text("utf-8"))
-    assert written["request"] == content["request"] == {"fixed": "f.mha"}
-    assert written["tre"]["after"]["mean"] == content["tre"]["after"]["mean"]
+    assert written["request"] == report.request == {"fixed": "f.mha"}
+    assert written["tre"]["after"]["mean"] == report.after.tre.mean
     transform = sitk.ReadTransform(str(out / "transform.h5"))
     np.testing.assert_allclose(
         map_points(transform, points), map_points(registration.transform, points)
