@@ -14,7 +14,7 @@ errors are over the visible body.
 
 from absl import flags
 
-from experiments.heldout.ablation import experiment, measure, train_for, volumes_drawn
+from experiments.heldout.ablation import experiment, measure, sample_volumes, train_for
 from experiments.heldout.artificial import check_room, read_volumes
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
@@ -54,7 +54,7 @@ def main():
             raise InputError(f"--networks {name}: unknown; there are {known}")
     check_output(_OUT.value)
     dimensions, results = int(_DIMENSIONS.value), {}
-    sets = {"drawn": volumes_drawn(_COUNT.value // 2 + 1, dimensions)}
+    sets = {"drawn": sample_volumes(_COUNT.value // 2 + 1, dimensions)}
     if _VOLUMES.value:
         paths = read_manifest(_VOLUMES.value)
         spacing = experiment(_NETWORKS.value[0], dimensions, 0).data.spacing

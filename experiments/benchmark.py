@@ -14,14 +14,13 @@ machine at the same time.
 import json
 import os
 import platform
-from pathlib import Path
 
 import jax
 from absl import flags
 
 from experiments.benchmarks import conv, loop, register, step, synthesis, tiles
 from regnet_jax.cli import common
-from regnet_jax.files import write_atomically
+from regnet_jax.files import write_text
 
 _SUITES = {
     "conv": conv.run,
@@ -62,7 +61,7 @@ def main():
     for row in rows:
         print(_line(row))
     text = json.dumps({"machine": _machine(), "rows": rows}, indent=2) + "\n"
-    write_atomically(_OUT.value, lambda name: Path(name).write_text(text, "utf-8"))
+    write_text(_OUT.value, text)
     print(f"wrote {_OUT.value}")
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "io": {"spatial", "hounsfield", "files"},
     "synthesis": {"geometry", "hounsfield"},
     "models": {"geometry", "hounsfield"},
-    "evaluation": {"geometry", "hounsfield", "spatial", "io", "files"},
+    "evaluation": {"geometry", "hounsfield", "spatial"},
     "pretrained": {"files"},
     "reporting": {"evaluation", "hounsfield", "files"},
     "registration": {
@@ -45,7 +45,6 @@ OWNERS = {
     "SimpleITK": (
         "regnet_jax/io/",
         "regnet_jax/spatial/",
-        "regnet_jax/evaluation/measures.py",
         "regnet_jax/registration/",
         "experiments/",
     ),

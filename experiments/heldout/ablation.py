@@ -21,7 +21,7 @@ from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training.config import ExperimentConfig, OptimizerConfig
 from regnet_jax.training.inference import inference_config
 from regnet_jax.training.state import init_state, make_optimizer
-from regnet_jax.training.step import QUANTITIES, make_draw, make_update
+from regnet_jax.training.step import QUANTITIES, make_batch_sampler, make_update
 
 
 def with_model(config: ExperimentConfig, model: str, targets: int) -> ExperimentConfig:
@@ -70,7 +70,7 @@ def train_for(config: ExperimentConfig, budget: float) -> tuple[Network, int]:
     model = make_model(config.model, dimensions=config.dimensions)
     adam = functools.partial(make_optimizer, config.optimizer)
     optimizer = optax.inject_hyperparams(adam)(learning_rate=0.0)
-    draw = make_draw(model, make_generator(config.data, config.targets))
+    draw = make_batch_sampler(model, make_generator(config.data, config.targets))
     update = make_update(model, optimizer, lambda tree: tree)
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
     state = init_state(weight_key, model, optimizer, config)
@@ -136,7 +136,7 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
     return with_model(config, model, sparse if margin else dense)
 
 
-def volumes_drawn(count: int, dimensions: int) -> dict:
+def sample_volumes(count: int, dimensions: int) -> dict:
     """Sample procedural chests that no training samples, for ``make_cases``.
 
     Args:

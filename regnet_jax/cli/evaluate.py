@@ -19,8 +19,8 @@ from absl import flags
 
 from regnet_jax.cli.output import print_measures
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import evaluate_files
 from regnet_jax.files import write_json
+from regnet_jax.registration.files import evaluate_files
 
 _TRANSFORM = flags.DEFINE_string(
     "transform", None, "Transform from fixed to moving; default none."

@@ -20,7 +20,7 @@ def print_measures(report: dict) -> None:
     """Print a line for each measure, before and after where it has both.
 
     Args:
-        report: from ``evaluation.evaluate_files``.
+        report: from ``registration.files.evaluate_files``.
     """
     print(f"{'':36s}{'before':>10s}{'after':>10s}")
     for section, title in _TITLES.items():

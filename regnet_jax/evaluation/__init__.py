@@ -4,6 +4,7 @@ from regnet_jax.evaluation.fields import (
     JacobianStatistics,
     endpoint_error,
     jacobian_statistics,
+    local_volume_change,
 )
 from regnet_jax.evaluation.labels import LabelOverlap, dice, hd95, label_overlap
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
@@ -12,7 +13,6 @@ from regnet_jax.evaluation.measures import (
     Measures,
     evaluate,
     evaluate_before_and_after,
-    evaluate_files,
 )
 from regnet_jax.evaluation.similarity import (
     Lungs,
@@ -42,11 +42,11 @@ __all__ = [
     "error_statistics",
     "evaluate",
     "evaluate_before_and_after",
-    "evaluate_files",
     "hd95",
     "image_similarity",
     "jacobian_statistics",
     "label_overlap",
+    "local_volume_change",
     "make_similarity",
     "registration_errors",
     "sample_deviation",

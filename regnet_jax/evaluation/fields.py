@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from regnet_jax.evaluation.statistics import sample_deviation
+from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.spatial import Frame, displacement_from_world
 
 
 def endpoint_error(displacement, truth):
@@ -25,6 +28,23 @@ def endpoint_error(displacement, truth):
     # The derivative of the root at zero is infinite; NaN stays NaN.
     same = square == 0
     return xp.where(same, 0.0, xp.sqrt(xp.where(same, 1.0, square)))
+
+
+def local_volume_change(frame: Frame, displacement) -> np.ndarray | None:
+    """Return the Jacobian determinant of a displacement in the world.
+
+    Args:
+        frame: the grid, of any orientation.
+        displacement: ``[*frame.shape, d]`` vectors, mm, x first.
+
+    Returns:
+        ``[*frame.shape]`` float32, zero or negative where the map folds; None where an
+        axis has a single voxel, along which there is no derivative.
+    """
+    if min(frame.shape) < 2:
+        return None
+    voxels = displacement_from_world(frame, displacement).astype(np.float32)
+    return np.asarray(jax.jit(jacobian_determinant)(voxels))
 
 
 @dataclass(frozen=True)

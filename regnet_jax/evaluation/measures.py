@@ -1,35 +1,21 @@
-"""The measures of a transform from fixed to moving, in memory and from files."""
+"""The measures of a transform from fixed to moving."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
-import jax
 import numpy as np
-import SimpleITK as sitk
 
-from regnet_jax.errors import InputError
 from regnet_jax.evaluation.fields import (
     JacobianStatistics,
     endpoint_error,
     jacobian_statistics,
+    local_volume_change,
 )
 from regnet_jax.evaluation.labels import LabelOverlap, label_overlap
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
 from regnet_jax.evaluation.similarity import Similarity, make_similarity
 from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
-from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.io import read_image, read_labels, read_landmarks, read_transform
-from regnet_jax.spatial import (
-    Frame,
-    Image,
-    check_dimension,
-    check_pair,
-    displacement_from_world,
-    field_frame,
-    map_points,
-    resample,
-    sample_transform,
-)
+from regnet_jax.spatial import Frame, Image, map_points, resample, sample_transform
 
 
 @dataclass(frozen=True)
@@ -108,7 +94,7 @@ class BeforeAndAfter:
 
 
 def evaluate(
-    transform: sitk.Transform | None,
+    transform,
     frame: Frame | None = None,
     *,
     landmarks=None,
@@ -121,7 +107,8 @@ def evaluate(
     """Measure a transform by whatever is known of a pair.
 
     Args:
-        transform: from fixed points to moving points (mm); None is the identity.
+        transform: SimpleITK's, from fixed points to moving points (mm); None is the
+            identity.
         frame: the fixed grid, on which the Jacobian is measured; None leaves it out,
             and so do the identity and a grid with a single voxel along an axis.
         landmarks: fixed and moving points that correspond, ``[n, d]`` each, mm, x
@@ -143,7 +130,7 @@ def evaluate(
 
 
 def evaluate_before_and_after(
-    transform: sitk.Transform,
+    transform,
     frame: Frame | None = None,
     *,
     landmarks=None,
@@ -182,7 +169,11 @@ def _evaluate(
     vectors = None
     if frame is not None and transform is not None:
         vectors = sample_transform(transform, frame)
-    endpoint = None
+    jacobian = endpoint = None
+    if frame is not None and vectors is not None:
+        determinant = local_volume_change(frame, vectors)
+        if determinant is not None:
+            jacobian = jacobian_statistics(determinant)
     if truth is not None:
         found = np.zeros_like(truth) if vectors is None else vectors
         errors = endpoint_error(found, truth)
@@ -193,9 +184,7 @@ def _evaluate(
         tre_snapped=snapped,
         overlap=overlap,
         similarity=None if similarity is None else similarity(transform),
-        jacobian=(
-            None if vectors is None or frame is None else _jacobian(vectors, frame)
-        ),
+        jacobian=jacobian,
         endpoint=endpoint,
     )
 
@@ -207,69 +196,3 @@ def _landmark_errors(points, moving) -> ErrorStatistics:
 def _overlap(transform, fixed: Image, moving: Image) -> dict[int, LabelOverlap]:
     warped = resample(moving, fixed.frame, transform, interpolation="nearest")
     return label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
-
-
-def _jacobian(vectors, frame: Frame) -> JacobianStatistics | None:
-    if min(frame.shape) < 2:
-        return None
-    voxels = displacement_from_world(frame, vectors).astype(np.float32)
-    return jacobian_statistics(jax.jit(jacobian_determinant)(voxels))
-
-
-def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> dict:
-    """Measure a transform by the files of a pair.
-
-    Args:
-        transform: path of the transform from fixed to moving; None is the identity.
-        points: paths of fixed and moving landmarks, or None.
-        labels: of fixed and moving label maps, or None.
-        images: of the fixed and the moving image, or None.
-
-    Returns:
-        ``transform`` as given, and the measures before and after, for JSON.
-
-    Raises:
-        InputError: if a file cannot be read or does not fit the others.
-    """
-    maps = [read_labels(path) for path in labels or ()]
-    scans = [read_image(path) for path in images or ()]
-    if scans:
-        check_pair(*scans)
-    for image in maps:
-        if not image.array.any():
-            raise InputError(f"{image.name}: holds no label; give one that does")
-    pair = scans or maps
-    dimensions = {image.name: image.frame.ndim for image in (*scans, *maps)}
-    landmarks = None
-    if points:
-        frames = [image.frame for image in pair] or [None, None]
-        landmarks = read_landmarks(points, frames)
-        dimensions[points[0]] = landmarks[0].shape[1]
-    found = _read_transform(transform, dimensions)
-    frame = None
-    if transform:
-        frame = pair[0].frame if pair else field_frame(found)
-    measures = evaluate_before_and_after(
-        found,
-        frame,
-        landmarks=landmarks,
-        labels=maps or None,
-        images=scans or None,
-        moving_frame=pair[1].frame if pair else None,
-    )
-    return {"transform": transform} | measures.to_dict()
-
-
-def _read_transform(path, dimensions: dict[str, int]) -> sitk.Transform:
-    """Return the transform or the identity, of the dimension of all files."""
-    (first, d), *others = dimensions.items()
-    for name, other in others:
-        if other != d:
-            raise InputError(
-                f"{first} is {d}D and {name} is {other}D; give all of one dimension"
-            )
-    if not path:
-        return sitk.Transform(d, sitk.sitkIdentity)
-    transform = read_transform(path)
-    check_dimension(transform, first, d)
-    return transform

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import write_atomically
+from regnet_jax.files import write_text
 
 INFERENCE = "inference.json"
 # Predictions of a tile along each axis, by dimension: one compiled program then serves
@@ -66,8 +66,7 @@ def write_inference(folder: Path, config: InferenceConfig) -> None:
         config: how the network is used.
     """
     text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-    path = Path(folder) / INFERENCE
-    write_atomically(path, lambda name: Path(name).write_text(text, "utf-8"))
+    write_text(Path(folder) / INFERENCE, text)
 
 
 def read_inference(folder: Path) -> InferenceConfig:

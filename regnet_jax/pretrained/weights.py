@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import staged_folder
 from regnet_jax.pretrained.inference import (
     InferenceConfig,
     read_inference,
@@ -117,15 +118,16 @@ def write_shipped(
         The folder. The author writes the model card, ``CARD.md``.
     """
     folder = home / config.name
-    folder.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(variables, sep="/")
     buffer = io.BytesIO()
     # Half precision keeps three digits; a training step changes weights by more.
     halves: dict[str, Any] = {k: np.asarray(v, np.float16) for k, v in flat.items()}
     np.savez_compressed(buffer, **halves)
     content = buffer.getvalue()
-    (folder / _WEIGHTS).write_bytes(content)
-    (folder / _SUM).write_text(hashlib.sha256(content).hexdigest() + "\n")
-    (folder / CONFIG).write_text(training)
-    write_inference(folder, config)
+    # Weights and checksum must not part if the writing is interrupted.
+    with staged_folder(folder) as stage:
+        (stage / _WEIGHTS).write_bytes(content)
+        (stage / _SUM).write_text(hashlib.sha256(content).hexdigest() + "\n")
+        (stage / CONFIG).write_text(training)
+        write_inference(stage, config)
     return folder

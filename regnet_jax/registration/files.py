@@ -1,4 +1,4 @@
-"""One registration from files to files, as ``regnet register`` does it."""
+"""Registering and measuring from files, as ``regnet register`` and ``evaluate`` do."""
 
 import dataclasses
 import logging
@@ -7,12 +7,25 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
 
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.evaluation import evaluate_before_and_after
 from regnet_jax.files import staged_folder
-from regnet_jax.io import PairPaths, read_pair
+from regnet_jax.io import (
+    PairPaths,
+    read_image,
+    read_labels,
+    read_landmarks,
+    read_pair,
+    read_transform,
+)
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
+from regnet_jax.registration.saving import write_registration
 from regnet_jax.reporting.schema import RegistrationReport
+from regnet_jax.spatial import check_dimension, check_pair, field_frame
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,7 +101,8 @@ def register_files(
         notices = tuple(dict.fromkeys((*logged, *registration.notices)))
         registration = dataclasses.replace(registration, notices=notices)
         with timed(seconds, "measuring and writing"):
-            report = registration.save(
+            report = write_registration(
+                registration,
                 folder,
                 formats,
                 landmarks=known.points,
@@ -100,3 +114,62 @@ def register_files(
         if warning not in logged:
             _LOG.warning("%s: %s", pair.fixed, warning)
     return report, seconds
+
+
+def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> dict:
+    """Measure a transform by the files of a pair.
+
+    Args:
+        transform: path of the transform from fixed to moving; None is the identity.
+        points: paths of fixed and moving landmarks, or None.
+        labels: of fixed and moving label maps, or None.
+        images: of the fixed and the moving image, or None.
+
+    Returns:
+        ``transform`` as given, and the measures before and after, for JSON.
+
+    Raises:
+        InputError: if a file cannot be read or does not fit the others.
+    """
+    maps = [read_labels(path) for path in labels or ()]
+    scans = [read_image(path) for path in images or ()]
+    if scans:
+        check_pair(*scans)
+    for image in maps:
+        if not image.array.any():
+            raise InputError(f"{image.name}: holds no label; give one that does")
+    pair = scans or maps
+    dimensions = {image.name: image.frame.ndim for image in (*scans, *maps)}
+    landmarks = None
+    if points:
+        frames = [image.frame for image in pair] or [None, None]
+        landmarks = read_landmarks(points, frames)
+        dimensions[points[0]] = landmarks[0].shape[1]
+    found = _read_transform(transform, dimensions)
+    frame = None
+    if transform:
+        frame = pair[0].frame if pair else field_frame(found)
+    measures = evaluate_before_and_after(
+        found,
+        frame,
+        landmarks=landmarks,
+        labels=maps or None,
+        images=scans or None,
+        moving_frame=pair[1].frame if pair else None,
+    )
+    return {"transform": transform} | measures.to_dict()
+
+
+def _read_transform(path, dimensions: dict[str, int]) -> sitk.Transform:
+    """Return the transform or the identity, of the dimension of all files."""
+    (first, d), *others = dimensions.items()
+    for name, other in others:
+        if other != d:
+            raise InputError(
+                f"{first} is {d}D and {name} is {other}D; give all of one dimension"
+            )
+    if not path:
+        return sitk.Transform(d, sitk.sitkIdentity)
+    transform = read_transform(path)
+    check_dimension(transform, first, d)
+    return transform

@@ -5,7 +5,7 @@ orientation of the fixed image.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ import numpy as np
 import regnet_jax
 from regnet_jax.evaluation import (
     Measures,
+    Similarity,
     evaluate_before_and_after,
     image_similarity,
     jacobian_statistics,
     segment_lungs,
 )
-from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
@@ -61,27 +61,25 @@ class CanonicalArrays(NamedTuple):
     spacing: tuple[float, ...]
 
 
-def make_canonical_arrays(
-    registration: Registration, fixed: Image, moving: Image
-) -> CanonicalArrays:
+def make_canonical_arrays(registration: Registration) -> CanonicalArrays:
     """Reorder the images and the field of a registration to canonical orientation.
 
     Args:
         registration: from ``register``.
-        fixed: its fixed image.
-        moving: its moving image.
 
     Returns:
         The arrays, all on the grid of the fixed image.
     """
-    frame = fixed.frame
-    before = resample(moving, frame)
+    frame = registration.frame
+    before = resample(registration.moving, frame)
     total, canonical = canonicalise(registration.displacement, frame)
     voxels = displacement_from_world(canonical, total).astype(np.float32)
     spacing = canonical.spacing[::-1]
-    thick = min(canonical.shape) > 1
-    determinant = np.asarray(jax.jit(jacobian_determinant)(voxels)) if thick else None
-    images = (fixed.array, before.array, registration.warped.array)
+    # Turning the axes changes no determinant.
+    determinant = registration.jacobian
+    if determinant is not None:
+        determinant, _ = canonicalise(determinant, frame)
+    images = (registration.fixed.array, before.array, registration.warped.array)
     return CanonicalArrays(
         *(canonicalise(array, frame)[0] for array in images),
         displacement=voxels * np.asarray(spacing, np.float32),
@@ -92,12 +90,8 @@ def make_canonical_arrays(
 
 def build_report(
     registration: Registration,
-    fixed: Image,
-    moving: Image,
     arrays: CanonicalArrays,
     *,
-    model: str,
-    notices: Sequence[str] = (),
     landmarks: tuple[np.ndarray, np.ndarray] | None = None,
     labels: tuple[Image, Image] | None = None,
     request: Mapping[str, Any] | None = None,
@@ -106,28 +100,16 @@ def build_report(
 
     Args:
         registration: from ``register``.
-        fixed: its fixed image.
-        moving: its moving image.
         arrays: from ``make_canonical_arrays``.
-        model: name of the network.
-        notices: warnings that come first.
         landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond.
         labels: label maps of the fixed and of the moving image.
         request: the files and settings that were asked for.
 
     Returns:
-        The report.
+        The report, whose warnings begin with the registration's notices.
     """
-    shown = registration.shown
-    masks = (shown.fixed, shown.before, shown.after)
-    own, *others = (canonicalise(mask, registration.frame)[0] for mask in masks)
-    lungs = segment_lungs(registration.transform, fixed, moving) or (None,) * 3
-    similarities = [
-        image_similarity(arrays.fixed, image, own & other, lungs[0], other_lungs)
-        for image, other, other_lungs in zip(
-            (arrays.moving, arrays.warped), others, lungs[1:], strict=True
-        )
-    ]
+    fixed, moving = registration.fixed, registration.moving
+    similarity = _compare_images(registration, arrays)
     measures = evaluate_before_and_after(
         registration.transform,
         landmarks=landmarks,
@@ -137,24 +119,43 @@ def build_report(
     determinant = arrays.determinant
     after = replace(
         measures.after,
-        similarity=similarities[1],
+        similarity=similarity[1],
         jacobian=None if determinant is None else jacobian_statistics(determinant),
     )
-    warnings = [*notices, *list_warnings(registration)]
-    warnings += _warn_of_result(registration, arrays.fixed[own], after)
+    shown, _ = canonicalise(registration.shown.fixed, fixed.frame)
+    warnings = [*registration.notices, *list_warnings(registration)]
+    warnings += _warn_of_result(registration, arrays.fixed[shown], after)
     total = sum(registration.seconds.values())
     return RegistrationReport(
-        model=model,
+        model=registration.parameters["model"],
         seconds=registration.seconds | {"total": total},
-        before=replace(measures.before, similarity=similarities[0]),
+        before=replace(measures.before, similarity=similarity[0]),
         after=after,
-        unmatched_fraction=shown.unmatched,
+        unmatched_fraction=registration.shown.unmatched,
         affine=tuple(map(tuple, registration.affine.tolist())),
         parameters=registration.parameters,
         versions=_versions(),
         warnings=tuple(warnings),
         request=request,
     )
+
+
+def _compare_images(
+    registration: Registration, arrays: CanonicalArrays
+) -> tuple[Similarity, Similarity]:
+    """Return the similarity to the fixed image before and after."""
+    shown, transform = registration.shown, registration.transform
+    masks = (shown.fixed, shown.before, shown.after)
+    own, *others = (canonicalise(mask, registration.frame)[0] for mask in masks)
+    images = (registration.fixed, registration.moving)
+    lungs = segment_lungs(transform, *images) or (None,) * 3
+    before, after = (
+        image_similarity(arrays.fixed, image, own & other, lungs[0], other_lungs)
+        for image, other, other_lungs in zip(
+            (arrays.moving, arrays.warped), others, lungs[1:], strict=True
+        )
+    )
+    return before, after
 
 
 def list_warnings(registration: Registration) -> list[str]:

@@ -6,14 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
-from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.evaluation import Measures, local_volume_change
 from regnet_jax.spatial import (
     Image,
     composite,
-    displacement_from_world,
     invert_on_grid,
     to_sitk,
     total_displacement,
@@ -21,7 +19,6 @@ from regnet_jax.spatial import (
 from regnet_jax.spatial.frames import Frame, to_world
 
 if TYPE_CHECKING:
-    from regnet_jax.evaluation import Measures
     from regnet_jax.reporting.schema import RegistrationReport
 
 
@@ -81,7 +78,7 @@ class Registration:
         """The fixed image's own grid."""
         return self.fixed.frame
 
-    @property
+    @functools.cached_property
     def transform(self):
         """The SimpleITK transform from fixed points to moving points."""
         return composite(self.frame, self.residual, self.affine)
@@ -103,10 +100,7 @@ class Registration:
         It is the local change of volume from fixed to moving; zero or negative where
         the transform folds. None where an axis has a single voxel.
         """
-        if min(self.frame.shape) < 2:
-            return None
-        voxels = displacement_from_world(self.frame, self.displacement)
-        return np.asarray(jax.jit(jacobian_determinant)(voxels.astype(np.float32)))
+        return local_volume_change(self.frame, self.displacement)
 
     def inverse(self, *, progress: bool = False):
         """Return the SimpleITK transform from moving points to fixed points.
@@ -128,7 +122,7 @@ class Registration:
         residual = (points + vectors) @ linear.T + shift - points
         return composite(grid, residual, np.linalg.inv(self.affine))
 
-    def evaluate(self, *, landmarks=None, labels=None) -> "Measures":
+    def evaluate(self, *, landmarks=None, labels=None) -> Measures:
         """Measure the registration by known landmarks and labels of the pair.
 
         Args:
@@ -161,7 +155,7 @@ class Registration:
         """
         from regnet_jax.registration.saving import make_report
 
-        return make_report(self, landmarks=landmarks, labels=labels)
+        return make_report(self, landmarks, labels)
 
     def save(
         self,

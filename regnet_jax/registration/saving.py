@@ -3,10 +3,16 @@
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import Measures, evaluate, registration_errors
+from regnet_jax.evaluation import (
+    Measures,
+    evaluate,
+    jacobian_statistics,
+    registration_errors,
+)
 from regnet_jax.files import staged_folder, write_text
 from regnet_jax.io import (
     as_image,
@@ -19,7 +25,6 @@ from regnet_jax.io import (
     write_transform,
 )
 from regnet_jax.registration.report import (
-    CanonicalArrays,
     build_report,
     make_canonical_arrays,
 )
@@ -48,12 +53,38 @@ def save_registration(
             raise InputError(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
-    with staged_folder(folder) as stage, ThreadPoolExecutor(1) as pool:
+    with staged_folder(folder) as stage:
+        return write_registration(
+            registration,
+            stage,
+            formats,
+            report=report,
+            landmarks=landmarks,
+            labels=labels,
+            request=request,
+        )
+
+
+def write_registration(
+    registration: Registration,
+    folder: Path,
+    formats: Collection[str] = (),
+    *,
+    report: bool = True,
+    landmarks=None,
+    labels=None,
+    request: Mapping | None = None,
+) -> RegistrationReport | None:
+    """Write the files of a registration into a folder that exists, one by one.
+
+    Arguments and result are those of ``Registration.save``.
+    """
+    with ThreadPoolExecutor(1) as pool:
         # In parallel: compression takes as long as the figures, and ITK drops the GIL.
-        volumes = pool.submit(_write_volumes, stage, registration, formats)
+        volumes = pool.submit(_write_volumes, folder, registration, formats)
         content = None
         if report:
-            content = _write_report(stage, registration, landmarks, labels, request)
+            content = _write_report(folder, registration, landmarks, labels, request)
         volumes.result()
     return content
 
@@ -77,11 +108,13 @@ def _write_report(
     from regnet_jax.reporting.registration_page import write_registration_page
 
     points = _read_points(registration, landmarks)
-    arrays = make_canonical_arrays(
-        registration, registration.fixed, registration.moving
-    )
-    report = make_report(
-        registration, arrays, landmarks=points, labels=labels, request=request
+    arrays = make_canonical_arrays(registration)
+    report = build_report(
+        registration,
+        arrays,
+        landmarks=points,
+        labels=_read_maps(registration, labels),
+        request=request,
     )
     errors = None
     if points is not None:
@@ -99,49 +132,27 @@ def _write_report(
     return report
 
 
-def make_report(
-    registration: Registration,
-    arrays: CanonicalArrays | None = None,
-    *,
-    landmarks=None,
-    labels=None,
-    request: Mapping | None = None,
-) -> RegistrationReport:
-    """Build the report of a registration, see ``Registration.report``.
-
-    Args:
-        registration: from ``register``.
-        arrays: from ``make_canonical_arrays``, where they are made already.
-        landmarks: as for ``Registration.evaluate``.
-        labels: as for ``Registration.evaluate``.
-        request: the files and settings that were asked for.
-
-    Returns:
-        The report.
-    """
-    fixed, moving = registration.fixed, registration.moving
+def make_report(registration: Registration, landmarks, labels) -> RegistrationReport:
+    """Build the report of a registration, see ``Registration.report``."""
     return build_report(
         registration,
-        fixed,
-        moving,
-        arrays or make_canonical_arrays(registration, fixed, moving),
-        model=registration.parameters["model"],
-        notices=registration.notices,
+        make_canonical_arrays(registration),
         landmarks=_read_points(registration, landmarks),
         labels=_read_maps(registration, labels),
-        request=request,
     )
 
 
 def evaluate_registration(registration: Registration, landmarks, labels) -> Measures:
     """Measure a registration, see ``Registration.evaluate``."""
-    return evaluate(
+    measures = evaluate(
         registration.transform,
-        registration.frame,
         landmarks=_read_points(registration, landmarks),
         labels=_read_maps(registration, labels),
         moving_frame=registration.moving.frame,
     )
+    if registration.jacobian is None:
+        return measures
+    return replace(measures, jacobian=jacobian_statistics(registration.jacobian))
 
 
 def _read_points(registration: Registration, landmarks):

@@ -13,7 +13,12 @@ from regnet_jax.synthesis.fields.families import (
     sample_field,
 )
 from regnet_jax.synthesis.pairs import another_patient
-from regnet_jax.synthesis.patches import PatchBatch, TargetGrid, cut_patch, draw_starts
+from regnet_jax.synthesis.patches import (
+    PatchBatch,
+    TargetGrid,
+    cut_patch,
+    sample_starts,
+)
 from regnet_jax.synthesis.random import materialise, with_probability
 from regnet_jax.synthesis.volumes.chest import chest
 from regnet_jax.synthesis.volumes.regions import random_regions
@@ -97,7 +102,7 @@ def sample_patches(
         field_key,
         lambda: sample_field(field_key, volume, family, spacing=config.spacing),
     )
-    starts = draw_starts(start_key, deformation, config)
+    starts = sample_starts(start_key, deformation, config)
     # One after the other: a patch fills a device.
     return jax.lax.map(
         lambda patch: cut_patch(

@@ -45,7 +45,7 @@ def displacement_class(displacement, limits: Sequence[float], combine: Callable)
     return result.astype(jnp.int32)
 
 
-def draw_positions(key, classes, allowed, count: int, *, number_of_classes: int):
+def sample_positions(key, classes, allowed, count: int, *, number_of_classes: int):
     """Sample positions so that every class occurs equally often.
 
     Of random candidates, the first of the wanted class is taken, or any allowed one
@@ -190,7 +190,7 @@ def cut_patch(
     return PatchBatch(fixed, moving, displacement[at_targets], weight[at_targets])
 
 
-def draw_starts(key, deformation, config: GeneratorConfig):
+def sample_starts(key, deformation, config: GeneratorConfig):
     """Sample the corners of the patches, balanced by the class at their centres.
 
     Args:
@@ -212,7 +212,7 @@ def draw_starts(key, deformation, config: GeneratorConfig):
         )
     else:
         classes = jnp.zeros(allowed.shape, jnp.int32)
-    return draw_positions(
+    return sample_positions(
         key,
         classes,
         allowed,

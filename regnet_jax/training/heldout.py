@@ -13,7 +13,7 @@ from regnet_jax.synthesis.fields.families import pick_family
 from regnet_jax.synthesis.generator import sample_patches
 from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.logs import draw_panel
-from regnet_jax.training.step import draw_batch, predict
+from regnet_jax.training.step import predict, sample_batch
 
 # Folded into the seed's key, so that held-out pairs differ from all training pairs.
 _STREAM = 0x4E1D
@@ -89,7 +89,7 @@ def _make_errors(model, data: GeneratorConfig, targets, stream, sample: Callable
     def errors(variables, number, index):
         # A traced number, so that one compiled function serves all families.
         family = pick_family(families, number)
-        batch = draw_batch(
+        batch = sample_batch(
             lambda key: sample(key, family, data, targets), stream, 0, index[None]
         )
         prediction = predict(model, variables, batch, train=False)

@@ -13,7 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from regnet_jax.files import strict_json
+from regnet_jax.files import strict_json, write_text
 from regnet_jax.hounsfield import DISPLAY_WINDOW
 from regnet_jax.synthesis.patches import PatchBatch, TargetGrid
 
@@ -35,9 +35,7 @@ def trim(path: Path, step: int) -> None:
         with contextlib.suppress(json.JSONDecodeError):
             if line.endswith("\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), "utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(kept))
 
 
 def describe(result: Mapping) -> str:

@@ -38,7 +38,7 @@ from regnet_jax.training.state import (
 )
 from regnet_jax.training.step import (
     QUANTITIES,
-    make_draw,
+    make_batch_sampler,
     make_train_steps,
     make_update,
 )
@@ -160,7 +160,7 @@ def build_program(
         options["dtype"] = jnp.dtype(config.precision)
     model = make_model(config.model, **options)
     optimizer = make_optimizer(config.optimizer, make_schedule(config))
-    draw = make_draw(
+    sampler = make_batch_sampler(
         model,
         make_generator(config.data, config.targets, sample=sample),
         residual_probability=config.residual_probability,
@@ -175,7 +175,7 @@ def build_program(
         ema_decay=config.optimizer.ema_decay,
     )
     steps = make_train_steps(
-        draw, update, parallel.sum_over_devices, count=config.steps_per_call
+        sampler, update, parallel.sum_over_devices, count=config.steps_per_call
     )
     steps = parallel.data_parallel(steps, samples=config.batch_size)
     evaluate = make_evaluation(model, config, sample=sample)

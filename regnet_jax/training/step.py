@@ -94,7 +94,7 @@ def replace_by_residuals(
     )
 
 
-def draw_batch(generate: Callable, stream, step, indices) -> PatchBatch:
+def sample_batch(generate: Callable, stream, step, indices) -> PatchBatch:
     """Sample the patches of a step, for given indices in its batch.
 
     Args:
@@ -130,7 +130,7 @@ def predict(model, variables, batch: PatchBatch, **options):
     return model.apply(variables, fixed, moving, **options)
 
 
-def make_draw(
+def make_batch_sampler(
     model, generate: Callable, *, residual_probability: float = 0.0
 ) -> Callable:
     """Build the first half of a step, which samples the batch.
@@ -142,11 +142,11 @@ def make_draw(
             network's own prediction.
 
     Returns:
-        ``draw(state, stream, indices, scans=()) -> PatchBatch``.
+        ``sample(state, stream, indices, scans=()) -> PatchBatch``.
     """
 
-    def draw(state: TrainState, stream, indices, scans=()) -> PatchBatch:
-        batch = draw_batch(
+    def sample(state: TrainState, stream, indices, scans=()) -> PatchBatch:
+        batch = sample_batch(
             lambda key: generate(key, scans), stream, state.step, indices
         )
         if not residual_probability:
@@ -160,7 +160,7 @@ def make_draw(
         key = jax.random.fold_in(key, state.step)
         return replace_by_residuals(key, predict_field, batch, residual_probability)
 
-    return draw
+    return sample
 
 
 def make_update(
@@ -272,12 +272,12 @@ def _make_total(model, loss: Callable) -> Callable:
 
 
 def make_train_steps(
-    draw: Callable, update: Callable, reduce: Callable, *, count: int
+    sample: Callable, update: Callable, reduce: Callable, *, count: int
 ) -> Callable:
     """Build the function to compile, which runs several steps per call.
 
     Args:
-        draw: from ``make_draw``.
+        sample: from ``make_batch_sampler``.
         update: from ``make_update``.
         reduce: adds a pytree over devices; the identity on a single one.
         count: largest number of steps per call.
@@ -295,7 +295,7 @@ def make_train_steps(
 
         def step(carried, _):
             state, sound = carried
-            batch = draw(state, stream, indices, scans)
+            batch = sample(state, stream, indices, scans)
             state, metrics = jax.lax.cond(
                 (state.step < end) & sound,
                 lambda: update(state, batch),
@@ -304,7 +304,7 @@ def make_train_steps(
             # Use the batch, or the compiler eliminates the sampling that is timed.
             targets = reduce(jnp.sum(batch.weight))
             sound &= metrics["fault"] == 0
-            return (state, sound), {**metrics, "drawn": targets}
+            return (state, sound), {**metrics, "sampled_weight": targets}
 
         (state, _), metrics = jax.lax.scan(step, (state, jnp.bool_(True)), length=count)
         return state, metrics

@@ -92,3 +92,9 @@ def test_module_of_register_is_not_hidden_by_the_function():
 
     assert inspect.ismodule(module)
     assert module.register is regnet_jax.register
+
+
+@pytest.mark.parametrize("given", [0.0, -1.0, np.nan, np.inf, "2", [2.0], True])
+def test_a_voxel_size_is_a_positive_number(given):
+    with pytest.raises(InputError, match="voxel_size"):
+        RegistrationOptions(voxel_size=given)

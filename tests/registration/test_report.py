@@ -30,16 +30,29 @@ EVERYWHERE = np.ones(SHAPE, bool)
 
 
 def report(
-    fixed, moving, residual=None, shown=(EVERYWHERE,) * 3, parameters=None, **known
+    fixed,
+    moving,
+    residual=None,
+    shown=(EVERYWHERE,) * 3,
+    parameters=None,
+    notices=(),
+    **known,
 ):
     """The report of a registration that found nothing but the residual."""
     images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
     residual = np.zeros((*SHAPE, 3)) if residual is None else residual
+    parameters = {"model": "m"} | (parameters or {})
     found = Registration(
-        *images, np.eye(4), residual, images[1], Shown(*shown), {}, parameters or {}
+        *images,
+        np.eye(4),
+        residual,
+        images[1],
+        Shown(*shown),
+        {},
+        parameters,
+        tuple(notices),
     )
-    arrays = make_canonical_arrays(found, *images)
-    return build_report(found, *images, arrays, model="m", **known)
+    return build_report(found, make_canonical_arrays(found), **known)
 
 
 def warnings(fixed, moving, residual=None):

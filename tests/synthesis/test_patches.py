@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regnet_jax.synthesis.patches import displacement_class, draw_positions
+from regnet_jax.synthesis.patches import displacement_class, sample_positions
 
 LIMITS = (1.5, 4.0, 8.0)
 
@@ -53,11 +53,13 @@ def _unequal_classes():
     return jnp.asarray(classes)
 
 
-_jit_draw = jax.jit(draw_positions, static_argnames=("count", "number_of_classes"))
+_jit_sample = jax.jit(sample_positions, static_argnames=("count", "number_of_classes"))
 
 
 def _draw(key, classes, allowed, count, number=3):
-    return np.asarray(_jit_draw(key, classes, allowed, count, number_of_classes=number))
+    return np.asarray(
+        _jit_sample(key, classes, allowed, count, number_of_classes=number)
+    )
 
 
 def test_classes_are_drawn_equally_often():

@@ -18,7 +18,7 @@ from regnet_jax.training.logs import METRICS
 from regnet_jax.training.state import TrainState, init_state
 from regnet_jax.training.step import (
     QUANTITIES,
-    make_draw,
+    make_batch_sampler,
     make_train_steps,
     make_update,
 )
@@ -43,7 +43,7 @@ def finite(tree):
 
 def _five_steps(config, model, *, at, quantity):
     """Five steps in a call; in one of them a value is not finite on one device."""
-    draw = make_draw(model, noise_generator(config.data, TARGETS))
+    draw = make_batch_sampler(model, noise_generator(config.data, TARGETS))
 
     def loss(prediction, heads, target, weight):
         value = jnp.sum(weight * (prediction - target) ** 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.training.state import init_state, update_average
-from regnet_jax.training.step import make_draw, make_update
+from regnet_jax.training.step import make_batch_sampler, make_update
 from tests.helpers.tiny import TARGETS, noise_generator, optimizer_of
 
 
@@ -32,7 +32,7 @@ def _two_steps(state, stream, *, update, draw):
 
 
 def _trained(config, model, **options):
-    draw = make_draw(model, noise_generator(config.data, TARGETS))
+    draw = make_batch_sampler(model, noise_generator(config.data, TARGETS))
     update = make_update(model, optimizer_of(config), lambda tree: tree, **options)
     state = init_state(jax.random.key(0), model, optimizer_of(config), config)
     return _two_steps(state, jax.random.key(7), update=update, draw=draw)

@@ -16,11 +16,11 @@ from regnet_jax.training import parallel
 from regnet_jax.training.losses import huber_loss
 from regnet_jax.training.state import init_state
 from regnet_jax.training.step import (
-    draw_batch,
-    make_draw,
+    make_batch_sampler,
     make_train_steps,
     make_update,
     predict,
+    sample_batch,
 )
 from tests.helpers.tiny import (
     TARGETS,
@@ -39,14 +39,14 @@ def _identity(tree):
 
 def _one_step(model, optimizer, generate, **options):
     """``step(state, stream, indices, scans=())`` on a single device."""
-    draw = make_draw(model, generate)
+    draw = make_batch_sampler(model, generate)
     update = make_update(model, optimizer, _identity, **options)
     return lambda state, *given: update(state, draw(state, *given))
 
 
 def _steps(config, model, reduce, generate):
     """All steps, at most three in a call."""
-    draw = make_draw(model, generate)
+    draw = make_batch_sampler(model, generate)
     update = make_update(model, optimizer_of(config), reduce)
     return make_train_steps(draw, update, reduce, count=3)
 
@@ -125,7 +125,7 @@ def test_steps_beyond_the_end_draw_and_learn_nothing(tiny, tiny_model, stream):
     before = jax.tree.map(np.asarray, state)
     state, sums = steps(parallel.replicate(state), stream, (), np.int32(0))
     jax.tree.map(np.testing.assert_array_equal, state, before)
-    assert (np.asarray(sums["drawn"]) > 0).all()
+    assert (np.asarray(sums["sampled_weight"]) > 0).all()
     assert not np.asarray(sums["weight"]).any()
 
 
@@ -135,7 +135,7 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
     state = init_state(jax.random.key(0), model, optimizer, tiny)
     step = jax.jit(_one_step(model, optimizer, generate))
     indices = jnp.arange(4)
-    batch = jax.jit(functools.partial(draw_batch, generate))(stream, 0, indices)
+    batch = jax.jit(functools.partial(sample_batch, generate))(stream, 0, indices)
     _, metrics = step(state, stream, indices)
     prediction, _ = predict(
         model, state.variables, batch, train=True, mutable=["batch_stats"]
@@ -155,7 +155,7 @@ def test_metrics_are_sums_over_the_batch(tiny, tiny_model, stream):
 
 def test_batches_do_not_depend_on_how_samples_are_spread(tiny, stream):
     generate = make_generator(tiny.data, TARGETS, sample=smooth_patches)
-    draw = jax.jit(functools.partial(draw_batch, generate))
+    draw = jax.jit(functools.partial(sample_batch, generate))
     whole = draw(stream, 5, jnp.arange(4))
     for first in (0, 2):
         part = draw(stream, 5, jnp.arange(first, first + 2))
@@ -228,7 +228,7 @@ def test_heads_are_supervised_too(tiny, stream):
     after, metrics = step(state, stream, indices, targets)
     assert set(after.variables) == {"params"}
 
-    batch = draw_batch(lambda key: _given(key, targets), stream, 0, indices)
+    batch = sample_batch(lambda key: _given(key, targets), stream, 0, indices)
     np.testing.assert_array_equal(batch.displacement[1], targets)
 
     def loss(params):

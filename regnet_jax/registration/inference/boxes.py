@@ -185,16 +185,16 @@ def blend_crop(array, crop, box: BlendBox):
     Returns:
         ``[*spatial, channel]``.
     """
-    share = jnp.ones((*box.shape, 1))
+    weight = jnp.ones((*box.shape, 1))
     for axis, (n, size) in enumerate(zip(array.shape, box.shape, strict=False)):
         index = jnp.arange(size)
         below = jnp.where(box.start[axis] > 0, index, _TAPER)
         above = jnp.where(box.start[axis] + size < n, size - 1 - index, _TAPER)
         ramp = jnp.minimum(jnp.minimum(below, above) / _TAPER, 1.0)
-        lead = [1] * share.ndim
+        lead = [1] * weight.ndim
         lead[axis] = size
-        share = share * ramp.reshape(lead)
+        weight = weight * ramp.reshape(lead)
     old = crop_box(array, box)
     return jax.lax.dynamic_update_slice(
-        array, old + share * (crop - old), (*box.start, 0)
+        array, old + weight * (crop - old), (*box.start, 0)
     )

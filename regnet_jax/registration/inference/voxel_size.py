@@ -1,11 +1,8 @@
 """The voxel size of the grid that registration works on."""
 
-import math
-import numbers
-
 import numpy as np
 
-from regnet_jax.errors import InputError, shown
+from regnet_jax.errors import InputError
 from regnet_jax.spatial import Frame
 
 # An image can be of a human body if the geometric mean of its extents, mm, lies in this
@@ -51,26 +48,21 @@ def choose_voxel_size(fixed: Frame, moving: Frame, network: float) -> float:
 
 
 def check_voxel_size(voxel_size: float | None, frame: Frame) -> float | None:
-    """Check a voxel size that a user gave.
+    """Check that a voxel size fits the fixed image.
 
     Args:
-        voxel_size: mm, or None.
+        voxel_size: mm, positive (see ``RegistrationOptions``), or None.
         frame: of the fixed image.
 
     Returns:
         The voxel size as a float, or None.
 
     Raises:
-        InputError: if it is not positive and finite, or the image would have more
-            voxels than any machine can hold, or only one.
+        InputError: if the image would have more voxels than any machine can hold, or
+            only one.
     """
     if voxel_size is None:
         return None
-    number = isinstance(voxel_size, numbers.Real) and not isinstance(voxel_size, bool)
-    if not (number and 0.0 < voxel_size < math.inf):
-        raise InputError(
-            f"voxel_size: is {shown(voxel_size)}; give mm above zero, or leave it out"
-        )
     size = float(voxel_size)
     extents = np.multiply(frame.shape, frame.spacing[::-1])
     if np.prod(np.ceil(extents / size)) > _MOST:
