@@ -1,6 +1,9 @@
 """Measures of a displacement field: error against the truth, local volume changes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -9,8 +12,15 @@ from regnet_jax.evaluation.statistics import sample_deviation
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.spatial import Frame, displacement_from_world
 
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Bool, Float
 
-def endpoint_error(displacement, truth):
+
+def endpoint_error(
+    displacement: Float[Array | np.ndarray, "*shape d"],
+    truth: Float[Array | np.ndarray, "*shape d"],
+) -> Float[Array | np.ndarray, "*shape"]:
     """Return the length of the difference of two displacement fields.
 
     The gradient at zero is zero, so that the length can be a loss.
@@ -30,7 +40,9 @@ def endpoint_error(displacement, truth):
     return xp.where(same, 0.0, xp.sqrt(xp.where(same, 1.0, square)))
 
 
-def local_volume_change(frame: Frame, displacement) -> np.ndarray | None:
+def local_volume_change(
+    frame: Frame, displacement: Float[np.ndarray, "*spatial d"]
+) -> Float[np.ndarray, "*spatial"] | None:
     """Return the Jacobian determinant of a displacement in the world.
 
     Args:
@@ -64,7 +76,10 @@ class JacobianStatistics:
     sd_log: float
 
 
-def jacobian_statistics(determinant, mask=None) -> JacobianStatistics:
+def jacobian_statistics(
+    determinant: Float[Array | np.ndarray, "*spatial"],
+    mask: Bool[Array | np.ndarray, "*spatial"] | None = None,
+) -> JacobianStatistics:
     """Summarise local volume changes.
 
     Args:

@@ -1,10 +1,16 @@
 """Overlap and surface distance of label maps, label by label."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Num
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,11 @@ class LabelOverlap:
     hd95: float
 
 
-def label_overlap(first, second, spacing) -> dict[int, LabelOverlap]:
+def label_overlap(
+    first: Num[np.ndarray, "*spatial"],
+    second: Num[np.ndarray, "*spatial"],
+    spacing: Sequence[float],
+) -> dict[int, LabelOverlap]:
     """Compare each label of two label maps.
 
     Args:
@@ -41,7 +51,9 @@ def label_overlap(first, second, spacing) -> dict[int, LabelOverlap]:
     return result
 
 
-def dice(first, second) -> float:
+def dice(
+    first: Bool[np.ndarray, "*shape"], second: Bool[np.ndarray, "*shape"]
+) -> float:
     """Return the Dice overlap of two masks: twice the intersection over both sizes.
 
     Args:
@@ -56,7 +68,11 @@ def dice(first, second) -> float:
     return float(2 * (first & second).sum() / total) if total else float("nan")
 
 
-def hd95(first, second, spacing) -> float:
+def hd95(
+    first: Bool[np.ndarray, "*spatial"],
+    second: Bool[np.ndarray, "*spatial"],
+    spacing: Sequence[float],
+) -> float:
     """Return the robust Hausdorff distance of two masks.
 
     For each direction, the distances from the voxels of one surface to the nearest

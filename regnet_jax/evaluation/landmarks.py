@@ -3,10 +3,20 @@
 Points are ``[n, d]``, mm, x first; a transform takes fixed points to moving points.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def registration_errors(warped, moving) -> np.ndarray:
+
+def registration_errors(
+    warped: Float[np.ndarray, "n d"], moving: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
     """Return the distance of each warped fixed point to its moving point.
 
     Args:
@@ -19,7 +29,11 @@ def registration_errors(warped, moving) -> np.ndarray:
     return np.linalg.norm(np.subtract(warped, moving, dtype=np.float64), axis=1)
 
 
-def snap_to_voxels(points, matrix, origin) -> np.ndarray:
+def snap_to_voxels(
+    points: Float[np.ndarray, "n d"],
+    matrix: Float[np.ndarray, "d d"],
+    origin: Float[np.ndarray, " d"] | Sequence[float],
+) -> Float[np.ndarray, "n d"]:
     """Move each point to the centre of the voxel that it lies in.
 
     DIR-Lab measures in this way, since its landmarks are voxels: a warped point is

@@ -3,9 +3,11 @@
 Likeness is not accuracy: a method that optimises correlation gets a high one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +22,15 @@ from regnet_jax.spatial import (
     where_shown,
 )
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Num
 
-def correlation(first, second, mask=None) -> float:
+
+def correlation(
+    first: Num[np.ndarray, "*shape"],
+    second: Num[np.ndarray, "*shape"],
+    mask: Bool[np.ndarray, "*shape"] | None = None,
+) -> float:
     """Return the Pearson correlation of two images, also called global NCC.
 
     Args:
@@ -61,7 +70,13 @@ class Similarity:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def image_similarity(fixed, other, shown, lungs=None, other_lungs=None) -> Similarity:
+def image_similarity(
+    fixed: Num[np.ndarray, "*spatial"],
+    other: Num[np.ndarray, "*spatial"],
+    shown: Bool[np.ndarray, "*spatial"],
+    lungs: Bool[np.ndarray, "*spatial"] | None = None,
+    other_lungs: Bool[np.ndarray, "*spatial"] | None = None,
+) -> Similarity:
     """Compare two images on one grid.
 
     Args:
@@ -74,11 +89,10 @@ def image_similarity(fixed, other, shown, lungs=None, other_lungs=None) -> Simil
     Returns:
         The measures.
     """
-    both = lungs is not None and other_lungs is not None
     return Similarity(
         correlation(fixed, other, shown),
         None if lungs is None else correlation(fixed, other, lungs & shown),
-        dice(lungs, other_lungs) if both else None,
+        None if lungs is None or other_lungs is None else dice(lungs, other_lungs),
     )
 
 

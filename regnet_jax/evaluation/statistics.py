@@ -1,13 +1,21 @@
 """Summaries of errors; every ± of the project is ``sample_deviation``."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Num
 
 _RESAMPLES = 2000
 
 
-def sample_deviation(values) -> float:
+def sample_deviation(values: Num[np.ndarray, " n"] | Sequence[float]) -> float:
     """Return the sample standard deviation (``ddof=1``), the ± of all tables.
 
     Args:
@@ -53,7 +61,9 @@ class ErrorStatistics:
         return values
 
 
-def error_statistics(errors, *, interval: bool = False) -> ErrorStatistics:
+def error_statistics(
+    errors: Num[Array | np.ndarray, " n"] | Sequence[float], *, interval: bool = False
+) -> ErrorStatistics:
     """Summarise errors.
 
     Args:

@@ -236,5 +236,5 @@ def _parse_shard(text: str) -> tuple[int, int]:
     match = _SHARD.fullmatch(text)
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
-        raise InputError(f"--shard {text}: is no part; give I/N, such as 2/8")
+        raise InputError(f"--shard {text}: is not a shard; give I/N, such as 2/8")
     return number, count

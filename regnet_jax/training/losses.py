@@ -1,6 +1,9 @@
 """Losses as sums and counts, so that micro-batches can be added."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,10 @@ import optax
 from regnet_jax.evaluation import endpoint_error
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.training.config import LossConfig
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float
 
 # Weight of the auxiliary heads (deep supervision).
 _HEAD_WEIGHT = 0.3
@@ -53,7 +60,13 @@ def make_loss(config: LossConfig = _DEFAULT, *, stride: int = 1) -> Callable:
     return loss
 
 
-def huber_loss(prediction, target, weight, *, delta: float = 1.0):
+def huber_loss(
+    prediction: Float[Array, "*shape d"],
+    target: Float[Array, "*shape d"],
+    weight: Float[Array, "*shape 1"],
+    *,
+    delta: float = 1.0,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Compute the Huber loss of displacement fields, the loss of RegNet 2017.
 
     Args:
@@ -70,7 +83,9 @@ def huber_loss(prediction, target, weight, *, delta: float = 1.0):
     return jnp.sum(weight * jnp.mean(loss, axis=-1, keepdims=True)), jnp.sum(weight)
 
 
-def bending_energy(displacement, *, spacing: float = 1.0):
+def bending_energy(
+    displacement: Float[Array, "*lattice d"], *, spacing: float = 1.0
+) -> Float[Array, "*lattice 1"]:
     """Compute the bending energy: squared second derivatives, by finite differences.
 
     Args:
@@ -103,7 +118,9 @@ def bending_energy(displacement, *, spacing: float = 1.0):
     return jnp.pad(energy / spacing**4, pads, mode="edge")
 
 
-def folding_penalty(displacement, *, spacing: float = 1.0):
+def folding_penalty(
+    displacement: Float[Array, "*lattice d"], *, spacing: float = 1.0
+) -> Float[Array, "*lattice 1"]:
     """Compute the squared shortfall of the Jacobian determinant below a threshold.
 
     Args:
@@ -117,7 +134,12 @@ def folding_penalty(displacement, *, spacing: float = 1.0):
     return jnp.maximum(_LEAST_JACOBIAN - determinant, 0.0)[..., None] ** 2
 
 
-def balance_weights(weight, displacement, *, edges: Sequence[float]):
+def balance_weights(
+    weight: Float[Array, "*targets 1"],
+    displacement: Float[Array, "*targets d"],
+    *,
+    edges: Sequence[float],
+) -> Float[Array, "*targets 1"]:
     """Weight positions so that all classes of displacement in a patch count equally.
 
     Args:

@@ -1,6 +1,9 @@
 """Pure training steps: sample a batch, compute the loss, update the weights."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,10 @@ from regnet_jax.hounsfield import scale_hounsfield
 from regnet_jax.synthesis.patches import PatchBatch
 from regnet_jax.training.losses import balance_weights, make_loss
 from regnet_jax.training.state import TrainState, update_average
+
+if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Float, Int
 
 # The simulated earlier pass has the same voxel size, or this multiple of it.
 _COARSE = 2
@@ -32,7 +39,9 @@ QUANTITIES = (
 )
 
 
-def residual_field(displacement, prediction):
+def residual_field(
+    displacement: Float[Array, "*spatial d"], prediction: Float[Array, "*spatial d"]
+) -> Float[Array, "*spatial d"]:
     """Return the residual field of a prediction.
 
     Args:
@@ -59,7 +68,7 @@ def _predict_coarse(predict_field: Callable, fixed, moving):
 
 
 def replace_by_residuals(
-    key, predict_field: Callable, batch: PatchBatch, probability: float
+    key: Array, predict_field: Callable, batch: PatchBatch, probability: float
 ) -> PatchBatch:
     """Replace a batch, with some probability, by the residuals of an earlier pass.
 
@@ -94,7 +103,9 @@ def replace_by_residuals(
     )
 
 
-def sample_batch(generate: Callable, stream, step, indices) -> PatchBatch:
+def sample_batch(
+    generate: Callable, stream: Array, step: int | Array, indices: Int[Array, " n"]
+) -> PatchBatch:
     """Sample the patches of a step, for given indices in its batch.
 
     Args:

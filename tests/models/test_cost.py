@@ -58,7 +58,7 @@ def test_operations_of_regnet_are_those_of_its_layers():
 
 
 def _chain(size, c_in, features):
-    """Products of 3^3 convolutions without padding, and what is left of the size."""
+    """Products of 3^3 convolutions without padding, and the remaining size."""
     total = 0
     for count in features:
         size -= 2

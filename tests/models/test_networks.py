@@ -38,7 +38,7 @@ def shapes_of(model, size):
 
 
 def smallest(model):
-    """A window of few answers."""
+    """A patch with few targets."""
     return 2 * model.support.margin + 16
 
 
@@ -80,8 +80,8 @@ def test_every_voxel_with_room_around_it_is_predicted(name, extra):
     image = jax.ShapeDtypeStruct((2, *window, 1), jnp.float32)
     predict = functools.partial(model.apply, train=False)
     field = jax.eval_shape(predict, shapes_of(model, smallest(model)), image, image)
-    answers = [len(range(0, n + 1, support.stride)) for n in extra]
-    assert field.shape == (2, *answers, len(extra))
+    targets = [len(range(0, n + 1, support.stride)) for n in extra]
+    assert field.shape == (2, *targets, len(extra))
     assert field.dtype == jnp.float32
 
 

@@ -32,7 +32,7 @@ def turn(d, angle=0.4):
     return Rotation.from_rotvec(angle * np.array([0.4, 0.8, -0.45])).as_matrix()
 
 
-# Direction of the file and, rounded to whole axes, what is left of it: the
+# Direction of the file and, rounded to whole axes, the rest of it: the
 # anatomical axes that the network's grid follows.
 DIRECTIONS = {
     "2d plain": (np.eye(2), np.eye(2)),

@@ -101,14 +101,16 @@ def test_volumes_are_of_random_regions_with_their_probability():
         return jnp.full((*shape, 1), 77.0)
 
     keys = jax.random.split(jax.random.key(0), 80)
-    for chance in (0.0, 0.3, 1.0):
+    for probability in (0.0, 0.3, 1.0):
         generate = jax.jit(
-            jax.vmap(_generator(_config(regions_probability=chance), _level, regions))
+            jax.vmap(
+                _generator(_config(regions_probability=probability), _level, regions)
+            )
         )
         values = np.asarray(generate(keys).moving)[:, 0, 3, 3, 0]
         assert set(values) <= {2.0, 77.0}
-        within = 0.15 if chance % 1 else 0
-        assert np.mean(values == 77.0) == pytest.approx(chance, abs=within)
+        within = 0.15 if probability % 1 else 0
+        assert np.mean(values == 77.0) == pytest.approx(probability, abs=within)
 
 
 def test_a_scan_is_multiplied_before_it_is_deformed():

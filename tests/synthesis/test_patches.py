@@ -69,7 +69,7 @@ def test_classes_are_drawn_equally_often():
     assert position.dtype == np.int32
     drawn = np.asarray(classes)[tuple(position.T)]
     np.testing.assert_array_equal(np.bincount(drawn), [100, 100, 100])
-    # Within a class every position has the same chance.
+    # Within a class every position is equally likely.
     places = position[drawn == 1]
     assert len(np.unique(places, axis=0)) > 30
     np.testing.assert_allclose(places.mean(0), [12, 23.5], atol=1)

@@ -46,7 +46,7 @@ def test_with_the_images_swapped_the_result_is_the_inverse(d):
     )
     before, after = largest(compose(forward, backward)), largest(compose(one, other))
     assert before > 0.7
-    # What is left is that of linear interpolation.
+    # The remaining error comes from linear interpolation.
     assert after < 0.1
 
 

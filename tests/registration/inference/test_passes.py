@@ -113,7 +113,7 @@ def test_passes_compose_their_linear_maps(shape, factors):
 @pytest.mark.parametrize("shape", [(48, 61), (16, 33, 40)], ids=str)
 def test_passes_ignore_values_where_an_image_shows_nothing(shape, factors):
     """Hidden values are spoilt; the step sees the same values in both images there,
-    and what it answers there is replaced by the field from beside it.
+    and its prediction there is replaced by the field from beside it.
     """
     d = len(shape)
     texture = smooth_image(shape)[..., None]

@@ -80,7 +80,7 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
 @pytest.mark.parametrize("name", ["multiview", "cropped_unet"])
 @pytest.mark.slow
 def test_patches_of_any_size_give_the_same_field(name):
-    """Networks without padding, in 2D, whose answers are at every voxel."""
+    """Networks without padding, in 2D, whose targets are at every voxel."""
     model = make_model(name, dimensions=2)
     window = jax.ShapeDtypeStruct((1, 100, 100, 1), jnp.float32)
     shapes = jax.eval_shape(
@@ -105,16 +105,16 @@ def test_patches_of_any_size_give_the_same_field(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("answers", [(1,), (41, 300), (500, 333, 97)])
+@pytest.mark.parametrize("targets", [(1,), (41, 300), (500, 333, 97)])
 def test_every_prediction_is_taken_once_and_from_a_patch_that_holds_its_support(
-    name, answers
+    name, targets
 ):
     support = MODELS[name].support
     size = max(2 * support.reach, 2 * support.margin) + 60
-    memory = size ** len(answers) * 100 / 2**30
-    plan = plan_tiles(support, answers, bytes_per_voxel=100, memory=memory)
+    memory = size ** len(targets) * 100 / 2**30
+    plan = plan_tiles(support, targets, bytes_per_voxel=100, memory=memory)
     assert math.prod(plan.patch) * 100 <= memory * 2**30
-    for total, window, axis in zip(answers, plan.patch, plan.axes, strict=True):
+    for total, window, axis in zip(targets, plan.patch, plan.axes, strict=True):
         given = (window - 2 * support.margin - 1) // support.stride + 1
         assert [tile.first for tile in axis] == list(
             itertools.accumulate([0, *(tile.count for tile in axis[:-1])])
