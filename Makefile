@@ -22,7 +22,7 @@ test: .venv/dev
 # Under another instruction set of this CPU: make test-isa ISA=SSE4_2
 test-isa: .venv/dev
 	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$(ISA)" \
-	$(BIN)/python -m pytest $(PARALLEL) $(NUMERIC)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(NUMERIC)
 
 lint: .venv/dev
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure

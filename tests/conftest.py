@@ -2,11 +2,11 @@
 
 import os
 
-# Level 1 saves most of the time that compilation takes, at the same speed. The flags
-# of the environment come last and win: an instruction set, say. Child processes
-# inherit all.
+# Tests compile much and compute little, so little optimisation saves most of their
+# time. The flags of the environment come last and win: an instruction set, say. Child
+# processes inherit all.
 os.environ["XLA_FLAGS"] = " ".join(
-    ("--xla_backend_optimization_level=1", os.environ.get("XLA_FLAGS", ""))
+    ("--xla_backend_optimization_level=0", os.environ.get("XLA_FLAGS", ""))
 )
 os.environ.setdefault("MPLBACKEND", "Agg")
 

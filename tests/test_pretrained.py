@@ -1,6 +1,7 @@
 """Weights of networks that ship and of runs, and how they are used."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -146,9 +147,10 @@ def _leaves(tree):
 @pytest.mark.slow
 def test_a_network_finds_a_deformation_it_never_saw(name, shape):
     volume_key, pair_key = jax.random.split(jax.random.key(77))
-    volume = chest(volume_key, shape, spacing=2.0)
+    volume = jax.jit(functools.partial(chest, shape=shape, spacing=2.0))(volume_key)
     family = FAMILIES["multiscale"].scaled(0.6)
-    pair = artificial_pair(pair_key, volume, family, spacing=2.0, noise=10.0)
+    sample = functools.partial(artificial_pair, family=family, spacing=2.0, noise=10.0)
+    pair = jax.jit(sample)(pair_key, volume)
     found = predict(load_network(name), pair.fixed[..., 0], pair.moving[..., 0])
     body = np.asarray(pair.fixed[..., 0]) > -950
     error, zero = (

@@ -265,7 +265,8 @@ def check_files(pair: PairPaths, dimensions: int | None = None) -> list[str]:
 
     Args:
         pair: its paths.
-        dimensions: that its images must have; None for any.
+        dimensions: of the network, which takes images of this dimension and of higher
+            ones; None for any.
 
     Returns:
         A line for each problem; empty for a usable pair.
@@ -281,7 +282,7 @@ def check_files(pair: PairPaths, dimensions: int | None = None) -> list[str]:
 
     fixed, moving = attempt(read_frame, pair.fixed), attempt(read_frame, pair.moving)
     known = fixed or moving
-    wanted = dimensions or (known and known.ndim)
+    wanted = max(dimensions or 0, known.ndim if known else 0)
     others = (pair.fixed_mask, pair.moving_mask, pair.fixed_labels, pair.moving_labels)
     frames = {pair.fixed: fixed, pair.moving: moving}
     frames |= {path: attempt(read_frame, path) for path in others if path}

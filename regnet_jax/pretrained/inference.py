@@ -36,6 +36,11 @@ class InferenceConfig:
             and shrinks longer ones less; voxels of the pass. 0 keeps all.
         tile: predictions of a tile along each axis where there is no memory limit; used
             by networks with a margin alone (``Support.margin``).
+        slice_axis: across the slices on which a 2D network is used in 3D images:
+            ``axial``, ``coronal`` or ``sagittal``.
+        stage_weights: for a network per voxel size, as in RegNet 2019, the name of a
+            shipped network or the folder of a run for each of ``voxel_sizes``; folders
+            are relative to that of this file. Empty where one network serves all.
     """
 
     name: str
@@ -45,6 +50,8 @@ class InferenceConfig:
     extra_pass: bool
     shrinkage: float
     tile: int
+    slice_axis: str = "axial"
+    stage_weights: tuple[str, ...] = ()
 
     @property
     def voxel_size(self) -> float:
@@ -89,7 +96,8 @@ def read_inference(folder: Path) -> InferenceConfig:
         )
     try:
         values = json.loads(path.read_text("utf-8"))
-        values["voxel_sizes"] = tuple(values["voxel_sizes"])
+        for key in {"voxel_sizes", "stage_weights"} & values.keys():
+            values[key] = tuple(values[key])
         config = InferenceConfig(**values)
         reason = _fault(config)
     except (TypeError, ValueError, KeyError) as error:
@@ -99,7 +107,11 @@ def read_inference(folder: Path) -> InferenceConfig:
             f"{path}: does not say how a network is used ({reason}); remove it and"
             " give the command of the training again, which writes it"
         )
-    return config
+    weights = tuple(
+        str(path.parent / name) if (path.parent / name).is_dir() else name
+        for name in config.stage_weights
+    )
+    return dataclasses.replace(config, stage_weights=weights)
 
 
 def _fault(config: InferenceConfig) -> str:
@@ -115,6 +127,9 @@ def _fault(config: InferenceConfig) -> str:
         "extra_pass": isinstance(config.extra_pass, bool),
         "shrinkage": 0 <= config.shrinkage < math.inf,
         "tile": isinstance(config.tile, int) and config.tile > 0,
+        "slice_axis": config.slice_axis in ("axial", "coronal", "sagittal"),
+        "stage_weights": len(config.stage_weights) in (0, len(sizes))
+        and all(isinstance(name, str) for name in config.stage_weights),
     }
     wrong = [name for name, fits in checks.items() if not fits]
     return f"{wrong[0]}: {getattr(config, wrong[0])}" if wrong else ""

@@ -17,6 +17,7 @@ from flax import traverse_util
 from regnet_jax.errors import InputError
 from regnet_jax.files import staged_folder
 from regnet_jax.pretrained.inference import (
+    INFERENCE,
     InferenceConfig,
     read_inference,
     write_inference,
@@ -57,7 +58,8 @@ def read_weights(name: str | Path) -> tuple[InferenceConfig, dict]:
             checkpoint is read.
 
     Returns:
-        How the network is used, and the variables that its ``apply`` takes.
+        How the network is used, and the variables that its ``apply`` takes; these are
+        empty if there is a network per voxel size.
 
     Raises:
         InputError: if no shipped network has the name and the folder holds no run or
@@ -71,9 +73,10 @@ def read_weights(name: str | Path) -> tuple[InferenceConfig, dict]:
         raise InputError(
             f"{name}: neither a folder nor a shipped network; there are: {known}"
         )
-    if not (folder / CONFIG).is_file():
+    if not any((folder / file).is_file() for file in (CONFIG, INFERENCE)):
         raise InputError(f"{folder}: no {CONFIG} here; name the --workdir of a run")
-    return read_inference(folder), restore_variables(folder)
+    config = read_inference(folder)
+    return config, {} if config.stage_weights else restore_variables(folder)
 
 
 def read_shipped(name: str, home: Path = _HOME) -> tuple[InferenceConfig, dict]:

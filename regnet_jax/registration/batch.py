@@ -31,7 +31,7 @@ def check_pairs(
     Args:
         path: of the list.
         pairs: the pairs of the list that are to be registered.
-        dimensions: that all images must have; None for any.
+        dimensions: of the network, see ``io.pairs.check_files``; None for any.
 
     Raises:
         InputError: names every such pair and its problems.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from regnet_jax.errors import InputError, shown
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.registration.inference.intensity import PRESETS, check_intensity
 from regnet_jax.registration.inference.network import Network
@@ -74,6 +75,13 @@ def _check_voxel_size(name: str, value) -> None:
         )
 
 
+def _check_slice_axis(name: str, value) -> None:
+    if value is not None and value not in SLICE_AXES:
+        raise InputError(
+            f"{name}: is {shown(value)}; give one of {', '.join(SLICE_AXES)}"
+        )
+
+
 def _is_positive(value) -> bool:
     return _is_number(numbers.Real, value) and 0.0 < value < math.inf
 
@@ -108,6 +116,10 @@ class RegistrationOptions:
         voxel_size: of the isotropic working grid, mm. None takes the network's own or,
             for images too small or too large for a human body, a size that gives them
             as many voxels as a chest has.
+        slice_axis: ``axial``, ``coronal`` or ``sagittal``: slices of 3D images that a
+            2D network registers one by one, so that nothing moves across them after
+            the linear alignment. None takes those of the network's training, or axial
+            ones. It has no effect for other networks.
 
     Raises:
         InputError: if a value cannot be used.
@@ -174,6 +186,17 @@ class RegistrationOptions:
             " images too small or too large for a human body, a size that gives them as"
             " many voxels as a chest has.",
             _check_voxel_size,
+        ),
+    )
+
+    slice_axis: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "Slices of 3D images that a 2D network registers one by one:"
+            f" {', '.join(SLICE_AXES)}. Nothing moves across them after the linear"
+            " alignment. By default those of the network's training, or axial ones.",
+            _check_slice_axis,
         ),
     )
 

@@ -25,6 +25,7 @@ from regnet_jax.geometry import (
     warp,
 )
 from regnet_jax.geometry.bspline import control_points
+from regnet_jax.geometry.slices import SLICE_AXES, drop_across
 from regnet_jax.hounsfield import AIR, SOFT_TISSUE_RANGE
 from regnet_jax.registration.inference.boxes import (
     BlendBox,
@@ -35,6 +36,7 @@ from regnet_jax.registration.inference.boxes import (
     find_lungs,
     sample_displaced,
 )
+from regnet_jax.registration.inference.slices import predict_by_slices
 
 
 class RefinementWeights(NamedTuple):
@@ -235,7 +237,14 @@ def refine(
 
 
 def refine_on_body(
-    fixed, moving, displacement, steps: int, *, spacing: float, shown=(None, None)
+    fixed,
+    moving,
+    displacement,
+    *,
+    steps: int,
+    spacing: float,
+    shown=(None, None),
+    slice_axis: str | None = None,
 ):
     """Improve a field within the lungs or, where there are none, the body.
 
@@ -246,10 +255,21 @@ def refine_on_body(
         steps: total number; two thirds at half the resolution.
         spacing: isotropic voxel size, mm.
         shown: as for ``refine``.
+        slice_axis: a key of ``geometry.SLICE_AXES``: refine slice by slice, with
+            nothing moving across; None for images of the field's dimension.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.
     """
+    if slice_axis:
+        within = drop_across(jnp.asarray(displacement), SLICE_AXES[slice_axis])
+        volumes = (fixed, moving, np.asarray(within), *shown)
+
+        def refine_slice(fixed, moving, displacement, *shown):
+            options = {"steps": steps, "spacing": spacing, "shown": shown}
+            return refine_on_body(fixed, moving, displacement, **options)
+
+        return predict_by_slices(refine_slice, volumes, slice_axis)
     body = find_body(fixed)
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)

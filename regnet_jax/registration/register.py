@@ -136,6 +136,14 @@ def register(
             name, notices = default_network(fixed.frame.ndim)
             network = _network(name, load)
         _check_dimensions(network, fixed)
+        axis = None
+        if network.dimensions < fixed.frame.ndim:
+            axis = settings.slice_axis or network.config.slice_axis
+            notices = [
+                f"{name} is a 2D network, so it registered {axis} slices one by one;"
+                " nothing moves across them after the linear alignment"
+            ]
+        settings = dataclasses.replace(settings, slice_axis=axis)
         result = _register(fixed, moving, network, masks, settings, progress)
     result = dataclasses.replace(
         result,
@@ -173,12 +181,11 @@ def _network(model, load: Callable[[str], Network]) -> Network:
 
 
 def _check_dimensions(network: Network, fixed: Image) -> None:
-    """Raise InputError unless network and images have the same dimension."""
-    if network.dimensions != fixed.frame.ndim:
+    """Raise InputError if the network is 3D and the images are 2D."""
+    if network.dimensions > fixed.frame.ndim:
         raise InputError(
             f"the network is {network.dimensions}D and {fixed.name} is"
-            f" {fixed.frame.ndim}D; choose a model of the images' dimension, such as"
-            " lung in 3D and lung2d in 2D"
+            f" {fixed.frame.ndim}D; choose a 2D model, such as lung2d"
         )
 
 
@@ -236,21 +243,18 @@ def _register(
         directions = [direction]
         if options.inverse_consistent:
             directions.append([both[::-1] for both in direction])
-        how = {"memory": options.memory, "progress": progress}
+        how = {"slice_axis": options.slice_axis, "progress": progress}
         fields = [
-            predict(network, *images, shown=shown, **how)
+            predict(network, *images, shown=shown, memory=options.memory, **how)
             for images, shown in directions
         ]
         _check_finite(fields, "prediction of the network", names)
     if options.refine:
         with timed(seconds, "refinement"):
+            how = {"slice_axis": options.slice_axis, "spacing": network.spacing}
             fields = [
                 refine_on_body(
-                    *images,
-                    field,
-                    int(options.refine),
-                    spacing=network.spacing,
-                    shown=shown,
+                    *images, field, steps=int(options.refine), shown=shown, **how
                 )
                 for (images, shown), field in zip(directions, fields, strict=True)
             ]

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.synthesis.fields.families import (
     FAMILIES,
     Family,
@@ -18,6 +19,12 @@ class GeneratorConfig:
 
     Attributes:
         shape: spatial shape of the volumes, 2D or 3D.
+        slice_axis: ``axial``, ``coronal`` or ``sagittal``: patches are slices of 3D
+            volumes, with fields that are smooth in 3D, as in the 2D experiments of
+            RegNet 2017; empty for patches of the dimension of the volumes.
+        through_plane: factor of the displacement across the slices. At 0, as in 2017,
+            nothing moves across; otherwise the moving slice is the one at the same
+            place, which no longer shows the same anatomy.
         spacing: isotropic voxel size, mm.
         families: names in ``regnet_jax.synthesis.fields.families.FAMILIES``.
         patches_per_pair: patches cut from each pair.
@@ -56,6 +63,8 @@ class GeneratorConfig:
     patch_size: int
     noise_fixed: float
     noise_moving: float
+    slice_axis: str = ""
+    through_plane: float = 0.0
     class_limits: tuple[float, ...] = ()
     family_weights: tuple[float, ...] = ()
     amplitude: float = 1.0
@@ -70,8 +79,16 @@ class GeneratorConfig:
 
     @property
     def dimensions(self) -> int:
-        """2 or 3."""
-        return len(self.shape)
+        """Of the patches, 2 or 3."""
+        return 2 if self.slice_axis else len(self.shape)
+
+    @property
+    def patch_box(self) -> tuple[int, ...]:
+        """Spatial shape of a patch in its volume: a slice has one voxel across."""
+        box = [self.patch_size] * len(self.shape)
+        if self.slice_axis:
+            box[SLICE_AXES[self.slice_axis]] = 1
+        return tuple(box)
 
     @property
     def stages(self) -> tuple["GeneratorConfig", ...]:

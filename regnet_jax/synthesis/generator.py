@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 import jax
 
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import (
     Family,
@@ -98,10 +99,17 @@ def sample_patches(
     volume = materialise(
         volume_key, lambda: _sample_volume(volume_key, config, scans, sources)
     )
-    deformation = materialise(
-        field_key,
-        lambda: sample_field(field_key, volume, family, spacing=config.spacing),
-    )
+
+    def deform():
+        field = sample_field(field_key, volume, family, spacing=config.spacing)
+        if not config.slice_axis:
+            return field
+        axis = SLICE_AXES[config.slice_axis]
+        return field._replace(
+            displacement=field.displacement.at[..., axis].multiply(config.through_plane)
+        )
+
+    deformation = materialise(field_key, deform)
     starts = sample_starts(start_key, deformation, config)
     # One after the other: a patch fills a device.
     return jax.lax.map(
@@ -142,9 +150,9 @@ def make_generator(
     Raises:
         ValueError: if the volume is smaller than a patch.
     """
-    if min(config.shape) < config.patch_size:
+    if any(n < m for n, m in zip(config.shape, config.patch_box, strict=True)):
         raise ValueError(
-            f"a patch of {config.patch_size} voxels does not fit into {config.shape}"
+            f"a patch of {config.patch_box} voxels does not fit into {config.shape}"
         )
 
     def generate(key, scans: Sequence[ScanBank] = ()) -> PatchBatch:

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import gaussian_smooth, identity_grid, sample
+from regnet_jax.geometry import (
+    gaussian_smooth,
+    identity_grid,
+    sample,
+)
+from regnet_jax.geometry.slices import SLICE_AXES, drop_across
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.random import with_probability
@@ -124,11 +129,10 @@ class TargetGrid(NamedTuple):
         return (targets,) * dimensions
 
 
-def _cut(array, start, size):
-    """Cut ``[size, ..., channel]`` from ``[*spatial, channel]``."""
-    dimensions = array.ndim - 1
-    starts = (*(start[axis] for axis in range(dimensions)), 0)
-    return jax.lax.dynamic_slice(array, starts, (size,) * dimensions + array.shape[-1:])
+def _cut(array, start, box):
+    """Cut ``[*box, channel]`` from ``[*spatial, channel]``."""
+    starts = (*(start[axis] for axis in range(len(box))), 0)
+    return jax.lax.dynamic_slice(array, starts, (*box, array.shape[-1]))
 
 
 def _scan(key, image, sigma: float, config: GeneratorConfig):
@@ -147,7 +151,7 @@ def _squeeze(key, image, displacement, probability: float):
 
 def _visible(image, points, shape):
     """Return where an image shows something and its point lies in the moving volume."""
-    dimensions = len(shape)
+    dimensions = image.ndim - 1
     smooth = gaussian_smooth(image, [_EMPTY_SIGMA] * dimensions)
     end = jnp.asarray(shape, jnp.float32).reshape((1,) * dimensions + (-1,)) - 1.0
     inside = jnp.all((points >= 0.0) & (points <= end), axis=-1, keepdims=True)
@@ -171,22 +175,27 @@ def cut_patch(
         A ``PatchBatch`` without leading axes.
     """
     fixed_key, moving_key = jax.random.split(key)
-    dimensions, size = volume.ndim - 1, config.patch_size
-    displacement = _cut(deformation.displacement, start, size)
-    weight = _cut(deformation.area[..., None].astype(jnp.float32), start, size)
-    corner = start.astype(jnp.float32).reshape((1,) * dimensions + (-1,))
-    grid = identity_grid(displacement.shape[:-1]) + corner
-    fixed = sample(volume, grid + displacement)
+    box = config.patch_box
+    displacement = _cut(deformation.displacement, start, box)
+    weight = _cut(deformation.area[..., None].astype(jnp.float32), start, box)
+    corner = start.astype(jnp.float32).reshape((1,) * len(box) + (-1,))
+    points = identity_grid(box) + corner + displacement
+    fixed, moving = sample(volume, points), _cut(volume, start, box)
+    if config.slice_axis:
+        axis = SLICE_AXES[config.slice_axis]
+        fixed, moving, points, displacement, weight = (
+            jnp.squeeze(a, axis) for a in (fixed, moving, points, displacement, weight)
+        )
+        displacement = drop_across(displacement, axis)
     if config.unseen_weight < 1.0:
-        visible = _visible(fixed, grid + displacement, config.shape)
+        visible = _visible(fixed, points, config.shape)
         weight *= jnp.where(visible, 1.0, config.unseen_weight)
     fixed = _squeeze(
         jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge_probability
     )
-    moving = _cut(volume, start, size)
     fixed = _scan(fixed_key, fixed, config.noise_fixed, config)
     moving = _scan(moving_key, moving, config.noise_moving, config)
-    at_targets = targets.slices(size, dimensions)
+    at_targets = targets.slices(config.patch_size, config.dimensions)
     return PatchBatch(fixed, moving, displacement[at_targets], weight[at_targets])
 
 
@@ -201,12 +210,18 @@ def sample_starts(key, deformation, config: GeneratorConfig):
     Returns:
         ``[config.patches_per_pair, d]`` int32.
     """
-    half = config.patch_size // 2
-    centres = tuple(slice(half, half + n - config.patch_size + 1) for n in config.shape)
+    box = config.patch_box
+    centres = tuple(
+        slice(size // 2, size // 2 + n - size + 1)
+        for n, size in zip(config.shape, box, strict=True)
+    )
     allowed = deformation.area[centres]
     if config.class_limits:
+        displacement = deformation.displacement[centres] * config.spacing
+        if config.slice_axis:
+            displacement = drop_across(displacement, SLICE_AXES[config.slice_axis])
         classes = displacement_class(
-            deformation.displacement[centres] * config.spacing,
+            displacement,
             config.class_limits,
             jnp.all if config.dimensions == 3 else jnp.any,
         )

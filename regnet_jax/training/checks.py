@@ -8,6 +8,7 @@ import jax
 from absl import logging
 
 from regnet_jax.errors import InputError
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.models import make_model
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import FAMILIES, has_room
@@ -52,6 +53,7 @@ _NOT_NEGATIVE = [
     "loss.folding_weight",
     "data.noise_fixed",
     "data.noise_moving",
+    "data.through_plane",
     *_FRACTIONS,
 ]
 
@@ -158,11 +160,30 @@ def _check_data(data: GeneratorConfig) -> None:
             f" {len(data.families)} families, none negative and not all zero, or none"
         )
     _check_scales(data)
+    _check_slices(data)
     limits = data.class_limits
     if list(limits) != sorted({*limits}) or (limits and limits[0] <= 0):
         text = ",".join(map(str, limits))
         raise InputError(
             f"data.class_limits={text}: give positive, increasing millimetres, or none"
+        )
+
+
+def _check_slices(data: GeneratorConfig) -> None:
+    if data.slice_axis not in ("", *SLICE_AXES):
+        known = ", ".join(SLICE_AXES)
+        raise InputError(
+            f"data.slice_axis={data.slice_axis}: give one of {known}, or none"
+        )
+    if data.slice_axis and len(data.shape) != 3:
+        raise InputError(
+            f"data.slice_axis={data.slice_axis}: needs volumes in 3D; give data.shape"
+            " three numbers"
+        )
+    if data.through_plane and not data.slice_axis:
+        raise InputError(
+            f"data.through_plane={data.through_plane}: is for slices of 3D volumes;"
+            " give data.slice_axis, too"
         )
 
 
@@ -184,7 +205,10 @@ def _check_scales(data: GeneratorConfig) -> None:
 def _check_patch(config: ExperimentConfig) -> None:
     """Check that a patch fits into the volume, and the model into a patch."""
     data, size = config.data, config.data.patch_size
-    if len(data.shape) not in (2, 3) or min(data.shape) < size:
+    fits = len(data.shape) in (2, 3) and all(
+        map(operator.ge, data.shape, data.patch_box)
+    )
+    if not fits:
         shape = ",".join(map(str, data.shape))
         raise InputError(
             f"data.shape={shape}: give 2 or 3 numbers, none below the patch of"

@@ -50,7 +50,8 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
 
     Raises:
         InputError: if a header cannot be read and is not to be skipped, if no header
-            can be read, or if an image has another dimension than the experiment.
+            can be read, or if the images have different dimensions or a lower one
+            than the volumes of the experiment. Slices are cropped from 3D scans.
     """
     scans = []
     for path in read_manifest(config.scans.file):
@@ -59,10 +60,15 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
         except InputError as error:
             skip_or_raise(error, config.scans)
             continue
-        if frame.ndim != config.dimensions:
+        if frame.ndim < len(config.data.shape):
             raise InputError(
                 f"{path}: is {frame.ndim}D and the experiment"
-                f" {config.dimensions}D; take it out of {config.scans.file}"
+                f" {len(config.data.shape)}D; take it out of {config.scans.file}"
+            )
+        if scans and frame.ndim != len(scans[0].shapes[0]):
+            raise InputError(
+                f"{path}: is {frame.ndim}D and {scans[0].path} is not; list scans of"
+                f" one dimension in {config.scans.file}"
             )
         frame = canonical_frame(frame)
         shapes = (isotropic_frame(frame, s.spacing).shape for s in config.data.stages)

@@ -31,4 +31,5 @@ def inference_config(config: ExperimentConfig) -> InferenceConfig:
         extra_pass=bool(config.residual_probability),
         shrinkage=_SHRINKAGE if config.residual_probability else 0.0,
         tile=DEFAULT_TILE[dimensions],
+        slice_axis=config.data.slice_axis or "axial",
     )

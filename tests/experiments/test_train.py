@@ -9,9 +9,9 @@ from regnet_jax.registration import load_network
 from tests.helpers.shared import build_once
 
 TINY = [
-    "--config=regnet2d_2017",
+    "--config=demo2d",
     "--override=data.shape=64,64",
-    "--override=data.patch_size=57",
+    "--override=data.patch_size=32",
     "--override=data.patches_per_pair=1",
     "--override=data.families=low",
     "--override=batch_size=1",
@@ -34,12 +34,12 @@ def steps(run):
 
 @pytest.fixture(scope="module")
 def trained(command, tmp_path_factory):
-    """A run to step 2, then to its end, then once more."""
+    """A run to step 2, then to its end."""
 
     def build(folder):
         run = folder / "runs" / "tiny"
         results, seen = [], []
-        for extra in (["--steps=2"], [], []):
+        for extra in (["--steps=2"], []):
             results.append(command("train", *TINY, f"--workdir={run}", *extra))
             assert results[-1].status == 0, results[-1].err
             seen.append(steps(run))
@@ -78,7 +78,7 @@ def test_a_run_leaves_config_checkpoints_and_metrics(trained):
 @pytest.mark.slow
 def test_the_same_command_again_resumes(trained):
     _, _, seen = trained
-    assert seen == [[1, 2], [1, 2, 3], [1, 2, 3]]
+    assert seen == [[1, 2], [1, 2, 3]]
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
     python -m tests.helpers.kills FOLDER KILLS
 
+runs ``experiments.train``; tests run the tiny model of ``training_process``.
+
 Trains once without interruption, and once with SIGKILL again and again: at random
 moments, while the program starts, and while a checkpoint is being written. After each
 kill the newest checkpoint must be valid and not more than an interval old, the next
@@ -16,33 +18,51 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
 from regnet_jax.training.checkpoint import open_checkpoints, restore_variables
 from regnet_jax.training.logs import METRICS
+from tests.helpers import tiny
 
-SAVE_EVERY = 8
 _OVERRIDES = (
     "data.shape=32,32",
     "data.patch_size=32",
     "data.families=low",
     "batch_size=1",
     "steps_per_call=2",
-    f"checkpoint_every={SAVE_EVERY}",
+    "checkpoint_every=8",
     "optimizer.ema_decay=0.99",
     "evaluation.pairs=1",
 )
 
 
-def command(folder: Path, steps: int) -> list[str]:
+class Run(NamedTuple):
+    """A run to kill: its command line, and the most steps that a kill may cost."""
+
+    command: Callable[[Path, int], list[str]]
+    checkpoint_every: int
+
+
+def _train_shipped(folder: Path, steps: int) -> list[str]:
     """The smallest run of a shipped config, by its command line."""
     values = (*_OVERRIDES, f"steps={steps}", f"evaluation.every={steps}")
     arguments = ["--config=demo2d", f"--workdir={folder}"]
     arguments += [f"--override={value}" for value in values]
     return [sys.executable, "-m", "experiments.train", *arguments]
+
+
+def _train_tiny(folder: Path, steps: int) -> list[str]:
+    module = "tests.helpers.training_process"
+    return [sys.executable, "-m", module, str(folder), str(steps)]
+
+
+SHIPPED = Run(_train_shipped, 8)
+TINY = Run(_train_tiny, tiny.TINY.checkpoint_every)
 
 
 def records(folder: Path) -> list[dict]:
@@ -78,7 +98,7 @@ def being_written(folder: Path) -> bool:
     return any("tmp" in path.name for path in (folder / "checkpoints").glob("*"))
 
 
-def kill(process, folder: Path, when: str, rng: random.Random) -> str:
+def kill(process, folder: Path, when: str, interval: int, rng: random.Random) -> str:
     """Waits for the moment and kills, unless the run has ended by itself."""
 
     def wait(condition):
@@ -89,7 +109,7 @@ def kill(process, folder: Path, when: str, rng: random.Random) -> str:
         time.sleep(rng.uniform(0.0, 6.0))
     else:
         # Some saves later than where it began, so that the run comes forward.
-        saved = last_saved(folder) + SAVE_EVERY * rng.randint(0, 2)
+        saved = last_saved(folder) + interval * rng.randint(0, 2)
         begun = last_step(folder)
         wait(lambda: last_step(folder) > begun)
         wait(lambda: last_saved(folder) >= saved)
@@ -102,7 +122,9 @@ def kill(process, folder: Path, when: str, rng: random.Random) -> str:
     return f"{when}, {state}"
 
 
-def run(folder: Path, kills: int, steps: int, seed: int = 0) -> list[dict]:
+def kill_runs(
+    folder: Path, kills: int, steps: int, *, victim: Run = SHIPPED, seed: int = 0
+) -> list[dict]:
     """Trains with and without kills.
 
     Returns:
@@ -114,12 +136,12 @@ def run(folder: Path, kills: int, steps: int, seed: int = 0) -> list[dict]:
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     straight, killed, rng = folder / "straight", folder / "killed", random.Random(seed)
-    subprocess.run(command(straight, steps), check=True, **quiet)
+    subprocess.run(victim.command(straight, steps), check=True, **quiet)
     rows = []
     while len(rows) < kills:
-        process = subprocess.Popen(command(killed, steps), **quiet)
+        process = subprocess.Popen(victim.command(killed, steps), **quiet)
         moment = rng.choice(("start", "steps", "write", "write"))
-        moment = kill(process, killed, moment, rng)
+        moment = kill(process, killed, moment, victim.checkpoint_every, rng)
         if process.returncode == 0:
             # It came to its end: once more from the beginning.
             _compare(straight, killed)
@@ -129,9 +151,9 @@ def run(folder: Path, kills: int, steps: int, seed: int = 0) -> list[dict]:
         row["lost"] = row["log"] - row["kept"]
         rows.append(row)
         print(row, flush=True)
-        assert row["lost"] <= SAVE_EVERY, row
-        assert row["kept"] % (SAVE_EVERY // 2) == 0, row
-    subprocess.run(command(killed, steps), check=True, **quiet)
+        assert row["lost"] <= victim.checkpoint_every, row
+        assert row["kept"] % (victim.checkpoint_every // 2) == 0, row
+    subprocess.run(victim.command(killed, steps), check=True, **quiet)
     _compare(straight, killed)
     return rows
 
@@ -148,7 +170,7 @@ def _compare(straight: Path, killed: Path) -> None:
 
 
 if __name__ == "__main__":
-    results = run(Path(sys.argv[1]), int(sys.argv[2]), steps=400)
+    results = kill_runs(Path(sys.argv[1]), int(sys.argv[2]), steps=400)
     writing = sum("while writing" in row["moment"] for row in results)
     worst = max(row["lost"] for row in results)
     print(f"{len(results)} kills, {writing} while writing; at most {worst} steps lost")

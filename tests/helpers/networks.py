@@ -52,7 +52,7 @@ def inference(dimensions, spacing, *, tile=_TILE) -> InferenceConfig:
     return dataclasses.replace(given, tile=tile)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FakeNetwork(Network):
     """A network of a function, which sees arrays and not tracers.
 
@@ -70,7 +70,7 @@ class FakeNetwork(Network):
 def fake(dimensions, spacing, function, *, tile=_TILE) -> FakeNetwork:
     """A network with RegNet's patches and the displacements of a function."""
     use = inference(dimensions, spacing, tile=tile)
-    return FakeNetwork(use, RegNet(dimensions), {}, function)
+    return FakeNetwork(use, RegNet(dimensions), {}, function=function)
 
 
 def untrained(experiment):

@@ -68,6 +68,6 @@ def _chain(size, c_in, features):
 
 
 def test_table_has_a_line_for_every_network():
-    lines = table(2, 32).splitlines()
-    assert len({line.count("|") for line in lines}) == 1
-    assert "| `corrnet` | 238,239 | 149 |" in table(2, 32)
+    text = table(2, 32)
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+    assert "| `corrnet` | 238,239 | 149 |" in text

@@ -19,7 +19,9 @@ def variables(dimensions):
 def test_inflated_network_predicts_extruded_slices_as_the_2d_network():
     rng = np.random.default_rng(0)
     slices = rng.uniform(size=(2, 1, 55, 57, 1)).astype(np.float32)
-    want = make_model("regnet", dimensions=2).apply(variables(2), *slices, train=False)
+    plane = make_model("regnet", dimensions=2)
+    predict = jax.jit(functools.partial(plane.apply, train=False))
+    want = predict(variables(2), *slices)
     inflated = inflate(variables(2), variables(3), noise=0.0)
     extruded = np.repeat(slices[:, :, None], 53, axis=2)
     model = make_model("regnet", dimensions=3)

@@ -159,7 +159,7 @@ def test_mirrored_images_and_kernels_give_the_mirrored_field(name, size):
 @pytest.mark.slow
 def test_network_overfits_one_batch(name):
     model = make_model(name, dimensions=2)
-    size = (2 * model.support.margin + 32,) * 2
+    size = (2 * model.support.margin + 16,) * 2
     images = [
         jnp.concatenate([textures(size, s), textures(size, s + 2)]) for s in (1, 2)
     ]

@@ -175,7 +175,7 @@ def test_refinement_on_the_body_keeps_the_grid():
     shape = (30, 37)
     fixed, moving, truth = (np.array(a) for a in _pair(shape))
     fixed[:5] = moving[:5] = -1000.0
-    field = refine_on_body(fixed, moving, np.zeros_like(truth), 30, spacing=2.0)
+    field = refine_on_body(fixed, moving, np.zeros_like(truth), steps=30, spacing=2.0)
     assert field.shape == truth.shape
     assert np.isfinite(field).all()
     inside = (slice(8, -3), slice(3, -3))

@@ -30,17 +30,19 @@ class CropBox:
         start: first voxel on each axis.
         stop: one past the last.
         grid: shape of the whole grid.
+        step: voxels; the padded shape is a multiple of it.
     """
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
     grid: tuple[int, ...]
+    step: int = _BODY_STEP
 
     @property
     def padding(self) -> list[tuple[int, int]]:
         """Voxels to add after the box on each axis, to reach a common shape."""
         pairs = zip(self.start, self.stop, strict=True)
-        return [(0, -(stop - start) % _BODY_STEP) for start, stop in pairs]
+        return [(0, -(stop - start) % self.step) for start, stop in pairs]
 
     def crop(self, image, fill: float) -> np.ndarray:
         """Crop an array and pad it.
@@ -71,6 +73,11 @@ class CropBox:
         crop = np.asarray(field)[tuple(slice(n) for n in sizes)]
         ends = zip(self.start, self.stop, self.grid, strict=True)
         return np.pad(crop, [*((a, n - b) for a, b, n in ends), (0, 0)], mode="edge")
+
+
+def cover_box(shape) -> CropBox:
+    """Return the box that covers a whole grid of ``shape``, without padding."""
+    return CropBox((0,) * len(shape), tuple(shape), tuple(shape), step=1)
 
 
 def find_body(image) -> CropBox:

@@ -1,5 +1,6 @@
 """A trained network, ready to predict."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.pretrained import InferenceConfig, read_weights
 
@@ -63,11 +65,14 @@ class Network:
         config: how registration uses it.
         model: the Flax module.
         variables: of the model.
+        others: where ``config.stage_weights`` names them, the networks of the voxel
+            sizes; empty if this network serves all.
     """
 
     config: InferenceConfig
     model: nn.Module
     variables: Any
+    others: tuple["Network", ...] = ()
 
     @property
     def dimensions(self) -> int:
@@ -80,8 +85,16 @@ class Network:
         return self.config.voxel_size
 
     @property
+    def stages(self) -> tuple["Network", ...]:
+        """The network of each pass."""
+        sizes = self.others or (self,) * len(self.config.voxel_sizes)
+        return (*sizes, sizes[-1]) if self.config.extra_pass else sizes
+
+    @property
     def dense(self) -> bool:
-        """Whether there is a prediction for every voxel of a patch."""
+        """Whether there is a prediction for every voxel of a patch, in each pass."""
+        if self.others:
+            return all(other.dense for other in self.others)
         support = self.model.support
         return support.margin == 0 and support.stride == 1
 
@@ -124,9 +137,17 @@ def load_network(name: str | Path) -> Network:
 
     Raises:
         InputError: if no shipped network has the name and the folder holds no run or
-            no checkpoint.
+            no checkpoint, or if the networks of its stages do not fit.
     """
-    return make_network(*read_weights(name))
+    config, variables = read_weights(name)
+    others = tuple(make_network(*read_weights(each)) for each in config.stage_weights)
+    for each, weights in zip(others, config.stage_weights, strict=True):
+        if each.config.dimensions != config.dimensions:
+            raise InputError(
+                f"{weights}: is {each.config.dimensions}D and {name} is"
+                f" {config.dimensions}D; name networks of one dimension"
+            )
+    return dataclasses.replace(make_network(config, variables), others=others)
 
 
 def default_network(dimensions: int) -> tuple[str, list[str]]:

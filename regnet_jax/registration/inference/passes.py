@@ -67,14 +67,14 @@ def shrink_small_displacements(displacement, half):
     return displacement * square / jnp.maximum(square + half**2, 1e-12)
 
 
-def run_passes(run_pass: Callable, fixed, moving, factors: Sequence[int]):
+def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[int]):
     """Register coarse to fine.
 
     Args:
-        run_pass: ``run_pass(fixed, moving, field, ratio) -> field``: both images at the
-            voxel size of the pass; the field of the earlier passes, ``[*coarse, d]`` in
-            voxels that are ``ratio`` times as wide, or None in the first pass. The
-            result includes that field.
+        passes: one for each factor, ``run_pass(fixed, moving, field, ratio) -> field``:
+            both images at the voxel size of the pass; the field of the earlier passes,
+            ``[*coarse, d]`` in voxels that are ``ratio`` times as wide, or None in the
+            first pass. The result includes that field.
         fixed: ``[*spatial, 1]``; or ``[*spatial, 2]`` with the shown fraction of each
             voxel.
         moving: of the same shape.
@@ -85,7 +85,7 @@ def run_passes(run_pass: Callable, fixed, moving, factors: Sequence[int]):
         ``[*spatial, d]``, voxels, fixed to moving.
     """
     field = last = None
-    for factor in factors:
+    for run_pass, factor in zip(passes, factors, strict=True):
         if factor != last:
             images = [_downsample(image, factor) for image in (fixed, moving)]
         field = run_pass(*images, field, (last or factor) // factor)

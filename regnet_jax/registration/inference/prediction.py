@@ -1,24 +1,19 @@
 """The displacement field of two images of any size, by any network."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 
 from regnet_jax.hounsfield import AIR, scale_hounsfield
-from regnet_jax.registration.inference.boxes import find_body
+from regnet_jax.registration.inference.boxes import cover_box, find_body
 from regnet_jax.registration.inference.network import Network
-from regnet_jax.registration.inference.passes import (
-    continue_field,
-    fill_each_other,
-    run_passes,
-    whole_pass,
-)
-from regnet_jax.registration.inference.tiles import (
-    memory_of_a_tile,
-    predict_lattice,
-    tiled_pass,
-)
+from regnet_jax.registration.inference.passes import run_passes, whole_pass
+from regnet_jax.registration.inference.slices import predict_by_slices
+from regnet_jax.registration.inference.tile_plan import memory_of_a_tile
+from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
 
 
 def predict(
@@ -27,6 +22,7 @@ def predict(
     moving,
     *,
     shown=(None, None),
+    slice_axis: str | None = None,
     memory: float | None = None,
     progress: bool = False,
 ):
@@ -38,6 +34,9 @@ def predict(
         moving: ``[*spatial]``, on the same grid.
         shown: bool ``[*spatial]`` of both images, where they show something. Elsewhere
             the field is continued smoothly. None for both if that is everywhere.
+        slice_axis: for a 2D network and 3D images in canonical orientation, of which
+            it predicts the slices one by one: a key of ``geometry.SLICE_AXES``. None
+            for images of the network's dimension.
         memory: limit of the process, GiB, including images and interpreter; a
             prediction that needs more is computed tile by tile. None sets no limit.
         progress: show a progress bar while tiles are predicted.
@@ -48,46 +47,56 @@ def predict(
     Raises:
         InputError: if not even the smallest tiles fit.
     """
-    if network.dense:
-        return _predict_in_passes(network, fixed, moving, shown, memory, progress)
-    options = {"memory": memory, "progress": progress}
-    pairs = zip((fixed, moving), shown, strict=True)
-    images = [_scaled_channels(*pair) for pair in pairs]
-    if shown[0] is None:
-        return predict_lattice(network, *images, **options)
-    *images, both = (np.asarray(image) for image in fill_each_other(*images))
-    field = predict_lattice(network, *images, **options)
-    return np.asarray(continue_field(field, both))
-
-
-def _predict_in_passes(network: Network, fixed, moving, shown, memory, progress):
-    """Predict coarse to fine within the box of the body, at once or by tiles."""
-    box = find_body(fixed)
+    # Networks with a margin are used on whole images, as in their training.
+    box = find_body(fixed) if network.dense else cover_box(fixed.shape)
     images = [
         _scaled_channels(
             box.crop(image, AIR), None if where is None else box.crop(where, 0.0)
         )
         for image, where in zip((fixed, moving), shown, strict=True)
     ]
-    factors, shrinkage = network.config.factors, network.config.shrinkage
-    if memory is None:
-        run_pass = whole_pass(network.predict_patch, shrinkage)
-    else:
-        held = _bytes_held(fixed, images[0].shape, factors)
+    room = None
+    if memory is not None:
+        held = _bytes_held(network, fixed, images[0].shape)
         room = memory_of_a_tile(memory, held=held)
-        run_pass = tiled_pass(network, memory=room, progress=progress)
-    return box.restore(run_passes(run_pass, *images, factors=factors))
+    passes = _make_passes(network, room, progress=progress and not slice_axis)
+    run = functools.partial(run_passes, passes, factors=network.config.factors)
+    if slice_axis:
+        field = predict_by_slices(run, images, slice_axis, progress=progress)
+    else:
+        field = run(*images)
+    return box.restore(field)
 
 
-def _bytes_held(fixed, shape, factors) -> float:
+def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:
+    """Build a pass for each factor; ``room`` is the memory of a tile, GiB."""
+
+    def make_pass(stage: Network) -> Callable:
+        shrinkage = network.config.shrinkage
+        if not stage.dense:
+            options = {"memory": room, "progress": progress}
+            predict_stage = functools.partial(predict_lattice, stage, **options)
+        elif room is None:
+            predict_stage = stage.predict_patch
+        else:
+            return tiled_pass(stage, shrinkage, memory=room, progress=progress)
+        return whole_pass(predict_stage, shrinkage)
+
+    return [make_pass(stage) for stage in network.stages]
+
+
+def _bytes_held(network: Network, fixed, shape) -> float:
     """Return the bytes of images and fields that are held in addition to a tile.
 
     These are the two given images, the two that the network takes, the fields of the
-    last two passes, and a copy of the field while it is continued.
+    last two passes, and a copy of the field while it is continued. Networks with a
+    margin hold the images padded and warped, and the field of the pass twice, too.
     """
     *box, channels = shape
-    fields = fixed.ndim * sum(factor**-fixed.ndim for factor in factors[-2:])
+    fields = fixed.ndim * sum(f**-fixed.ndim for f in network.config.factors[-2:])
     fields += (channels - 1) * (fixed.ndim + 1)
+    if not network.dense:
+        fields += 4 + 2 * fixed.ndim
     return 4 * (2 * fixed.size + (2 * channels + fields) * math.prod(box))
 
 

@@ -1,11 +1,11 @@
 """Prediction tile by tile, which gives the same fields as whole images.
 
-Networks that predict at every voxel go coarse to fine: ``tiled_pass`` is a pass for
-``passes.run_passes``. Networks with a margin predict once: ``predict_lattice``.
+For networks that predict at every voxel ``tiled_pass`` is a pass for
+``passes.run_passes``. Networks with a margin always predict by tiles:
+``predict_lattice`` is the prediction of whole images for ``passes.whole_pass``.
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -22,13 +22,14 @@ from regnet_jax.registration.inference.passes import (
 from regnet_jax.registration.inference.tile_plan import (
     Plan,
     bytes_per_voxel,
-    memory_of_a_tile,
     plan_equal,
     plan_tiles,
 )
 
 
-def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Callable:
+def tiled_pass(
+    network: Network, shrinkage: float = 0.0, *, memory: float, progress: bool = False
+) -> Callable:
     """Build a pass by tiles, for ``run_passes``.
 
     A tile holds all voxels that its predictions depend on, and is warped by the whole
@@ -36,6 +37,7 @@ def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Ca
 
     Args:
         network: one that predicts at every voxel.
+        shrinkage: see ``passes.shrink_small_displacements``.
         memory: for a tile, GiB.
         progress: show a progress bar for each pass.
 
@@ -44,9 +46,8 @@ def tiled_pass(network: Network, *, memory: float, progress: bool = False) -> Ca
     """
     model = network.model
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
-    shrinkage = np.float32(network.config.shrinkage)
     predict_tile = functools.partial(
-        _predict_tile, network.variables, shrinkage, model=model
+        _predict_tile, network.variables, np.float32(shrinkage), model=model
     )
 
     def run_pass(fixed, moving, field, ratio):
@@ -127,7 +128,7 @@ def predict_lattice(
         network: with a margin.
         fixed: ``[*spatial, 1]``, scaled to [0, 1], at the voxel size of the network.
         moving: of the same shape, on the same grid.
-        memory: limit of the process, GiB; None takes the tile of ``network.config``.
+        memory: for a tile, GiB; None takes the tile of ``network.config``.
         progress: show a progress bar.
         plan: of the tiles; None chooses it.
 
@@ -137,7 +138,7 @@ def predict_lattice(
     support, shape = network.model.support, fixed.shape[:-1]
     # One point beyond the last voxel unless one lies on it, so none is extrapolated.
     points = [ceil_div(n - 1, support.stride) + 1 for n in shape]
-    plan = plan or _plan_lattice(network, shape, points, memory)
+    plan = plan or _plan_lattice(network, points, memory)
     pads = [
         (support.margin, max(end - n - support.margin, 0))
         for n, end in zip(shape, plan.extent, strict=True)
@@ -151,12 +152,9 @@ def predict_lattice(
     return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape))
 
 
-def _plan_lattice(network: Network, shape, points, memory: float | None) -> Plan:
+def _plan_lattice(network: Network, points, memory: float | None) -> Plan:
     support = network.model.support
     if memory is None:
         return plan_equal(support, points, network.config.tile)
-    # The two given images, the two that the network takes, and the predictions twice.
-    held = 4 * (4 * math.prod(shape) + 2 * len(shape) * math.prod(points))
-    room = memory_of_a_tile(memory, held=held)
     size = bytes_per_voxel(network.model)
-    return plan_tiles(support, points, bytes_per_voxel=size, memory=room)
+    return plan_tiles(support, points, bytes_per_voxel=size, memory=memory)

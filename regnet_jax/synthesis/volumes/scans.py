@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,11 +56,26 @@ def crop(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spatial 1
     Args:
         key: random key.
         scans: to choose from.
-        shape: spatial shape of the crop; beyond the scan there is air.
+        shape: spatial shape of the crop; beyond the scan there is air. A 2D crop of 3D
+            scans is a slice across one of their axes, which is sampled too.
 
     Returns:
         ``[*shape, 1]``, HU.
     """
+    dimensions = scans.sizes.shape[-1]
+    if len(shape) == dimensions:
+        return _crop_box(key, scans, shape)
+
+    def crop_slice(axis: int):
+        box = [*shape[:axis], 1, *shape[axis:]]
+        return jnp.squeeze(_crop_box(key, scans, box), axis)
+
+    axis = jax.random.randint(jax.random.fold_in(key, 1), (), 0, dimensions)
+    branches = [functools.partial(crop_slice, a) for a in range(dimensions)]
+    return jax.lax.switch(axis, branches)
+
+
+def _crop_box(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spatial 1"]:
     which_key, where_key, map_key = jax.random.split(key, 3)
     dimensions = len(shape)
     which = jax.random.randint(which_key, (), 0, scans.images.shape[0])

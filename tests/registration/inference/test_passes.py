@@ -97,7 +97,7 @@ def test_passes_compose_their_linear_maps(shape, factors):
         return jnp.asarray(field / factors[number], jnp.float32)
 
     images = jnp.zeros((2, *shape, 1))
-    got = run_passes(whole_pass(step), *images, factors)
+    got = run_passes([whole_pass(step)] * len(factors), *images, factors=factors)
     assert next(calls) == n
     # What a later pass finds comes first: fixed -> warped -> moving.
     points = indices(shape)
@@ -138,7 +138,9 @@ def test_passes_ignore_values_where_an_image_shows_nothing(shape, factors):
         field[: 8 // factor, ..., :-edge, :], field[..., -edge:, :] = 7.0, -7.0
         return jnp.asarray(field)
 
-    got = np.asarray(run_passes(whole_pass(step), *images, factors))
+    got = np.asarray(
+        run_passes([whole_pass(step)] * len(factors), *images, factors=factors)
+    )
     np.testing.assert_allclose(got, motion * len(factors), atol=0.02)
 
 
@@ -158,7 +160,7 @@ def test_each_pass_takes_the_moving_image_as_warped_so_far(factors):
         half = jnp.stack([0.0 * found, 0.5 * found])
         return jnp.broadcast_to(half, (*one.shape[:-1], 2))
 
-    got = run_passes(whole_pass(step), fixed, moving, factors)
+    got = run_passes([whole_pass(step)] * len(factors), fixed, moving, factors=factors)
     want = [shift * 0.5**i / factor for i, factor in enumerate(factors)]
     assert left == pytest.approx(want, abs=2e-3)
     np.testing.assert_allclose(got[..., 0], 0, atol=1e-6)

@@ -68,8 +68,14 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
     memory = least * bytes_per_voxel(network.model) / 2**30
-    got = run_passes(tiled_pass(network, memory=memory), *images, factors)
-    want = run_passes(whole_pass(step, shrinkage), *images, factors)
+    got = run_passes(
+        [tiled_pass(network, shrinkage, memory=memory)] * len(factors),
+        *images,
+        factors=factors,
+    )
+    want = run_passes(
+        [whole_pass(step, shrinkage)] * len(factors), *images, factors=factors
+    )
     # Where a field folds, it tears apart what differs by rounding.
     for field in (*found, want):
         assert jacobian_determinant(field).min() > 0.3
