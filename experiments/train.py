@@ -44,6 +44,12 @@ _STEPS = flags.DEFINE_integer(
     "Stop at this step; the default is the end of the experiment.",
     lower_bound=1,
 )
+_MINUTES = flags.DEFINE_float(
+    "minutes",
+    None,
+    "Stop and save after this time; the same command again resumes.",
+    lower_bound=0.0,
+)
 _OVERRIDE = flags.DEFINE_multi_string(
     "override",
     [],
@@ -99,13 +105,14 @@ def main():
             config,
             folder,
             until=_STEPS.value,
+            minutes=_MINUTES.value,
             measure=measure,
             cache=common.cache_folder() / "volumes",
         )
     if not parallel.is_main():
         return
     if not evaluation:
-        print("stopped by SIGTERM; the same command again goes on")
+        print("stopped before the last step; the same command again goes on")
     _draw_curves(folder)
     for family, result in evaluation.items():
         print(f"{family:12s} {describe(result)}")

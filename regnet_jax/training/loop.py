@@ -7,6 +7,7 @@ follow in the order of the calls.
 import contextlib
 import dataclasses
 import itertools
+import math
 import signal
 import threading
 import time
@@ -52,6 +53,7 @@ def train(
     folder: Path,
     *,
     until: int | None = None,
+    minutes: float | None = None,
     measure: Callable[[Mapping], Mapping] | None = None,
     cache: Path | None = None,
     sample: Callable = sample_patches,
@@ -60,20 +62,23 @@ def train(
 
     Checkpoints, ``config.json``, ``metrics.jsonl`` and event files for TensorBoard are
     written there. The result depends on the config alone: an interrupted and resumed
-    run ends with the same weights as an uninterrupted one, bit for bit. On SIGTERM the
-    run saves and ends early.
+    run ends with the same weights as an uninterrupted one, bit for bit. On SIGTERM and
+    at the end of ``minutes`` the run saves and ends early.
 
     Args:
         config: the experiment.
         folder: of the run; it is made if it does not exist.
         until: step to stop at before the end of the experiment; None for its end.
+        minutes: time after which to stop, compilation included; None for no limit. Only
+            for a single process, since several would not stop at the same step.
         measure: ``measure(variables) -> {pair: {measure: number}}`` on real pairs,
             called whenever the network is evaluated.
         cache: folder for scans at the network's voxel sizes; None to keep none.
         sample: as in ``synthesis.generator.make_generator``.
 
     Returns:
-        The last evaluation on held-out pairs, family by family; empty after SIGTERM.
+        The last evaluation on held-out pairs, family by family; empty if the run was
+        stopped by SIGTERM or the time.
 
     Raises:
         InputError: if the config cannot be run, or the folder holds a run of another
@@ -82,6 +87,9 @@ def train(
             checkpoint is then the state before it.
     """
     check(config, devices=jax.device_count())
+    if minutes is not None and parallel.is_distributed():
+        raise InputError("minutes: is for a single process; give steps instead")
+    deadline = math.inf if minutes is None else time.monotonic() + 60.0 * minutes
     checkpoint.write_config(folder, config)
     program = build_program(config, sample=sample)
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
@@ -102,7 +110,7 @@ def train(
             contexts.enter_context(scans)
         number, evaluation = int(parallel.local_values(state.step)), None
         journal = contexts.enter_context(_open_journal(config, folder, number, end))
-        must_stop = contexts.enter_context(note_sigterm())
+        must_stop = contexts.enter_context(note_sigterm(deadline))
         runner = StepRunner(config, program.steps, stream, scans, journal, must_stop)
 
         while number < end and not must_stop():
@@ -221,8 +229,11 @@ def _open_journal(config, folder: Path, first: int, end: int) -> Journal | NoJou
 
 
 @contextlib.contextmanager
-def note_sigterm() -> Iterator[Callable[[], bool]]:
+def note_sigterm(deadline: float = math.inf) -> Iterator[Callable[[], bool]]:
     """Record SIGTERM instead of ending, so that the run can save first.
+
+    Args:
+        deadline: of ``time.monotonic``, from which on the run must stop, too.
 
     Yields:
         ``must_stop()``, to be called between steps. Where several processes train
@@ -234,7 +245,7 @@ def note_sigterm() -> Iterator[Callable[[], bool]]:
     def must_stop():
         if parallel.is_preempted(next(calls)):
             received.set()
-        return received.is_set()
+        return received.is_set() or time.monotonic() >= deadline
 
     # Python handles signals only in the main thread; with several processes JAX does.
     main = threading.current_thread() is threading.main_thread()

@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from regnet_jax.training import parallel
+from regnet_jax.training import loop, parallel
 from regnet_jax.training.checkpoint import open_checkpoints, restore_variables
 from regnet_jax.training.logs import METRICS, Journal
 from tests.helpers import kills
@@ -107,6 +109,26 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     folders = [tmp_path / name for name in ("halted", "straight")]
     jax.tree.map(np.testing.assert_array_equal, *map(restore_variables, folders))
     assert losses(folders[0]) == losses(folders[1])
+
+
+def test_time_limit_saves_and_ends(changed, tmp_path, monkeypatch):
+    """The run that was stopped by the time goes on as if uninterrupted."""
+    config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
+    now, write = [0.0], Journal.log_step
+
+    def step(journal, number, *rest):
+        write(journal, number, *rest)
+        now[0] = 30.0 * number
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "log_step", step)
+        clock = {"monotonic": lambda: now[0], "perf_counter": time.perf_counter}
+        patch.setattr(loop, "time", SimpleNamespace(**clock))
+        assert train(config, tmp_path / "halted", minutes=1.0) == {}
+    assert 2 <= len(losses(tmp_path / "halted")) < 5
+    want = train(config, tmp_path / "straight", minutes=1e9)
+    assert train(config, tmp_path / "halted") == want
+    assert losses(tmp_path / "halted") == losses(tmp_path / "straight")
 
 
 @pytest.mark.slow
