@@ -132,17 +132,17 @@ def test_tool_reduces_the_error(listed, tmp_path, name, d):
     assert after < 0.7 * before
 
 
-def test_compare_goes_on_after_a_failing_network(command, listed, run2d, tmp_path):
-    """A 2D network cannot register volumes; the alignment can."""
+def test_compare_goes_on_after_a_failing_network(command, listed, run3d, tmp_path):
+    """A 3D network cannot register slices; the alignment can."""
     result = command(
         "compare",
-        *(f"--pairs={listed[3]}", "--methods=regnet,affine", f"--model={run2d}"),
+        *(f"--pairs={listed[2]}", "--methods=regnet,affine", f"--model={run3d}"),
         f"--out={tmp_path}",
     )
     assert result.status == 0, result.err
     report = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert [f["method"] for f in report["failures"]] == ["all", "regnet"]
-    assert "the network is 2D" in report["failures"][1]["reason"]
+    assert "the network is 3D" in report["failures"][1]["reason"]
     assert set(report["summary"]) == {"before", "affine"}
 
 

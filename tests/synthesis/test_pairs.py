@@ -174,6 +174,6 @@ def test_noise_is_on_the_fixed_image_alone():
 
 
 def test_a_patch_larger_than_the_volume_is_refused():
-    with pytest.raises(ValueError, match="49 voxels does not fit"):
+    with pytest.raises(ValueError, match=r"49\) voxels does not fit"):
         make_generator(dataclasses.replace(CONFIG, patch_size=49))
     make_generator(dataclasses.replace(CONFIG, patch_size=48))
