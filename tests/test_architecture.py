@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "synthesis": {"geometry", "hounsfield"},
     "models": {"geometry", "hounsfield"},
     "evaluation": {"geometry", "hounsfield", "spatial"},
-    "pretrained": {"files"},
+    "pretrained": {"files", "geometry"},
     "reporting": {"evaluation", "hounsfield", "files"},
     "registration": {
         *("geometry", "hounsfield", "files", "spatial", "io", "models"),

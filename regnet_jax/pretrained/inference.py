@@ -14,6 +14,7 @@ from pathlib import Path
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_text
+from regnet_jax.geometry.slices import SLICE_AXES
 
 INFERENCE = "inference.json"
 # Predictions of a tile along each axis, by dimension: one compiled program then serves
@@ -127,7 +128,7 @@ def _fault(config: InferenceConfig) -> str:
         "extra_pass": isinstance(config.extra_pass, bool),
         "shrinkage": 0 <= config.shrinkage < math.inf,
         "tile": isinstance(config.tile, int) and config.tile > 0,
-        "slice_axis": config.slice_axis in ("axial", "coronal", "sagittal"),
+        "slice_axis": config.slice_axis in SLICE_AXES,
         "stage_weights": len(config.stage_weights) in (0, len(sizes))
         and all(isinstance(name, str) for name in config.stage_weights),
     }

@@ -36,7 +36,7 @@ from regnet_jax.registration.inference.boxes import (
     find_lungs,
     sample_displaced,
 )
-from regnet_jax.registration.inference.slices import predict_by_slices
+from regnet_jax.registration.inference.slices import compute_by_slices
 
 
 class RefinementWeights(NamedTuple):
@@ -269,7 +269,7 @@ def refine_on_body(
             options = {"steps": steps, "spacing": spacing, "shown": shown}
             return refine_on_body(fixed, moving, displacement, **options)
 
-        return predict_by_slices(refine_slice, volumes, slice_axis)
+        return compute_by_slices(refine_slice, volumes, slice_axis)
     body = find_body(fixed)
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)

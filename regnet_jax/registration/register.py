@@ -143,6 +143,8 @@ def register(
                 f"{name} is a 2D network, so it registered {axis} slices one by one;"
                 " nothing moves across them after the linear alignment"
             ]
+        elif settings.slice_axis and network.dimensions == 3:
+            notices = [*notices, f"slice_axis has no effect, as {name} is a 3D network"]
         settings = dataclasses.replace(settings, slice_axis=axis)
         result = _register(fixed, moving, network, masks, settings, progress)
     result = dataclasses.replace(

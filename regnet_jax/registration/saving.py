@@ -41,28 +41,16 @@ def save_registration(
     registration: Registration,
     folder,
     formats: Collection[str] = (),
-    *,
-    report: bool = True,
-    landmarks=None,
-    labels=None,
-    request: Mapping | None = None,
+    **measured,
 ) -> RegistrationReport | None:
-    """Write the files of a registration, see ``Registration.save``."""
+    """Write the files of a registration atomically, see ``Registration.save``."""
     for name in formats:
         if name not in FORMATS:
             raise InputError(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     with staged_folder(folder) as stage:
-        return write_registration(
-            registration,
-            stage,
-            formats,
-            report=report,
-            landmarks=landmarks,
-            labels=labels,
-            request=request,
-        )
+        return write_registration(registration, stage, formats, **measured)
 
 
 def write_registration(

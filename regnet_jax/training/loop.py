@@ -110,7 +110,7 @@ def train(
             contexts.enter_context(scans)
         number, evaluation = int(parallel.local_values(state.step)), None
         journal = contexts.enter_context(_open_journal(config, folder, number, end))
-        must_stop = contexts.enter_context(note_sigterm(deadline))
+        must_stop = contexts.enter_context(watch_for_stop(deadline))
         runner = StepRunner(config, program.steps, stream, scans, journal, must_stop)
 
         while number < end and not must_stop():
@@ -229,11 +229,11 @@ def _open_journal(config, folder: Path, first: int, end: int) -> Journal | NoJou
 
 
 @contextlib.contextmanager
-def note_sigterm(deadline: float = math.inf) -> Iterator[Callable[[], bool]]:
-    """Record SIGTERM instead of ending, so that the run can save first.
+def watch_for_stop(deadline: float = math.inf) -> Iterator[Callable[[], bool]]:
+    """Watch for SIGTERM and a deadline, so that the run can save and end.
 
     Args:
-        deadline: of ``time.monotonic``, from which on the run must stop, too.
+        deadline: of ``time.monotonic``; only for a single process.
 
     Yields:
         ``must_stop()``, to be called between steps. Where several processes train
@@ -285,7 +285,7 @@ class StepRunner:
         stream: random key of the run.
         scans: the scans that pairs are made from, if any.
         journal: log of the run.
-        must_stop: from ``note_sigterm``.
+        must_stop: from ``watch_for_stop``.
         rehearsals: number of times that the sampling of pairs is still to be timed.
     """
 

@@ -142,6 +142,11 @@ def load_network(name: str | Path) -> Network:
     config, variables = read_weights(name)
     others = tuple(make_network(*read_weights(each)) for each in config.stage_weights)
     for each, weights in zip(others, config.stage_weights, strict=True):
+        if each.config.stage_weights:
+            raise InputError(
+                f"{weights}: has networks of its own for its voxel sizes; name one that"
+                f" serves {name} by itself"
+            )
         if each.config.dimensions != config.dimensions:
             raise InputError(
                 f"{weights}: is {each.config.dimensions}D and {name} is"

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.hounsfield import AIR, scale_hounsfield
 from regnet_jax.registration.inference.boxes import cover_box, find_body
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.inference.passes import run_passes, whole_pass
-from regnet_jax.registration.inference.slices import predict_by_slices
+from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.inference.tile_plan import memory_of_a_tile
 from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
 
@@ -62,7 +63,11 @@ def predict(
     passes = _make_passes(network, room, progress=progress and not slice_axis)
     run = functools.partial(run_passes, passes, factors=network.config.factors)
     if slice_axis:
-        field = predict_by_slices(run, images, slice_axis, progress=progress)
+        # Not the padding of the box across the slices, which is cut off again.
+        axis = SLICE_AXES[slice_axis]
+        within = range(box.stop[axis] - box.start[axis])
+        images = [image.take(within, axis) for image in images]
+        field = compute_by_slices(run, images, slice_axis, progress=progress)
     else:
         field = run(*images)
     return box.restore(field)

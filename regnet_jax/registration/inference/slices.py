@@ -1,4 +1,4 @@
-"""2D networks on 3D images: slice by slice, with nothing moving across the slices."""
+"""Fields of 3D images slice by slice, with nothing moving across the slices."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,13 +8,13 @@ from tqdm import tqdm
 from regnet_jax.geometry.slices import SLICE_AXES
 
 
-def predict_by_slices(
-    predict: Callable, volumes: Sequence, slice_axis: str, *, progress: bool = False
+def compute_by_slices(
+    compute: Callable, volumes: Sequence, slice_axis: str, *, progress: bool = False
 ) -> np.ndarray:
-    """Predict the field of each slice in 2D, and stack the fields.
+    """Compute the field of each slice in 2D, and stack the fields.
 
     Args:
-        predict: ``predict(*slices) -> displacement`` of one slice of each volume,
+        compute: ``compute(*slices) -> displacement`` of one slice of each volume,
             ``[*slice, 2]`` voxels.
         volumes: ``[*spatial, ...]`` in canonical orientation; None is passed on.
         slice_axis: a key of ``SLICE_AXES``.
@@ -27,7 +27,7 @@ def predict_by_slices(
     (count,) = {np.shape(v)[axis] for v in volumes if v is not None}
     fields = [
         np.asarray(
-            predict(*(None if v is None else np.take(v, k, axis) for v in volumes)),
+            compute(*(None if v is None else np.take(v, k, axis) for v in volumes)),
             np.float32,
         )
         for k in tqdm(range(count), "predicting", unit="slice", disable=not progress)

@@ -54,6 +54,25 @@ def test_slices_are_predicted_as_in_2d(name, hidden):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
+def test_only_slices_of_the_body_are_predicted(monkeypatch):
+    """Neither air beside the body nor the padding of its box across the slices."""
+    shape, seen = (60, 40, 33), []
+    images = [smooth_image(shape, seed) + 400.0 for seed in (0, 1)]
+    for image in images:
+        image[45:] = -1000.0
+    network = networks.dense(2, 2.0)
+    whole = type(network).predict_patch
+
+    def predict_patch(self, fixed, moving):
+        seen.append(fixed.shape)
+        return whole(self, fixed, moving)
+
+    monkeypatch.setattr(type(network), "predict_patch", predict_patch)
+    field = predict(network, *images, slice_axis="axial")
+    assert field.shape == (*shape, 3)
+    assert len(seen) == 45 + 8, "and the margin of the body's box"
+
+
 def test_slices_without_anything_shown_do_not_move():
     shown = np.ones(SHAPE, bool)
     shown[2] = False
@@ -118,6 +137,21 @@ def test_2d_network_registers_3d_images_and_says_so(volumes, name, world, caplog
     assert any(line in notice for notice in result.notices)
     assert line in caplog.text
     assert result.parameters["slice_axis"] == (name or "axial")
+
+
+def test_3d_networks_say_that_slices_have_no_effect(volumes):
+    network = networks.fake(3, 4.0, _still, tile=3)
+    options = {"initial": "none", "voxel_size": 4.0}
+    result = regnet_jax.register(*volumes, network, slice_axis="axial", **options)
+    line = "slice_axis has no effect, as untrained3d is a 3D network"
+    assert line in result.notices
+    assert not regnet_jax.register(*volumes, network, **options).notices
+
+
+def _still(fixed, moving):
+    margin = networks.RegNet(3).support.margin
+    shape = [len(range(margin, n - margin, 2)) for n in fixed.shape[1:-1]]
+    return np.zeros((1, *shape, 3), np.float32)
 
 
 def test_option_has_no_effect_in_2d(volumes):
@@ -189,6 +223,7 @@ def test_network_per_voxel_size(tmp_path, run2d):
         (["lung"], "stage_weights: "),
         (["lung", "lung2d"], "lung: is 3D and .* is 2D"),
         (["lung2d", "nowhere"], "nowhere: neither a folder nor a shipped network"),
+        (["lung2d", "."], "has networks of its own for its voxel sizes"),
     ],
 )
 def test_stages_that_do_not_fit_are_refused(tmp_path, weights, said):
