@@ -7,7 +7,8 @@ Example:
 fields of every family in turn (components of up to 20 mm), noise of 10 HU is added to
 both images, and the pair is registered as by experiments.register, without linear
 alignment. Endpoint errors are over the voxels of the body that both images show; sd is
-the sample standard deviation over pairs. A 2D network gets axial slices. With
+the sample standard deviation over pairs. A 2D network gets axial slices. With --crop N
+random boxes of N voxels along each axis are taken, which are faster to register. With
 --refine N both the refined and the unrefined prediction are measured.
 """
 
@@ -39,6 +40,9 @@ _MODEL = flags.DEFINE_string(
 _COUNT = flags.DEFINE_integer("count", 2 * len(FAMILIES), "Pairs.", lower_bound=1)
 _SPACING = flags.DEFINE_float("spacing", 2.0, "Voxel size, mm.", lower_bound=0.1)
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Families of the fields.")
+_CROP = flags.DEFINE_integer(
+    "crop", 0, "Voxels of random boxes along each axis; 0 for all.", lower_bound=0
+)
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of refinement.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 2017, "Seed of the random numbers.")
 
@@ -71,10 +75,16 @@ def main():
     network = load_network(_MODEL.value)
     d, spacing = network.dimensions, _SPACING.value
     volumes = read_volumes(read_manifest(_VOLUMES.value), spacing, d)
-    check_room(volumes, _FAMILIES.value, spacing=spacing, d=d)
+    check_room(volumes, _FAMILIES.value, spacing=spacing, d=d, crop=_CROP.value)
     key = jax.random.key(_SEED.value)
     cases = make_cases(
-        key, volumes, _FAMILIES.value, _COUNT.value, spacing=spacing, d=d
+        key,
+        volumes,
+        _FAMILIES.value,
+        _COUNT.value,
+        spacing=spacing,
+        d=d,
+        crop=_CROP.value,
     )
     steps = sorted({0, _REFINE.value})
     rows = [
@@ -85,7 +95,7 @@ def main():
     summary = {f: summarise([r for r in rows if r["family"] == f]) for f in families}
     summary["all"] = summarise(rows)
     settings = {"model": _MODEL.value, "spacing": spacing, "refine": _REFINE.value}
-    settings |= {"seed": _SEED.value, "volumes": list(volumes)}
+    settings |= {"crop": _CROP.value, "seed": _SEED.value, "volumes": list(volumes)}
     write_json(_OUT.value, {**settings, "summary": summary, "pairs": rows})
     _print(summary)
     print(f"wrote {_OUT.value}")

@@ -24,21 +24,16 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from experiments.heldout.files import write_pair
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.files import staged_folder, strict_json
-from regnet_jax.io import read_ct, write_displacement
-from regnet_jax.io.images import write_image
+from regnet_jax.io import read_ct
 from regnet_jax.reporting import family_figure, statistics_figure
-from regnet_jax.spatial import (
-    Frame,
-    displacement_to_world,
-    to_isotropic,
-)
+from regnet_jax.spatial import Frame, to_isotropic
 from regnet_jax.synthesis import (
     FAMILIES,
-    ArtificialPair,
     FieldStatistics,
     artificial_pair,
     chest,
@@ -86,21 +81,6 @@ def field_in_view(displacement):
     """Return the middle slice of a field, the last two components along the slice."""
     field = middle_slice(displacement)
     return field[..., [1, 0, 2]] * [1, -1, 1] if displacement.ndim == 4 else field
-
-
-def write_pair(folder: Path, name: str, frame: Frame, pair: ArtificialPair) -> None:
-    """Write an artificial pair as NAME_fixed, NAME_moving and NAME_displacement.
-
-    Args:
-        folder: of the results; it must exist.
-        name: prefix of the file names.
-        frame: of the volumes.
-        pair: with its displacement in voxels, which is written in mm.
-    """
-    write_image(folder / f"{name}_fixed.nii.gz", pair.fixed[..., 0], frame)
-    write_image(folder / f"{name}_moving.nii.gz", pair.moving[..., 0], frame)
-    vectors = displacement_to_world(frame, pair.displacement)
-    write_displacement(folder / f"{name}_displacement.nii.gz", vectors, frame)
 
 
 def write_statistics(

@@ -70,7 +70,9 @@ def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict
     return volumes
 
 
-def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int):
+def check_room(
+    volumes: dict, families: Sequence[str], *, spacing: float, d: int, crop: int = 0
+):
     """Refuse volumes that are too small for the fields of a family.
 
     Args:
@@ -78,12 +80,13 @@ def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int
         families: names in ``FAMILIES``.
         spacing: voxel size, mm.
         d: dimension of the pairs.
+        crop: as in ``make_cases``.
 
     Raises:
         InputError: names the volume and the family.
     """
     for name, volume in volumes.items():
-        shape = volume.shape[-d:]
+        shape = cropped_shape(volume.shape[-d:], crop)
         for family in families:
             if has_room(FAMILIES[family], shape, spacing=spacing) is False:
                 raise InputError(
@@ -92,8 +95,20 @@ def check_room(volumes: dict, families: Sequence[str], *, spacing: float, d: int
                 )
 
 
+def cropped_shape(shape: Sequence[int], crop: int) -> tuple[int, ...]:
+    """Return the shape of a crop: at most so many voxels along each axis; 0 for all."""
+    return tuple(min(n, crop) if crop else n for n in shape)
+
+
 def make_cases(
-    key, volumes: dict, families: Sequence[str], count: int, *, spacing: float, d: int
+    key,
+    volumes: dict,
+    families: Sequence[str],
+    count: int,
+    *,
+    spacing: float,
+    d: int,
+    crop: int = 0,
 ) -> Iterator[Case]:
     """Deform volumes by fields of all families in turn, with noise on both images.
 
@@ -104,6 +119,8 @@ def make_cases(
         count: number of cases.
         spacing: voxel size, mm.
         d: dimension of the pairs; 2 takes axial slices of volumes.
+        crop: voxels along each axis of the random box that is cut from the volume
+            before it is deformed; 0 for the whole volume.
 
     Yields:
         The cases.
@@ -127,8 +144,17 @@ def make_cases(
         if volume.ndim > d:
             place = 0.5 + _MIDDLE * (jax.random.uniform(slice_key) - 0.5)
             volume = volume[int(place * len(volume))]
+        volume = _cut(jax.random.fold_in(slice_key, 1), volume, crop)
         pair = make_pair(pair_key, volume, jnp.int32(number))
         yield Case(name, families[number], jax.tree.map(np.asarray, pair))
+
+
+def _cut(key, volume: np.ndarray, crop: int) -> np.ndarray:
+    """Return a random box of a volume."""
+    shape = cropped_shape(volume.shape, crop)
+    room = np.array(volume.shape) - shape
+    starts = np.asarray(jax.random.randint(key, room.shape, 0, room + 1))
+    return volume[tuple(slice(a, a + n) for a, n in zip(starts, shape, strict=True))]
 
 
 def visible_body(pair: ArtificialPair) -> np.ndarray:

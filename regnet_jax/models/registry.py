@@ -1,20 +1,33 @@
 """The networks by name."""
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.models.corrnet import CorrNet
 from regnet_jax.models.cropped_unet import CroppedUNet
 from regnet_jax.models.multiview import MultiView
-from regnet_jax.models.regnet import RegNet, SingleScaleRegNet
+from regnet_jax.models.regnet import (
+    HalfRegNet,
+    HalfSingleScaleRegNet,
+    RegNet,
+    SingleScaleRegNet,
+)
 from regnet_jax.models.unet import UNet
 
 MODELS = {
     "regnet": RegNet,
+    "regnet_half": HalfRegNet,
     "regnet_single": SingleScaleRegNet,
+    "regnet_single_half": HalfSingleScaleRegNet,
     "unet": UNet,
     "multiview": MultiView,
     "cropped_unet": CroppedUNet,
@@ -76,3 +89,75 @@ def inflate(plane, volume, *, noise: float = 0.3):
         return (noise * new).at[new.shape[0] // 2, ..., outputs].set(old)
 
     return jax.tree_util.tree_map_with_path(fill, plane, volume)
+
+
+# Networks that two 2D networks of half the features can be put into, and the latter.
+HALVES = {"regnet": "regnet_half", "regnet_single": "regnet_single_half"}
+# Layers of RegNet that take two sets of features side by side: those of both images,
+# at either resolution, and those of both resolutions.
+_JOINS = ("Conv_6", "Conv_14", "Conv_20")
+
+
+def inflate_planes(planes: Mapping[str, Any], volume, *, noise: float = 0.1):
+    """Put the weights of two 2D networks of half the features into a 3D RegNet.
+
+    The first half of the features of every layer comes from one network and the second
+    from the other, each as the middle plane of the 3D kernels across its slices. The
+    3D network then predicts every component of the displacement before it is trained
+    in 3D: those within the slices of both networks as their mean.
+
+    Args:
+        planes: variables of ``regnet_half`` (or of the other in ``HALVES``) in 2D by
+            the slices that it was trained on, keys of ``geometry.slices.SLICE_AXES``;
+            two of them.
+        volume: variables of ``regnet`` (or of the other) in 3D, freshly initialised.
+        noise: factor of the fresh kernels where neither network has weights.
+
+    Returns:
+        Variables like ``volume``.
+    """
+    last = f"Conv_{sum(name.startswith('Conv_') for name in volume['params']) - 1}"
+
+    def fill(path, fresh):
+        *_, layer, kind = names = [step.key for step in path]
+        new = np.array(fresh, np.float32)
+        if kind == "kernel" or layer == last:
+            new *= noise
+        for half, (axis, variables) in enumerate(planes.items()):
+            old = np.asarray(functools.reduce(operator.getitem, names, variables))
+            across = SLICE_AXES[axis]
+            if layer == last:
+                outputs = [a for a in range(3) if a != across]
+                # A component that both predict gets the mean of both.
+                old = old / [sum(a != SLICE_AXES[p] for p in planes) for a in outputs]
+            else:
+                outputs = _block(new.shape[-1], np.shape(old)[-1], half)
+            if kind != "kernel":
+                new[outputs] = old + (new[outputs] if layer == last else 0.0)
+                continue
+            sets = 2 if layer in _JOINS else 1
+            inputs = _block(new.shape[-2], np.shape(old)[-2], half, sets=sets)
+            middle = [slice(None)] * 3
+            middle[across] = new.shape[across] // 2
+            taps = new[tuple(middle)]
+            taps[np.ix_(*map(range, taps.shape[:2]), inputs, outputs)] = old
+        return new
+
+    return jax.tree_util.tree_map_with_path(fill, volume)
+
+
+def _block(total: int, own: int, half: int, *, sets: int = 1) -> list[int]:
+    """Return the channels of a layer that belong to one of two networks.
+
+    Args:
+        total: channels of the layer.
+        own: channels of the same layer of the network.
+        half: 0 for the first network, 1 for the second.
+        sets: sets of features that lie side by side, of each of which it has a block.
+
+    Returns:
+        ``own`` indices; the image itself, a single channel, belongs to both.
+    """
+    n, m = total // sets, own // sets
+    start = 0 if n == m else half * m
+    return [s * n + start + i for s in range(sets) for i in range(m)]

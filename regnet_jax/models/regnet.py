@@ -41,6 +41,8 @@ class RegNet(LayeredNet):
     support = _support(_WIDE_FIELD)
     # Whether the wider, sampled patch is taken as input too; not an attribute.
     multiscale: ClassVar[bool] = True
+    # The numbers of features are those of the paper divided by this, rounded down.
+    divisor: ClassVar[int] = 1
 
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
@@ -92,7 +94,7 @@ class RegNet(LayeredNet):
     def _layers(self, x, features, train, taps=3):
         """Apply convolution, batch normalisation and ReLU, once for each count."""
         for count in features:
-            x = self.layer(x, count, train=train, taps=taps)
+            x = self.layer(x, count // self.divisor, train=train, taps=taps)
         return x
 
 
@@ -101,3 +103,18 @@ class SingleScaleRegNet(RegNet):
 
     support = _support(_FULL_FIELD)
     multiscale: ClassVar[bool] = False
+
+
+class HalfRegNet(RegNet):
+    """The network of 2017 with half of the features, in 2D a half of a 3D one.
+
+    ``registry.inflate_planes`` makes a 3D network of two of them.
+    """
+
+    divisor: ClassVar[int] = 2
+
+
+class HalfSingleScaleRegNet(SingleScaleRegNet):
+    """The same of the network without low resolution."""
+
+    divisor: ClassVar[int] = 2

@@ -9,7 +9,7 @@ from absl import logging
 
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.models import make_model
+from regnet_jax.models import HALVES, make_model
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import FAMILIES, has_room
 from regnet_jax.synthesis.patches import TargetGrid
@@ -24,11 +24,13 @@ _FRACTIONS = [
     "data.regions_probability",
     "data.predeform_probability",
     "residual_probability",
+    "schedule.constant_fraction",
 ]
 _POSITIVE = [
     "batch_size",
     "steps",
     "microbatches",
+    "pairs_at_once",
     "steps_per_call",
     "checkpoint_every",
     "scans.rotate_every",
@@ -96,6 +98,8 @@ def _check_start(config: ExperimentConfig) -> None:
             " file that lists them, --override scans.file=FILE, or take"
             " data.scan_probability=0"
         )
+    if config.init_planes:
+        _check_planes(config)
     if not config.inflate:
         return
     if not config.init_from:
@@ -107,6 +111,23 @@ def _check_start(config: ExperimentConfig) -> None:
             "inflate=true: the weights of corrnet in 2D do not fit its 3D form; give"
             " false"
         )
+
+
+def _check_planes(config: ExperimentConfig) -> None:
+    given = [plane.partition("=")[::2] for plane in config.init_planes]
+    start = f"init_planes={','.join(config.init_planes)}"
+    axes = {axis for axis, name in given if axis in SLICE_AXES and name}
+    if len(given) != 2 or len(axes) != 2:
+        raise InputError(
+            f"{start}: give two networks as SLICES=NETWORK, of different slices among"
+            f" {', '.join(SLICE_AXES)}"
+        )
+    if config.model not in HALVES or config.dimensions != 3:
+        raise InputError(
+            f"{start}: is for the models {' and '.join(HALVES)} in 3D; give none"
+        )
+    if config.init_from:
+        raise InputError(f"{start}: is instead of init_from; give one of both")
 
 
 def _check_step(config: ExperimentConfig, devices: int) -> None:

@@ -74,15 +74,17 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the run: linear warm-up, then cosine decay.
+    """The learning rate over the run: linear warm-up, constant, then cosine decay.
 
     Attributes:
         warmup_steps: steps of linear growth to the highest rate.
+        constant_fraction: fraction of the run after which the rate decays.
         final_fraction: rate at the end, as a fraction of the highest; 1 keeps it
             constant.
     """
 
     warmup_steps: int = 50
+    constant_fraction: float = 0.0
     final_fraction: float = 0.02
 
 
@@ -114,6 +116,8 @@ class ExperimentConfig:
             weights and losses are always float32.
         microbatches: number of micro-batches that a device's batch is split into;
             gradients are accumulated over them, to save memory.
+        pairs_at_once: number of pairs that a device samples at a time: 1 for CPUs and
+            little memory; more for accelerators, which one pair does not keep busy.
         steps_per_call: largest number of steps in one call of the compiled program.
         residual_probability: probability that a step trains on the residuals of the
             network's own prediction, the input of later passes of a registration.
@@ -121,6 +125,9 @@ class ExperimentConfig:
             or the folder of a run; empty to start from random weights.
         inflate: whether ``init_from`` is the same network in 2D, whose kernels
             become the middle planes of the 3D ones.
+        init_planes: for RegNet in 3D, two runs in 2D of a network of half the features
+            that it starts from, each as ``SLICES=NETWORK``, such as
+            ``axial=runs/axial``; see ``models.inflate_planes``.
         checkpoint_every: largest number of steps that a crash can lose. Checkpoints are
             written twice as often, while training goes on.
         scans: the scans behind ``data.scan_probability`` of the pairs.
@@ -138,10 +145,12 @@ class ExperimentConfig:
     seed: int = 0
     precision: str = "float32"
     microbatches: int = 1
+    pairs_at_once: int = 1
     steps_per_call: int = 1
     residual_probability: float = 0.0
     init_from: str = ""
     inflate: bool = False
+    init_planes: tuple[str, ...] = ()
     checkpoint_every: int = 100
     scans: ScansConfig = ScansConfig()
     loss: LossConfig = LossConfig()

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 from regnet_jax.errors import DivergenceError, InputError
-from regnet_jax.models import inflate, make_model
+from regnet_jax.models import inflate, inflate_planes, make_model
 from regnet_jax.pretrained import read_weights
 from regnet_jax.synthesis.generator import make_generator, sample_patches
 from regnet_jax.training import checkpoint, parallel
@@ -100,7 +100,7 @@ def train(
         manager = contexts.enter_context(
             checkpoint.open_checkpoints(folder, clean=True)
         )
-        if manager.latest_step() is None and config.init_from:
+        if manager.latest_step() is None and (config.init_from or config.init_planes):
             state = start_from(config, state)
         state = parallel.replicate(state)
         state = checkpoint.restore_latest(manager, state)
@@ -172,6 +172,7 @@ def build_program(
         model,
         make_generator(config.data, config.targets, sample=sample),
         residual_probability=config.residual_probability,
+        at_once=config.pairs_at_once,
     )
     update = make_update(
         model,
@@ -191,7 +192,7 @@ def build_program(
 
 
 def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
-    """Put the weights of ``config.init_from`` into a fresh state.
+    """Put the weights of ``init_from`` or ``init_planes`` into a fresh state.
 
     Args:
         config: of the run.
@@ -203,22 +204,35 @@ def start_from(config: ExperimentConfig, state: TrainState) -> TrainState:
     Raises:
         InputError: if the weights do not fit the network of the config.
     """
-    _, given = read_weights(config.init_from)
-    fresh = state.variables
+    fresh, key = state.variables, "init_planes" if config.init_planes else "init_from"
     try:
-        variables = inflate(given, fresh) if config.inflate else given
+        variables = _initial_variables(config, fresh)
         fits = jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, fresh)
-    except ValueError:
+    except (KeyError, IndexError, ValueError):
         fits = False
     if not fits:
         raise InputError(
-            f"init_from={config.init_from}: holds other layers than {config.model} of"
-            " this experiment; name a network of the same kind"
+            f"{key}={_text(getattr(config, key))}: holds other layers than"
+            f" {config.model} of this experiment; name a network of the same kind"
         )
     variables = jax.tree.map(jnp.asarray, variables)
     # A copy, since the step donates the state and no array can be donated twice.
     average = jax.tree.map(jnp.copy, variables["params"]) if state.average else ()
     return state._replace(variables=variables, average=average)
+
+
+def _initial_variables(config: ExperimentConfig, fresh):
+    """Return the variables of the networks that a run starts from."""
+    if config.init_planes:
+        planes = dict(plane.split("=", 1) for plane in config.init_planes)
+        read = {axis: read_weights(name)[1] for axis, name in planes.items()}
+        return inflate_planes(read, fresh)
+    _, given = read_weights(config.init_from)
+    return inflate(given, fresh) if config.inflate else given
+
+
+def _text(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else ",".join(value)
 
 
 def _open_journal(config, folder: Path, first: int, end: int) -> Journal | NoJournal:

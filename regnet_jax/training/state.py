@@ -51,7 +51,9 @@ def update_average(average, params, step, *, decay: float):
 
 
 def make_schedule(config: ExperimentConfig) -> optax.Schedule:
-    """Build the schedule of the learning rate: linear warm-up and cosine decay.
+    """Build the schedule of the learning rate.
+
+    The rate grows linearly, is constant for a part of the run, and decays as a cosine.
 
     Args:
         config: of the run.
@@ -59,13 +61,18 @@ def make_schedule(config: ExperimentConfig) -> optax.Schedule:
     Returns:
         An optax schedule.
     """
-    highest, warmup = config.optimizer.learning_rate, config.schedule.warmup_steps
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=highest,
-        warmup_steps=warmup,
-        decay_steps=max(config.steps, warmup + 1),
-        end_value=config.schedule.final_fraction * highest,
+    highest, schedule = config.optimizer.learning_rate, config.schedule
+    warmup = schedule.warmup_steps
+    start = max(warmup, round(schedule.constant_fraction * config.steps))
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, highest, warmup),
+            optax.constant_schedule(highest),
+            optax.cosine_decay_schedule(
+                highest, max(config.steps - start, 1), schedule.final_fraction
+            ),
+        ],
+        [warmup, start],
     )
 
 

@@ -104,7 +104,12 @@ def replace_by_residuals(
 
 
 def sample_batch(
-    generate: Callable, stream: Array, step: int | Array, indices: Int[Array, " n"]
+    generate: Callable,
+    stream: Array,
+    step: int | Array,
+    indices: Int[Array, " n"],
+    *,
+    at_once: int = 1,
 ) -> PatchBatch:
     """Sample the patches of a step, for given indices in its batch.
 
@@ -113,6 +118,8 @@ def sample_batch(
         stream: random key of the run.
         step: number of the step.
         indices: ``[n]``, global indices of the samples in the batch.
+        at_once: samples that are computed at a time. One saves memory and keeps a CPU
+            busy; an accelerator needs more.
 
     Returns:
         A ``PatchBatch`` with one batch axis over samples and patches. A sample does not
@@ -120,8 +127,8 @@ def sample_batch(
     """
     step_key = jax.random.fold_in(stream, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
-    # Sequentially, to save memory: a single volume keeps a device busy.
-    patches = jax.lax.map(generate, keys)
+    chunk = at_once if at_once > 1 else None
+    patches = jax.lax.map(generate, keys, batch_size=chunk)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), patches)
 
 
@@ -142,7 +149,11 @@ def predict(model, variables, batch: PatchBatch, **options):
 
 
 def make_batch_sampler(
-    model, generate: Callable, *, residual_probability: float = 0.0
+    model,
+    generate: Callable,
+    *,
+    residual_probability: float = 0.0,
+    at_once: int = 1,
 ) -> Callable:
     """Build the first half of a step, which samples the batch.
 
@@ -151,6 +162,7 @@ def make_batch_sampler(
         generate: ``generate(key, scans) -> PatchBatch`` of one sample.
         residual_probability: probability that a step trains on the residuals of the
             network's own prediction.
+        at_once: as in ``sample_batch``.
 
     Returns:
         ``sample(state, stream, indices, scans=()) -> PatchBatch``.
@@ -158,7 +170,11 @@ def make_batch_sampler(
 
     def sample(state: TrainState, stream, indices, scans=()) -> PatchBatch:
         batch = sample_batch(
-            lambda key: generate(key, scans), stream, state.step, indices
+            lambda key: generate(key, scans),
+            stream,
+            state.step,
+            indices,
+            at_once=at_once,
         )
         if not residual_probability:
             return batch

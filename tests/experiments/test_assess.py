@@ -55,6 +55,23 @@ def test_a_2d_network_is_measured_on_slices(command, run2d, listed):
     assert "multiscale     network" in result.out
 
 
+def test_crops_are_boxes_of_the_volume():
+    """Deformed by nothing, a crop is the volume at some place, but for its noise."""
+    volume = np.random.default_rng(0).normal(0, 1e4, (40, 9, 30)).astype(np.float32)
+    made = make_cases(
+        jax.random.key(1), {"v": volume}, ["zero"], 6, spacing=2.0, d=3, crop=16
+    )
+    places = set()
+    for case in made:
+        moving = case.pair.moving[..., 0]
+        assert moving.shape == (16, 9, 16)
+        boxes = np.lib.stride_tricks.sliding_window_view(volume, moving.shape)
+        error = np.abs(boxes - moving).max(axis=(3, 4, 5))
+        assert error.min() < 100.0
+        places.add(int(error.argmin()))
+    assert len(places) > 2
+
+
 @pytest.mark.parametrize(
     ("flags", "fact"),
     [

@@ -1,0 +1,1 @@
+"""The parts of ``experiments.reproduce``: scans, recipe, errors and page."""

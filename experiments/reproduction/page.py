@@ -1,0 +1,160 @@
+"""The report of a reproduction: one HTML page."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.reproduction.errors import Measured, ratio, tables
+from experiments.reproduction.pairs import Registered
+from experiments.reproduction.recipe import Trained
+from experiments.reproduction.scans import Patients
+from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.hounsfield import DISPLAY_WINDOW
+from regnet_jax.reporting import (
+    difference_figure,
+    family_figure,
+    pair_figure,
+    training_figure,
+)
+from regnet_jax.reporting.html import write_html
+from regnet_jax.reporting.slices import View
+from regnet_jax.synthesis.generator import sample_patches
+from regnet_jax.training.config import ExperimentConfig
+
+_SHOWN = 4
+
+
+def field_gallery(config: ExperimentConfig, scans):
+    """Draw a field of each family as the training sees it, as figure 2 of 2017.
+
+    Args:
+        config: of the training.
+        scans: ``ScanBank`` of its scans; None for drawn chests.
+
+    Returns:
+        The figure.
+    """
+    (data,) = config.data.stages
+    across = SLICE_AXES.get(data.slice_axis)
+    size = min(n for axis, n in enumerate(data.shape) if axis != across)
+    data = dataclasses.replace(data, patch_size=size, patches_per_pair=1)
+    fields, images = {}, {}
+    for number, (name, family) in enumerate(data.amplified.items()):
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        patch = jax.tree.map(
+            lambda a: np.asarray(a[0]), sample_patches(key, family, data, scans=scans)
+        )
+        field, image = data.spacing * patch.displacement, patch.fixed[..., 0]
+        if config.dimensions == 3:
+            # The middle coronal slice, head up, with the component across it first.
+            field = field[::-1, size // 2][..., [1, 0, 2]] * [1, -1, 1]
+            image = image[::-1, size // 2]
+        fields[name], images[name] = field, image
+    return family_figure(fields, images, spacing=(data.spacing,) * 2)
+
+
+def write_page(
+    path: Path,
+    config: ExperimentConfig,
+    patients: Patients,
+    runs: Mapping[str, Trained],
+    found: Sequence[Measured],
+    registered: Sequence[Registered],
+    scans,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        config: of the training at both resolutions.
+        patients: whose scans were used.
+        runs: from ``recipe.train_both``.
+        found: from ``errors.measure``.
+        registered: from ``pairs.register_pairs``.
+        scans: for the gallery of fields.
+    """
+    both, single = (f"{ratio(found, name):.2f}" for name in runs)
+    summary = [
+        ("multi-scale", both, "error in one pass, as a fraction of the displacement"),
+        ("single scale", single, "the same, after as many steps"),
+        ("steps", runs["multi_scale"].steps, f"{_minutes(runs)} of training"),
+    ]
+    notes = [_origin(patients, config)]
+    notes += [f"left out: {path} ({why})" for path, why in patients.left_out]
+    figures = [
+        (
+            f"Training, {name.replace('_', ' ')}",
+            f"{run.steps} steps in {run.seconds / 60:.0f} minutes",
+            training_figure(run.records),
+        )
+        for name, run in runs.items()
+    ]
+    figures.append(
+        (
+            "Fields of the training",
+            "A deformed image of each family, and the magnitude of its field.",
+            field_gallery(config, scans),
+        )
+    )
+    for pair in registered[:_SHOWN]:
+        images = [image.array for image in pair.images]
+        view = View(pair.images[0].frame.spacing[::-1], DISPLAY_WINDOW)
+        view = view.resolve(*images[:2])
+        text = f"All of it: pairs/{pair.name}/report.html. {_change(pair)}"
+        figures += [
+            (f"Pair {pair.name}", text, pair_figure(*images, view)),
+            (f"Difference, {pair.name}", "", difference_figure(*images, view)),
+        ]
+    write_html(
+        path,
+        title=f"RegNet 2017 in {config.dimensions}D",
+        summary=summary,
+        tables=[*tables(found), _pair_table(registered)],
+        figures=figures,
+        notes=notes,
+    )
+
+
+def _minutes(runs: Mapping[str, Trained]) -> str:
+    return f"{sum(run.seconds for run in runs.values()) / 60:.0f} minutes"
+
+
+def _origin(patients: Patients, config: ExperimentConfig) -> str:
+    axis = config.data.slice_axis
+    kind = f"{axis} slices of " if axis else ""
+    if not patients.training:
+        return f"Trained and measured on {kind}drawn chests; no scans were given."
+    measured = f"{len(patients.held_out)} scans of other patients"
+    if not patients.held_out:
+        measured = "drawn chests, as there is only one patient"
+    return (
+        f"Trained on {kind}{len(patients.training)} scans and drawn chests; measured on"
+        f" {measured}."
+    )
+
+
+def _change(pair: Registered) -> str:
+    if pair.after is None:
+        return ""
+    return f"Mean endpoint error {pair.before:.2f} mm before, {pair.after:.2f} after."
+
+
+def _pair_table(registered: Sequence[Registered]):
+    keys = ("correlation", "lung_correlation", "lung_overlap", "tre", "dice")
+    head = ["pair"]
+    rows = [[pair.name] for pair in registered]
+    for key in keys:
+        if not any(pair.row[f"{key}_after"] for pair in registered):
+            continue
+        head += [f"{key.replace('_', ' ')} before", "after"]
+        for row, pair in zip(rows, registered, strict=True):
+            row += [pair.row[f"{key}_before"], pair.row[f"{key}_after"]]
+    if any(pair.after is not None for pair in registered):
+        head += ["endpoint error before, mm", "after"]
+        for row, pair in zip(rows, registered, strict=True):
+            known = pair.after is not None
+            row += [f"{x:.2f}" if known else "" for x in (pair.before, pair.after)]
+    return "Registered pairs", head, rows

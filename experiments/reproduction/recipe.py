@@ -1,0 +1,213 @@
+"""The recipe of RegNet 2017 as a chain of trainings that fit into a time.
+
+In 2D the network starts from random weights. In 3D it would learn nothing in an hour on
+a CPU, so it starts from two networks of slices, which take a part of the time.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments import configs
+from experiments.reproduction.scans import Patients
+from regnet_jax.errors import InputError
+from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.models import HALVES
+from regnet_jax.training.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    ScansConfig,
+    ScheduleConfig,
+)
+from regnet_jax.training.logs import METRICS
+from regnet_jax.training.loop import train
+
+# The number of steps is not known before; the learning rate is constant, as in 2017.
+_STEPS = 10_000_000
+_EVERY = 1_000_000_000
+# Slices are taken from slabs of this many voxels.
+_SLAB = 56
+# Volumes and patches in 3D: a patch of 55 voxels has eight targets, which show little
+# more than one displacement; larger ones cost more and show as many.
+_VOLUME, _PATCH = 96, 55
+# The slices on which the start of the 3D network is trained.
+_PLANES = ("axial", "coronal")
+# Fraction of the pairs that is made of scans, where there are any; the others show
+# drawn chests.
+_SCANS = 0.8
+# Shares of the time for the network at both resolutions, by dimension: for each network
+# of slices, and for itself. The one at full resolution then takes as many steps, which
+# cost less, and the rest is left for measuring.
+_SHARES = {2: (0.0, 0.55), 3: (0.12, 0.26)}
+
+
+class Trained(NamedTuple):
+    """A trained network.
+
+    Attributes:
+        folder: of its run.
+        steps: number of its steps.
+        seconds: time of its steps.
+        records: of the log.
+    """
+
+    folder: Path
+    steps: int
+    seconds: float
+    records: list[dict]
+
+
+def recipe(
+    dimensions: int, axis: str, patients: Patients, *, flat: bool, out: Path, seed: int
+) -> ExperimentConfig:
+    """Return the training of the network at both resolutions.
+
+    Args:
+        dimensions: 2 or 3.
+        axis: across the slices of 3D volumes, on which a 2D network is trained.
+        patients: whose scans are trained on; without any, drawn chests are.
+        flat: whether the scans are 2D.
+        out: folder that gets the list of the scans.
+        seed: of the training.
+
+    Returns:
+        The experiment.
+    """
+    config = configs.load("regnet2d_2017")
+    size, data = config.data.shape[0], config.data
+    if dimensions == 3:
+        data = dataclasses.replace(
+            data, shape=(_VOLUME,) * 3, patch_size=_PATCH, patches_per_pair=6
+        )
+    elif not flat:
+        data = _on_slices(data, axis, size)
+        config = dataclasses.replace(config, batch_size=2)
+    scans = ScansConfig()
+    if patients.training:
+        scans = ScansConfig(file=str(write_list(out, "training", patients.training)))
+        data = dataclasses.replace(data, scan_probability=_SCANS)
+    return dataclasses.replace(
+        config,
+        name=f"regnet{dimensions}d",
+        data=dataclasses.replace(data, noise_moving=5.0, unseen_weight=0.05),
+        steps=_STEPS,
+        seed=seed,
+        scans=scans,
+        optimizer=OptimizerConfig(max_grad_norm=1.0, ema_decay=0.99),
+        schedule=ScheduleConfig(final_fraction=1.0),
+        evaluation=EvaluationConfig(every=_EVERY, pairs=1),
+    )
+
+
+def _on_slices(data, axis: str, size: int):
+    """Return the same pairs in slabs of which slices are taken."""
+    shape = [size, size, size]
+    shape[SLICE_AXES[axis]] = _SLAB
+    return dataclasses.replace(
+        data,
+        shape=tuple(shape),
+        slice_axis=axis,
+        patch_size=configs.load("regnet2d_2017").data.patch_size,
+        patches_per_pair=8,
+    )
+
+
+def _chain(config: ExperimentConfig, model: str, name: str, out: Path):
+    """Return the runs that end with a network: ``(folder, config, share)`` of each."""
+    plane_share, share = _SHARES[config.dimensions]
+    runs, planes = [], []
+    if config.dimensions == 3:
+        for axis in _PLANES:
+            folder = out / f"{name}_{axis}"
+            plane = dataclasses.replace(
+                config,
+                name=folder.name,
+                model=HALVES[model],
+                data=_on_slices(config.data, axis, 2 * _SLAB),
+                batch_size=2,
+            )
+            runs.append((folder, plane, plane_share))
+            planes.append(f"{axis}={folder}")
+    config = dataclasses.replace(
+        config, name=name, model=model, init_planes=tuple(planes)
+    )
+    return [*runs, (out / name, config, share)]
+
+
+def write_list(out: Path, name: str, paths: Sequence[Path]) -> Path:
+    """Write a list of scans for ``scans.file``; the paths become absolute."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.txt"
+    path.write_text("".join(f'"{p.absolute()}"\n' for p in paths), "utf-8")
+    return path
+
+
+def read_log(folder: Path) -> list[dict]:
+    """Return the records of a run's log; none before its first step."""
+    log = folder / METRICS
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _trained(folder: Path) -> Trained:
+    records = read_log(folder)
+    steps = [record for record in records if "seconds" in record]
+    seconds = sum(record["seconds"] for record in steps)
+    return Trained(folder, len(steps), seconds, records)
+
+
+def train_both(
+    config: ExperimentConfig, out: Path, *, minutes: float, cache: Path
+) -> dict[str, Trained] | None:
+    """Train the network at both resolutions, then at the full one for as many steps.
+
+    The same call again goes on: seconds of the steps that are in the log count.
+
+    Args:
+        config: from ``recipe``.
+        out: folder of the runs.
+        minutes: for everything; about nine tenths are used.
+        cache: of ``train``.
+
+    Returns:
+        The networks by name, with the time of all runs that led to them; None if
+        SIGTERM stopped them.
+
+    Raises:
+        InputError: if the time is too short for a step.
+    """
+    both, single = (
+        _chain(config, model, name, out)
+        for model, name in (
+            ("regnet", "multi_scale"),
+            ("regnet_single", "single_scale"),
+        )
+    )
+    started = any(_trained(folder).steps for folder, _, _ in single)
+    for number, (folder, run, share) in enumerate(both):
+        left = 60.0 * share * minutes - _trained(folder).seconds
+        later = any(_trained(other).steps for other, _, _ in both[number + 1 :])
+        if left <= 0 or later or started:
+            continue
+        began = time.monotonic()
+        train(run, folder, minutes=left / 60.0, cache=cache)
+        if time.monotonic() - began < left:
+            return None
+        if not _trained(folder).steps:
+            raise InputError(
+                f"--minutes {minutes:g}: is too short for a step; give more"
+            )
+    for (reference, _, _), (folder, run, _) in zip(both, single, strict=True):
+        if not train(run, folder, until=_trained(reference).steps, cache=cache):
+            return None
+    return {"multi_scale": _total(both), "single_scale": _total(single)}
+
+
+def _total(runs) -> Trained:
+    """Return the last run, with the seconds of all."""
+    *_, last = trained = [_trained(folder) for folder, _, _ in runs]
+    return last._replace(seconds=sum(run.seconds for run in trained))

@@ -1,0 +1,117 @@
+"""The scans below a folder, and the patients that are held out of the training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import IMAGE_SUFFIXES, read_frame
+from regnet_jax.training.data import read_volumes
+
+# One patient in so many is held out, and at least one.
+_HELD_OUT = 6
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The usable scans of a folder.
+
+    Attributes:
+        training: paths of the scans to train on.
+        held_out: paths of the scans of other patients, to measure on.
+        left_out: path and reason for each file that cannot be used.
+    """
+
+    training: tuple[Path, ...] = ()
+    held_out: tuple[Path, ...] = ()
+    left_out: tuple[tuple[Path, str], ...] = ()
+
+
+def find_patients(
+    folder: Path, spacing: float, *, dimensions: int, seed: int, cache: Path | None
+) -> Patients:
+    """Find the CTs below a folder, and hold out whole patients.
+
+    A folder directly below is a patient; a file directly below is a patient, too.
+
+    Args:
+        folder: to search, with all folders below it.
+        spacing: voxel size of the training, mm, at which the scans are read.
+        dimensions: of the network; 2D networks take 2D and 3D scans, but one kind.
+        seed: of the choice of the patients.
+        cache: of ``training.data.read_volumes``.
+
+    Returns:
+        The patients. A single one is not held out.
+
+    Raises:
+        InputError: if the folder does not exist or holds no usable scan.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--scans {folder}: is no folder; give one that holds scans")
+    usable, left_out = [], []
+    for path in tqdm(_candidates(folder), "reading scans", unit="scan"):
+        try:
+            ndim = read_frame(path).ndim
+            if ndim < dimensions:
+                raise InputError(f"{path}: is {ndim}D; give 3D scans")
+            read_volumes(path, [spacing], cache)
+        except InputError as error:
+            left_out.append((path, str(error)))
+            logging.warning("left out: %s", error)
+            continue
+        usable.append((path, ndim))
+    if not usable:
+        raise InputError(
+            f"--scans {folder}: holds no CT that can be read; the warnings say why"
+        )
+    most = max(ndim for _, ndim in usable)
+    left_out += [
+        (path, "is 2D among 3D scans") for path, ndim in usable if ndim != most
+    ]
+    paths = [path for path, ndim in usable if ndim == most]
+    chosen = choose_held_out([_patient(folder, path) for path in paths], seed)
+    return Patients(
+        tuple(path for path in paths if _patient(folder, path) not in chosen),
+        tuple(path for path in paths if _patient(folder, path) in chosen),
+        tuple(left_out),
+    )
+
+
+def choose_held_out(patients: Sequence[str], seed: int) -> set[str]:
+    """Choose the patients that no training sees.
+
+    Args:
+        patients: the patient of each scan.
+        seed: of the choice.
+
+    Returns:
+        One in six of the patients, at least one; none of a single patient.
+    """
+    names = sorted(set(patients))
+    if len(names) < 2:
+        return set()
+    count = max(1, round(len(names) / _HELD_OUT))
+    order = np.random.default_rng(seed).permutation(len(names))
+    return {names[i] for i in order[:count]}
+
+
+def _patient(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).parts[0]
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Return image files, and folders that hold slices of DICOM."""
+    images, stacks = [], set()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
+            images.append(path)
+        elif path.suffix.lower() in ("", ".dcm", ".ima"):
+            stacks.add(path.parent)
+    return sorted({*images, *stacks})

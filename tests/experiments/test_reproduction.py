@@ -1,0 +1,227 @@
+"""The parts of ``experiments.reproduce``: patients, recipe, errors, tables."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from experiments.reproduction import errors, recipe, scans
+from regnet_jax.errors import InputError
+from regnet_jax.models.support import Support
+from regnet_jax.registration import Network
+from regnet_jax.synthesis.volumes.scans import ScanBank
+from regnet_jax.training.checks import check
+from tests.helpers import networks
+
+
+def write_ct(path, shape=(12, 40, 44), seed=0):
+    """Air around a body of water with some texture."""
+    values = np.full(shape, -1000.0)
+    inside = tuple(slice(n // 6, n - n // 6) for n in shape)
+    texture = 40.0 * np.random.default_rng(seed).normal(size=values[inside].shape)
+    values[inside] = texture
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing((3.0,) * len(shape))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def find(folder, **options):
+    options = {"dimensions": 3, "seed": 0, "cache": None} | options
+    return scans.find_patients(folder, 4.0, **options)
+
+
+def test_patients_are_held_out_with_all_their_scans(tmp_path):
+    for patient in "abc":
+        for phase in ("inhale", "exhale"):
+            write_ct(tmp_path / patient / phase / "ct.nii.gz")
+    write_ct(tmp_path / "d.mha")
+    found = find(tmp_path)
+    assert len(found.training) + len(found.held_out) == 7
+    names = [
+        {path.relative_to(tmp_path).parts[0] for path in paths}
+        for paths in (found.training, found.held_out)
+    ]
+    assert not names[0] & names[1]
+    assert len(names[1]) == 1
+    assert found == find(tmp_path), "the choice depends on the seed alone"
+    assert len({find(tmp_path, seed=s).held_out for s in range(6)}) > 1
+
+
+def test_files_that_cannot_be_used_are_left_out_with_a_reason(tmp_path, caplog):
+    good = write_ct(tmp_path / "good.nii.gz")
+    (tmp_path / "broken.mha").write_text("no image")
+    mask = sitk.GetImageFromArray(np.ones((5, 6, 7), np.uint8))
+    sitk.WriteImage(mask, str(tmp_path / "mask.nii.gz"))
+    (tmp_path / "notes.txt").write_text("nothing to read")
+    found = find(tmp_path)
+    assert found.training == (good,)
+    assert found.held_out == ()
+    reasons = {path.name: reason for path, reason in found.left_out}
+    assert set(reasons) == {"broken.mha", "mask.nii.gz"}
+    assert "Hounsfield" in reasons["mask.nii.gz"]
+    assert "broken.mha" in caplog.text
+
+
+def test_2d_networks_take_scans_of_one_dimension(tmp_path):
+    write_ct(tmp_path / "plane.mha", (40, 44))
+    write_ct(tmp_path / "volume.mha")
+    found = find(tmp_path, dimensions=2)
+    assert [path.name for path in found.training] == ["volume.mha"]
+    assert found.left_out == ((tmp_path / "plane.mha", "is 2D among 3D scans"),)
+    (tmp_path / "volume.mha").unlink()
+    with pytest.raises(InputError, match="holds no CT that can be read"):
+        find(tmp_path, dimensions=3)
+    with pytest.raises(InputError, match="is no folder"):
+        find(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("patients", "count"), [(1, 0), (2, 1), (6, 1), (12, 2), (30, 5)]
+)
+def test_share_of_held_out_patients(patients, count):
+    names = [f"p{number}" for number in range(patients)] * 2
+    assert len(scans.choose_held_out(names, 0)) == count
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("axis", ["axial", "coronal"])
+def test_recipe_can_be_trained(tmp_path, dimensions, axis):
+    listed = write_ct(tmp_path / "ct.mha")
+    for paths in ((), (listed,)):
+        config = recipe.recipe(
+            dimensions,
+            axis,
+            scans.Patients(training=paths),
+            flat=False,
+            out=tmp_path,
+            seed=1,
+        )
+        check(config, devices=1)
+        assert config.model == "regnet"
+        assert config.dimensions == dimensions
+        assert config.data.slice_axis == (axis if dimensions == 2 else "")
+        assert (config.data.scan_probability > 0) == bool(paths)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_both_networks_take_as_many_steps(tmp_path, monkeypatch, dimensions):
+    """The second call finds all done and trains nothing."""
+    asked, clock = [], [0.0]
+
+    def train(config, folder, **limits):
+        check(config, devices=1)
+        asked.append((folder.name, config.model, limits))
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = limits.get("until") or 5 + len(asked)
+        lines = '{"step": 1, "seconds": 200.0}\n' * steps
+        (folder / "metrics.jsonl").write_text(lines)
+        clock[0] += 60.0 * (limits.get("minutes") or 0.0)
+        return {"low": {}} if "until" in limits else {}
+
+    monkeypatch.setattr(recipe, "train", train)
+    monkeypatch.setattr(recipe.time, "monotonic", lambda: clock[0])
+    config = recipe.recipe(
+        dimensions, "axial", scans.Patients(), flat=False, out=tmp_path, seed=1
+    )
+    found = recipe.train_both(config, tmp_path, minutes=10.0, cache=None)
+    planes = ["_axial", "_coronal"] if dimensions == 3 else []
+    parts = [*planes, ""]
+    names = [f"{name}{part}" for name in found for part in parts]
+    assert [name for name, _, _ in asked] == names
+    models = [model for _, model, _ in asked]
+    halves = ["_half"] * len(planes)
+    assert models == [
+        f"regnet{kind}{h}" for kind in ("", "_single") for h in (*halves, "")
+    ]
+    steps = [6 + index for index in range(len(parts))]
+    assert [limits.get("until") for *_, limits in asked[len(parts) :]] == steps
+    assert [run.steps for run in found.values()] == [steps[-1]] * 2
+    assert found["multi_scale"].seconds == 200.0 * sum(steps)
+    again = recipe.train_both(config, tmp_path, minutes=10.0, cache=None)
+    assert again == found
+    assert all("until" in limits for *_, limits in asked[2 * len(parts) :])
+
+
+def test_sigterm_ends_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "train", lambda *_, **__: {})
+    config = recipe.recipe(
+        2, "axial", scans.Patients(), flat=False, out=tmp_path, seed=1
+    )
+    assert recipe.train_both(config, tmp_path, minutes=10.0, cache=None) is None
+
+
+def measured(family, truth, **predictions):
+    return errors.Measured(family, np.asarray(truth), predictions)
+
+
+def test_tables_hold_the_errors_counted_by_hand():
+    truth = np.array([[0.0, 3.0, 4.0], [1.0, 0.0, 0.0]])
+    other = np.array([[0.0, 0.0, 10.0]])
+    found = [
+        measured("low", truth, net=0.5 * truth),
+        measured("high", other, net=other + np.array([0.0, 0.0, 2.0])),
+        measured("high", np.zeros((0, 3)), net=np.zeros((0, 3))),
+    ]
+    assert errors.ratio(found, "net") == pytest.approx((1.5 + 2.0) / (3.0 + 10.0))
+    by_family, by_size, by_component = errors.tables(found)
+    assert by_family[1] == ["", "pairs", "displacement, mm", "net, mm", "ratio"]
+    assert by_family[2][0] == ["low", 1, "3.00 ± nan", "1.50 ± nan", "0.50"]
+    assert by_family[2][1][:2] == ["high", 1]
+    assert by_family[2][2][-1] == "0.27"
+    assert by_size[2] == [
+        ["0 to 1.5 mm", 1, "1.00", "0.50"],
+        ["4 to 8 mm", 1, "5.00", "2.50"],
+        ["8 mm and more", 1, "10.00", "2.00"],
+    ]
+    # Means of sizes: z 1/3, y 1, x 14/3; of errors: z 1/6, y 1/2, x 4/3.
+    assert [row[0] for row in by_component[2]] == ["z", "y", "x"]
+    assert [row[2] for row in by_component[2]] == ["0.50", "0.50", "0.29"]
+
+
+class Constant:
+    """A model that predicts one vector at every target of its margin."""
+
+    def __init__(self, margin, vector):
+        self.support = Support(reach=margin, period=1, margin=margin)
+        self.vector = vector
+
+    def apply(self, variables, fixed, moving, *, train):
+        inner = fixed.shape[1] - 2 * self.support.margin
+        shape = (fixed.shape[0], inner, inner, 2)
+        return jax.numpy.broadcast_to(
+            variables["gain"] * jax.numpy.asarray(self.vector), shape
+        )
+
+
+def test_networks_of_different_margins_are_measured_at_the_same_targets(tmp_path):
+    config = networks.config(2, 2.0)
+    data = dataclasses.replace(
+        config.data, families=("translation", "zero"), shape=(64, 64), unseen_weight=1.0
+    )
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(data, scan_probability=1.0)
+    )
+    margin = config.targets.margin
+    made = {
+        "zero": Network(None, Constant(margin, (0.0, 0.0)), {"gain": 1.0}),
+        "one": Network(None, Constant(margin - 12, (1.0, 0.0)), {"gain": 1.0}),
+    }
+    noise = np.random.default_rng(0).normal(scale=200.0, size=(1, 70, 70, 1))
+    bank = ScanBank(jax.numpy.asarray(noise), jax.numpy.asarray([[70, 70]]))
+    found = errors.measure(made, config, bank, count=2)
+    assert [pair.family for pair in found] == ["translation"] * 2 + ["zero"] * 2
+    for pair in found:
+        assert len(pair.truth)
+        np.testing.assert_array_equal(pair.predictions["zero"], 0.0)
+        np.testing.assert_allclose(
+            pair.predictions["one"], [[2.0, 0.0]] * len(pair.truth)
+        )
+        np.testing.assert_allclose(
+            pair.truth, pair.truth[:1] * np.ones_like(pair.truth)
+        )
+    assert np.abs(found[0].truth).max() > 0.1
+    assert not np.abs(found[2].truth).any()
