@@ -1,5 +1,6 @@
-"""The average of the weights, weight decay, and accumulated gradients."""
+"""The average of the weights, weight decay, accumulated gradients, learning rate."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regnet_jax.training.state import init_state, update_average
+from regnet_jax.training.config import OptimizerConfig, ScheduleConfig
+from regnet_jax.training.state import init_state, make_schedule, update_average
 from regnet_jax.training.step import make_batch_sampler, make_update
 from tests.helpers.tiny import TARGETS, noise_generator, optimizer_of
 
@@ -72,3 +74,25 @@ def test_weight_decay_is_of_kernels_alone(changed):
     np.testing.assert_allclose(update["kernel"], -0.05, rtol=1e-5)
     assert not np.any(update["bias"])
     assert not np.any(update["prior"])
+
+
+@pytest.mark.parametrize(("constant", "start"), [(0.0, 10), (0.05, 10), (0.5, 50)])
+def test_learning_rate_grows_stays_and_falls_as_a_cosine(tiny, constant, start):
+    config = dataclasses.replace(
+        tiny,
+        steps=100,
+        optimizer=OptimizerConfig(learning_rate=0.02),
+        schedule=ScheduleConfig(
+            warmup_steps=10, constant_fraction=constant, final_fraction=0.1
+        ),
+    )
+    rate = make_schedule(config)
+    for step in range(0, 101, 5):
+        if step < 10:
+            want = 0.02 * step / 10
+        elif step < start:
+            want = 0.02
+        else:
+            fall = 0.5 * (1.0 + np.cos(np.pi * (step - start) / (100 - start)))
+            want = 0.02 * (0.1 + 0.9 * fall)
+        assert float(rate(step)) == pytest.approx(want, rel=1e-5, abs=1e-9)

@@ -170,6 +170,22 @@ def test_batches_do_not_depend_on_how_samples_are_spread(tiny, stream):
     assert np.abs(a - b).max() > 0.1
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+def test_batches_do_not_depend_on_how_many_samples_are_drawn_at_once(
+    tiny, stream, at_once
+):
+    generate = make_generator(tiny.data, TARGETS, sample=smooth_patches)
+    one, several = (
+        jax.jit(functools.partial(sample_batch, generate, at_once=count))(
+            stream, 5, jnp.arange(5)
+        )
+        for count in (1, at_once)
+    )
+    assert one.fixed.shape[0] == 5 * tiny.data.patches_per_pair
+    for a, b in zip(one, several, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
 def test_a_batch_without_targets_leaves_the_weights_finite(tiny, tiny_model, stream):
     def nothing(key, scans):
         pairs = noise_generator(tiny.data, TARGETS)(key, scans)
