@@ -34,6 +34,9 @@ class GeneratorConfig:
             has none there.
         class_limits: increasing upper limits of the classes of displacement, mm,
             which get equal numbers of patches; none to sample patches uniformly.
+        balance_targets: whether only targets of the class of their patch's centre
+            count, so that all targets are balanced, as the single ones of 2017 were;
+            targets of no class then never count.
         family_weights: probability of each family, up to a common factor; none for
             equal ones.
         amplitude: factor of the families' amplitudes.
@@ -66,6 +69,7 @@ class GeneratorConfig:
     slice_axis: str = ""
     through_plane: float = 0.0
     class_limits: tuple[float, ...] = ()
+    balance_targets: bool = False
     family_weights: tuple[float, ...] = ()
     amplitude: float = 1.0
     intensity_models: tuple[str, ...] = ()

@@ -187,6 +187,8 @@ def cut_patch(
             jnp.squeeze(a, axis) for a in (fixed, moving, points, displacement, weight)
         )
         displacement = drop_across(displacement, axis)
+    if config.balance_targets:
+        weight *= _in_class_of_centre(displacement, config)
     if config.unseen_weight < 1.0:
         visible = _visible(fixed, points, config.shape)
         weight *= jnp.where(visible, 1.0, config.unseen_weight)
@@ -197,6 +199,22 @@ def cut_patch(
     moving = _scan(moving_key, moving, config.noise_moving, config)
     at_targets = targets.slices(config.patch_size, config.dimensions)
     return PatchBatch(fixed, moving, displacement[at_targets], weight[at_targets])
+
+
+def _class_of(displacement, config: GeneratorConfig):
+    """Return the class of displacements, ``[..., d]`` in voxels, by the config."""
+    return displacement_class(
+        displacement * config.spacing,
+        config.class_limits,
+        jnp.all if config.dimensions == 3 else jnp.any,
+    )
+
+
+def _in_class_of_centre(displacement, config: GeneratorConfig):
+    """Return 1 at the voxels of a patch whose class is that of its centre, else 0."""
+    classes = _class_of(displacement, config)
+    centre = classes[(config.patch_size // 2,) * classes.ndim]
+    return ((classes == centre) & (centre >= 0))[..., None].astype(jnp.float32)
 
 
 def sample_starts(key, deformation, config: GeneratorConfig):
@@ -217,14 +235,10 @@ def sample_starts(key, deformation, config: GeneratorConfig):
     )
     allowed = deformation.area[centres]
     if config.class_limits:
-        displacement = deformation.displacement[centres] * config.spacing
+        displacement = deformation.displacement[centres]
         if config.slice_axis:
             displacement = drop_across(displacement, SLICE_AXES[config.slice_axis])
-        classes = displacement_class(
-            displacement,
-            config.class_limits,
-            jnp.all if config.dimensions == 3 else jnp.any,
-        )
+        classes = _class_of(displacement, config)
     else:
         classes = jnp.zeros(allowed.shape, jnp.int32)
     return sample_positions(

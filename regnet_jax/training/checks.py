@@ -188,6 +188,10 @@ def _check_data(data: GeneratorConfig) -> None:
         raise InputError(
             f"data.class_limits={text}: give positive, increasing millimetres, or none"
         )
+    if data.balance_targets and not limits:
+        raise InputError(
+            "data.balance_targets=true: needs classes; give data.class_limits too"
+        )
 
 
 def _check_slices(data: GeneratorConfig) -> None:

@@ -141,6 +141,30 @@ def test_patches_line_up_with_the_whole_field(config):
     np.testing.assert_array_equal(np.array(weights)[middle], 1)
 
 
+@pytest.mark.parametrize("config", [WIDE, WIDE_3D], ids=["2D", "3D"])
+def test_targets_of_other_classes_than_the_centre_can_be_left_out(config):
+    """By the rules of 2017, spelled out; nothing else of the batch changes."""
+    config = dataclasses.replace(config, class_limits=(3.0, 9.0, 15.0))
+    strict = dataclasses.replace(config, balance_targets=True)
+    targets, keys = TargetGrid(0, 1), jax.random.split(jax.random.key(3), 6)
+    plain, some = (
+        jax.jit(jax.vmap(make_generator(c, targets)))(keys) for c in (config, strict)
+    )
+    for name in ("fixed", "moving", "displacement"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(plain, name))
+    size = np.abs(config.spacing * np.asarray(plain.displacement))
+    combine = np.all if len(config.shape) == 3 else np.any
+    classes = np.where(size.max(-1) < 3.0, 0, -1)
+    for index, (low, high) in enumerate([(3.0, 9.0), (9.0, 15.0)], 1):
+        member = combine(size >= low, -1) & (size.max(-1) < high)
+        classes = np.where(member, index, classes)
+    middle = (config.patch_size // 2,) * len(config.shape)
+    centre = classes[(..., *middle)].reshape(*classes.shape[:2], *(1,) * len(middle))
+    want = np.asarray(plain.weight)[..., 0] * ((classes == centre) & (centre >= 0))
+    np.testing.assert_array_equal(np.asarray(some.weight)[..., 0], want)
+    assert 0 < want.sum() < np.asarray(plain.weight).sum()
+
+
 def test_same_key_same_batch():
     generate = jax.jit(make_generator(CONFIG, TARGETS))
     first, again, other = (generate(jax.random.key(seed)) for seed in (0, 0, 1))

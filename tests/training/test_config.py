@@ -307,6 +307,13 @@ def test_what_cannot_be_run_is_refused_in_a_line(tiny, assignment, said):
     assert "\n" not in str(caught.value)
 
 
+def test_targets_are_balanced_only_where_there_are_classes(changed):
+    config = changed("data.class_limits=", "data.balance_targets=true")
+    with pytest.raises(InputError, match=r"needs classes; give data\.class_limits"):
+        check(config, devices=1)
+    check(changed("data.balance_targets=true"), devices=1)
+
+
 def test_a_run_without_scales_is_refused(tiny):
     data = dataclasses.replace(tiny.data, scales=())
     with pytest.raises(InputError, match=r"data\.scales=: give"):
