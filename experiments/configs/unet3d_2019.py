@@ -9,11 +9,11 @@ random mean, and occlusions on the images; the Huber loss with a tenth of the be
 energy. Without scans: --override data.scan_probability=0. This config has not been run
 to its end; its batches are small enough for two CPU cores.
 
-Differences from the paper: it trains a network for each stage, here one serves all three
-(``stage_weights`` in inference.json takes several). It balances classes of displacement
-between patches, with limits of each stage; here a patch is a whole volume, so two
-classes, below and above 2 voxels, have equal weight within it. It masks the torso; here
-air counts little (``unseen_weight``).
+Differences from the paper: it trains a network for each stage, here one serves all
+three (``stage_weights`` in inference.json takes several). It balances classes of
+displacement between patches, with limits of each stage; here a patch is a whole volume,
+so two classes, below and above 2 voxels, have equal weight within it. It masks the
+torso; here air counts little (``unseen_weight``).
 """
 
 import dataclasses
