@@ -11,6 +11,8 @@ pairs; registers the pairs of --pairs (a CSV or JSON, as regnet register takes i
 artificial ones of held-out volumes; and writes report.html. A folder directly below
 --scans is a patient, and so is a file there.
 
+In 3D each network starts from two networks of half the features, which are trained on
+axial and on coronal slices first; from random weights it learns nothing in the time.
 In 2D the network is trained on slices of the 3D volumes, with fields that are smooth in
 3D and move nothing across the slices, and 3D pairs are registered slice by slice. The
 time of --minutes includes everything. The same command again goes on where it stopped.

@@ -5,7 +5,7 @@
 It is made for an accelerator: a step takes 128 patches of 55^3 voxels, 8 of each of 16
 pairs, which are sampled at the same time (`pairs_at_once`). On one NVIDIA H200 a step
 took 0.13 s, half of it for the sampling; 4,350 steps are ten minutes. Two CPU cores
-need about 30 s for a step.
+need some 30 s for a step, by extrapolation from smaller batches.
 
 The number of independent displacements decides whether the network learns: a patch of
 55^3 voxels shows little more than one, like the single positions of the paper, and the

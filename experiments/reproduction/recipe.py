@@ -31,9 +31,10 @@ _STEPS = 10_000_000
 _EVERY = 1_000_000_000
 # Slices are taken from slabs of this many voxels.
 _SLAB = 56
-# Volumes and patches in 3D: a patch of 55 voxels has eight targets, which show little
-# more than one displacement; larger ones cost more and show as many.
-_VOLUME, _PATCH = 96, 55
+# Voxels of a volume in 3D, and of a patch by dimension: in 3D it has eight targets,
+# which show little more than one displacement; larger ones cost more and show as many.
+_VOLUME = 96
+_PATCH = {2: 85, 3: 55}
 # The slices on which the start of the 3D network is trained.
 _PLANES = ("axial", "coronal")
 # Fraction of the pairs that is made of scans, where there are any; the others show
@@ -78,13 +79,13 @@ def recipe(
         The experiment.
     """
     config = configs.load("regnet2d_2017")
-    size, data = config.data.shape[0], config.data
+    data = config.data
     if dimensions == 3:
         data = dataclasses.replace(
-            data, shape=(_VOLUME,) * 3, patch_size=_PATCH, patches_per_pair=6
+            data, shape=(_VOLUME,) * 3, patch_size=_PATCH[3], patches_per_pair=6
         )
     elif not flat:
-        data = _on_slices(data, axis, size)
+        data = _on_slices(data, axis, data.shape[0])
         config = dataclasses.replace(config, batch_size=2)
     scans = ScansConfig()
     if patients.training:
@@ -104,14 +105,14 @@ def recipe(
 
 
 def _on_slices(data, axis: str, size: int):
-    """Return the same pairs in slabs of which slices are taken."""
+    """Return the same pairs in slabs of which slices of ``size`` are taken."""
     shape = [size, size, size]
     shape[SLICE_AXES[axis]] = _SLAB
     return dataclasses.replace(
         data,
         shape=tuple(shape),
         slice_axis=axis,
-        patch_size=configs.load("regnet2d_2017").data.patch_size,
+        patch_size=_PATCH[2],
         patches_per_pair=8,
     )
 
@@ -187,11 +188,11 @@ def train_both(
             ("regnet_single", "single_scale"),
         )
     )
-    started = any(_trained(folder).steps for folder, _, _ in single)
     for number, (folder, run, share) in enumerate(both):
         left = 60.0 * share * minutes - _trained(folder).seconds
-        later = any(_trained(other).steps for other, _, _ in both[number + 1 :])
-        if left <= 0 or later or started:
+        # A run must not change once another has started from it or takes its steps.
+        later = (*both[number + 1 :], *single)
+        if left <= 0 or any(_trained(other).steps for other, _, _ in later):
             continue
         began = time.monotonic()
         train(run, folder, minutes=left / 60.0, cache=cache)
