@@ -1,0 +1,181 @@
+"""The results of DIR-Lab's sets in the form in which the literature gives them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.comparison.dirlab_published import (
+    CASES,
+    RESULTS,
+    SETS,
+    Geometry,
+    set_of,
+)
+from experiments.comparison.runs import BEFORE
+from regnet_jax.evaluation import error_statistics, sample_deviation
+from regnet_jax.files import write_json, write_text
+
+# The records of the methods on each case, by case and method.
+Records = Mapping[str, Mapping[str, dict]]
+_KINDS = {"errors": "tre", "snapped": "tre_snapped"}
+
+
+def summarise(records: Records, methods: Sequence[str]) -> dict[str, dict]:
+    """Summarise the methods over all cases of a set.
+
+    Args:
+        records: of one set.
+        methods: their names, in order.
+
+    Returns:
+        By method: ``cases``, the number of cases; ``tre`` and ``tre_snapped`` of all
+        landmarks together; ``tre_of_cases`` and ``tre_snapped_of_cases``, ``mean`` and
+        ``sd`` of the means of cases; the means of ``folding`` (%) and ``seconds``.
+    """
+    result = {}
+    for method in methods:
+        mine = [case[method] for case in records.values() if method in case]
+        summary: dict = {"cases": len(mine)}
+        for kind, name in _KINDS.items():
+            errors = [record[kind] for record in mine]
+            means = [np.mean(e) for e in errors]
+            summary[name] = error_statistics(np.concatenate([[], *errors])).to_dict()
+            summary[f"{name}_of_cases"] = {
+                "mean": float(np.mean(means)) if means else np.nan,
+                "sd": sample_deviation(means),
+            }
+        for name in ("folding", "seconds"):
+            values = [r[name] for r in mine if r.get(name) is not None]
+            summary[name] = float(np.mean(values)) if values else np.nan
+        result[method] = summary
+    return result
+
+
+def error_table(
+    records: Records, methods: Sequence[str], geometries: Mapping[str, Geometry]
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: a case a row, then all landmarks, then all cases.
+
+    Args:
+        records: of one set.
+        methods: their names, in order.
+        geometries: of the cases. Published values of a case are left out where its
+            geometry is not the published one.
+
+    Returns:
+        Text; mean ± standard deviation, mm.
+    """
+    head = ["case", "landmarks", "published motion", "observers", BEFORE]
+    for method in methods:
+        head += [method, f"{method}, snapped"]
+    body = []
+    for case, mine in records.items():
+        published = CASES.get(case)
+        known = ["", ""]
+        if published and published.geometry == geometries[case]:
+            known = [f"{published.motion:.2f}", _text(*published.observers)]
+        row = [case, str(len(mine[BEFORE]["errors"])), *known]
+        row.append(_error_cell(mine, BEFORE, "errors"))
+        for method in methods:
+            row += [_error_cell(mine, method, kind) for kind in _KINDS]
+        body.append(row)
+    summary = summarise(records, (BEFORE, *methods))
+    for label, suffix in (("all landmarks", ""), ("mean of cases", "_of_cases")):
+        n = str(summary[BEFORE]["tre"]["n"]) if not suffix else ""
+        row = [label, n, "", "", _summary_cell(summary[BEFORE], f"tre{suffix}")]
+        for method in methods:
+            for name in _KINDS.values():
+                cell = _summary_cell(summary[method], f"{name}{suffix}")
+                if summary[method]["cases"] < len(records):
+                    cell += f" ({summary[method]['cases']} cases)"
+                row.append(cell)
+        body.append(row)
+    return head, body
+
+
+def method_table(
+    records: Records, versions: Mapping[str, str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: version, cases, folding and time of each method."""
+    body = []
+    for method, summary in summarise(records, tuple(versions)).items():
+        numbers = [f"{summary['folding']:.4f}", f"{summary['seconds']:.1f}"]
+        body.append([method, versions[method], str(summary["cases"]), *numbers])
+    return ["method", "version", "cases", "folding (%)", "time of a case (s)"], body
+
+
+def published_table(name: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: published results on a set."""
+    return ["published", "TRE (mm)", "source"], [list(r) for r in RESULTS[name]]
+
+
+def write_report(
+    out: Path,
+    records: Records,
+    geometries: Mapping[str, Geometry],
+    versions: Mapping[str, str],
+    parameters: dict,
+    remarks: Mapping[str, Sequence[str]],
+) -> str:
+    """Write the tables of all sets to table.md, and their numbers to results.json.
+
+    Args:
+        out: folder of the files.
+        records: of the cases of all sets.
+        geometries: of the cases.
+        versions: of the methods, in order.
+        parameters: of the run.
+        remarks: ``warnings`` and ``failures``.
+
+    Returns:
+        The text of table.md.
+    """
+    methods, texts, sets = tuple(versions), [], {}
+    for name, of in SETS.items():
+        mine = {case: r for case, r in records.items() if set_of(case) == name}
+        if not mine:
+            continue
+        motion = f"Published motion: of {of.motion_of}."
+        note = f"TRE in mm, mean ± standard deviation. {motion}"
+        tables = (
+            error_table(mine, methods, geometries),
+            method_table(mine, versions),
+            published_table(name),
+        )
+        texts += [f"## {of.title}", note, *(aligned(*table) for table in tables)]
+        cases = {case: summarise({case: r}, tuple(r)) for case, r in mine.items()}
+        published = [result._asdict() for result in RESULTS[name]]
+        total = summarise(mine, (BEFORE, *methods))
+        sets[name] = {"all": total, "cases": cases, "published": published}
+    lines = [f"- {remark}" for some in remarks.values() for remark in some]
+    text = "\n\n".join([*texts, "\n".join(lines)]).strip() + "\n"
+    report = {"parameters": parameters | {"versions": versions}, "sets": sets}
+    write_json(out / "results.json", report | {**remarks})
+    write_text(out / "table.md", text)
+    return text
+
+
+def aligned(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    rows = [head, ["-" * width for width in widths], *body]
+    padded = [[c.ljust(w) for c, w in zip(r, widths, strict=True)] for r in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
+
+
+def _error_cell(records: Mapping[str, dict], method: str, kind: str) -> str:
+    if method not in records:
+        return "failed"
+    statistics = error_statistics(records[method][kind])
+    return _text(statistics.mean, statistics.sd)
+
+
+def _summary_cell(summary: dict, name: str) -> str:
+    return _text(summary[name]["mean"], summary[name]["sd"])
+
+
+def _text(mean: float, sd: float) -> str:
+    if np.isnan(mean):
+        return ""
+    return f"{mean:.2f}" + (f" ± {sd:.2f}" if not np.isnan(sd) else "")
