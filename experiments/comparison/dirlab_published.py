@@ -121,7 +121,7 @@ RESULTS = {
         Result("elastix, ITK's settings", "1.78 ± 1.57", "PMC4229927"),
         Result("elastix, best of four settings", "1.28 ± 1.10", "PMC4229927"),
         Result("landmark-driven cycle network", "1.20 ± 0.72", "PMC10937322"),
-        Result("CNN with anatomical constraints", "below 1.2", "PMC10369673"),
+        Result("CNN with anatomical constraints, 2021", "below 1.2", "PMC10369673"),
         Result("NGPDIR", "1.15 ± 1.15", "arXiv 2402.05568"),
     ),
     "copd": (

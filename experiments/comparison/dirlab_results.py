@@ -24,7 +24,12 @@ from experiments.comparison.dirlab_published import (
 )
 from experiments.comparison.runs import BEFORE, Options, read_field, run_method
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import evaluate, registration_errors, snap_to_voxels
+from regnet_jax.evaluation import (
+    jacobian_statistics,
+    local_volume_change,
+    registration_errors,
+    snap_to_voxels,
+)
 from regnet_jax.files import write_json
 from regnet_jax.io import Frame, PairPaths, write_image
 from regnet_jax.spatial import composite, map_points
@@ -131,11 +136,14 @@ def measure_landmarks(field, frame: Frame, fixed, moving) -> dict:
     transform = composite(frame, field, np.eye(frame.ndim + 1))
     warped = map_points(transform, fixed)
     snapped = snap_to_voxels(warped, frame.matrix, frame.origin)
-    jacobian = evaluate(transform, frame).jacobian
+    determinant = local_volume_change(frame, field)
+    folding = None
+    if determinant is not None:
+        folding = 100 * jacobian_statistics(determinant).folding_fraction
     return {
         "errors": registration_errors(warped, moving).tolist(),
         "snapped": registration_errors(snapped, moving).tolist(),
-        "folding": 100 * jacobian.folding_fraction if jacobian else None,
+        "folding": folding,
     }
 
 

@@ -226,9 +226,13 @@ def test_a_spoilt_set_is_refused_in_one_line(tmp_path, spoil, facts):
     shifted_case(tmp_path, "4dct8")
     geometries = {"4dct8": SMALL}
     spoil(tmp_path, geometries)
-    with pytest.raises(InputError) as refused:
+
+    def check():
         for case, files in find_cases(tmp_path).items():
             check_case(case, files, geometries)
+
+    with pytest.raises(InputError) as refused:
+        check()
     for fact in facts:
         assert fact in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -295,6 +299,7 @@ def test_errors_are_those_of_the_field(tmp_path, fixed):
         assert measured["folding"] == 0
 
 
+@pytest.mark.slow
 def test_command_finds_the_known_shift_and_goes_on(command, data, tmp_path):
     given = [f"--data={data / 'data'}", f"--sizes={data / 'sizes.txt'}"]
     given += ["--methods=affine", f"--out={tmp_path / 'out'}"]
@@ -318,6 +323,17 @@ def test_command_finds_the_known_shift_and_goes_on(command, data, tmp_path):
     assert again.status == 0, again.err
     assert "2 registrations are those of an earlier run" in again.out
     assert (tmp_path / "out" / "table.md").read_text("utf-8") == table
+
+
+def test_command_lists_failures_and_ends_with_status_2(command, data, tmp_path):
+    given = [f"--data={data / 'data'}", f"--sizes={data / 'sizes.txt'}"]
+    given += ["--methods=affine", "--patience=1", "--cases=4dct"]
+    result = command("dirlab", *given, f"--out={tmp_path}")
+    assert result.status == 2
+    assert "table.md: 1 of 1 registrations failed" in result.errors[-1]
+    table = (tmp_path / "table.md").read_text("utf-8")
+    assert "affine failed on 4dct8: took more than 1 s" in table
+    assert "copd3" not in table
 
 
 @pytest.mark.parametrize(
