@@ -31,7 +31,7 @@ _DATA = dataclasses.replace(
     lung3d.CONFIG.data,
     families=tuple(_FAMILIES),
     family_weights=tuple(_FAMILIES.values()),
-    intensity_models=("contrast", "bias_field", "blur", "occlusions", "grain"),
+    intensity_models=("contrast", "bias_field", "blur", "occlusions", "quantum_noise"),
     noise_fixed=5.0,
     noise_moving=5.0,
     unseen_weight=0.02,

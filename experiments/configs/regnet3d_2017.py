@@ -37,7 +37,7 @@ CONFIG = dataclasses.replace(
         through_plane=0.0,
         families=tuple(_FAMILIES),
         family_weights=tuple(_FAMILIES.values()),
-        intensity_models=("contrast", "blur", "grain"),
+        intensity_models=("contrast", "blur", "quantum_noise"),
         sponge_probability=0.25,
         patch_size=55,
     ),

@@ -43,10 +43,12 @@ class GeneratorConfig:
         intensity_models: names in ``synthesis.scanners.INTENSITY_MODELS``; each
             changes each image with its own probability, in this order and before
             the noise.
-        sponge_probability: probability that the deformed image gets denser where it
-            is compressed.
-        unseen_weight: weight of targets where nothing is visible: in air, and
-            outside of the moving volume.
+        sponge_probability: probability that lungs get denser in the deformed image
+            where they are compressed.
+        unseen_weight: weight of targets where nothing is visible: in air around the
+            body, and outside of the moving volume.
+        lung_weight: weight of targets in the lungs.
+        vessel_weight: weight of targets at vessels and airway walls in the lungs.
         scan_probability: probability of a crop of a scan instead of a procedural
             volume.
         regions_probability: probability that a procedural volume has random regions
@@ -75,6 +77,8 @@ class GeneratorConfig:
     intensity_models: tuple[str, ...] = ()
     sponge_probability: float = 0.0
     unseen_weight: float = 1.0
+    lung_weight: float = 1.0
+    vessel_weight: float = 1.0
     scan_probability: float = 0.0
     regions_probability: float = 0.0
     predeform_probability: float = 0.0

@@ -13,6 +13,7 @@ from regnet_jax.synthesis.fields.families import (
     choose_family,
     sample_field,
 )
+from regnet_jax.synthesis.importance import voxel_importance
 from regnet_jax.synthesis.pairs import another_patient
 from regnet_jax.synthesis.patches import (
     PatchBatch,
@@ -72,6 +73,20 @@ def _sample_volume(
     )
 
 
+def _importance(key, volume, config: GeneratorConfig):
+    """Return the weights of the voxels of a volume; None if all are equal."""
+    weights = {
+        "unseen": config.unseen_weight,
+        "lung": config.lung_weight,
+        "vessel": config.vessel_weight,
+    }
+    if set(weights.values()) == {1.0}:
+        return None
+    return materialise(
+        key, lambda: voxel_importance(volume, spacing=config.spacing, **weights)
+    )
+
+
 def sample_patches(
     key,
     family: Family,
@@ -111,10 +126,11 @@ def sample_patches(
 
     deformation = materialise(field_key, deform)
     starts = sample_starts(start_key, deformation, config)
+    importance = _importance(key, volume, config)
     # One after the other: a patch fills a device.
     return jax.lax.map(
         lambda patch: cut_patch(
-            patch[0], volume, deformation, patch[1], config, targets
+            patch[0], volume, importance, deformation, patch[1], config, targets
         ),
         (jax.random.split(noise_key, config.patches_per_pair), starts),
     )

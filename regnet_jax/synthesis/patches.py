@@ -11,11 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from regnet_jax.geometry import (
-    gaussian_smooth,
-    identity_grid,
-    sample,
-)
+from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.geometry.slices import SLICE_AXES, drop_across
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.pairs import add_noise
@@ -80,12 +76,6 @@ def sample_positions(key, classes, allowed, count: int, *, number_of_classes: in
     return candidates[jnp.arange(count), best]
 
 
-# An image shows nothing where it is darker than this, HU, after smoothing with a sigma
-# of `_EMPTY_SIGMA` voxels.
-_EMPTY = -960.0
-_EMPTY_SIGMA = 1.5
-
-
 class PatchBatch(NamedTuple):
     """Patches of artificial pairs.
 
@@ -93,7 +83,7 @@ class PatchBatch(NamedTuple):
         fixed: ``[..., *patch, 1]``, HU; the moving image deformed.
         moving: ``[..., *patch, 1]``, HU.
         displacement: ``[..., *targets, d]``, voxels, fixed to moving.
-        weight: ``[..., *targets, 1]``, 1 where the target is to be learned.
+        weight: ``[..., *targets, 1]``, not negative; 0 where nothing is learned.
     """
 
     fixed: jax.Array
@@ -149,23 +139,29 @@ def _squeeze(key, image, displacement, probability: float):
     )
 
 
-def _visible(image, points, shape):
-    """Return where an image shows something and its point lies in the moving volume."""
-    dimensions = image.ndim - 1
-    smooth = gaussian_smooth(image, [_EMPTY_SIGMA] * dimensions)
-    end = jnp.asarray(shape, jnp.float32).reshape((1,) * dimensions + (-1,)) - 1.0
-    inside = jnp.all((points >= 0.0) & (points <= end), axis=-1, keepdims=True)
-    return (smooth > _EMPTY) & inside
+def _inside(points, shape):
+    """Return where points lie in a volume of a shape, ``[..., 1]`` bool."""
+    end = jnp.asarray(shape, jnp.float32) - 1.0
+    end = end.reshape((1,) * (points.ndim - 1) + (-1,))
+    return jnp.all((points >= 0.0) & (points <= end), axis=-1, keepdims=True)
 
 
 def cut_patch(
-    key, volume, deformation, start, config: GeneratorConfig, targets: TargetGrid
+    key,
+    volume,
+    importance,
+    deformation,
+    start,
+    config: GeneratorConfig,
+    targets: TargetGrid,
 ) -> PatchBatch:
     """Cut one patch; only its own voxels are warped.
 
     Args:
         key: random key.
         volume: ``[*spatial, 1]``, HU, from which both images are made.
+        importance: ``[*spatial, 1]``, weight of the targets that point to each voxel;
+            see ``importance.py``. None for equal weights.
         deformation: of the whole volume.
         start: ``[d]`` int32, first voxel of the patch.
         config: of a single scale.
@@ -180,18 +176,22 @@ def cut_patch(
     weight = _cut(deformation.area[..., None].astype(jnp.float32), start, box)
     corner = start.astype(jnp.float32).reshape((1,) * len(box) + (-1,))
     points = identity_grid(box) + corner + displacement
-    fixed, moving = sample(volume, points), _cut(volume, start, box)
+    moving = _cut(volume, start, box)
+    if importance is None:
+        fixed = sample(volume, points)
+    else:
+        both = sample(jnp.concatenate([volume, importance], -1), points)
+        fixed, important = both[..., :1], both[..., 1:]
+        unseen = config.unseen_weight
+        weight *= jnp.where(_inside(points, config.shape), important, unseen)
     if config.slice_axis:
         axis = SLICE_AXES[config.slice_axis]
-        fixed, moving, points, displacement, weight = (
-            jnp.squeeze(a, axis) for a in (fixed, moving, points, displacement, weight)
+        fixed, moving, displacement, weight = (
+            jnp.squeeze(a, axis) for a in (fixed, moving, displacement, weight)
         )
         displacement = drop_across(displacement, axis)
     if config.balance_targets:
         weight *= _in_class_of_centre(displacement, config)
-    if config.unseen_weight < 1.0:
-        visible = _visible(fixed, points, config.shape)
-        weight *= jnp.where(visible, 1.0, config.unseen_weight)
     fixed = _squeeze(
         jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge_probability
     )

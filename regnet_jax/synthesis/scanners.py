@@ -18,14 +18,24 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
+from regnet_jax.geometry.smoothing import apply_separable, gaussian_matrix
 from regnet_jax.hounsfield import AIR
-from regnet_jax.synthesis.volumes.shapes import smooth_noise
+from regnet_jax.synthesis.surroundings import arms, table
+from regnet_jax.synthesis.volumes.shapes import gaussian_noise, smooth_noise
 
 if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Float
 
 _OCCLUSIONS = 10
+# Lungs breathe out to less than half of their volume; beyond these factors of density a
+# field is not that of a lung.
+_COMPRESSION = (0.5, 2.5)
+# HU below which tissue is compressible, and above which it is not.
+_COMPRESSIBLE = (-700.0, -300.0)
+# Noise in air as a fraction of that in water, and the distance over which it follows
+# the density around it, mm.
+_NOISE_IN_AIR, _NOISE_REACH = 0.4, 15.0
 
 
 def _uniform(key, low, high, shape=()):
@@ -35,11 +45,13 @@ def _uniform(key, low, high, shape=()):
 def sponge(
     key, image: Float[Array, "*spatial 1"], displacement: Float[Array, "*spatial d"]
 ) -> Float[Array, "*spatial 1"]:
-    """Conserve mass: make tissue that is squeezed denser.
+    """Conserve the mass of the lungs: make them denser where they are compressed.
 
-    Density, the difference from air, is multiplied by the number of voxels of the
+    The density, the difference from air, is multiplied by the number of voxels of the
     moving image in a voxel of the fixed one, which is the Jacobian determinant of the
-    field, clipped to [0.7, 1.3]; and by a random number of 0.9 to 1.1.
+    field, clipped to [0.5, 2.5]; and by a random number of 0.9 to 1.1, the blood that
+    comes and goes. Soft tissue cannot be compressed and keeps its density: the factor
+    counts fully below -700 HU and not at all above -300 HU.
 
     Args:
         key: random key.
@@ -49,9 +61,11 @@ def sponge(
     Returns:
         An image like ``image``; air stays air.
     """
-    change = jnp.clip(jacobian_determinant(displacement), 0.7, 1.3)
-    factor = change[..., None] * _uniform(key, 0.9, 1.1)
-    return AIR + (image - AIR) * factor
+    change = jnp.clip(jacobian_determinant(displacement), *_COMPRESSION)[..., None]
+    change *= _uniform(key, 0.9, 1.1)
+    lowest, highest = _COMPRESSIBLE
+    lung = jnp.clip((highest - image) / (highest - lowest), 0.0, 1.0)
+    return AIR + (image - AIR) * (1.0 + lung * (change - 1.0))
 
 
 def noise(
@@ -72,10 +86,13 @@ def noise(
     return image + mean + 10.0 * jax.random.normal(noise_key, image.shape)
 
 
-def grain(
+def quantum_noise(
     key, image: Float[Array, "*spatial 1"], *, spacing: float
 ) -> Float[Array, "*spatial 1"]:
-    """Add the noise of another scanner: of up to 50 HU, in grains of up to 2 mm.
+    """Add the noise of another scanner: correlated, and stronger in dense surroundings.
+
+    In soft tissue its standard deviation is up to 40 HU. It is correlated over up to
+    1.2 mm, and falls to less than half towards air, as fewer photons are absorbed.
 
     Args:
         key: random key.
@@ -85,12 +102,70 @@ def grain(
     Returns:
         An image like ``image``.
     """
-    sigma_key, size_key, noise_key = jax.random.split(key, 3)
-    d = image.ndim - 1
-    size = _uniform(size_key, 0.0, 1.0 / spacing, (1,))
-    grains = jax.random.normal(noise_key, image.shape)
-    grains = gaussian_smooth(grains, jnp.broadcast_to(size, (d,)))
-    return image + _uniform(sigma_key, 0.0, 50.0) * grains
+    level_key, size_key, noise_key = jax.random.split(key, 3)
+    *shape, _ = image.shape
+    size = _uniform(size_key, 0.0, 1.2 / spacing)
+    kernels = [gaussian_matrix(n, size) for n in shape]
+    # Rows whose squares sum to one keep the variance of white noise.
+    kernels = [k / jnp.linalg.norm(k, axis=1, keepdims=True) for k in kernels]
+    grains = apply_separable(gaussian_noise(noise_key, image.shape), kernels)
+    density = jnp.clip((image - AIR) / 1000.0, 0.0, 1.5)
+    density = gaussian_smooth(density, [_NOISE_REACH / spacing] * len(shape))
+    level = _uniform(level_key, 0.0, 40.0)
+    return image + level * (_NOISE_IN_AIR + (1.0 - _NOISE_IN_AIR) * density) * grains
+
+
+def thick_slices(
+    key, image: Float[Array, "*spatial 1"], *, spacing: float
+) -> Float[Array, "*spatial 1"]:
+    """Reconstruct a volume in axial slices of 1 to 5 mm, and interpolate them linearly.
+
+    Slices are averages over their thickness. They lie at a random offset, at distances
+    of half their thickness to their thickness, as reconstructions overlap.
+
+    Args:
+        key: random key.
+        image: ``[*spatial, 1]`` HU; the first axis of a volume runs along the body.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        An image like ``image``; 2D images as they are.
+    """
+    if image.ndim == 3:
+        return image
+    keys = jax.random.split(key, 3)
+    # The image itself is an average over a voxel.
+    thickness = jnp.maximum(_uniform(keys[0], 1.0, 5.0) / spacing, 1.0)
+    distance = jnp.maximum(thickness * _uniform(keys[1], 0.5, 1.0), 1.0)
+    offset = distance * _uniform(keys[2], -1.0, 0.0)
+    return apply_separable(
+        image, [slice_matrix(image.shape[0], thickness, distance, offset)]
+    )
+
+
+def slice_matrix(size: int, thickness, distance, offset) -> Float[Array, "n n"]:
+    """Return the matrix that averages voxels to slices and interpolates them linearly.
+
+    Args:
+        size: number of voxels along the axis.
+        thickness: of a slice, at least one voxel; may be traced.
+        distance: from one slice to the next, at least one voxel; may be traced.
+        offset: position of the first slice, voxels, in ``[-distance, 0]``.
+
+    Returns:
+        ``[size, size]`` with rows that sum to one.
+    """
+    voxels = jnp.arange(size, dtype=jnp.float32)
+    # At a distance of one voxel this many slices reach beyond the last voxel.
+    places = offset + distance * jnp.arange(size + 2)
+    # Slices beyond the ends show what the last voxels show.
+    shown = jnp.clip(places, 0.0, size - 1.0)[:, None]
+    low = jnp.maximum(shown - 0.5 * thickness, voxels - 0.5)
+    high = jnp.minimum(shown + 0.5 * thickness, voxels + 0.5)
+    average = jnp.maximum(high - low, 0.0)
+    average /= jnp.sum(average, axis=1, keepdims=True)
+    near = jnp.abs(voxels[:, None] - places) / distance
+    return jnp.maximum(1.0 - near, 0.0) @ average
 
 
 def occlusions(
@@ -186,7 +261,10 @@ INTENSITY_MODELS = {
     "contrast": contrast,
     "bias_field": bias_field,
     "blur": blur,
-    "grain": grain,
+    "quantum_noise": quantum_noise,
+    "thick_slices": thick_slices,
+    "table": table,
+    "arms": arms,
 }
 
 

@@ -56,6 +56,8 @@ _NOT_NEGATIVE = [
     "data.noise_fixed",
     "data.noise_moving",
     "data.through_plane",
+    "data.lung_weight",
+    "data.vessel_weight",
     *_FRACTIONS,
 ]
 

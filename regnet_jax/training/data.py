@@ -17,13 +17,14 @@ from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE
 from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
 from regnet_jax.spatial import canonical_frame, isotropic_frame, to_isotropic
+from regnet_jax.synthesis.volumes.anatomy import anatomy
 from regnet_jax.synthesis.volumes.scans import ScanBank
 from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
 # An int, as it is hashed into the file names of the cache.
 _BRIGHTEST = int(NETWORK_RANGE[1])
 # To be changed whenever the same file gives other values.
-_VERSION = "2"
+_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def skip_or_raise(error: InputError, config: ScansConfig) -> None:
 def read_volumes(
     path: Path, spacings: Sequence[float], cache: Path | None
 ) -> list[np.ndarray]:
-    """Read a scan at several voxel sizes, in canonical orientation.
+    """Read the anatomy of a scan at several voxel sizes, in canonical orientation.
 
     Args:
         path: of the image.
@@ -130,7 +131,7 @@ def read_volumes(
 
 
 def _resample(image, spacing: float) -> np.ndarray:
-    array = to_isotropic(image, spacing).array
+    array = anatomy(to_isotropic(image, spacing).array, spacing=spacing)
     return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
 
 

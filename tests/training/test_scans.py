@@ -30,7 +30,8 @@ def ramp(shape, spacing, origin=(0.0, 0.0, 0.0)):
     d = len(shape)
     frame = Frame(shape, spacing[:d], origin[:d], np.eye(d))
     points = to_world(frame, np.moveaxis(np.indices(shape), 0, -1))
-    array = np.rint(points @ SLOPE[:d] - 700.0).astype(np.int16)
+    array = np.rint(points @ SLOPE[:d] - 100.0).astype(np.int16)
+    array[(0,) * d] = AIR  # by which HU are known
     return Image(array, frame, "ramp")
 
 
@@ -81,7 +82,7 @@ def test_scans_have_the_voxels_of_each_stage(experiment, dimensions):
             # Away from the border the ramp is there at the right place and scale.
             steps = np.moveaxis(np.indices(size), 0, -1) - (size - 1) / 2
             places = image.frame.centre + spacing * steps[..., ::-1]
-            want = places @ SLOPE[:dimensions] - 700.0
+            want = places @ SLOPE[:dimensions] - 100.0
             away = (slice(2, -2),) * dimensions
             np.testing.assert_allclose(volume[inside][away], want[away], atol=2.0)
 
@@ -97,11 +98,12 @@ def test_scans_are_read_in_canonical_orientation(experiment):
 
 
 def test_values_beyond_the_scanner_are_cut(experiment):
-    array = np.linspace(-5000, 20000, 24 * 24, dtype=np.float32).reshape(24, 24)
+    array = np.repeat(np.float32([-5000, 20000, 40, 20000]), 6 * 24).reshape(24, 24)
     frame = Frame((24, 24), (4.0, 4.0), (0.0, 0.0), np.eye(2))
     (scans,) = load_scans(experiment(2, wide=Image(array, frame, "wide")))
-    want = np.clip(np.rint(array), AIR, 3095)
-    np.testing.assert_array_equal(np.asarray(scans.images)[0, ..., 0], want)
+    got = np.asarray(scans.images)[0, ..., 0]
+    assert got.min() == AIR
+    assert got.max() == 3095
 
 
 def test_scans_of_another_dimension_are_refused(experiment):
@@ -169,6 +171,7 @@ def test_series_of_one_folder_are_kept_apart(tmp_path):
             path = Path(f"{folder}::{series}")
             (volume,) = read_volumes(path, [1.0], tmp_path / "cache")
             assert volume.shape == (4, 5, 6)
-            assert (volume[..., 2:] == value).all()
+            # Smoothed a little, where it borders on air.
+            np.testing.assert_allclose(volume[..., 2:], value, atol=3)
             assert (volume[..., :2] == -1000).all()
     assert len(list((tmp_path / "cache").iterdir())) == 2

@@ -21,7 +21,6 @@ from regnet_jax.synthesis.fields.peaks import (
 from regnet_jax.synthesis.fields.respiratory import (
     RespiratoryFamily,
     respiratory,
-    sliding,
 )
 from regnet_jax.synthesis.fields.splines import (
     MixedFamily,
@@ -91,7 +90,10 @@ FAMILIES = {
     "multiscale": Family(_by_shape(multiscale), SplineFamily(20.0, held_border=0.0)),
     "mixed": Family(mixed_frequency, MixedFamily(20.0)),
     "respiratory": Family(respiratory, RespiratoryFamily(20.0)),
-    "sliding": Family(sliding, RespiratoryFamily(20.0)),
+    "sliding": Family(
+        respiratory,
+        RespiratoryFamily(20.0, least_border=1.5, most_border=6.0, slip=10.0),
+    ),
     "diffeomorphic": Family(_by_shape(diffeomorphic), SplineFamily(20.0)),
 }
 

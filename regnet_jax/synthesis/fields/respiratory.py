@@ -1,8 +1,9 @@
-"""Breathing: the diaphragm moves, the chest widens, and both are uneven.
+"""Breathing: the diaphragm descends, the chest widens, organs slide, the heart beats.
 
 Sources: Hub et al., "A stochastic approach to estimate the uncertainty involved in
-B-spline image registration", IEEE TMI 28(11), 2009, as Sokooti et al., arXiv
-1908.10235, 2019, use it.
+B-spline image registration", IEEE TMI 28(11), 2009, for the profile of the descent;
+Sokooti et al., arXiv 1908.10235, 2019, for the same profile of the widening and for
+the irregular field on top. Borders, fissures, heart and domes are additions.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regnet_jax.geometry import gaussian_smooth
+from regnet_jax.geometry import gaussian_smooth, identity_grid
 from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
 from regnet_jax.synthesis.fields.splines import (
     FINEST,
-    sample_fraction,
     sample_spline_field,
 )
 
@@ -36,30 +36,48 @@ _SPINE_DEPTH = 50.0
 _FADE = 10.0
 # Fraction of the lungs below the dome of the diaphragm, in the recesses around it.
 _BELOW_DOME = 0.15
-# From the dome to the top of the lungs, where the motion of the diaphragm ends.
-_REACH = 0.7
-# Width of the border along which organs slide, mm.
-_SHEAR = (2.0, 8.0)
+# From the domes on, the height at which the motion of the diaphragm ends, as a fraction
+# of the height of the lungs. Beyond one, the apices move too.
+_REACH = (0.7, 1.4)
+# Descent from which on the chest may widen fully, mm, and the least fraction of that.
+_DEEP, _LEAST_WIDENING = 30.0, 0.3
+# Sigma over which the domes round off towards the wall, mm, and by how much less the
+# diaphragm moves where it meets it.
+_DOME_WIDTH, _FLATTENING = 25.0, 0.6
+# Range of the slope of a fissure, radians, and width over which lobes slide, mm.
+_FISSURE_SLOPE, _FISSURE_WIDTH = (0.5, 1.1), 3.0
+# Radius of the heart, mm, its height as a fraction of that of the lungs, and its
+# distance in front of their middle and to either side, mm.
+_HEART_RADIUS, _HEART_HEIGHT, _HEART_FRONT, _HEART_SIDE = 35.0, 0.3, 15.0, 20.0
 
 
 class RespiratoryFamily(NamedTuple):
-    """The parameters of a family.
+    """The parameters of a family; lengths in millimetres.
 
     Attributes:
-        amplitude: largest component of any displacement, mm.
-        descent: largest motion of the diaphragm, mm.
-        widening: largest antero-posterior scaling, as a fraction.
-        least: descent and widening are sampled from this fraction of the largest up.
-        finest: smallest distance of control points of the irregular motion, mm.
-        coarsest: largest distance of them, mm.
+        amplitude: largest component of any displacement.
+        least_descent: of the diaphragm, in the shallowest breath.
+        most_descent: in the deepest; never more than ``amplitude``.
+        widening: largest antero-posterior scaling of the chest, as a fraction.
+        least_border: smallest width of the border along which lungs and the organs
+            below them move past spine and ribs; they slide where it is narrow.
+        most_border: largest width of it. Widths are sampled log-uniformly.
+        slip: largest distance by which lobes of a lung slide on each other.
+        beat: largest distance by which the wall of the heart moves.
+        finest: smallest distance of control points of the irregular motion.
+        coarsest: largest distance of them.
     """
 
     amplitude: float
-    descent: float = 30.0
+    least_descent: float = 6.0
+    most_descent: float = 60.0
     widening: float = 0.12
-    least: float = 0.2
+    least_border: float = 10.0
+    most_border: float = 40.0
+    slip: float = 5.0
+    beat: float = 5.0
     finest: float = FINEST
-    coarsest: float = 80.0
+    coarsest: float = 60.0
 
 
 def mask_extent(
@@ -106,23 +124,94 @@ def descent_profile(
     return 1.0 - jnp.log1p((jnp.e - 1.0) * height)
 
 
-def _regular(volume, descent, widening, *, spacing: float):
-    """Return the motion of diaphragm and chest wall for an inhalation, voxels."""
-    shape = volume.shape[:-1]
-    dimensions = len(shape)
-    bottom, top = mask_extent(traced_lung_mask(volume), 0, tail=_BELOW_DOME)
-    end = bottom + _REACH * (top - bottom)
-    height = jnp.arange(shape[0], dtype=jnp.float32)
-    profile = descent_profile(height, bottom, end)
-    along = -descent / spacing * profile.reshape((-1,) + (1,) * (dimensions - 1))
-    parts = [jnp.broadcast_to(along, shape)]
-    if dimensions == 3:
-        _, back = mask_extent(traced_body_mask(volume), 1)
-        depth = jnp.arange(shape[1], dtype=jnp.float32)
-        depth = depth - (back - _SPINE_DEPTH / spacing)
-        parts.append(jnp.broadcast_to(widening * depth[None, :, None], shape))
-    parts.append(jnp.zeros(shape))
-    return jnp.stack(parts, axis=-1)
+class _Thorax(NamedTuple):
+    """Landmarks of the lungs in a volume, voxels.
+
+    Attributes:
+        lungs: ``[*spatial]``, 1 within the lungs, else 0.
+        bottom: height of the domes of the diaphragm.
+        top: height of the apices.
+        centre: ``[d]``, the middle of the lungs' extent along each axis.
+    """
+
+    lungs: Float[Array, "*spatial"]
+    bottom: Float[Array, ""]
+    top: Float[Array, ""]
+    centre: Float[Array, " d"]
+
+
+def _find_thorax(volume) -> _Thorax:
+    mask = traced_lung_mask(volume)
+    bottom, top = mask_extent(mask, 0, tail=_BELOW_DOME)
+    extents = [mask_extent(mask, axis) for axis in range(mask.ndim)]
+    centre = jnp.stack([0.5 * (low + high) for low, high in extents])
+    return _Thorax(mask.astype(jnp.float32), bottom, top, centre)
+
+
+def _line(values, axis: int, dimensions: int):
+    """Return values along one axis of a volume, to be broadcast with it."""
+    return values.reshape([-1 if a == axis else 1 for a in range(dimensions)])
+
+
+def _descent(key, thorax: _Thorax, descent, *, spacing: float):
+    """Return the motion along the body, voxels, and its profile of height in [0, 1].
+
+    The domes move most, and their middle more than their edge at the wall, as they
+    flatten.
+    """
+    flattening_key, reach_key = jax.random.split(key)
+    d = thorax.lungs.ndim
+    below = jnp.max(thorax.lungs, axis=0)[..., None]
+    domes = gaussian_smooth(below, [_DOME_WIDTH / spacing] * (d - 1))[..., 0]
+    domes /= jnp.maximum(jnp.max(domes), 1e-3)
+    flattening = jax.random.uniform(flattening_key, maxval=_FLATTENING)
+    reach = jax.random.uniform(reach_key, minval=_REACH[0], maxval=_REACH[1])
+    end = thorax.bottom + reach * (thorax.top - thorax.bottom)
+    height = jnp.arange(thorax.lungs.shape[0], dtype=jnp.float32)
+    profile = descent_profile(height, thorax.bottom, end)
+    along = _line(profile, 0, d) * (1.0 - flattening * (1.0 - domes))
+    return -descent / spacing * along, profile
+
+
+def _slip(key, thorax: _Thorax, slip, *, spacing: float):
+    """Return the motion of lobes on each other along an oblique fissure, voxels.
+
+    The fissure is a plane through the middle of the lungs that falls to the front; the
+    lobes on its two sides move in opposite directions along it.
+    """
+    slope_key, size_key = jax.random.split(key)
+    low, high = _FISSURE_SLOPE
+    slope = jax.random.uniform(slope_key, minval=low, maxval=high)
+    along = jnp.stack([jnp.sin(slope), jnp.cos(slope), 0.0])
+    z, y, _ = (
+        _line(jnp.arange(n) - c, axis, 3)
+        for axis, (n, c) in enumerate(
+            zip(thorax.lungs.shape, thorax.centre, strict=True)
+        )
+    )
+    above = spacing * (jnp.cos(slope) * z - jnp.sin(slope) * y)
+    side = 0.5 * jnp.tanh(above / _FISSURE_WIDTH)[..., None]
+    size = slip / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
+    return size * side * along
+
+
+def _beat(key, thorax: _Thorax, beat, *, spacing: float):
+    """Return the motion of a heart that contracts or relaxes, voxels."""
+    side_key, size_key = jax.random.split(key)
+    d = thorax.lungs.ndim
+    place = thorax.centre.at[0].set(
+        thorax.bottom + _HEART_HEIGHT * (thorax.top - thorax.bottom)
+    )
+    side = jax.random.uniform(side_key, minval=-1.0, maxval=1.0) * _HEART_SIDE
+    place = place.at[-1].add(side / spacing)
+    if d == 3:
+        place = place.at[1].add(-_HEART_FRONT / spacing)
+    offset = identity_grid(thorax.lungs.shape) - place
+    offset *= spacing / _HEART_RADIUS
+    squared = jnp.sum(offset**2, axis=-1, keepdims=True)
+    # At the radius the factor is one.
+    size = beat / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
+    return size * offset * jnp.exp(0.5 * (1.0 - squared))
 
 
 def respiratory(
@@ -134,10 +223,14 @@ def respiratory(
 ) -> Deformation:
     """Sample the motion of a breath, in or out.
 
+    Lungs and the organs below them move along the body, past spine and ribs; the chest
+    widens with its wall, by the same profile of height; lobes slide on each other; the
+    heart beats; and an irregular field lies on top.
+
     Args:
         key: random key.
         volume: ``[*spatial, 1]`` HU, a chest; z points up and y to the back. In 2D a
-            coronal slice: the first axis points up and nothing widens.
+            coronal slice: the first axis points up, nothing widens, and no lobe slides.
         family: its entries may be traced.
         spacing: isotropic voxel size, mm.
 
@@ -145,50 +238,49 @@ def respiratory(
         A ``Deformation``: towards the moving image, which is a breath in or out of
         the fixed one.
     """
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 9)
     shape = volume.shape[:-1]
-    sign = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
-    fraction = sign * sample_fraction(keys[1], family.least)
-    field = _regular(
-        volume, fraction * family.descent, fraction * family.widening, spacing=spacing
+    d = len(shape)
+    thorax = _find_thorax(volume)
+    body = traced_body_mask(volume)
+    skin = gaussian_smooth(body[..., None].astype(jnp.float32), [_FADE / spacing] * d)
+    deepest = jnp.minimum(family.most_descent, family.amplitude)
+    depth = jax.random.uniform(
+        keys[0],
+        minval=family.least_descent,
+        maxval=jnp.maximum(deepest, family.least_descent),
     )
-    uneven = sample_spline_field(keys[2], shape, family, 0.0, spacing=spacing)
-    largest = _UNEVEN * family.amplitude * sample_fraction(keys[3], family.least)
+    sign = jnp.where(jax.random.bernoulli(keys[1]), 1.0, -1.0)
+    along, profile = _descent(keys[2], thorax, sign * depth, spacing=spacing)
+    # The first axis points up: organs below a lung follow it.
+    organs = lax.cummax(thorax.lungs, axis=0, reverse=True)[..., None]
+    border = jnp.exp(
+        jax.random.uniform(
+            keys[3],
+            minval=jnp.log(family.least_border),
+            maxval=jnp.log(family.most_border),
+        )
+    )
+    moved = gaussian_smooth(organs, [border / spacing] * d)
+    inner = jnp.zeros((*shape, d)).at[..., 0].set(along)
+    if d == 3:
+        inner += (
+            _slip(keys[4], thorax, family.slip, spacing=spacing)
+            * thorax.lungs[..., None]
+        )
+    field = moved * inner + _beat(keys[5], thorax, family.beat, spacing=spacing)
+    if d == 3:
+        widening = sign * family.widening * jnp.minimum(depth / _DEEP, 1.0)
+        widening *= jax.random.uniform(keys[6], minval=_LEAST_WIDENING, maxval=1.0)
+        _, back = mask_extent(body, 1)
+        lever = jnp.arange(shape[1]) - (back - _SPINE_DEPTH / spacing)
+        field = field.at[..., 1].add(
+            widening * _line(profile, 0, 3) * _line(lever, 1, 3)
+        )
+    uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
+    largest = _UNEVEN * depth * jax.random.uniform(keys[8])
     uneven = rescale(uneven, largest / spacing)
     field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
-    body = traced_body_mask(volume)[..., None].astype(jnp.float32)
-    field *= gaussian_smooth(body, [_FADE / spacing] * len(shape))
+    field *= skin
     top = jnp.max(jnp.abs(field))
     return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))
-
-
-def sliding(
-    key,
-    volume: Float[Array, "*spatial 1"],
-    family: RespiratoryFamily,
-    *,
-    spacing: float,
-) -> Deformation:
-    """Sample a breath that moves the lungs and the organs below them, along the ribs.
-
-    Spine and ribs stay where they are, so the field is steep along the chest wall, as
-    it is in the body.
-
-    Args:
-        key: random key.
-        volume: as for ``respiratory``.
-        family: its entries may be traced.
-        spacing: isotropic voxel size, mm.
-
-    Returns:
-        A ``Deformation``; zero where there is no lung at or above.
-    """
-    field_key, width_key = jax.random.split(key)
-    field, area = respiratory(field_key, volume, family, spacing=spacing)
-    lungs = traced_lung_mask(volume).astype(jnp.float32)
-    # The first axis points up: organs below a lung follow it.
-    organs = lax.cummax(lungs, axis=0, reverse=True)[..., None]
-    width = jax.random.uniform(width_key, minval=_SHEAR[0], maxval=_SHEAR[1])
-    return Deformation(
-        field * gaussian_smooth(organs, [width / spacing] * (volume.ndim - 1)), area
-    )
