@@ -1,5 +1,6 @@
 """Artificial pairs of held-out volumes, and the errors of networks on them."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,30 +107,31 @@ def make_cases(
     Yields:
         The cases.
     """
-    families = list(dict.fromkeys(place.family for place in plan))
-    choices = [FAMILIES[name] for name in families]
-
-    @jax.jit
-    def make_pair(key, image, index):
-        field_key, noise_key = jax.random.split(key)
-        family = pick_family(choices, index)
-        noise = {"spacing": spacing, "noise": _NOISE}
-        pair = artificial_pair(field_key, image[..., None], family, **noise)
-        return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
-
+    families = tuple(dict.fromkeys(place.family for place in plan))
     for place in plan:
         volume, family = place.volume, place.family
         one = fold_in_text(key, f"{volume.identity} {family} {place.number}")
         cut_key, pair_key = jax.random.split(one)
         cut = _cut(cut_key, volume.image.shape, d, crop)
+        how = {"families": families, "spacing": spacing}
         index = jnp.int32(families.index(family))
-        pair = make_pair(pair_key, volume.image[cut], index)
+        pair = _make_pair(pair_key, volume.image[cut], index, **how)
         pair = jax.tree.map(np.asarray, pair)
         regions = {
             name: carry(mask[cut], pair.displacement)
             for name, mask in volume.regions.items()
         }
         yield Case(place, pair, regions)
+
+
+@functools.partial(jax.jit, static_argnames=("families", "spacing"))
+def _make_pair(key, image, index, *, families: tuple[str, ...], spacing: float):
+    """Return the pair of the family of a number, with noise on both images."""
+    field_key, noise_key = jax.random.split(key)
+    family = pick_family([FAMILIES[name] for name in families], index)
+    noise = {"spacing": spacing, "noise": _NOISE}
+    pair = artificial_pair(field_key, image[..., None], family, **noise)
+    return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
 
 
 def _cut(key, shape: Sequence[int], d: int, crop: int) -> tuple:

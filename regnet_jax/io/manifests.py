@@ -212,7 +212,9 @@ def _files_of(path: Path) -> list[Path]:
         return [path]
     with path.open("rb") as file:
         found = _DATA_FILE.search(file.read(1 << 16))
-    data = path.parent / os.fsdecode(found[1]) if found else path
+    if found and found[1].upper() == b"LOCAL":
+        return [path]
+    data = path.parent / os.fsdecode(found[1] if found else b"")
     if not data.is_file():
         raise InputError(
             f"{path}: does not name one file of its values, so it has no checksum;"
