@@ -65,23 +65,21 @@ def make_plan(
         count: least number of pairs; it is rounded up to a multiple of the families.
 
     Returns:
-        The pairs: every family has the same number, the numbers of any two patients
-        differ by one at most, and a patient's pairs are spread over the families and
-        the patient's scans.
+        The pairs: every family has the same number; the numbers of any two patients
+        differ by one at most, in all and in each family; and so do those of any two
+        scans of a patient, in all.
     """
-    volumes = sorted(volumes, key=lambda volume: volume.identity)
-    turns = -(-count // len(families))
+    scans: dict[str, list[Volume]] = {}
+    for volume in sorted(volumes, key=lambda volume: volume.identity):
+        scans.setdefault(volume.patient, []).append(volume)
+    # Patients take turns, and so do the scans of each, throughout the families.
+    turns = itertools.cycle([itertools.cycle(several) for several in scans.values()])
     used, plan = Counter(), []
-    for _, family in itertools.product(range(turns), families):
-
-        def uses(volume: Volume, family=family) -> list[tuple]:
-            whose, which = ("patient", volume.patient), ("scan", volume.identity)
-            return [whose, (*whose, family), which, (*which, family)]
-
-        # The one that was used least, above all its patient.
-        volume = min(volumes, key=lambda one: [used[use] for use in uses(one)])
-        plan.append(Place(volume, family, used[uses(volume)[-1]]))
-        used.update(uses(volume))
+    for family in families:
+        for _ in range(-(-count // len(families))):
+            volume = next(next(turns))
+            plan.append(Place(volume, family, used[volume.identity, family]))
+            used[volume.identity, family] += 1
     return plan
 
 
