@@ -8,18 +8,19 @@ Networks train on procedural chests at 2 mm in 2D and 4 mm in 3D, deformed by al
 families, until their steps have taken --budget seconds of processor time. All cores
 count, so that other work on the machine does not matter. All networks are measured on
 the same pairs: procedural chests that no training samples, and the scans that --volumes
-lists (CTs in Hounsfield units, one path on each line), artificially deformed. Endpoint
-errors are over the visible body.
+lists (CTs in Hounsfield units, one path on each line, or a manifest, of which the scans
+for validation are taken), artificially deformed. Endpoint errors are over the body that
+both images show.
 """
 
 from absl import flags
 
 from experiments.heldout.ablation import experiment, measure, sample_volumes, train_for
-from experiments.heldout.artificial import check_room, read_volumes
+from experiments.heldout.volumes import check_room, read_volumes
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_output, write_json
-from regnet_jax.io import read_manifest
+from regnet_jax.io import read_scans
 from regnet_jax.models import MODELS
 from regnet_jax.synthesis import FAMILIES
 
@@ -29,7 +30,9 @@ _BUDGET = flags.DEFINE_float(
 )
 _NETWORKS = flags.DEFINE_list("networks", list(MODELS), "Networks to compare.")
 _VOLUMES = flags.DEFINE_string("volumes", None, "File that lists held-out scans.")
-_COUNT = flags.DEFINE_integer("count", 24, "Pairs of each set.", lower_bound=1)
+_COUNT = flags.DEFINE_integer(
+    "count", 24, "Pairs of each set, rounded up to a multiple of 12.", lower_bound=1
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and pairs.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
 
@@ -38,7 +41,7 @@ def _print(name: str, result: dict) -> None:
     for volumes, methods in result["sets"].items():
         before, after = methods["before"], methods["network"]
         print(
-            f"{name:14s}{result['steps']:6d} steps  {volumes:8s} n = {after['n']}"
+            f"{name:14s}{result['steps']:6d} steps  {volumes:8s} n = {after['pairs']}"
             f"  {before['mean']:.2f} ± {before['sd']:.2f} ->"
             f" {after['mean']:.2f} ± {after['sd']:.2f} mm  ratio {after['ratio']:.2f}"
             f"  {methods['seconds']:.2f} s",
@@ -56,9 +59,9 @@ def main():
     dimensions, results = int(_DIMENSIONS.value), {}
     sets = {"drawn": sample_volumes(_COUNT.value // 2 + 1, dimensions)}
     if _VOLUMES.value:
-        paths = read_manifest(_VOLUMES.value)
+        scans = read_scans(_VOLUMES.value, "validation")
         spacing = experiment(_NETWORKS.value[0], dimensions, 0).data.spacing
-        sets["scans"] = read_volumes(paths, spacing, dimensions)
+        sets["scans"] = read_volumes(scans, spacing, dimensions)
         check_room(sets["scans"], list(FAMILIES), spacing=spacing, d=dimensions)
     for name in _NETWORKS.value:
         config = experiment(name, dimensions, _SEED.value)

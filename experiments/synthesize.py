@@ -10,7 +10,8 @@ pairs.csv, which lists them for experiments.compare; families.png with heat maps
 first field of each family; and statistics.json and statistics.png with the magnitudes,
 Jacobian determinants and wavelengths of the fields. --family all makes all families. A
 family that has no room in --shape is refused before any pair is made. The volumes are
-procedural chests, or the middle of --volume. Figures of 3D pairs show coronal slices.
+procedural chests, or the middle of --volume, whose fields depend on --seed and on the
+checksum of the file. Figures of 3D pairs show coronal slices.
 """
 
 import functools
@@ -29,7 +30,7 @@ from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.files import staged_folder, strict_json
-from regnet_jax.io import read_ct
+from regnet_jax.io import checksum, read_ct
 from regnet_jax.reporting import family_figure, statistics_figure
 from regnet_jax.spatial import Frame, to_isotropic
 from regnet_jax.synthesis import (
@@ -40,6 +41,7 @@ from regnet_jax.synthesis import (
     field_statistics,
 )
 from regnet_jax.synthesis.fields.families import has_room, sample_field
+from regnet_jax.synthesis.random import fold_in_text
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float):
@@ -200,6 +202,9 @@ def main():
     deform = jax.jit(functools.partial(artificial_pair, **options))
     measure = jax.jit(functools.partial(field_statistics, spacing=spacing))
     stream = jax.random.key(_SEED.value)
+    if _VOLUME.value:
+        # Most fields depend on the shape alone and would be those of other scans, too.
+        stream = fold_in_text(stream, checksum(_VOLUME.value))
     fields, images, measures = {}, {}, {name: [] for name in names}
     numbers = list(itertools.product(names, range(_COUNT.value)))
     lines = ["name,fixed,moving,displacement"]

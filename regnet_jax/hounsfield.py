@@ -4,6 +4,7 @@ The one definition of each. Masks come in a version for the host, which is exact
 a traced one, which runs within compiled functions.
 """
 
+import math
 from typing import cast
 
 import jax.numpy as jnp
@@ -45,6 +46,9 @@ _SAMPLE_SIZE = 1_000_000
 _CHEST_DARKER_THAN, _CHEST_BRIGHTER_THAN = -700.0, 0.0
 # Smaller pieces of air are gas in the bowel or airways.
 _SMALLEST_LUNG_ML = 50.0
+# Vessels of the lung are thinner than twice the first, mm, and brighter than what is
+# around them by the second, HU: several times the noise of a scan.
+_VESSEL_RADIUS, _VESSEL_CONTRAST = 5.0, 200.0
 
 
 def looks_like_ct(image, padding=None) -> bool:
@@ -179,6 +183,57 @@ def lung_mask(image, spacing) -> np.ndarray:
     keep = millilitres >= _SMALLEST_LUNG_ML
     keep[0] = False
     return keep[pieces]
+
+
+def vessel_mask(image, lungs, spacing) -> np.ndarray:
+    """Return the bright, thin structures in the lungs: vessels, above all.
+
+    These are the voxels in the closed lungs whose white top-hat (the image minus its
+    grey opening) is at least 200 HU. Both the closing and the opening are by balls of
+    5 mm, so that all structures narrower than 10 mm count, also nodules, fissures and
+    walls of airways, but neither the chest wall nor the large vessels of the hilum.
+
+    Args:
+        image: ``[z, y, x]``, HU.
+        lungs: bool, ``[z, y, x]``, from ``lung_mask``.
+        spacing: (z, y, x), mm.
+
+    Returns:
+        Bool, of the image's shape; empty where there are no lungs.
+    """
+    image, lungs = np.asarray(image), np.asarray(lungs, bool)
+    vessels = np.zeros(lungs.shape, bool)
+    if not lungs.any():
+        return vessels
+    # All that can matter lies this near to the lungs.
+    margin = [2 * math.ceil(_VESSEL_RADIUS / step) for step in spacing]
+    (box,) = ndimage.find_objects(lungs.astype(np.int8))
+    box = tuple(
+        slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True)
+    )
+    thick = ndimage.grey_opening(image[box], footprint=_ball(spacing))
+    bright = image[box] - thick >= _VESSEL_CONTRAST
+    vessels[box] = bright & _close(lungs[box], spacing)
+    return vessels
+
+
+def _ball(spacing) -> np.ndarray:
+    """Return the voxels of a ball of the radius of vessels, around the middle one."""
+    reach = [int(_VESSEL_RADIUS / step) for step in spacing]
+    offsets = np.mgrid[tuple(slice(-n, n + 1) for n in reach)]
+    steps = np.reshape(spacing, (-1, *(1,) * len(reach)))
+    return np.sum((offsets * steps) ** 2, axis=0) <= _VESSEL_RADIUS**2
+
+
+def _close(mask: np.ndarray, spacing) -> np.ndarray:
+    """Return the closing of a mask by balls; the image's border does not erode it."""
+
+    def distance(inside):
+        found = ndimage.distance_transform_edt(inside, sampling=spacing)
+        return cast(np.ndarray, found)
+
+    grown = distance(~mask) <= _VESSEL_RADIUS
+    return grown if grown.all() else distance(grown) > _VESSEL_RADIUS
 
 
 def traced_body_mask(volume):

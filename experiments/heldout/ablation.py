@@ -4,13 +4,21 @@ import dataclasses
 import functools
 import math
 import time
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.heldout.artificial import assess, make_cases, summarise
+from experiments.heldout.artificial import (
+    make_cases,
+    make_plan,
+    measure_case,
+    register_case,
+)
+from experiments.heldout.tables import overall
+from experiments.heldout.volumes import Volume, make_volume
 from regnet_jax.errors import DivergenceError
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.models.cost import cost, parameters, window_of
@@ -136,45 +144,56 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
     return with_model(config, model, sparse if margin else dense)
 
 
-def sample_volumes(count: int, dimensions: int) -> dict:
-    """Sample procedural chests that no training samples, for ``make_cases``.
+def sample_volumes(count: int, dimensions: int) -> list[Volume]:
+    """Sample procedural chests that no training samples.
 
     Args:
         count: number of volumes.
         dimensions: 2 gives slices.
 
     Returns:
-        ``{name: [*spatial]}``, HU.
+        The volumes, each of a patient of its own.
     """
     shape = (2 * _TARGETS[dimensions][0] - 32 * dimensions,) * dimensions
     keys = jax.random.split(jax.random.key(1908), count)
-    sample = jax.jit(lambda key: chest(key, shape, spacing=_SPACING[dimensions]))
-    return {f"drawn {i}": np.asarray(sample(k))[..., 0] for i, k in enumerate(keys)}
+    spacing = _SPACING[dimensions]
+    sample = jax.jit(lambda key: chest(key, shape, spacing=spacing))
+    images = {f"drawn {i}": np.asarray(sample(k))[..., 0] for i, k in enumerate(keys)}
+    return [
+        make_volume(name, image, spacing, patient=name, identity=name)
+        for name, image in images.items()
+    ]
 
 
-def measure(network: Network, sets: dict, count: int) -> dict:
+def measure(network: Network, sets: dict[str, list[Volume]], count: int) -> dict:
     """Measure a network on artificial pairs, which are the same for every network.
 
     Args:
         network: a trained network.
         sets: volumes by the name of their set.
-        count: number of pairs of each set; the families take turns.
+        count: number of pairs of each set, as for ``make_plan``.
 
     Returns:
-        ``sets``: for each, the result of ``artificial.summarise`` and the processor
-        time of a registration, seconds; ``parameters`` and ``operations_per_voxel``.
+        ``sets``: for each and for ``before`` and ``network``, the values of
+        ``evaluation.Statistics`` over the body, and the processor time of a
+        registration, ``seconds``; ``parameters`` and ``operations_per_voxel``.
     """
     d, spacing = network.dimensions, network.spacing
     measured = {}
     for name, volumes in sets.items():
-        key, families = jax.random.key(2017), tuple(FAMILIES)
-        cases = make_cases(key, volumes, families, count, spacing=spacing, d=d)
+        plan = make_plan(volumes, tuple(FAMILIES), count)
         rows, seconds = [], []
-        for case in cases:
+
+        def predict(case, seconds=seconds):
             began = time.process_time()
-            rows.append(assess(case, network, spacing, [0]))
+            found = register_case(case, network, spacing, 0)
             seconds.append(time.process_time() - began)
-        measured[name] = {**summarise(rows), "seconds": float(np.median(seconds))}
+            return found
+
+        for case in make_cases(jax.random.key(2017), plan, spacing=spacing, d=d):
+            rows.append(measure_case(case, {"network": predict}, spacing))
+        methods = {key: asdict(values) for key, values in overall(rows).items()}
+        measured[name] = {**methods, "seconds": float(np.median(seconds))}
     patch = experiment(network.config.model, d, 0).patch_shape
     spent = cost(network.model, patch)
     voxels = spent.predictions * network.model.support.stride**d

@@ -1,122 +1,102 @@
-"""Artificial pairs of held-out volumes, and the errors of a network on them."""
+"""Artificial pairs of held-out volumes, and the errors of networks on them."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from experiments.heldout.volumes import Volume, cropped_shape
 from regnet_jax import register
-from regnet_jax.errors import InputError
-from regnet_jax.evaluation import endpoint_error, error_statistics, sample_deviation
-from regnet_jax.hounsfield import AIR, body_mask
-from regnet_jax.io import read_ct, read_frame
+from regnet_jax.evaluation import endpoint_error, pair_errors
 from regnet_jax.registration import Network
-from regnet_jax.spatial import (
-    Image,
-    displacement_from_world,
-    to_isotropic,
-)
+from regnet_jax.spatial import Image, displacement_from_world
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
-from regnet_jax.synthesis.fields.families import has_room, pick_family
+from regnet_jax.synthesis.fields.families import pick_family
 from regnet_jax.synthesis.pairs import add_noise
+from regnet_jax.synthesis.random import fold_in_text
 
 # Sigma of the noise on both images, HU.
 _NOISE = 10.0
 # Axial slices are taken from the middle of a volume, of this fraction of its height.
 _MIDDLE = 0.6
+# Classes of true displacements, mm.
+_SIZES = (0.0, 2.0, 5.0, 10.0, 20.0, np.inf)
+
+BEFORE = "before"
+
+
+class Place(NamedTuple):
+    """One pair of a plan: its volume, its family, and how many like it came before."""
+
+    volume: Volume
+    family: str
+    number: int
 
 
 class Case(NamedTuple):
-    """An artificial pair, and the names of its volume and its family."""
+    """An artificial pair, and the voxels that errors are of.
 
-    volume: str
-    family: str
+    Attributes:
+        place: of the pair in the plan.
+        pair: of ``[*spatial, 1]`` images, and the displacement in voxels.
+        regions: bool masks ``[*spatial]`` on the fixed grid, by name, of the voxels
+            that both images show.
+    """
+
+    place: Place
     pair: ArtificialPair
+    regions: dict[str, np.ndarray]
 
 
-def read_volumes(paths: Sequence[Path], spacing: float, dimensions: int) -> dict:
-    """Read scans in canonical orientation at one voxel size.
+def make_plan(
+    volumes: Sequence[Volume], families: Sequence[str], count: int
+) -> list[Place]:
+    """Spread pairs over families and patients.
 
     Args:
-        paths: of the images; 3D images are allowed for a 2D network.
-        spacing: voxel size, mm.
-        dimensions: of the network.
+        volumes: in any order, which does not matter.
+        families: names in ``FAMILIES``.
+        count: least number of pairs; it is rounded up to a multiple of the families.
 
     Returns:
-        ``{name: [*spatial]}``, HU; the name is that of the file, or its path if several
-        files have the same name.
-
-    Raises:
-        InputError: if a volume cannot be read, has no Hounsfield units, or is 2D for a
-            3D network.
+        The pairs: every family has the same number; the numbers of any two patients
+        differ by one at most, in all and in each family; and so do those of any two
+        scans of a patient, in all.
     """
-    for path in paths:
-        # Check all headers before any volume is read.
-        if (ndim := read_frame(path).ndim) < dimensions:
-            raise InputError(
-                f"{path}: is {ndim}D and the network {dimensions}D; take it out of"
-                " --volumes"
-            )
-    volumes, names = {}, [path.name for path in paths]
-    for path in tqdm(paths, "reading scans", leave=False):
-        image = read_ct(path)
-        array = to_isotropic(image, spacing).array
-        name = path.name if names.count(path.name) == 1 else str(path)
-        volumes[name] = np.maximum(array, AIR)
-    return volumes
-
-
-def check_room(
-    volumes: dict, families: Sequence[str], *, spacing: float, d: int, crop: int = 0
-):
-    """Refuse volumes that are too small for the fields of a family.
-
-    Args:
-        volumes: from ``read_volumes``.
-        families: names in ``FAMILIES``.
-        spacing: voxel size, mm.
-        d: dimension of the pairs.
-        crop: as in ``make_cases``.
-
-    Raises:
-        InputError: names the volume and the family.
-    """
-    for name, volume in volumes.items():
-        shape = cropped_shape(volume.shape[-d:], crop)
-        for family in families:
-            if has_room(FAMILIES[family], shape, spacing=spacing) is False:
-                raise InputError(
-                    f"{name}: has no room for a field of the family {family} at"
-                    f" {spacing:g} mm; take it out of --volumes, or choose --families"
-                )
-
-
-def cropped_shape(shape: Sequence[int], crop: int) -> tuple[int, ...]:
-    """Return the shape of a crop: at most so many voxels along each axis; 0 for all."""
-    return tuple(min(n, crop) if crop else n for n in shape)
+    scans: dict[str, list[Volume]] = {}
+    for volume in sorted(volumes, key=lambda volume: volume.identity):
+        scans.setdefault(volume.patient, []).append(volume)
+    # Patients take turns, and so do the scans of each, throughout the families.
+    turns = itertools.cycle([itertools.cycle(several) for several in scans.values()])
+    used, plan = Counter(), []
+    for family in families:
+        for _ in range(-(-count // len(families))):
+            volume = next(next(turns))
+            plan.append(Place(volume, family, used[volume.identity, family]))
+            used[volume.identity, family] += 1
+    return plan
 
 
 def make_cases(
     key,
-    volumes: dict,
-    families: Sequence[str],
-    count: int,
+    plan: Sequence[Place],
     *,
     spacing: float,
     d: int,
     crop: int = 0,
 ) -> Iterator[Case]:
-    """Deform volumes by fields of all families in turn, with noise on both images.
+    """Deform volumes by fields of families, with noise on both images.
 
     Args:
-        key: random key; a case is a function of the key and of the index of the case.
-        volumes: from ``read_volumes``.
-        families: names in ``FAMILIES``; over many cases each deforms every volume.
-        count: number of cases.
+        key: random key. A case is a function of the key, the identity of its volume,
+            its family and its number, and not of the other cases.
+        plan: from ``make_plan``.
         spacing: voxel size, mm.
         d: dimension of the pairs; 2 takes axial slices of volumes.
         crop: voxels along each axis of the random box that is cut from the volume
@@ -125,102 +105,123 @@ def make_cases(
     Yields:
         The cases.
     """
-    choices = [FAMILIES[name] for name in families]
-
-    @jax.jit
-    def make_pair(key, volume, number):
-        field_key, noise_key = jax.random.split(key)
-        family = pick_family(choices, number)
-        noise = {"spacing": spacing, "noise": _NOISE}
-        pair = artificial_pair(field_key, volume[..., None], family, **noise)
-        return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
-
-    names = list(volumes)
-    for index in range(count):
-        turn, number = divmod(index, len(families))
-        name = names[(index + turn) % len(names)]
-        slice_key, pair_key = jax.random.split(jax.random.fold_in(key, index))
-        volume = volumes[name]
-        if volume.ndim > d:
-            place = 0.5 + _MIDDLE * (jax.random.uniform(slice_key) - 0.5)
-            volume = volume[int(place * len(volume))]
-        volume = _cut(jax.random.fold_in(slice_key, 1), volume, crop)
-        pair = make_pair(pair_key, volume, jnp.int32(number))
-        yield Case(name, families[number], jax.tree.map(np.asarray, pair))
+    families = tuple(dict.fromkeys(place.family for place in plan))
+    for place in plan:
+        volume, family = place.volume, place.family
+        one = fold_in_text(key, f"{volume.identity} {family} {place.number}")
+        cut_key, pair_key = jax.random.split(one)
+        cut = _cut(cut_key, volume.image.shape, d, crop)
+        how = {"families": families, "spacing": spacing}
+        index = jnp.int32(families.index(family))
+        pair = _make_pair(pair_key, volume.image[cut], index, **how)
+        pair = jax.tree.map(np.asarray, pair)
+        regions = {
+            name: carry(mask[cut], pair.displacement)
+            for name, mask in volume.regions.items()
+        }
+        yield Case(place, pair, regions)
 
 
-def _cut(key, volume: np.ndarray, crop: int) -> np.ndarray:
-    """Return a random box of a volume."""
-    shape = cropped_shape(volume.shape, crop)
-    room = np.array(volume.shape) - shape
-    starts = np.asarray(jax.random.randint(key, room.shape, 0, room + 1))
-    return volume[tuple(slice(a, a + n) for a, n in zip(starts, shape, strict=True))]
+@functools.partial(jax.jit, static_argnames=("families", "spacing"))
+def _make_pair(key, image, index, *, families: tuple[str, ...], spacing: float):
+    """Return the pair of the family of a number, with noise on both images."""
+    field_key, noise_key = jax.random.split(key)
+    family = pick_family([FAMILIES[name] for name in families], index)
+    noise = {"spacing": spacing, "noise": _NOISE}
+    pair = artificial_pair(field_key, image[..., None], family, **noise)
+    return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
 
 
-def visible_body(pair: ArtificialPair) -> np.ndarray:
-    """Return the voxels of the fixed body whose points lie in the moving image."""
-    u = pair.displacement
-    points = np.moveaxis(np.indices(u.shape[:-1]), 0, -1) + u
-    inside = ((points >= 0) & (points <= np.array(u.shape[:-1]) - 1)).all(axis=-1)
-    return inside & body_mask(pair.fixed[..., 0])
+def _cut(key, shape: Sequence[int], d: int, crop: int) -> tuple:
+    """Return the index of a random box of a volume, or of an axial slice of it."""
+    slice_key, box_key = jax.random.split(key)
+    index = ()
+    if len(shape) > d:
+        place = 0.5 + _MIDDLE * (jax.random.uniform(slice_key) - 0.5)
+        index, shape = (int(place * shape[0]),), shape[1:]
+    box = cropped_shape(shape, crop)
+    room = np.array(shape) - box
+    starts = np.asarray(jax.random.randint(box_key, room.shape, 0, room + 1))
+    sides = (slice(a, a + n) for a, n in zip(starts, box, strict=True))
+    return *index, *sides
 
 
-def assess(case: Case, network: Network, spacing: float, steps: Sequence[int]) -> dict:
-    """Register one case as ``experiments.register`` does, without linear alignment.
+def carry(mask: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """Return the fixed voxels whose points lie in a mask of the moving image.
+
+    Args:
+        mask: bool, ``[*spatial]``.
+        displacement: ``[*spatial, d]``, from fixed to moving, voxels.
+
+    Returns:
+        Bool, ``[*spatial]``; false where a point lies outside the moving image.
+    """
+    last = np.array(mask.shape) - 1
+    points = np.moveaxis(np.indices(mask.shape), 0, -1) + displacement
+    inside = ((points >= 0) & (points <= last)).all(axis=-1)
+    nearest = np.clip(np.rint(points).astype(int), 0, last)
+    return inside & mask[tuple(np.moveaxis(nearest, -1, 0))]
+
+
+def register_case(case: Case, network: Network, spacing: float, refine: int):
+    """Register a case as ``experiments.register`` does, without linear alignment.
 
     Args:
         case: from ``make_cases``.
         network: of the case's dimension.
         spacing: voxel size of the case, mm.
-        steps: numbers of refinement steps; the case is registered with each of them.
+        refine: steps of refinement.
 
     Returns:
-        ``volume``, ``family`` and ``errors``: statistics of the endpoint errors (mm)
-        over the visible body for ``before``, ``network`` and ``refined``.
+        ``[*spatial, d]``, mm, in the order of the array's axes.
     """
-    truth, mask = spacing * case.pair.displacement, visible_body(case.pair)
     images = [
-        Image.from_array(image[..., 0], spacing, name=case.volume)
+        Image.from_array(image[..., 0], spacing, name=case.place.volume.name)
         for image in (case.pair.fixed, case.pair.moving)
     ]
-    fields = {"before": np.zeros_like(truth)}
-    for count in steps:
-        found = register(*images, network, initial="none", refine=count)
-        voxels = displacement_from_world(images[0].frame, found.displacement)
-        fields["network" if not count else "refined"] = spacing * voxels
-    errors = {
-        name: error_statistics(endpoint_error(field, truth)[mask]).to_dict()
-        for name, field in fields.items()
-    }
-    return {"volume": case.volume, "family": case.family, "errors": errors}
+    found = register(*images, network, initial="none", refine=refine)
+    return spacing * displacement_from_world(images[0].frame, found.displacement)
 
 
-def summarise(rows: Sequence[dict]) -> dict:
-    """Summarise the errors of pairs, also as fractions of the errors before.
+def measure_case(
+    case: Case, methods: Mapping[str, Callable[[Case], np.ndarray]], spacing: float
+) -> dict:
+    """Measure methods on one case.
 
     Args:
-        rows: from ``assess``.
+        case: from ``make_cases``.
+        methods: by name, each a function that returns the displacement of a case, mm.
+        spacing: voxel size of the case, mm.
 
     Returns:
-        By method: ``n``, ``mean`` and ``sd`` (of a sample) of the pairs' mean errors
-        (mm), the mean ``p95`` of their 95th percentiles, and ``ratio`` and
-        ``p95_ratio``, the fractions that ``mean`` and ``p95`` are of those before (None
-        where nothing moves).
+        ``volume``, ``patient``, ``family``, ``number`` and ``errors``: by method,
+        ``before`` first, and by group of voxels the values of ``PairErrors``. Groups
+        are the regions and, within the body, classes of the true displacement; those
+        without a voxel are left out.
     """
-    result = {}
-    for method in rows[0]["errors"]:
-        means, tails = (
-            np.array([row["errors"][method][name] for row in rows])
-            for name in ("mean", "p95")
-        )
-        result[method] = {
-            "n": len(rows),
-            "mean": float(means.mean()),
-            "sd": sample_deviation(means),
-            "p95": float(tails.mean()),
+    truth = spacing * case.pair.displacement
+    size = np.linalg.norm(truth, axis=-1)
+    groups = dict(case.regions)
+    for low, high in itertools.pairwise(_SIZES):
+        inside = (size >= low) & (size < high)
+        groups[size_name(low, high)] = case.regions["body"] & inside
+    errors = {}
+    for name, method in {BEFORE: lambda _: 0 * truth, **methods}.items():
+        found = endpoint_error(method(case), truth)
+        errors[name] = {
+            group: asdict(pair_errors(found[mask], size[mask]))
+            for group, mask in groups.items()
+            if mask.any()
         }
-    before = result["before"]
-    for values in result.values():
-        for name, ratio in (("mean", "ratio"), ("p95", "p95_ratio")):
-            values[ratio] = values[name] / before[name] if before[name] else None
-    return result
+    volume, family, number = case.place
+    of = {"volume": volume.name, "patient": volume.patient}
+    return {**of, "family": family, "number": number, "errors": errors}
+
+
+def size_name(low: float, high: float) -> str:
+    """Return the name of a class of displacements."""
+    return f"{low:g} to {high:g} mm" if high < np.inf else f"{low:g} mm and more"
+
+
+REGIONS = ("body", "lung", "vessels")
+SIZES = tuple(itertools.starmap(size_name, itertools.pairwise(_SIZES)))

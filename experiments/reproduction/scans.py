@@ -54,7 +54,7 @@ def find_patients(
     if not folder.is_dir():
         raise InputError(f"--scans {folder}: is no folder; give one that holds scans")
     usable, left_out = [], []
-    for path in tqdm(_candidates(folder), "reading scans", unit="scan"):
+    for path in tqdm(find_images(folder), "reading scans", unit="scan"):
         try:
             ndim = read_frame(path).ndim
             if ndim < dimensions:
@@ -74,10 +74,10 @@ def find_patients(
         (path, "is 2D among 3D scans") for path, ndim in usable if ndim != most
     ]
     paths = [path for path, ndim in usable if ndim == most]
-    chosen = choose_held_out([_patient(folder, path) for path in paths], seed)
+    chosen = choose_held_out([patient_of(folder, path) for path in paths], seed)
     return Patients(
-        tuple(path for path in paths if _patient(folder, path) not in chosen),
-        tuple(path for path in paths if _patient(folder, path) in chosen),
+        tuple(path for path in paths if patient_of(folder, path) not in chosen),
+        tuple(path for path in paths if patient_of(folder, path) in chosen),
         tuple(left_out),
     )
 
@@ -100,12 +100,13 @@ def choose_held_out(patients: Sequence[str], seed: int) -> set[str]:
     return {names[i] for i in order[:count]}
 
 
-def _patient(folder: Path, path: Path) -> str:
+def patient_of(folder: Path, path: Path) -> str:
+    """Return the patient of a scan below a folder: its first part below the folder."""
     return path.relative_to(folder).parts[0]
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """Return image files, and folders that hold slices of DICOM."""
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files below a folder, and folders with slices of DICOM."""
     images, stacks = [], set()
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name.startswith("."):

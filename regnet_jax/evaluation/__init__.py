@@ -24,8 +24,15 @@ from regnet_jax.evaluation.similarity import (
 )
 from regnet_jax.evaluation.statistics import (
     ErrorStatistics,
+    PairedDifference,
+    PairErrors,
+    Statistics,
+    bootstrap_interval,
     error_statistics,
+    pair_errors,
+    paired_difference,
     sample_deviation,
+    statistics_over_pairs,
 )
 
 __all__ = [
@@ -35,7 +42,11 @@ __all__ = [
     "LabelOverlap",
     "Lungs",
     "Measures",
+    "PairErrors",
+    "PairedDifference",
     "Similarity",
+    "Statistics",
+    "bootstrap_interval",
     "correlation",
     "dice",
     "endpoint_error",
@@ -48,8 +59,11 @@ __all__ = [
     "label_overlap",
     "local_volume_change",
     "make_similarity",
+    "pair_errors",
+    "paired_difference",
     "registration_errors",
     "sample_deviation",
     "segment_lungs",
     "snap_to_voxels",
+    "statistics_over_pairs",
 ]

@@ -1,4 +1,4 @@
-"""Files: images, landmarks, lists of pairs, transforms."""
+"""Files: images, landmarks, lists of scans and of pairs, transforms."""
 
 from regnet_jax.io.dicom import split_series
 from regnet_jax.io.images import (
@@ -18,11 +18,18 @@ from regnet_jax.io.landmarks import (
     read_points,
     write_points,
 )
+from regnet_jax.io.manifests import (
+    ROLES,
+    ListedScan,
+    checksum,
+    read_manifest,
+    read_scans,
+    write_scans,
+)
 from regnet_jax.io.pairs import (
     LoadedPair,
     PairPaths,
     check_files,
-    read_manifest,
     read_pair,
     read_pairs,
 )
@@ -41,13 +48,16 @@ from regnet_jax.spatial.images import Image
 __all__ = [
     "IMAGE_SUFFIXES",
     "POINT_SUFFIXES",
+    "ROLES",
     "Frame",
     "Image",
+    "ListedScan",
     "LoadedPair",
     "PairPaths",
     "affine_matrix",
     "as_image",
     "check_files",
+    "checksum",
     "has_geometry",
     "read_ct",
     "read_displacement",
@@ -60,6 +70,7 @@ __all__ = [
     "read_pair",
     "read_pairs",
     "read_points",
+    "read_scans",
     "read_transform",
     "split_series",
     "write_displacement",
@@ -67,5 +78,6 @@ __all__ = [
     "write_for_elastix",
     "write_image",
     "write_points",
+    "write_scans",
     "write_transform",
 ]

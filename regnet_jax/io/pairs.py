@@ -1,4 +1,4 @@
-"""Files that list images and pairs, and the files of a pair."""
+"""Files that list pairs, and the files of a pair."""
 
 import csv
 import dataclasses
@@ -11,42 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.dicom import split_series
 from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
 from regnet_jax.spatial.images import Image
-
-
-def read_manifest(path) -> list[Path]:
-    """Read a text file that names images, one path on each line.
-
-    Args:
-        path: of the file, UTF-8. Relative paths in it start from its folder, ``~/``
-            from the home folder. Empty lines and lines that begin with ``#`` are
-            skipped; a name that begins with ``#`` is written ``./#name``, and one that
-            begins or ends with spaces is put in double quotes.
-
-    Returns:
-        Paths of existing files or folders; ``FOLDER::SERIES`` as in ``read_image``.
-
-    Raises:
-        InputError: if the file or an image is missing, or none is named.
-    """
-    path = Path(path)
-    lines = read_lines(path, "images, one path on each line")
-    lines = [line.strip() for line in lines if not is_comment(line)]
-    images = [listed_path(path, line) for line in lines if line]
-    if not images:
-        raise InputError(f"{path}: names no image; list one path on each line")
-    for image in images:
-        try:
-            split_series(image)
-        except InputError as error:
-            raise InputError(
-                f"{path}: {image} does not exist; correct the line (a comment has a"
-                " line of its own)"
-            ) from error
-    return images
 
 
 def read_lines(path: Path, content: str) -> list[str]:
@@ -146,7 +113,7 @@ def read_pairs(path) -> list[PairPaths]:
     """
     path = Path(path)
     lines = read_lines(path, "pairs as CSV or JSON")
-    rows = (_json_rows if path.suffix.lower() == ".json" else _csv_rows)(path, lines)
+    rows = (_json_rows if path.suffix.lower() == ".json" else csv_rows)(path, lines)
     if not rows:
         raise InputError(f"{path}: lists no pair; list at least one")
     pairs = [_pair(path, where, row) for where, row in rows]
@@ -157,7 +124,20 @@ def read_pairs(path) -> list[PairPaths]:
     return pairs
 
 
-def _csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
+def csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """Read the rows of a CSV file, separated by commas, semicolons or tabs.
+
+    Args:
+        path: of the file, for messages.
+        lines: of the file; the first that is neither empty nor a comment names the
+            columns.
+
+    Returns:
+        Where each row stands, for messages, and its cells by column.
+
+    Raises:
+        InputError: if it is not a table.
+    """
     # Comments become empty lines, so that line numbers stay right.
     lines = ["" if is_comment(line) else line for line in lines]
     header = next((line for line in lines if line.strip()), "")

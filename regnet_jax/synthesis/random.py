@@ -1,9 +1,28 @@
-"""Random choices and the materialisation of arrays within compiled functions."""
+"""Random keys and choices, and the materialisation of arrays within programs."""
 
+import hashlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def fold_in_text(key, text: str):
+    """Return a key that depends on a text, such as the checksum of a scan.
+
+    Args:
+        key: random key.
+        text: any; 64 bits of its SHA-256 are folded in, so that two texts do not give
+            the same key in practice.
+
+    Returns:
+        A key.
+    """
+    digest = hashlib.sha256(text.encode()).digest()
+    for word in np.frombuffer(digest[:8], ">u4"):
+        key = jax.random.fold_in(key, word)
+    return key
 
 
 def with_probability(key, probability: float, sample: Callable, otherwise: Callable):

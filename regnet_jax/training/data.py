@@ -15,7 +15,7 @@ from absl import logging
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE
-from regnet_jax.io import read_ct, read_frame, read_manifest, split_series
+from regnet_jax.io import checksum, read_ct, read_frame, read_scans
 from regnet_jax.spatial import canonical_frame, isotropic_frame, to_isotropic
 from regnet_jax.synthesis.volumes.anatomy import anatomy
 from regnet_jax.synthesis.volumes.scans import ScanBank
@@ -44,7 +44,8 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
     """List the scans of an experiment by their headers.
 
     Args:
-        config: its ``scans`` name the list, and whether to skip unreadable scans.
+        config: its ``scans`` name the list, and whether to skip unreadable scans. Of
+            a manifest those for training are taken, see ``io.read_scans``.
 
     Returns:
         The usable scans.
@@ -55,7 +56,7 @@ def list_scans(config: ExperimentConfig) -> list[ScanFile]:
             than the volumes of the experiment. Slices are cropped from 3D scans.
     """
     scans = []
-    for path in read_manifest(config.scans.file):
+    for path in (s.path for s in read_scans(config.scans.file, "training")):
         try:
             frame = read_frame(path)
         except InputError as error:
@@ -116,7 +117,7 @@ def read_volumes(
         InputError: if the scan cannot be read or has no Hounsfield units.
     """
     image = None
-    content = _content(path) if cache else ""
+    content = checksum(path) if cache else ""
     volumes = []
     for spacing in spacings:
         stored = cache and cache / f"{_name(content, spacing)}.npy"
@@ -133,21 +134,6 @@ def read_volumes(
 def _resample(image, spacing: float) -> np.ndarray:
     array = anatomy(to_isotropic(image, spacing).array, spacing=spacing)
     return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
-
-
-def _content(path: Path) -> str:
-    """Return the checksum of a file, or of all files of a folder."""
-    path, series = split_series(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    digest = hashlib.sha256(series.encode())
-    try:
-        for file in files or [path]:
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be read ({reason}); check it") from error
-    return digest.hexdigest()
 
 
 def _name(content: str, spacing: float) -> str:

@@ -14,7 +14,7 @@ PLANE = smooth_image((20, 24))
 VOLUME = smooth_image((10, 12, 14))
 MODULES = [
     *("ablate", "assess", "benchmark", "chests", "compare", "demo", "evaluate"),
-    *("export", "models", "register", "synthesize", "train", "warp"),
+    *("export", "manifest", "models", "register", "synthesize", "train", "warp"),
 ]
 
 
@@ -408,6 +408,7 @@ def test_value_without_a_flag_is_refused(refused, plane, module):
         "models": [],
         "ablate": ["--out=c"],
         "assess": ["--volumes=a", "--out=c"],
+        "manifest": ["--scans=a", "--out=c"],
         "chests": ["--scans=a", "--out=c"],
         "compare": ["--pairs=a", "--out=c"],
         "benchmark": ["--suite=conv", "--out=c"],

@@ -29,6 +29,8 @@ EXAMPLES = [
     (similarity.image_similarity, (IMAGE, IMAGE, MASK, MASK, MASK)),
     (statistics.sample_deviation, (IMAGE.ravel(),)),
     (statistics.error_statistics, ([1.0, 2.0],)),
+    (statistics.bootstrap_interval, ([1.0, 2.0], ["a", "b"])),
+    (statistics.pair_errors, (IMAGE.ravel(), IMAGE.ravel())),
 ]
 
 

@@ -1,87 +1,164 @@
 """Held-out scans from the command line: what is measured, and of what."""
 
+import csv
 import json
+import shutil
+from collections import Counter
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.heldout.artificial import make_cases, summarise, visible_body
+from experiments.heldout.artificial import (
+    Case,
+    carry,
+    make_cases,
+    make_plan,
+    measure_case,
+)
+from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
+from experiments.heldout.volumes import Volume, make_volume
 from regnet_jax.geometry import warp
+from regnet_jax.io import ListedScan, checksum, write_scans
 from regnet_jax.io.images import write_image
 from regnet_jax.spatial import Frame
 from regnet_jax.synthesis import FAMILIES, ArtificialPair
 
-NAMES = ["multiscale", "zero"]
+NAMES = ["affine", "zero"]
+HOW = {"spacing": 2.0, "d": 2}
 
 
-def slab(shape):
+def slab(shape, seed=5):
     """Textured tissue in air."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     image = np.full(shape, -1000.0, np.float32)
     inside = tuple(slice(6, n - 6) for n in shape[-2:])
     image[(..., *inside)] = rng.normal(50, 30, image[(..., *inside)].shape)
     return image
 
 
+def volume(name, patient=None, shape=(58, 64)):
+    patient = patient or name
+    return make_volume(name, slab(shape), 2.0, patient=patient, identity=f"of {name}")
+
+
 @pytest.fixture(scope="module")
-def listed(tmp_path_factory):
-    """A file that lists one volume."""
+def folder(tmp_path_factory):
+    """Three scans of two patients and one to train on, a list and a manifest."""
     folder = tmp_path_factory.mktemp("assess")
-    frame = Frame((9, 58, 64), (2.0, 2.0, 3.0), (0, 0, 0), np.eye(3))
-    write_image(folder / "scan.nii.gz", slab(frame.shape), frame)
-    (folder / "scans.txt").write_text("scan.nii.gz\n")
-    return folder / "scans.txt"
+    frame = Frame((9, 40, 44), (2.0, 2.0, 3.0), (0, 0, 0), np.eye(3))
+    scans = []
+    for number, (patient, role) in enumerate(
+        [("p1", "test"), ("p1", "test"), ("p2", "test"), ("p3", "training")]
+    ):
+        path = folder / f"scan{number}.nii.gz"
+        write_image(path, slab(frame.shape, number), frame)
+        scans.append(ListedScan(path, checksum(path), patient, role))
+    write_scans(folder / "scans.csv", scans)
+    (folder / "scans.txt").write_text("scan0.nii.gz\n")
+    return folder
 
 
-def test_a_2d_network_is_measured_on_slices(command, run2d, listed):
-    out = listed.parent / "measures.json"
+@pytest.fixture(scope="module")
+def assessed(command, run2d, folder):
+    """Two networks, which are the same."""
+    shutil.copytree(run2d, folder / "other")
+    out = folder / "measures.json"
     result = command(
         "assess",
-        *(f"--volumes={listed}", f"--model={run2d}", f"--out={out}"),
-        *("--count=2", f"--families={','.join(NAMES)}", "--refine=1", "--seed=3"),
+        *(f"--volumes={folder / 'scans.csv'}", f"--out={out}"),
+        f"--model={run2d},{folder / 'other'}",
+        *("--count=3", f"--families={','.join(NAMES)}", "--seed=3"),
+    )
+    assert result.status == 0, result.err
+    return result, json.loads(out.read_text("utf-8"))
+
+
+def test_networks_are_measured_on_the_test_scans_of_a_manifest(assessed, run2d, folder):
+    result, report = assessed
+    names = {one["name"]: one["patient"] for one in report["volumes"]}
+    assert names == {"scan0.nii.gz": "p1", "scan1.nii.gz": "p1", "scan2.nii.gz": "p2"}
+    assert (report["role"], report["seed"]) == ("test", 3)
+    assert report["list_sha256"] == checksum(folder / "scans.csv")
+    first, other = map(str, (run2d, folder / "other"))
+    assert report["model"] == [first, other]
+    methods = ["before", first, other]
+    (warning,) = report["warnings"]
+    assert warning.startswith("--count 3: 4 pairs are made")
+    assert warning in result.err
+    pairs = report["pairs"]
+    assert [pair["family"] for pair in pairs] == np.repeat(NAMES, 2).tolist()
+    assert sorted(pair["patient"] for pair in pairs) == ["p1", "p1", "p2", "p2"]
+    for pair in pairs:
+        assert list(pair["errors"]) == methods
+        assert pair["errors"][first] == pair["errors"][other]
+    total = [line for line in report["summary"] if line["group"] == "all"]
+    assert [line["method"] for line in total] == methods
+    assert {(line["pairs"], line["patients"]) for line in total} == {(4, 2)}
+    before, after, same = total
+    assert before["ratio"] == 1
+    assert after["mean"] == pytest.approx(
+        np.mean([pair["errors"][first]["body"]["mean"] for pair in pairs])
+    )
+    assert "difference_mean" not in after
+    assert same["difference_mean"] == 0
+    assert same["difference_mean_ci95"] == [0, 0]
+
+
+def test_tables_are_printed_and_written_as_csv(assessed, folder):
+    result, report = assessed
+    with (folder / "measures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(report["summary"])
+    for row, line in zip(rows, report["summary"], strict=True):
+        assert row["group"] == line["group"]
+        for name in ("mean", "ratio", "worse_fraction"):
+            want = line[name]
+            assert row[name] == ("" if want is None else str(want))
+        assert float(row["mean_ci95_low"]) == line["mean_ci95"][0]
+    for text in ("Families", "Regions", "True displacements", "Error minus that of"):
+        assert text in result.out
+    assert "measures.csv" in result.out
+    still = next(line for line in report["summary"] if line["group"] == "zero")
+    assert (still["mean"], still["ratio"], still["worse_fraction"]) == (0, None, None)
+
+
+def test_a_plain_list_of_one_scan_is_measured_with_warnings(command, run2d, folder):
+    out = folder / "plain.json"
+    result = command(
+        "assess",
+        *(f"--volumes={folder / 'scans.txt'}", f"--model={run2d}", f"--out={out}"),
+        *("--count=1", "--families=translation", "--refine=1"),
     )
     assert result.status == 0, result.err
     report = json.loads(out.read_text("utf-8"))
-    assert report["volumes"] == ["scan.nii.gz"]
-    assert [pair["family"] for pair in report["pairs"]] == NAMES
-    assert set(report["summary"]) == {*NAMES, "all"}
-    total = report["summary"]["all"]
-    assert set(total) == {"before", "network", "refined"}
-    assert total["before"]["ratio"] == 1
-    assert report["summary"]["zero"]["before"]["mean"] == 0
-    assert report["summary"]["zero"]["network"]["ratio"] is None
-    assert total["network"]["mean"] > 0
-    assert "multiscale     network" in result.out
-
-
-def test_crops_are_boxes_of_the_volume():
-    """Deformed by nothing, a crop is the volume at some place, but for its noise."""
-    volume = np.random.default_rng(0).normal(0, 1e4, (40, 9, 30)).astype(np.float32)
-    made = make_cases(
-        jax.random.key(1), {"v": volume}, ["zero"], 6, spacing=2.0, d=3, crop=16
-    )
-    places = set()
-    for case in made:
-        moving = case.pair.moving[..., 0]
-        assert moving.shape == (16, 9, 16)
-        boxes = np.lib.stride_tricks.sliding_window_view(volume, moving.shape)
-        error = np.abs(boxes - moving).max(axis=(3, 4, 5))
-        assert error.min() < 100.0
-        places.add(int(error.argmin()))
-    assert len(places) > 2
+    assert report["role"] is None
+    methods = ["before", str(run2d), f"{run2d}+refine"]
+    assert list(report["pairs"][0]["errors"]) == methods
+    assert [one["patient"] for one in report["volumes"]] == ["scan0.nii.gz"]
+    assert "is a plain list" in result.err
+    assert "there is one patient alone" in result.err
+    assert len(report["warnings"]) == 2
+    assert report["summary"][0]["interval_over"] == "pairs"
+    assert "says nothing of others" in result.out
 
 
 @pytest.mark.parametrize(
     ("flags", "fact"),
     [
         (["--families=breath"], "there are"),
+        (["--families=low,low"], "name each once"),
         (["--volumes=none.txt"], "no such file"),
         (["--spacing=nan"], "millimetres"),
         (["--count=0"], "--count"),
+        (["--role=training"], "is a plain list without roles"),
+        (["--role=heldout"], "--role"),
+        (["--model=lung,lung2d"], "measure them one by one"),
+        (["--out=m.csv"], "is the place of the table"),
     ],
 )
-def test_bad_flags_give_one_line(command, run2d, listed, tmp_path, flags, fact):
+def test_bad_flags_give_one_line(command, run2d, folder, tmp_path, flags, fact):
+    listed = folder / "scans.txt"
     result = command(
         "assess",
         *(f"--volumes={listed}", f"--model={run2d}", f"--out={tmp_path / 'm.json'}"),
@@ -93,52 +170,196 @@ def test_bad_flags_give_one_line(command, run2d, listed, tmp_path, flags, fact):
     assert not list(tmp_path.iterdir())
 
 
-def test_cases_take_every_family_on_every_volume():
-    volumes = {"a": slab((58, 64)), "b": slab((58, 64)) + 1}
-    how = {"spacing": 2.0, "d": 2}
-    cases = list(make_cases(jax.random.key(1), volumes, NAMES, 4, **how))
-    assert {(case.volume, case.family) for case in cases} == {
-        (volume, name) for volume in volumes for name in NAMES
+def test_scans_that_changed_are_refused_before_any_work(command, folder, tmp_path):
+    for path in folder.glob("scan*"):
+        shutil.copy(path, tmp_path)
+    shutil.copy(tmp_path / "scan3.nii.gz", tmp_path / "scan1.nii.gz")
+    # Nothing is said about the model, which does not exist.
+    flags = ("--model=gone", f"--out={tmp_path / 'm.json'}")
+    result = command("assess", f"--volumes={tmp_path / 'scans.csv'}", *flags)
+    assert result.status == 2
+    (line,) = result.errors
+    for fact in ("scan1.nii.gz: is not the file that was frozen", "scans.csv says"):
+        assert fact in line
+    assert checksum(tmp_path / "scan3.nii.gz") in line
+    # A plain list may not name a scan twice either.
+    (tmp_path / "twice.txt").write_text("scan1.nii.gz\nscan3.nii.gz\n")
+    flags = ("--model=lung2d", f"--out={tmp_path / 'm.json'}")
+    result = command("assess", f"--volumes={tmp_path / 'twice.txt'}", *flags)
+    assert result.status == 2
+    assert "scan3.nii.gz: is the same scan as" in result.errors[-1]
+
+
+@pytest.mark.parametrize("families", [1, 2, 5, 12])
+@pytest.mark.parametrize("patients", [1, 2, 3, 5, 11, 13])
+def test_pairs_are_spread_evenly(families, patients):
+    """Every second patient has two scans."""
+    names = list(FAMILIES)[:families]
+    scans = [
+        volume(f"{number}{scan}", patient=f"p{number}")
+        for number in range(patients)
+        for scan in "ab"[: 1 + number % 2]
+    ]
+    plan = make_plan(scans, names, 60)
+    assert len(plan) == 60
+    assert set(Counter(place.family for place in plan).values()) == {60 // families}
+    of_patient = Counter(place.volume.patient for place in plan)
+    assert len(of_patient) == patients
+    assert max(of_patient.values()) - min(of_patient.values()) <= 1
+    of_scan = Counter(place.volume.name for place in plan)
+    for number in range(1, patients, 2):
+        assert abs(of_scan[f"{number}a"] - of_scan[f"{number}b"]) <= 1
+    for family in names:
+        inside = [place.volume.patient for place in plan if place.family == family]
+        numbers = [inside.count(f"p{number}") for number in range(patients)]
+        assert max(numbers) - min(numbers) <= 1
+    places = {(place.volume.name, place.family, place.number) for place in plan}
+    assert len(places) == 60
+    assert make_plan(scans[::-1], names, 60) == plan
+    assert len(make_plan(scans, names, 61 - families)) == 60
+
+
+def test_a_pair_depends_on_its_scan_and_not_on_the_others():
+    """Nor on their order; no two pairs share a field."""
+
+    def fields(names, count, seed=1):
+        plan = make_plan([volume(name) for name in names], NAMES, count)
+        cases = make_cases(jax.random.key(seed), plan, **HOW)
+        return {
+            (place.volume.name, place.family, place.number): pair.displacement
+            for place, pair, _ in cases
+            if place.family != "zero"
+        }
+
+    alone, both, other = fields("a", 4), fields("ba", 8), fields("a", 2, seed=2)
+    assert set(alone) == {("a", "affine", 0), ("a", "affine", 1)}
+    assert set(alone) < set(both)
+    for place, field in alone.items():
+        np.testing.assert_array_equal(field, both[place])
+    every = [*both.values(), *other.values()]
+    for number, field in enumerate(every):
+        assert all(np.abs(field - rest).max() > 0.1 for rest in every[:number])
+
+
+def test_cases_are_volumes_and_warped_volumes_with_noise():
+    volumes = [volume("a"), volume("b")]
+    cases = list(
+        make_cases(jax.random.key(1), make_plan(volumes, NAMES, 4), **HOW),
+    )
+    assert {(place.volume.name, place.family) for place, *_ in cases} == {
+        (name, family) for name in "ab" for family in NAMES
     }
-    for case in cases:
-        largest = 2.0 * np.abs(case.pair.displacement).max()
-        assert largest <= 1.001 * FAMILIES[case.family].amplitude
+    for place, pair, regions in cases:
+        largest = 2.0 * np.abs(pair.displacement).max()
+        assert largest <= 1.001 * FAMILIES[place.family].amplitude
         # Images differ from volume and warped volume by noise of 10 HU.
-        volume = volumes[case.volume][..., None]
-        for image, clean in (
-            (case.pair.moving, volume),
-            (case.pair.fixed, warp(volume, case.pair.displacement)),
+        image = place.volume.image[..., None]
+        for noisy, clean in (
+            (pair.moving, image),
+            (pair.fixed, warp(image, pair.displacement)),
         ):
-            assert np.std(image - clean) == pytest.approx(10, rel=0.05)
-    first = next(iter(make_cases(jax.random.key(1), volumes, NAMES, 4, **how)))
-    np.testing.assert_array_equal(first.pair.fixed, cases[0].pair.fixed)
+            assert np.std(noisy - clean) == pytest.approx(10, rel=0.05)
+        assert set(regions) == {"body"}
 
 
-def test_visible_body_leaves_out_voxels_beyond_the_moving_image():
-    fixed = slab((20, 30))[..., None]
+def test_crops_are_boxes_of_the_volume_and_of_its_regions():
+    """Deformed by nothing, a crop is the volume at some place, but for its noise."""
+    image = np.random.default_rng(0).normal(0, 1e4, (40, 9, 30)).astype(np.float32)
+    scan = Volume("v", "v", "v", image, {"body": image > 0})
+    plan = make_plan([scan], ["zero"], 6)
+    places = set()
+    for case in make_cases(jax.random.key(1), plan, spacing=2.0, d=3, crop=16):
+        moving = case.pair.moving[..., 0]
+        assert moving.shape == (16, 9, 16)
+        boxes = np.lib.stride_tricks.sliding_window_view(image, moving.shape)
+        error = np.abs(boxes - moving).max(axis=(3, 4, 5))
+        place = np.unravel_index(error.argmin(), error.shape)
+        assert error[place] < 100.0
+        np.testing.assert_array_equal(case.regions["body"], boxes[place] > 0)
+        places.add(place)
+    assert len(places) > 2
+
+
+def test_masks_are_carried_along_and_end_with_the_moving_image():
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, :20] = True
     u = np.zeros((20, 30, 2), np.float32)
-    u[8, 10] = (0, -11)
-    u[8, 11] = (0, -11)
-    seen = visible_body(ArtificialPair(fixed, fixed, u, None))
+    u[8, 10] = u[8, 11] = (0, -11)
+    u[16, 3] = (-2.4, 0.4)
+    u[5, 25] = (3.0, -5.2)
+    u[19, 29] = (0.2, 0)
+    seen = carry(mask, u)
     assert not seen[8, 10]
     assert seen[8, 11]
-    assert not seen[2, 2]
+    assert seen[16, 3]
+    assert not seen[5, 25]
+    assert not seen[19, 29]
+    u[...] = 0
+    np.testing.assert_array_equal(carry(mask, u), mask)
 
 
-def test_summarise_takes_the_means_of_pairs():
-    errors = [(4.0, 10.0, 1.0, 3.0), (2.0, 6.0, 0.5, 1.0)]
-    rows = [
-        {
-            "errors": {
-                "before": {"mean": a, "p95": b},
-                "network": {"mean": c, "p95": d},
-            }
-        }
-        for a, b, c, d in errors
+def test_masks_are_carried_as_the_image_is_warped():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((11, 15, 13), bool)
+    mask[3:8, 4:11, 3:9] = True
+    u = rng.uniform(-2, 2, (1, 1, 1, 3)) * np.ones((*mask.shape, 1))
+    moved = warp(mask.astype(np.float32)[..., None], np.rint(u).astype(np.float32))
+    inside = np.zeros(mask.shape, bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    np.testing.assert_array_equal(carry(mask, u)[inside], moved[..., 0][inside] > 0.5)
+
+
+@pytest.fixture
+def measured():
+    """A case whose displacement is 3 mm in the body and 30 mm in the lung."""
+    body = np.zeros((9, 10), bool)
+    body[2:8, 2:8] = True
+    lung = np.zeros(body.shape, bool)
+    lung[3:5, 3:5] = True
+    u = np.zeros((9, 10, 2), np.float32)
+    u[body] = (1.5, 0)
+    u[lung] = (0, 15)
+    image = np.zeros((9, 10, 1), np.float32)
+    regions = {"body": body, "lung": lung, "vessels": lung & ~lung}
+    scan = Volume("v", "p", "id", image[..., 0], regions)
+    place = make_plan([scan], ["low"], 1)[0]
+    return Case(place, ArtificialPair(image, image, u, None), regions)
+
+
+def test_errors_are_of_each_region_and_size(measured):
+    truth = 2.0 * measured.pair.displacement
+    methods = {"half": lambda _: truth / 2, "worse": lambda _: -truth}
+    row = measure_case(measured, methods, 2.0)
+    assert (row["volume"], row["patient"], row["family"]) == ("v", "p", "low")
+    want = {"body": 36, "lung": 4, "2 to 5 mm": 32, "20 mm and more": 4}
+    for errors in row["errors"].values():
+        assert {name: one["voxels"] for name, one in errors.items()} == want
+    assert row["errors"]["before"]["body"]["mean"] == pytest.approx(6.0)
+    assert row["errors"]["half"]["lung"]["mean"] == pytest.approx(15.0)
+    assert row["errors"]["half"]["body"]["under_2mm"] == pytest.approx(32 / 36)
+    assert row["errors"]["worse"]["2 to 5 mm"]["mean"] == pytest.approx(6.0)
+    tables = make_tables([row])
+    groups = dict.fromkeys((line["table"], line["group"]) for line in tables)
+    assert list(groups) == [
+        *(("family", "low"), ("family", "all"), ("region", "body")),
+        *(("region", "lung"), ("displacement", "2 to 5 mm")),
+        ("displacement", "20 mm and more"),
     ]
-    network = summarise(rows)["network"]
-    assert network["n"] == 2
-    assert network["mean"] == pytest.approx(0.75)
-    assert network["sd"] == pytest.approx(np.std([1, 0.5], ddof=1))
-    assert network["ratio"] == pytest.approx(0.25)
-    assert network["p95_ratio"] == pytest.approx(0.25)
+    lung = [line for line in as_json(tables) if line["group"] == "lung"]
+    assert [line["ratio"] for line in lung] == pytest.approx([1.0, 0.5, 2.0])
+    assert [line["worse"] for line in lung] == [0, 0, 1]
+    assert lung[2]["difference_mean"] == pytest.approx(45.0)
+    assert "nan" not in as_csv(tables) + as_text(tables)
+
+
+def test_regions_of_a_chest_are_found():
+    _, y, x = np.indices((20, 40, 60)) * 3.0
+    image = np.where((y - 60) ** 2 / 50**2 + (x - 90) ** 2 / 80**2 < 1, 40.0, -1000.0)
+    image[(y - 60) ** 2 / 35**2 + (x - 90) ** 2 / 60**2 < 1] = -850.0
+    vessel = np.hypot(y - 60, x - 90) < 4.0
+    image[vessel] = 0.0
+    scan = make_volume("chest", image, 3.0, patient="p", identity="i")
+    assert set(scan.regions) == {"body", "lung", "vessels"}
+    np.testing.assert_array_equal(scan.regions["vessels"], vessel)
+    assert scan.regions["lung"][vessel].all()
+    assert not (scan.regions["lung"] & ~scan.regions["body"]).any()

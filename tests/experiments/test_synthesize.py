@@ -145,3 +145,17 @@ def test_an_oblique_volume_of_the_user(command, tmp_path):
     difference = sitk.GetArrayFromImage(moving) - sitk.GetArrayFromImage(expected)
     # No axis is smoothed for a finer grid.
     assert np.abs(difference).max() < 1.0
+
+
+def test_two_scans_have_two_fields_of_one_seed(command, tmp_path):
+    fields = []
+    for number in (1, 2):
+        image = sitk.GetImageFromArray(smooth_image((40, 44)) + number)
+        sitk.WriteImage(image, str(tmp_path / f"{number}.nii.gz"))
+        flags = (f"--volume={tmp_path / f'{number}.nii.gz'}", "--shape=40,44")
+        out = tmp_path / f"out{number}"
+        result = command("synthesize", "--family=affine", *flags, f"--out={out}")
+        assert result.status == 0, result.err
+        path = out / "affine_000_displacement.nii.gz"
+        fields.append(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    assert np.abs(fields[0] - fields[1]).max() > 0.1

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
+from regnet_jax.io import ListedScan, checksum, write_scans
 from regnet_jax.training import data
 from regnet_jax.training.config import override
 from regnet_jax.training.data import ScanPrefetcher, choose_scans
@@ -133,3 +134,21 @@ def test_a_bad_header_is_seen_at_once(experiment, tmp_path):
         (tmp_path / f"{value}.mha").write_bytes(b"nothing")
     with pytest.raises(InputError, match="none of its images"):
         ScanPrefetcher(skipping)
+
+
+def test_of_a_manifest_the_scans_for_training_are_taken(experiment, tmp_path):
+    scans = [
+        ListedScan(path, checksum(path), path.name, role)
+        for path, role in zip(
+            sorted(tmp_path.glob("*.mha")),
+            ("training", "test", "training", "validation", "test"),
+            strict=True,
+        )
+    ]
+    write_scans(tmp_path / "scans.csv", scans)
+    frozen = override(experiment, [f"scans.file={tmp_path / 'scans.csv'}"])
+    listed = data.list_scans(frozen)
+    assert [scan.path.name for scan in listed] == ["0.mha", "2.mha"]
+    shutil.copy(tmp_path / "1.mha", tmp_path / "2.mha")
+    with pytest.raises(InputError, match=r"2\.mha: is not the file that was frozen"):
+        data.list_scans(frozen)

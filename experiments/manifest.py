@@ -1,0 +1,128 @@
+r"""Freeze a list of scans: checksums, patients, and what each patient is for.
+
+Example:
+    python -m experiments.manifest --scans folder --out scans.csv \
+        --source "hospital A, 2026, CC BY 4.0"
+
+Every CT below --scans is listed in --out, a CSV file with the columns path (from the
+folder of --out), sha256, patient, role and source. A folder directly below --scans is a
+patient; a file directly below is a patient, too. Whole patients become training,
+validation or test at random, in the proportions of --split; with --split 0,0,1 all are
+test. --seed decides the choice. Change roles, patients and sources by hand before the
+first use, and nothing after it: an existing file is not replaced. experiments.assess
+reads it as --volumes, trainings read it as scans.file, and both refuse scans that have
+changed.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from absl import flags, logging
+from tqdm import tqdm
+
+from experiments.reproduction.scans import find_images, patient_of
+from regnet_jax.cli import common
+from regnet_jax.errors import InputError
+from regnet_jax.files import check_output
+from regnet_jax.io import ROLES, ListedScan, checksum, read_ct, write_scans
+
+_SCANS = flags.DEFINE_string(
+    "scans", None, "Folder that holds scans, also in its folders.", required=True
+)
+_OUT = flags.DEFINE_string("out", None, "CSV file to write.", required=True)
+_SPLIT = flags.DEFINE_list(
+    "split", ["4", "1", "1"], f"Proportions of patients for {', '.join(ROLES)}."
+)
+_SOURCE = flags.DEFINE_string("source", "", "Origin and licence of the scans.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the choice of patients.")
+
+
+def split_patients(
+    patients: list[str], shares: tuple[int, ...], seed: int
+) -> dict[str, str]:
+    """Give each patient a role at random.
+
+    Args:
+        patients: their names, in any order, which does not matter.
+        shares: for each of ``ROLES``, the share of the patients; not all zero. Every
+            role with a share gets a patient.
+        seed: of the choice.
+
+    Returns:
+        Role by patient.
+
+    Raises:
+        InputError: if there are fewer patients than roles with a share.
+    """
+    names = sorted(set(patients))
+    counts = [int(share > 0) for share in shares]
+    if sum(counts) > len(names):
+        raise InputError(
+            f"--split {','.join(map(str, shares))}: needs {sum(counts)} patients and"
+            f" there are {len(names)}; give more scans, or 0 to some of the roles"
+        )
+    while sum(counts) < len(names):
+        # The role that is furthest below its share.
+        wanted = np.array(shares) / sum(shares) * len(names)
+        counts[int(np.argmax(wanted - counts))] += 1
+    roles = np.repeat(ROLES, counts)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return {names[i]: str(role) for i, role in zip(order, roles, strict=True)}
+
+
+def _shares() -> tuple[int, ...]:
+    """Parse and check --split."""
+    values = _SPLIT.value
+    if len(values) != len(ROLES) or not all(value.isdecimal() for value in values):
+        raise InputError(
+            f"--split {','.join(values)}: give three whole numbers, for"
+            f" {', '.join(ROLES)}"
+        )
+    shares = tuple(map(int, values))
+    if not any(shares):
+        raise InputError(f"--split {','.join(values)}: give one of them more than 0")
+    return shares
+
+
+def _usable(folder: Path) -> list[Path]:
+    """Return the CTs below a folder, and name the files that are none."""
+    if not folder.is_dir():
+        raise InputError(f"--scans {folder}: is no folder; give one that holds scans")
+    usable = []
+    for path in tqdm(find_images(folder), "reading scans", unit="scan"):
+        try:
+            read_ct(path)
+        except InputError as error:
+            logging.warning("left out: %s", error)
+            continue
+        usable.append(path)
+    if not usable:
+        raise InputError(
+            f"--scans {folder}: holds no CT that can be read; the warnings say why"
+        )
+    return usable
+
+
+def main():
+    """Find the scans, choose their roles and write the manifest."""
+    shares, folder, out = _shares(), Path(_SCANS.value), Path(_OUT.value)
+    check_output(out)
+    if out.exists():
+        raise InputError(f"{out}: exists, and manifests do not change; name another")
+    paths = _usable(folder)
+    patients = [patient_of(folder, path) for path in paths]
+    roles = split_patients(patients, shares, _SEED.value)
+    scans = [
+        ListedScan(path, checksum(path), patient, roles[patient], _SOURCE.value)
+        for path, patient in zip(paths, patients, strict=True)
+    ]
+    write_scans(out, scans)
+    for role in ROLES:
+        count = Counter(scan.patient for scan in scans if scan.role == role)
+        print(f"{role:12s}{len(count)} patients, {count.total()} scans")
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    common.run(main)
