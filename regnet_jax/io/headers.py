@@ -221,9 +221,9 @@ def permissively(call: Callable[[], T]) -> T:
 def header_frame(path: Path, frame: Frame) -> Frame:
     """Return the frame in the header of a file, sheared if the header is.
 
-    Where the sform and the qform of a NIfTI differ, the one that ITK takes is used, with
-    a warning: the sform if its code is 1 (scanner) or that of the qform is 0, and the
-    qform otherwise, also where the sform is sheared.
+    Where the sform and the qform of a NIfTI differ, the one that ITK takes is used,
+    with a warning: the sform if its code is 1 (scanner) or that of the qform is 0, and
+    the qform otherwise, also where the sform is sheared.
 
     Args:
         path: of an image in any format.

@@ -240,7 +240,8 @@ def check_labels(image: Image) -> Image:
     """Return a label map; InputError if a value has a fraction."""
     if (image.array != np.rint(image.array)).any():
         raise InputError(
-            f"{image.name}: holds fractions, so it is not a label map; give whole numbers"
+            f"{image.name}: holds fractions, so it is not a label map; give whole"
+            " numbers"
         )
     return image
 

@@ -63,7 +63,8 @@ def as_nifti1(path: Path, header: bytes) -> tuple[bytes, int]:
     old = bytearray(348)
     struct.pack_into(order + "i", old, 0, 348)
     struct.pack_into(order + "8h", old, 40, *dims)
-    struct.pack_into(order + "3h", old, 68, intent if abs(intent) < 2**15 else 0, kind, bits)
+    known = intent if abs(intent) <= _LONGEST else 0
+    struct.pack_into(order + "3h", old, 68, known, kind, bits)
     try:
         struct.pack_into(order + "8f", old, 76, *pixdim)
         struct.pack_into(order + "3f", old, 108, _START, *scaling)

@@ -60,9 +60,7 @@ def warp_point_file(
     )
     points = given.points
     check_dimension(transform, source, points.shape[1])
-    frame = read_image(like).frame if like else None
-    if frame:
-        check_dimension(transform, like, frame.ndim)
+    frame = _frame_of(like, transform) if like else None
     if inverse:
         points, errors = invert_points(transform, points)
         lines = _without_inverse(errors)
@@ -161,12 +159,17 @@ def warp_image_file(
 def _grid(transform: sitk.Transform, path, like) -> Frame:
     """Return the grid of the result."""
     if like:
-        frame = read_image(like).frame
-        check_dimension(transform, like, frame.ndim)
-        return frame
+        return _frame_of(like, transform)
     frame = field_frame(transform)
     if frame is None:
         raise InputError(
             f"{path}: has no grid of its own; give --like, the fixed image"
         )
+    return frame
+
+
+def _frame_of(path, transform: sitk.Transform) -> Frame:
+    """Return the frame of an image file; InputError unless it fits the transform."""
+    frame = read_image(path).frame
+    check_dimension(transform, path, frame.ndim)
     return frame

@@ -116,7 +116,7 @@ def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
         return matrix
     if isinstance(part, sitk.DisplacementFieldTransform):
         image = part.GetDisplacementField()
-        vectors = np.moveaxis(sitk.GetArrayViewFromImage(image), -1, 0)
+        vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)
         return _Displacement(_frame(image), vectors, 1)
     if isinstance(part, sitk.BSplineTransform):
         images = part.GetCoefficientImages()

@@ -309,7 +309,22 @@ BAD = {
     "like-missing": (["--image={moving}", "--like={tmp}/no.mha"], "no.mha"),
     "no-grid": (["--image={moving}", "--transform={tmp}/affine.tfm"], "affine.tfm"),
     "inverse-no-like": (["--image={moving}", "--inverse"], "--like"),
-    "points-like": (["--points={tmp}/a.pts", "--like={moving}"], "--like"),
+    "points-like": (
+        ["--points={tmp}/a.pts", "--like={moving}", "--out={tmp}/o.pts"],
+        "--like",
+    ),
+    "points-fill": (["--points={tmp}/a.pts", "--fill=0"], "--fill"),
+    "coordinates": (
+        ["--image={moving}", "--point_coordinates=lps"],
+        "--point_coordinates",
+    ),
+    "labels-bspline": (
+        ["--labels={labels}", "--interpolation=bspline"],
+        "--interpolation",
+    ),
+    "fill": (["--labels={labels}", "--fill=-1"], "fill value -1"),
+    "fill-fraction": (["--image={moving}", "--fill=0.5"], "fill value 0.5"),
+    "fill-nan": (["--image={tmp}/float.mha", "--fill=nan"], "fill value nan"),
     "points-image": (["--image={moving}", "--points_image={moving}"], "--points_image"),
     "suffix": (["--image={moving}", "--out={tmp}/a.png"], "a.png"),
     "point-suffix": (["--points={tmp}/a.pts", "--out={tmp}/a.mha"], "a.mha"),

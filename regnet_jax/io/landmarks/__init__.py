@@ -1,4 +1,4 @@
-"""Landmarks from and to files, as world points: ``docs/landmarks.md`` lists the formats.
+"""Landmarks from and to files; ``docs/landmarks.md`` lists the formats.
 
 Points are ``[n, d]`` float64, mm, (x, y, z), LPS as in ITK. Whatever cannot be used
 raises ``InputError`` with one line that names the file.

@@ -68,7 +68,9 @@ def _parse_popi(path: Path, lines: list[str]) -> Parsed:
     return Parsed(
         values,
         "lps",
-        rewrite=lambda new: "#X Y Z\n" + _joined([[f"{x:.6f}" for x in p] for p in new]),
+        rewrite=lambda new: (
+            "#X Y Z\n" + _joined([[f"{x:.6f}" for x in p] for p in new])
+        ),
     )
 
 

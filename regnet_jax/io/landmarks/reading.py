@@ -260,8 +260,9 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _outside(index: np.ndarray, frame: Frame) -> np.ndarray:
-    return ((index < -0.5) | (index > np.asarray(frame.shape) - 0.5)).any(axis=1)
+def _outside(index, frame: Frame) -> np.ndarray:
+    beyond = (index < -0.5) | (index > np.asarray(frame.shape) - 0.5)
+    return np.any(beyond, axis=1)
 
 
 def _inside(path: Path, index: np.ndarray, frame: Frame) -> np.ndarray:

@@ -67,7 +67,10 @@ def parse_table(path: Path, text: str) -> Parsed:
     first = used[0][1] if used else ""
     separator = next((mark for mark in ",;\t" if mark in first), ",")
     rows: Rows = [
-        (number, [word.strip() for word in next(csv.reader([line], delimiter=separator))])
+        (
+            number,
+            [word.strip() for word in next(csv.reader([line], delimiter=separator))],
+        )
         for number, line in used
     ]
     if not rows or any(map(is_number, rows[0][1])) or len(rows[0][1]) < 2:
@@ -79,14 +82,13 @@ def parse_table(path: Path, text: str) -> Parsed:
         rows = rows[1:]
         values = _pick(path, rows, columns)
         names = _pick_names(rows, header)
-    rewrite = None
-    if len(columns) < 4:
 
-        def rewrite(new) -> str:
-            return format_table(lines, rows, columns, new, separator)
+    def rewrite(new) -> str:
+        return format_table(lines, rows, columns, new, separator)
 
     doubt, guess = (_DOUBT, "voxels") if coordinates is None else ("", None)
-    return Parsed(values, coordinates, names, rewrite, doubt, guess)
+    kept = rewrite if len(columns) < 4 else None
+    return Parsed(values, coordinates, names, kept, doubt, guess)
 
 
 def format_table(lines, rows: Rows, columns, values, separator: str = ",") -> str:

@@ -40,7 +40,9 @@ def parse_vtk(path: Path, content: bytes) -> Parsed:
     binary = head[2].upper() == b"BINARY"
     if binary:
         end = start + 3 * count * kind.itemsize
-        values = np.frombuffer(content[start:end][: 3 * count * kind.itemsize], np.uint8)
+        values = np.frombuffer(
+            content[start:end][: 3 * count * kind.itemsize], np.uint8
+        )
         whole = values.size == end - start
         values = values.view(kind).astype(np.float64) if whole else None
     else:

@@ -72,7 +72,8 @@ def rewrite_points(
                 " points lie in now"
             ]
         return []
-    assert parsed.rewrite is not None and parsed.coordinates is not None
+    assert parsed.rewrite is not None
+    assert parsed.coordinates is not None
     values = to_file(points, parsed.coordinates, frame)
     values = np.pad(values, ((0, 0), (0, source.columns - values.shape[1])))
     notes = _voxel_notes(path, points, frame, whole=parsed.whole) if frame else []
@@ -87,7 +88,9 @@ def _voxel_notes(path, points, frame: Frame, *, whole: bool) -> list[str]:
     if whole:
         notes.append(f"{path}: is rounded to whole voxels, as its format has them")
     if count := int(outside.any(axis=1).sum()):
-        notes.append(f"{path}: {count} of its points lie outside of the image of --like")
+        notes.append(
+            f"{path}: {count} of its points lie outside of the image of --like"
+        )
     return notes
 
 
