@@ -81,6 +81,8 @@ def _check_flags():
         raise InputError(
             "--interpolation: bspline mixes labels; give nearest or linear"
         )
+    if _LABELS.value and not (_FILL.value is None or _FILL.value.is_integer()):
+        raise InputError("--fill: labels are whole numbers; give one")
     if _INVERSE.value and not (_POINTS.value or _LIKE.value):
         raise InputError("--like: is needed with --inverse; give the moving image")
     check_suffix(_OUT.value, POINT_SUFFIXES if _POINTS.value else IMAGE_SUFFIXES)

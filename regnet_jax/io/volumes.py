@@ -19,11 +19,18 @@ from regnet_jax.io.images import (
     as_image,
     execute,
     open_image,
+    read_frame,
     read_image,
 )
 from regnet_jax.io.segmentations import describe_segments, mark_layers, segment_fields
 from regnet_jax.spatial.frames import Frame
-from regnet_jax.spatial.images import Image, check_kind, from_sitk, to_sitk
+from regnet_jax.spatial.images import (
+    Image,
+    check_kind,
+    from_sitk,
+    straight_frame,
+    to_sitk,
+)
 
 _COLOURS = (3, 4)
 
@@ -81,20 +88,14 @@ def read_volumes(path) -> Volumes:
         return Volumes((read_image(path),))
     name = str(file)
     with open_image(file) as reader:
-        d, channels = reader.GetDimension(), reader.GetNumberOfComponents()
-        if d != 4:
-            check_kind(file, d, 1)
+        frame, channels = _frame(name, reader), reader.GetNumberOfComponents()
         image = execute(reader, file)
-    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    time = None
-    if d == 4:
-        time = (image.GetSpacing()[3], image.GetOrigin()[3])
-        frame = _frame_of_series(name, image)
-        arrays = list(sitk.GetArrayFromImage(image))
-    else:
-        whole = from_sitk(image, name)
-        frame, arrays = whole.frame, [whole.array]
     frame = header_frame(file, frame)
+    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    time, arrays = None, [from_sitk(image, name).array]
+    if image.GetDimension() == 4:
+        time = (image.GetSpacing()[3], image.GetOrigin()[3])
+        arrays = list(arrays[0])
     parts = [
         np.ascontiguousarray(array[..., channel]) if channels > 1 else array
         for array in arrays
@@ -104,6 +105,26 @@ def read_volumes(path) -> Volumes:
     kind = fields.get("NRRD_kinds[pixel]", "")
     layered = kind == "list" or name.lower().endswith(".seg.nrrd")
     return Volumes(images, channels, time, segment_fields(fields), layered)
+
+
+def read_grid(path) -> Frame:
+    """Read where the voxels of an image of any number of channels and frames lie.
+
+    Args:
+        path: as in ``read_volumes``; of a 4D file the frame of its volumes is returned.
+
+    Returns:
+        The frame.
+
+    Raises:
+        InputError: as ``read_volumes``, except for problems with the values.
+    """
+    file, series = split_series(path)
+    if series or file.is_dir() or is_multiframe(file):
+        return read_frame(path)
+    with open_image(file) as reader:
+        frame = _frame(str(file), reader)
+    return straight_frame(str(file), header_frame(file, frame))
 
 
 def write_volumes(
@@ -150,19 +171,23 @@ def write_volumes(
     return []
 
 
-def _frame_of_series(name: str, image: sitk.Image) -> Frame:
-    """Return the frame of each volume of a 4D image."""
-    direction = np.reshape(image.GetDirection(), (4, 4))
-    if direction[:3, 3].any() or direction[3, :3].any():
+def _frame(name: str, image: sitk.ImageFileReader) -> Frame:
+    """Return the frame of an image, or of each volume of a 4D image."""
+    d = image.GetDimension()
+    if d != 4:
+        check_kind(name, d, 1)
+    direction = np.reshape(image.GetDirection(), (d, d))
+    space = min(d, 3)
+    if direction[:space, space:].any() or direction[space:, :space].any():
         raise InputError(
             f"{name}: its fourth axis is not separate from those of space; extract one"
             " volume"
         )
     return Frame(
-        shape=image.GetSize()[2::-1],
-        spacing=image.GetSpacing()[:3],
-        origin=image.GetOrigin()[:3],
-        direction=direction[:3, :3],
+        shape=image.GetSize()[:space][::-1],
+        spacing=image.GetSpacing()[:space],
+        origin=image.GetOrigin()[:space],
+        direction=direction[:space, :space],
     )
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.images import check_labels, read_image
+from regnet_jax.io.images import check_labels
 from regnet_jax.io.landmarks import load_points, rewrite_points
 from regnet_jax.io.transforms import read_transform
-from regnet_jax.io.volumes import read_volumes, write_volumes
+from regnet_jax.io.volumes import read_grid, read_volumes, write_volumes
 from regnet_jax.spatial import (
     POINT_TOLERANCE,
     Frame,
@@ -53,7 +53,7 @@ def warp_point_file(
     transform = read_transform(path)
     given = load_points(
         source,
-        read_image(image).frame if image else None,
+        read_grid(image) if image else None,
         coordinates=coordinates,
         dimension=transform.GetDimension(),
         part="moving" if inverse else "fixed",
@@ -170,6 +170,6 @@ def _grid(transform: sitk.Transform, path, like) -> Frame:
 
 def _frame_of(path, transform: sitk.Transform) -> Frame:
     """Return the frame of an image file; InputError unless it fits the transform."""
-    frame = read_image(path).frame
+    frame = read_grid(path)
     check_dimension(transform, path, frame.ndim)
     return frame

@@ -133,10 +133,10 @@ def _parts(
         yield part, composite(part, vectors, np.eye(frame.ndim + 1))
     if outside:
         _LOG.warning(
-            "%s: %.3g %% of the result lies beyond the grid of the transform; the"
+            "%s: %s of the result lies beyond the grid of the transform; the"
             " displacement of its edge is used there",
             name,
-            100 * outside / (size * frame.shape[0]),
+            f"{100 * outside / (size * frame.shape[0]):.3g} %",
         )
 
 

@@ -323,6 +323,7 @@ BAD = {
         "--interpolation",
     ),
     "fill": (["--labels={labels}", "--fill=-1"], "fill value -1"),
+    "fill-label": (["--labels={labels}", "--fill=0.5"], "--fill: labels"),
     "fill-fraction": (["--image={moving}", "--fill=0.5"], "fill value 0.5"),
     "fill-nan": (["--image={tmp}/float.mha", "--fill=nan"], "fill value nan"),
     "points-image": (["--image={moving}", "--points_image={moving}"], "--points_image"),

@@ -148,7 +148,7 @@ def test_warp_says_which_points_lie_beyond_the_field(warp, tmp_path):
 
 # Voxels of whole millimetres, so that all formats hold the points exactly.
 PLAIN = Frame((20, 20, 20), (3, 3, 4), (0, 0, 0), np.eye(3))
-MOVED = INDEX + (1, -2, 1)
+MOVED = INDEX + np.array([1, -2, 1])
 
 
 def lines(points, separator=","):

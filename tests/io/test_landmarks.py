@@ -173,6 +173,7 @@ BAD = {
     "csv-headed": ("a.csv", "x,y,z,t\n", "no point"),
     "pair": ("a.csv", "1,2,3,1,2,4\n", "fixed and moving points"),
     "pair-headed": ("a.csv", "x1,y1,z1,x2,y2,z2\n1,2,3,1,2,4\n", "6 columns"),
+    "four-columns": ("a.csv", "1,2,3,4\n", "has 4 columns where 3, or 6"),
     "five": ("a.csv", "1,2,3,4,5\n", "line 1 has 5 numbers"),
     "transformix": ("a.txt", f"{TRANSFORMIX}Point 1 ; Input = [ 1 ]\n", "line 2 lacks"),
     "vv-short": ("a.pts", "LANDMARKS1\n0 1 2 3\n", "line 2 lacks"),

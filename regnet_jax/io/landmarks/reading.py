@@ -194,7 +194,7 @@ def _in_world(
         raise InputError(f"{path}: point {number} is NaN or infinite; remove it")
     wanted = frame.ndim if frame else dimension
     if values.shape[1] >= 4:
-        values = _half(path, values, part)
+        values = _half(path, values, wanted, part)
     columns = values.shape[1]
     if wanted == 2 and values.shape[1] == 3 and not values[:, 2].any():
         # Formats of 3D points hold those of planes with z = 0.
@@ -218,9 +218,16 @@ def _in_world(
     return PointSet(points, parsed, suffix, columns)
 
 
-def _half(path: Path, values: np.ndarray, part: str | None) -> np.ndarray:
+def _half(
+    path: Path, values: np.ndarray, wanted: int | None, part: str | None
+) -> np.ndarray:
     """Return the fixed or the moving columns of a file that holds both."""
     d = values.shape[1] // 2
+    if wanted not in (d, None):
+        raise InputError(
+            f"{path}: has {2 * d} columns where {wanted}, or {2 * wanted} for fixed and"
+            " moving points, are needed; give one landmark on each line"
+        )
     if part is None:
         raise InputError(
             f"{path}: has {2 * d} columns, fixed and moving points; give the same file"
