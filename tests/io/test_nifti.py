@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_frame, read_image
+from regnet_jax.io import PairPaths, read_frame, read_image, read_pair
+from regnet_jax.registration.register import collect_warnings
 from regnet_jax.spatial import Frame, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES, rotation
 
@@ -124,3 +125,14 @@ def test_of_two_geometries_the_one_of_itk_is_used_with_a_warning(
     name = "sform" if takes_sform else "qform"
     both = bool(sform_code and qform_code)
     assert (f"voxels apart; the {name} is used" in caplog.text) == both
+
+
+def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    content[280:328] = stored(tmp_path / "b.nii", OTHER)[280:328]
+    (tmp_path / "a.nii").write_bytes(content)
+    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "b.nii")
+    with collect_warnings() as warnings:
+        read_pair(pair)
+    assert len(warnings) == 1
+    assert "the sform is used" in warnings[0]

@@ -349,3 +349,62 @@ def test_written_points_are_read_back_with_their_names(tmp_path_factory, rows, s
     np.testing.assert_allclose(found.points, points, atol=6e-7)
     if suffix not in (".vtk", ".pts") and any(given):
         assert found.parsed.names == given
+
+
+# Pieces of the formats, so that the parsers get beyond the first line.
+PIECES = st.sampled_from(
+    [
+        *("point", "index", "Point", "OutputPoint = [", "]", "LANDMARKS1", "#X Y Z"),
+        *("x,y,z,t", "label,r,a,s", "Landmark,X,Y,Z", "1,2,3", "1 2 3", "2", '"', "#"),
+        *("# vtk DataFile Version 3.0", "ASCII", "BINARY", "POINTS 2 float", "1e999"),
+        *("# CoordinateSystem = LPS", "# columns = id,x,y,z", "nan,1,2", ",,", "\0"),
+        *(
+            '{"markups": [{"controlPoints": [',
+            '{"position": [1, 2, 1' + "0" * 400,
+            "]}",
+        ),
+        *("{", "[", "null", "\n", "\n", "\r\n", ";", "\t", "\x85", "\u2028", "x1,y1"),
+    ]
+)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(
+    st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12),
+    st.sampled_from([".csv", ".txt", ".pts", ".vtk", ".fcsv", ".mrk.json"]),
+)
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, pieces, suffix):
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_bytes("".join(pieces).encode("utf-8", "replace"))
+    try:
+        found = load_points(path, FRAME)
+    except InputError as error:
+        message = str(error)
+        assert message.startswith(f"{path}: ")
+        assert len(message.splitlines()) == 1
+        return
+    assert np.isfinite(found.points).all()
+    assert found.points.shape[1] == 3
+    rewrite_points(path.with_name(f"again{suffix}"), found.points, found)
+    again = load_points(path.with_name(f"again{suffix}"))
+    np.testing.assert_allclose(again.points, found.points, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fact"),
+    [
+        ("a.csv", "x,y,z,t,label\n1,2,3,0," + "a" * 200000, "line 2 is no line of"),
+        ("a.fcsv", "# CoordinateSystem = LPS\n" + "b" * 200000, "line 2 is no line of"),
+        ("a.mrk.json", "[" * 100000, "is not a list of markups"),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [{"position": [1, 2, 1%s]}]}]}'
+            % ("0" * 400),
+            "control point 1",
+        ),
+        ("a.pts", "point\n" + "9" * 5000 + "\n1 2 3\n", "number of points"),
+    ],
+)
+def test_enormous_words_are_refused(tmp_path, name, text, fact):
+    with pytest.raises(InputError, match=fact):
+        read_points(stored(tmp_path, name, text))

@@ -8,13 +8,14 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.io.landmarks.parsed import Parsed, Rows, numbers
 
+_COUNT = re.compile(r"[0-9]{1,18}")
 _OUTPUT_POINT = re.compile(r"OutputPoint\s*=\s*\[([^\]]*)\]")
 
 
 def parse_elastix(path: Path, rows: Rows) -> Parsed:
     """Parse ``point`` or ``index``, the number of points, and a line for each."""
     words = [words[0] if len(words) == 1 else "" for _, words in rows[:2]]
-    if len(words) < 2 or not words[0] or not words[1].isdecimal():
+    if len(words) < 2 or not words[0] or not _COUNT.fullmatch(words[1]):
         raise InputError(
             f"{path}: its first line must be point or index and its second the"
             " number of points; correct them"

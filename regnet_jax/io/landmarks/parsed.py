@@ -1,5 +1,6 @@
 """What a parser of point files returns, and the rows of numbers they share."""
 
+import csv
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,16 @@ def is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def csv_words(path: Path, number: int, line: str, separator: str = ",") -> list[str]:
+    """Return the words of a line of CSV; InputError if it is not one."""
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: line {number} is no line of a table ({error}); correct it"
+        ) from None
 
 
 def numbers(

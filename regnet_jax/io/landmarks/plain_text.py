@@ -35,11 +35,12 @@ def parse_text(path: Path, text: str) -> Parsed:
 
 def _rows(lines: list[str]) -> Rows:
     """Return the number and the words of each line that is not empty or a comment."""
-    return [
-        (number, [word for word in _SEPARATORS.split(line.strip()) if word])
+    rows = [
+        (number, [word for word in _SEPARATORS.split(line) if word])
         for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if not line.lstrip().startswith("#")
     ]
+    return [(number, words) for number, words in rows if words]
 
 
 def _parse_dirlab(path: Path, lines: list[str], rows: Rows) -> Parsed:

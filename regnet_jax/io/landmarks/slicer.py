@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.landmarks.parsed import Parsed, Rows, numbers, shown_number
+from regnet_jax.io.landmarks.parsed import (
+    Parsed,
+    Rows,
+    csv_words,
+    numbers,
+    shown_number,
+)
 from regnet_jax.io.landmarks.tables import format_table
 
 # Slicer wrote numbers until version 4.10.
@@ -17,6 +23,8 @@ _SYSTEMS = {"LPS": "lps", "1": "lps", "RAS": "ras", "0": "ras"}
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 # The columns of version 3, which knew RAS only and did not say so.
 _COLUMNS_OF_3 = ["label", "x", "y", "z", "sel", "vis"]
+# Whole numbers of any size stand in JSON; larger ones than this are no floats.
+_LARGEST = 1e308
 # Markups that are points alone. Others hold a centre or axes, too.
 _POINTS_ALONE = ("Fiducial", "PointList", "Line", "Angle", "Curve", "ClosedCurve")
 _SCHEMA = (
@@ -38,7 +46,7 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
             key, _, value = line[1:].partition("=")
             header[key.strip()] = value.strip()
         elif line.strip():
-            rows.append((number, next(csv.reader([line]))))
+            rows.append((number, csv_words(path, number, line)))
     columns = [name.strip() for name in header.get("columns", "id,x,y,z").split(",")]
     if not {"x", "y", "z"} <= set(columns):
         raise InputError(f"{path}: its columns lack x, y or z; export it again")
@@ -88,7 +96,13 @@ def parse_markups(path: Path, text: str) -> Parsed:
         controls = lists[0]["controlPoints"]
         positions = [_position(point) for point in controls]
         names = tuple(str(point.get("label", "")) for point in controls)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -159,6 +173,7 @@ def _is_position(position) -> bool:
         isinstance(position, list)
         and len(position) == 3
         and all(type(value) in (int, float) for value in position)
+        and all(abs(value) < _LARGEST for value in position if value == value)
     )
 
 

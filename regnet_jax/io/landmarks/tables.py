@@ -15,6 +15,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io.landmarks.parsed import (
     Parsed,
     Rows,
+    csv_words,
     is_number,
     numbers,
     shown_number,
@@ -67,10 +68,7 @@ def parse_table(path: Path, text: str) -> Parsed:
     first = used[0][1] if used else ""
     separator = next((mark for mark in ",;\t" if mark in first), ",")
     rows: Rows = [
-        (
-            number,
-            [word.strip() for word in next(csv.reader([line], delimiter=separator))],
-        )
+        (number, [w.strip() for w in csv_words(path, number, line, separator)])
         for number, line in used
     ]
     if not rows or any(map(is_number, rows[0][1])) or len(rows[0][1]) < 2:
