@@ -13,6 +13,7 @@ the moving image, as DIR-Lab does), the overlap of each label and the similarity
 images, each before (without the transform) and after, and the jacobian on the fixed
 grid. sd is the sample standard deviation. Points in voxel indices and tre_snapped need
 the images or the label maps, too. Without --transform the pair is measured as it is.
+Formats of points: docs/landmarks.md. A file of both images' points is --fixed_points.
 """
 
 from absl import flags
@@ -20,6 +21,7 @@ from absl import flags
 from regnet_jax.cli.output import print_measures
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_json
+from regnet_jax.io import COORDINATES
 from regnet_jax.registration.files import evaluate_files
 
 _TRANSFORM = flags.DEFINE_string(
@@ -30,6 +32,13 @@ _FIXED_POINTS = flags.DEFINE_string(
 )
 _MOVING_POINTS = flags.DEFINE_string(
     "moving_points", None, "The corresponding landmarks in the moving image."
+)
+_POINT_COORDINATES = flags.DEFINE_enum(
+    "point_coordinates",
+    None,
+    COORDINATES,
+    "Coordinates in both files of points: mm in LPS or RAS, voxels from 0 or from 1;"
+    " default what the files say.",
 )
 _FIXED_LABELS = flags.DEFINE_string(
     "fixed_labels", None, "Label map of the fixed image."
@@ -51,7 +60,9 @@ _PAIRS = (
 def _check_flags():
     """Raise InputError unless there is a pair, and no pair lacks one of its files."""
     for fixed, moving in _PAIRS:
-        if bool(fixed.value) != bool(moving.value):
+        # A file may hold the points of both images.
+        alone = fixed is _FIXED_POINTS and bool(fixed.value)
+        if bool(fixed.value) != bool(moving.value) and not alone:
             missing = moving if fixed.value else fixed
             raise InputError(f"--{missing.name}: is missing; give both of the pair")
     if not any(fixed.value for fixed, _ in _PAIRS):
@@ -70,6 +81,7 @@ def main():
     report = evaluate_files(
         transform=_TRANSFORM.value,
         points=_given(_FIXED_POINTS, _MOVING_POINTS),
+        coordinates=_POINT_COORDINATES.value,
         labels=_given(_FIXED_LABELS, _MOVING_LABELS),
         images=_given(_FIXED, _MOVING),
     )

@@ -13,6 +13,7 @@ from regnet_jax.io.images import (
     write_image,
 )
 from regnet_jax.io.landmarks import (
+    COORDINATES,
     POINT_SUFFIXES,
     read_landmarks,
     read_points,
@@ -46,6 +47,7 @@ from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import Image
 
 __all__ = [
+    "COORDINATES",
     "IMAGE_SUFFIXES",
     "POINT_SUFFIXES",
     "ROLES",

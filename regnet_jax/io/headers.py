@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.nifti2 import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
 # Extensions before the values take less than this, bytes.
@@ -73,7 +74,14 @@ def _check_nifti(path: Path) -> None:
     try:
         with _open(path) as file:
             header = file.read(348)
+            start = None
+            if is_nifti2(header):
+                whole = header + file.read(HEADER_SIZE - len(header))
+                header, start = as_nifti1(path, whole)
             spacing, offset, needed, values = _parse_nifti(path, header)
+            if start is not None:
+                file.seek(len(header))
+                needed, offset = needed + start - offset, start
             available = len(header) + len(file.read(max(0, offset - 348)))
             read, bad = _scan(file, values)
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -213,9 +221,13 @@ def permissively(call: Callable[[], T]) -> T:
 def header_frame(path: Path, frame: Frame) -> Frame:
     """Return the frame in the header of a file, sheared if the header is.
 
+    Where the sform and the qform of a NIfTI differ, the one that ITK takes is used,
+    with a warning: the sform if its code is 1 (scanner) or that of the qform is 0, and
+    the qform otherwise, also where the sform is sheared.
+
     Args:
         path: of an image in any format.
-        frame: as ITK read it.
+        frame: as ITK read it; of a series in 4D, that of each of its volumes.
 
     Returns:
         ``frame`` itself if the file is not NIfTI, or has the same frame.
@@ -258,14 +270,17 @@ def header_frame(path: Path, frame: Frame) -> Frame:
 
 
 def _header(path: Path) -> bytes | None:
-    """Return the header of a single-file NIfTI-1 image, or None."""
+    """Return the header of a single-file NIfTI image, as NIfTI-1 has it, or None."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
-            header = file.read(348)
+            header = file.read(HEADER_SIZE)
     except (OSError, EOFError):
         return None
+    if is_nifti2(header):
+        return as_nifti1(path, header)[0]
+    header = header[:348]
     return header if len(header) == 348 and header[344:347] == b"n+1" else None
 
 

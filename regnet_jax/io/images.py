@@ -4,8 +4,10 @@ Everything that is read is checked; an unusable file raises ``InputError`` with 
 that names it.
 """
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from regnet_jax.io.dicom import (
     stack_frame,
 )
 from regnet_jax.io.headers import check_header, header_frame, permissively
+from regnet_jax.io.nifti2 import readable_by_itk
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import (
     Image,
@@ -110,7 +113,9 @@ def read_image(path) -> Image:
         if len(stack.slices) > 1 or path.is_file():
             return as_image(Image(*read_stack(path, stack), name), name)
         path = stack.slices[0].file
-    image = from_sitk(_read_file(path), name)
+    with open_image(path) as reader:
+        check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
+        image = from_sitk(execute(reader, path), name)
     return as_image(replace(image, frame=header_frame(path, image.frame)), name)
 
 
@@ -132,34 +137,47 @@ def read_frame(path) -> Frame:
         if len(stack.slices) > 1 or path.is_file():
             return straight_frame(str(path), stack_frame(path, stack))
         path = stack.slices[0].file
-    reader = _open(path)
-    frame = Frame(
-        shape=reader.GetSize()[::-1],
-        spacing=reader.GetSpacing(),
-        origin=reader.GetOrigin(),
-        direction=reader.GetDirection(),
-    )
+    with open_image(path) as reader:
+        check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
+        frame = Frame(
+            shape=reader.GetSize()[::-1],
+            spacing=reader.GetSpacing(),
+            origin=reader.GetOrigin(),
+            direction=reader.GetDirection(),
+        )
     return straight_frame(str(path), header_frame(path, frame))
 
 
-def _read_file(path: Path) -> sitk.Image:
-    reader = _open(path)
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
+    """Yield a reader that has read the header of an image file, which was checked.
+
+    Args:
+        path: of an image of any dimension and number of components.
+
+    Yields:
+        The reader, for ``execute``.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    with readable_by_itk(path) as readable:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(text_of(readable))
+
+        def find_reader():
+            # Opening it first gives the reason why a file cannot be opened.
+            path.open("rb").close()
+            return reader.GetImageIOFromFileName(str(readable))
+
+        check_header(path, quietly(find_reader, path, _UNREADABLE))
+        quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
+        yield reader
+
+
+def execute(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
+    """Return the image of a reader, within ``open_image``."""
     return quietly(lambda: permissively(reader.Execute), path, _UNREADABLE)
-
-
-def _open(path: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(text_of(path))
-
-    def find_reader():
-        # Opening it first gives the reason why a file cannot be opened.
-        path.open("rb").close()
-        return reader.GetImageIOFromFileName(str(path))
-
-    check_header(path, quietly(find_reader, path, _UNREADABLE))
-    quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
-    check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
-    return reader
 
 
 def read_ct(path) -> Image:
@@ -215,10 +233,15 @@ def read_labels(path) -> Image:
     Raises:
         InputError: as ``read_image``, and if a value has a fraction.
     """
-    image = read_image(path)
+    return check_labels(read_image(path))
+
+
+def check_labels(image: Image) -> Image:
+    """Return a label map; InputError if a value has a fraction."""
     if (image.array != np.rint(image.array)).any():
         raise InputError(
-            f"{path}: holds fractions, so it is not a label map; give whole numbers"
+            f"{image.name}: holds fractions, so it is not a label map; give whole"
+            " numbers"
         )
     return image
 

@@ -116,12 +116,21 @@ def register_files(
     return report, seconds
 
 
-def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> dict:
+def evaluate_files(
+    *,
+    transform=None,
+    points=None,
+    coordinates: str | None = None,
+    labels=None,
+    images=None,
+) -> dict:
     """Measure a transform by the files of a pair.
 
     Args:
         transform: path of the transform from fixed to moving; None is the identity.
-        points: paths of fixed and moving landmarks, or None.
+        points: paths of fixed and moving landmarks, or None; of a file that holds both,
+            that and None.
+        coordinates: of the points, see ``io.read_points``.
         labels: of fixed and moving label maps, or None.
         images: of the fixed and the moving image, or None.
 
@@ -143,7 +152,7 @@ def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> 
     landmarks = None
     if points:
         frames = [image.frame for image in pair] or [None, None]
-        landmarks = read_landmarks(points, frames)
+        landmarks = read_landmarks(points, frames, coordinates=coordinates)
         dimensions[points[0]] = landmarks[0].shape[1]
     found = _read_transform(transform, dimensions)
     frame = None

@@ -22,6 +22,7 @@ from regnet_jax.spatial.resampling import (
     to_isotropic,
     where_shown,
 )
+from regnet_jax.spatial.sampling import continued_map, leaves_grid
 from regnet_jax.spatial.transforms import (
     affine_transform,
     check_dimension,
@@ -31,7 +32,7 @@ from regnet_jax.spatial.transforms import (
     sample_transform,
     total_displacement,
 )
-from regnet_jax.spatial.warping import warp_image, warp_image_back
+from regnet_jax.spatial.warping import warp_image, warp_images, warp_images_back
 
 __all__ = [
     "POINT_TOLERANCE",
@@ -46,6 +47,7 @@ __all__ = [
     "check_dimension",
     "check_pair",
     "composite",
+    "continued_map",
     "displacement_from_world",
     "displacement_to_world",
     "field_frame",
@@ -55,6 +57,7 @@ __all__ = [
     "invert_on_grid",
     "invert_points",
     "isotropic_frame",
+    "leaves_grid",
     "map_points",
     "rebase",
     "resample",
@@ -66,6 +69,7 @@ __all__ = [
     "to_world",
     "total_displacement",
     "warp_image",
-    "warp_image_back",
+    "warp_images",
+    "warp_images_back",
     "where_shown",
 ]

@@ -18,7 +18,12 @@ from regnet_jax.spatial.images import Image, from_sitk, to_sitk
 _SHOWN = 0.99
 # Values of a mask within this distance of a whole number are rounded to it.
 _WHOLE = 1e-3
-_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
+_INTERPOLATORS = {
+    "linear": sitk.sitkLinear,
+    "bspline": sitk.sitkBSpline3,
+    "nearest": sitk.sitkNearestNeighbor,
+    "labels": sitk.sitkLabelLinear,
+}
 
 
 def resample(
@@ -41,18 +46,19 @@ def resample(
         image: the image to resample.
         frame: where the result lies.
         transform: maps points of ``frame`` to points of ``image`` (mm).
-        interpolation: ``linear``, or ``nearest`` for labels and masks, which
-            are never smoothed and keep their type.
+        interpolation: ``linear``; ``bspline``, cubic; or for labels and masks, which
+            are never smoothed and keep their type, ``nearest``, and ``labels``, the
+            label with the largest share in the linear interpolation.
         background: value outside of the image; by default its minimum, and 0
-            with ``nearest``.
+            for labels.
         smooth: smooth where the frame is coarser. Without it the result equals that of
             ITK's resampling with the same transform.
 
     Returns:
-        ``[*frame.shape]``, float32 if linear, under the name of the image.
+        ``[*frame.shape]``, float32 unless of labels, under the name of the image.
     """
     source = to_sitk(image.array, image.frame)
-    if interpolation == "linear":
+    if interpolation in ("linear", "bspline"):
         source = sitk.Cast(source, sitk.sitkFloat32)
         source = _smooth(source, image.frame, frame) if smooth else source
         if background is None:

@@ -1,43 +1,166 @@
 """Images and label maps through a transform or its inverse, in their own type."""
 
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.spatial.frames import Frame
+from regnet_jax.errors import InputError
+from regnet_jax.spatial.frames import Frame, to_world
 from regnet_jax.spatial.images import Image, as_array
 from regnet_jax.spatial.inversion import invert_on_grid
 from regnet_jax.spatial.resampling import resample
+from regnet_jax.spatial.sampling import continued_map, leaves_grid
 from regnet_jax.spatial.transforms import composite, field_frame
+
+_LOG = logging.getLogger(__name__)
 
 # An inverse with a larger error, in voxels of the fixed grid, counts as missing.
 _LOST = 0.5
+# Voxels at which a transform is sampled at a time, to bound the memory.
+_CHUNK = 1 << 22
+# Interpolations that mix values, so that results are rounded to whole numbers.
+_MIXING = ("linear", "bspline")
 
 
 def warp_image(
-    image: Image, frame: Frame, transform: sitk.Transform, *, interpolation="linear"
+    image: Image,
+    frame: Frame,
+    transform: sitk.Transform,
+    *,
+    interpolation: str = "linear",
+    fill: float | None = None,
 ) -> Image:
     """Resample a moving image or label map on a fixed grid, as ITK does.
 
+    Beyond the grid of a displacement field the displacement of its edge is used, see
+    ``spatial.sampling``, and a warning says how much of ``frame`` that concerns.
+
     Args:
-        image: moving image; its minimum, or 0 with ``nearest``, is the background.
+        image: moving image.
         frame: where the result lies.
         transform: maps points of ``frame`` to points of ``image`` (mm).
-        interpolation: ``linear``, or ``nearest`` for labels.
+        interpolation: as in ``resample``.
+        fill: value outside of the image; by default its minimum, and 0 for the
+            interpolations of labels.
 
     Returns:
         ``[*frame.shape]`` in the type of the image, or where ITK lacks that in the
         type of ``as_array``; whole numbers rounded.
+
+    Raises:
+        InputError: if the type of the image cannot hold ``fill``.
     """
-    image = replace(image, array=as_array(image.array, image.name))
-    array = resample(
-        image, frame, transform, interpolation=interpolation, smooth=False
-    ).array
+    (warped,) = warp_images(
+        [image], frame, transform, interpolation=interpolation, fills=[fill]
+    )
+    return warped
+
+
+def warp_images(
+    images: Sequence[Image],
+    frame: Frame,
+    transform: sitk.Transform,
+    *,
+    interpolation: str = "linear",
+    fills: Sequence[float | None],
+) -> list[Image]:
+    """Resample several images on one grid, such as the channels of one.
+
+    Args:
+        images: as in ``warp_image``.
+        frame: as in ``warp_image``.
+        transform: as in ``warp_image``.
+        interpolation: as in ``warp_image``.
+        fills: ``fill`` of each image.
+
+    Returns:
+        The results of ``warp_image``.
+
+    Raises:
+        InputError: as ``warp_image``.
+    """
+    images = [replace(i, array=as_array(i.array, i.name)) for i in images]
+    for image, fill in zip(images, fills, strict=True):
+        _check_fill(image, fill)
+    pieces = [
+        [
+            _typed(
+                resample(
+                    image,
+                    part,
+                    way,
+                    interpolation=interpolation,
+                    background=fill,
+                    smooth=False,
+                ),
+                image.array.dtype,
+                interpolation,
+            )
+            for image, fill in zip(images, fills, strict=True)
+        ]
+        for part, way in _parts(frame, transform, images[0].name)
+    ]
+    return [
+        Image(
+            arrays[0] if len(arrays) == 1 else np.concatenate(arrays), frame, image.name
+        )
+        for image, *arrays in zip(images, *pieces, strict=True)
+    ]
+
+
+def _parts(
+    frame: Frame, transform: sitk.Transform, name: str
+) -> Iterator[tuple[Frame, sitk.Transform]]:
+    """Yield grids, slices of ``frame`` in turn, and a transform of ITK for each."""
+    if not leaves_grid(transform, frame):
+        yield frame, transform
+        return
+    continued, outside = continued_map(transform), 0
+    size = int(np.prod(frame.shape[1:]))
+    thickness = max(1, _CHUNK // size)
+    for first in range(0, frame.shape[0], thickness):
+        shape = (min(thickness, frame.shape[0] - first), *frame.shape[1:])
+        corner = to_world(frame, (first, *(0,) * (frame.ndim - 1)))
+        part = Frame(shape, frame.spacing, corner, frame.direction)
+        index = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, frame.ndim)
+        points = to_world(part, index)
+        moved, left = continued(points)
+        outside += int(left.sum())
+        vectors = (moved - points).reshape(*shape, frame.ndim)
+        yield part, composite(part, vectors, np.eye(frame.ndim + 1))
+    if outside:
+        _LOG.warning(
+            "%s: %s of the result lies beyond the grid of the transform; the"
+            " displacement of its edge is used there",
+            name,
+            f"{100 * outside / (size * frame.shape[0]):.3g} %",
+        )
+
+
+def _check_fill(image: Image, fill: float | None) -> None:
+    if fill is None:
+        return
     dtype = image.array.dtype
-    if dtype.kind in "iu" and interpolation == "linear":
+    held = np.isfinite(fill)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        held = held and info.min <= fill <= info.max and fill == round(fill)
+    if not held:
+        raise InputError(
+            f"fill value {fill:g}: cannot be stored among the {dtype} values of"
+            f" {image.name}; give another"
+        )
+
+
+def _typed(warped: Image, dtype: np.dtype, interpolation: str) -> np.ndarray:
+    """Return the values in a type, rounded if it is one of whole numbers."""
+    array = warped.array
+    if dtype.kind in "iu" and interpolation in _MIXING:
         array = _rounded(array, dtype)
-    return Image(array.astype(dtype), frame, image.name)
+    return array.astype(dtype)
 
 
 def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -48,34 +171,40 @@ def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.clip(np.rint(array), kind(info.min), highest)
 
 
-def warp_image_back(
-    image: Image,
+def warp_images_back(
+    images: Sequence[Image],
     frame: Frame,
     transform: sitk.Transform,
     *,
-    interpolation="linear",
+    interpolation: str = "linear",
+    fills: Sequence[float | None],
     progress: bool = False,
-) -> tuple[Image, int]:
-    """Resample a fixed image or label map on a moving grid, by the inverse transform.
+) -> tuple[list[Image], int]:
+    """Resample fixed images or label maps on a moving grid, by the inverse transform.
 
     Args:
-        image: as for ``warp_image``.
+        images: of one grid.
         frame: where the result lies.
-        transform: fixed to moving: points of ``image`` to points of ``frame`` (mm).
-        interpolation: as for ``warp_image``.
+        transform: fixed to moving: points of ``images`` to points of ``frame`` (mm).
+        interpolation: as for ``warp_images``.
+        fills: as for ``warp_images``.
         progress: show a bar.
 
     Returns:
-        The image, and the number of voxels without an inverse, where the transform
+        The images, and the number of voxels without an inverse, where the transform
         folds; they are background.
 
     Raises:
         InputError: if the transform has no inverse anywhere.
     """
-    fixed = field_frame(transform) or image.frame
+    fixed = field_frame(transform) or images[0].frame
     vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
     inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
-    warped = warp_image(image, frame, inverse, interpolation=interpolation)
+    warped = warp_images(
+        images, frame, inverse, interpolation=interpolation, fills=fills
+    )
     lost = errors > _LOST * min(fixed.spacing)
-    warped.array[lost] = image.array.min() if interpolation == "linear" else 0
+    for image, result, fill in zip(images, warped, fills, strict=True):
+        usual = image.array.min() if interpolation in _MIXING else 0
+        result.array[lost] = usual if fill is None else fill
     return warped, int(lost.sum())

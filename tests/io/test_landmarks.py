@@ -123,8 +123,8 @@ def test_write_points_is_read_back(tmp_path_factory, seed, n, d):
 
 
 def test_write_points_is_atomic(tmp_path):
-    with pytest.raises(InputError, match=r"use \.pts or \.txt"):
-        write_points(tmp_path / "a.csv", LPS)
+    with pytest.raises(InputError, match=r"use \.csv, \.txt"):
+        write_points(tmp_path / "a.nii", LPS)
     with pytest.raises(InputError, match="does not exist; create it"):
         write_points(tmp_path / "none" / "a.pts", LPS)
     assert not list(tmp_path.iterdir())
@@ -135,11 +135,17 @@ def test_write_points_is_atomic(tmp_path):
 
 
 FCSV = "# CoordinateSystem = LPS\n"
+VTK = "# vtk DataFile Version 3.0\npoints\nASCII\nDATASET POLYDATA\n"
+TRANSFORMIX = (
+    "Point\t0\t; InputIndex = [ 1 2 3 ]\t; InputPoint = [ 1.0 2.0 3.0 ]\t;"
+    " OutputIndexFixed = [ 1 2 3 ]\t; OutputPoint = [ 1.5 -2.25 3.0 ]\t;"
+    " Deformation = [ 0.5 -4.25 0.0 ]\n"
+)
 BAD = {
     "missing": ("gone.txt", None, "does not exist"),
     "empty": ("a.txt", "", "empty"),
     "blank": ("a.csv", "\n \n", "empty"),
-    "suffix": ("a.vtk", "1 2 3\n", "suffix"),
+    "suffix": ("a.xyz", "1 2 3\n", "suffix"),
     "elastix-words": ("a.txt", "point\n1\n1 two 3\n", "line 3"),
     "elastix-few": ("a.txt", "point\n3\n1 2 3\n", "announces 3 points and has 1"),
     "elastix-many": ("a.txt", "point\n1\n1 2 3\n4 5 6\n", "announces 1 points and"),
@@ -157,7 +163,27 @@ BAD = {
     "dirlab-zero": ("a.txt", "1 0 1\n", "point 1 lies outside of its image of 8 x 7"),
     "dirlab-fraction": ("a.txt", "1 2.5 1\n", "fractions"),
     "dirlab-words": ("a.txt", "once upon a time\n", "line 1"),
-    "csv-header": ("a.csv", "x,y,z\n1,2,3\n", "line 1"),
+    "csv-header": ("a.csv", "u,v,w\n1,2,3\n", "names no coordinates"),
+    "csv-mm": ("a.csv", "x,y,z\n1.5,2,3\n", "say it by --point_coordinates"),
+    "csv-outside": ("a.csv", "x,y,z\n1,20,3\n", "say it by --point_coordinates"),
+    "csv-negative": ("a.csv", "-1,2,3\n", "by --point_coordinates"),
+    "csv-comma": ("a.csv", "1,5;2,5;3,5\n", "line 1"),
+    "csv-words": ("a.csv", "x,y,z,t\n1,b,3,0\n", "line 2"),
+    "csv-row": ("a.csv", "x,y,z,t\n1,2\n", "line 2"),
+    "csv-headed": ("a.csv", "x,y,z,t\n", "no point"),
+    "pair": ("a.csv", "1,2,3,1,2,4\n", "fixed and moving points"),
+    "pair-headed": ("a.csv", "x1,y1,z1,x2,y2,z2\n1,2,3,1,2,4\n", "6 columns"),
+    "four-columns": ("a.csv", "1,2,3,4\n", "has 4 columns where 3, or 6"),
+    "five": ("a.csv", "1,2,3,4,5\n", "line 1 has 5 numbers"),
+    "transformix": ("a.txt", f"{TRANSFORMIX}Point 1 ; Input = [ 1 ]\n", "line 2 lacks"),
+    "vv-short": ("a.pts", "LANDMARKS1\n0 1 2 3\n", "line 2 lacks"),
+    "vv-words": ("a.pts", "LANDMARKS1\n0 1 b 3 0 0\n", "line 2"),
+    "vtk-other": ("a.vtk", "once upon a time\n", "not a legacy VTK file"),
+    "vtk-xml": ("a.vtk", '<?xml version="1.0"?>\n', "not a legacy VTK file"),
+    "vtk-few": ("a.vtk", f"{VTK}POINTS 2 float\n1 2 3 4 5\n", "announces 2 points"),
+    "vtk-words": ("a.vtk", f"{VTK}POINTS 1 float\n1 2 b\n", "announces 1 points"),
+    "vtk-type": ("a.vtk", f"{VTK}POINTS 1 bit\n1 2 3\n", "POINTS of float"),
+    "vtk-none": ("a.vtk", f"{VTK}POINTS 0 float\n", "no point"),
     "csv-spaces": ("a.csv", "1 2 3\n", "line 1"),
     "csv-short": ("a.csv", "1,2,3\n4,5\n", "line 2"),
     "csv-gap": ("a.csv", "1,,3\n", "line 1"),
@@ -207,6 +233,10 @@ def refused(path, fact, frame=PLAIN):
         ([markups([[1, 2, True]])], "control point 1"),
         ([markups([[1, 2, float("nan")]])], "point 1 is NaN"),
         ([{"controlPoints": [{"label": "unplaced"}]}], "control point 1"),
+        (
+            [{"controlPoints": [{"position": [0, 0, 0], "positionStatus": "preview"}]}],
+            "control point 1",
+        ),
         ([{"type": "Fiducial"}], "markups"),
     ],
 )

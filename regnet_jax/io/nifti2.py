@@ -1,0 +1,114 @@
+"""NIfTI-2, which ITK does not read: its header as one of NIfTI-1, and such a copy.
+
+NIfTI-2 holds the same fields in wider types (https://nifti.nimh.nih.gov/nifti-2).
+"""
+
+import contextlib
+import gzip
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from regnet_jax.errors import InputError
+
+HEADER_SIZE = 540
+_MAGIC = b"n+2\0\r\n\x1a\n"
+# Bytes before the values in the copy.
+_START = 352
+_LONGEST = 2**15 - 1
+# Extensions before the values take less than this, bytes.
+_LAST_START = 1 << 24
+
+
+def is_nifti2(header: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is a NIfTI-2 image."""
+    return header[4:12] == _MAGIC
+
+
+def as_nifti1(path: Path, header: bytes) -> tuple[bytes, int]:
+    """Return the header of a NIfTI-2 image as one of NIfTI-1.
+
+    Args:
+        path: in messages.
+        header: its first 540 bytes.
+
+    Returns:
+        The 348 bytes of the other header, in the same byte order and with the offset of
+        the values that a copy has, 352; and the offset in the file itself.
+
+    Raises:
+        InputError: if it is truncated, or an axis is too long for NIfTI-1.
+    """
+    if len(header) < HEADER_SIZE:
+        raise InputError(f"{path}: is truncated or damaged; copy or export it again")
+    order = "<" if struct.unpack_from("<i", header)[0] == HEADER_SIZE else ">"
+    kind, bits, *dims = struct.unpack_from(order + "2h8q", header, 12)
+    if max(dims) > _LONGEST or min(dims) < 0:
+        raise InputError(
+            f"{path}: has an axis of {max(dims)} voxels, more than the {_LONGEST} that"
+            " can be read here; split it"
+        )
+    pixdim = struct.unpack_from(order + "8d", header, 104)
+    (start,) = struct.unpack_from(order + "q", header, 168)
+    if not HEADER_SIZE <= start <= _LAST_START:
+        raise InputError(
+            f"{path}: says that its values begin at byte {start}; correct its header"
+        )
+    scaling = struct.unpack_from(order + "2d", header, 176)
+    forms = struct.unpack_from(order + "2i18d", header, 344)
+    _, units, intent = struct.unpack_from(order + "3i", header, 496)
+    old = bytearray(348)
+    struct.pack_into(order + "i", old, 0, 348)
+    struct.pack_into(order + "8h", old, 40, *dims)
+    known = intent if abs(intent) <= _LONGEST else 0
+    struct.pack_into(order + "3h", old, 68, known, kind, bits)
+    try:
+        struct.pack_into(order + "8f", old, 76, *pixdim)
+        struct.pack_into(order + "3f", old, 108, _START, *scaling)
+        struct.pack_into(order + "2h18f", old, 252, *forms)
+    except (OverflowError, struct.error):
+        raise InputError(
+            f"{path}: holds numbers that no image has in its header; correct it"
+        ) from None
+    old[123] = units & 0xFF
+    old[344:348] = b"n+1\0"
+    return bytes(old), start
+
+
+@contextlib.contextmanager
+def readable_by_itk(path: Path) -> Iterator[Path]:
+    """Yield a path that ITK reads: the file itself, or a temporary copy of NIfTI-2."""
+    opened, header = _read_start(path)
+    if not is_nifti2(header):
+        yield path
+        return
+    old, start = as_nifti1(path, header)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "nifti1.nii"
+        try:
+            with opened(path, "rb") as source, copy.open("wb") as target:
+                source.read(start)
+                target.write(old + bytes(_START - len(old)))
+                shutil.copyfileobj(source, target)
+        except (EOFError, zlib.error):
+            raise InputError(
+                f"{path}: is truncated or damaged; copy or export it again"
+            ) from None
+        yield copy
+
+
+def _read_start(path: Path) -> tuple[Callable, bytes]:
+    """Return what opens a file, and its first bytes; none if it cannot be read."""
+    opened: Callable = open
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                opened = gzip.open
+        with opened(path, "rb") as file:
+            return opened, file.read(HEADER_SIZE)
+    except (OSError, EOFError, zlib.error):
+        # ITK gives the reason.
+        return opened, b""

@@ -1,0 +1,157 @@
+"""Transforms at any points, with displacements continued beyond their grids.
+
+Outside of its grid a displacement field of ITK is zero, and so is a B-spline outside of
+its domain. At the edge such a map jumps by the displacement there, so an image that is
+warped beyond the edge shows a stripe twice or lacks one. Here a point outside gets the
+displacement of the nearest point of the grid: the map has no step, and inside it equals
+ITK's.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from regnet_jax.errors import InputError
+from regnet_jax.spatial.frames import Frame, to_index, to_world
+
+# Maps points ``[n, d]`` (mm, x first) to their images, and tells which lay outside.
+PointMap = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# Of an index, for rounding.
+_ROUNDING = 1e-6
+
+
+class _Displacement(NamedTuple):
+    """Vectors on a grid: ``order`` is that of the B-spline that interpolates them."""
+
+    frame: Frame
+    vectors: np.ndarray  # [d, *frame.shape], mm, x first
+    order: int
+
+    @property
+    def margin(self) -> float:
+        """How far inside of the outer coefficients the domain ends, in voxels.
+
+        A field of ITK reaches half a voxel beyond its outer vectors.
+        """
+        return (self.order - 1) / 2 if self.order > 1 else -0.5
+
+
+def continued_map(transform: sitk.Transform) -> PointMap:
+    """Return a transform as a function of many points, continued beyond its grids.
+
+    Args:
+        transform: linear, displacement field, B-spline, or a composite of them.
+
+    Returns:
+        A function of points ``[n, d]`` (mm, x first): where the transform takes them,
+        and ``[n]`` bool, which of them lay outside of the grid of one of its parts.
+
+    Raises:
+        InputError: if a part is of another kind.
+    """
+    parts = [_read_part(part) for part in flatten(transform)]
+
+    def mapped(points):
+        points = np.asarray(points, np.float64)
+        outside = np.zeros(len(points), bool)
+        for part in parts:
+            if isinstance(part, _Displacement):
+                points, left = _displaced(part, points)
+                outside |= left
+            else:
+                points = points @ part[:-1, :-1].T + part[:-1, -1]
+        return points, outside
+
+    return mapped
+
+
+def leaves_grid(transform: sitk.Transform, frame: Frame) -> bool:
+    """Tell whether voxels of a grid may lie outside of a grid of a transform.
+
+    Args:
+        transform: as in ``continued_map``, of the frame's dimension.
+        frame: the grid.
+
+    Returns:
+        False only if ITK's transform has no edge in the frame. A second field is not
+        looked into: it counts as left.
+    """
+    ends = [(0, size - 1) for size in frame.shape]
+    corners = to_world(frame, np.array(list(itertools.product(*ends))))
+    parts = flatten(transform)
+    bent = [number for number, part in enumerate(parts) if not part.IsLinear()]
+    if len(bent) != 1:
+        return bool(bent)
+    # Linear maps keep the corners the extremes.
+    for part in parts[: bent[0]]:
+        corners = np.array([part.TransformPoint(corner) for corner in corners.tolist()])
+    part = _read_part(parts[bent[0]])
+    assert isinstance(part, _Displacement)
+    return bool(_outside(part, to_index(part.frame, corners)).any())
+
+
+def flatten(transform: sitk.Transform) -> list[sitk.Transform]:
+    """Return the parts of a transform in the order in which they are applied."""
+    transform = transform.Downcast()
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    # ITK applies the transform that was added last first.
+    count = transform.GetNumberOfTransforms()
+    parts = [transform.GetNthTransform(k) for k in reversed(range(count))]
+    return [single for part in parts for single in flatten(part)]
+
+
+def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
+    """Return a homogeneous matrix ``[d + 1, d + 1]``, or vectors on a grid."""
+    d = part.GetDimension()
+    if part.IsLinear():
+        matrix = np.eye(d + 1)
+        matrix[:d, d] = part.TransformPoint((0.0,) * d)
+        units = [part.TransformPoint(unit) for unit in np.eye(d).tolist()]
+        matrix[:d, :d] = (np.array(units) - matrix[:d, d]).T
+        return matrix
+    if isinstance(part, sitk.DisplacementFieldTransform):
+        image = part.GetDisplacementField()
+        vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)
+        return _Displacement(_frame(image), vectors, 1)
+    if isinstance(part, sitk.BSplineTransform):
+        images = part.GetCoefficientImages()
+        vectors = np.stack([sitk.GetArrayFromImage(image) for image in images])
+        return _Displacement(_frame(images[0]), vectors, part.GetOrder())
+    raise InputError(
+        f"the transform has a part of the kind {part.GetName()}, which cannot be"
+        " continued; give an image within its grid for --like"
+    )
+
+
+def _frame(image: sitk.Image) -> Frame:
+    return Frame(
+        shape=image.GetSize()[::-1],
+        spacing=image.GetSpacing(),
+        origin=image.GetOrigin(),
+        direction=image.GetDirection(),
+    )
+
+
+def _displaced(part: _Displacement, points) -> tuple[np.ndarray, np.ndarray]:
+    index = to_index(part.frame, points)
+    low = max(part.margin, 0.0)
+    nearest = np.clip(index, low, np.array(part.frame.shape) - 1 - low).T
+    vectors = [
+        ndimage.map_coordinates(
+            component, nearest, float, order=part.order, prefilter=False, mode="nearest"
+        )
+        for component in part.vectors
+    ]
+    return points + np.stack(vectors, -1), _outside(part, index)
+
+
+def _outside(part: _Displacement, index) -> np.ndarray:
+    """``[n]`` bool of indices ``[n, d]``."""
+    low = part.margin - _ROUNDING
+    high = np.array(part.frame.shape) - 1 - low
+    return ((index < low) | (index > high)).any(-1)

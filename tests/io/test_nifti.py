@@ -1,0 +1,138 @@
+"""NIfTI-2, and headers with two geometries, byte by byte as the standard has them."""
+
+import gzip
+import logging
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import PairPaths, read_frame, read_image, read_pair
+from regnet_jax.registration.register import collect_warnings
+from regnet_jax.spatial import Frame, from_sitk, to_sitk
+from tests.helpers.frames import FRAMES, rotation
+
+every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+
+
+def nifti2(old: bytes, order: str = "<", start: int = 544) -> bytearray:
+    """The NIfTI-2 file of a NIfTI-1 file, from the two tables of fields."""
+    dim = struct.unpack_from("<8h", old, 40)
+    kind, bits = struct.unpack_from("<2h", old, 70)
+    pixdim = struct.unpack_from("<8f", old, 76)
+    slope, offset = struct.unpack_from("<2f", old, 112)
+    codes = struct.unpack_from("<2h", old, 252)
+    forms = struct.unpack_from("<18f", old, 256)
+    head = bytearray(start)
+    struct.pack_into(order + "i8s", head, 0, 540, b"n+2\0\r\n\x1a\n")
+    struct.pack_into(order + "2h8q", head, 12, kind, bits, *dim)
+    struct.pack_into(order + "8d", head, 104, *pixdim)
+    struct.pack_into(order + "q2d", head, 168, start, slope, offset)
+    struct.pack_into(order + "2i18d", head, 344, *codes, *forms)
+    struct.pack_into(order + "i", head, 500, old[123])
+    values = np.frombuffer(old[352:], f"<i{bits // 8}")
+    return head + values.astype(f"{order}i{bits // 8}").tobytes()
+
+
+def stored(path, frame, array=None):
+    if array is None:
+        array = np.arange(np.prod(frame.shape), dtype=np.int16).reshape(frame.shape)
+    sitk.WriteImage(to_sitk(array, frame), str(path))
+    return path.read_bytes()
+
+
+@every_frame
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_nifti2_is_read_as_itk_reads_nifti1(tmp_path, frame, order):
+    old = stored(tmp_path / "a.nii", frame)
+    expected = from_sitk(sitk.ReadImage(str(tmp_path / "a.nii")), "")
+    content = nifti2(old, order, start=544 if order == "<" else 640)
+    (tmp_path / "b.nii").write_bytes(content)
+    (tmp_path / "c.nii.gz").write_bytes(gzip.compress(content))
+    for name in ("b.nii", "c.nii.gz"):
+        found = read_image(tmp_path / name)
+        np.testing.assert_array_equal(found.array, expected.array)
+        assert found.array.dtype == np.int16
+        for key in ("spacing", "origin", "direction"):
+            np.testing.assert_allclose(
+                getattr(found.frame, key), getattr(expected.frame, key), atol=1e-4
+            )
+        assert read_frame(tmp_path / name) == found.frame
+        assert found.name == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fact"),
+    [
+        (24, struct.pack("<q", 40000), "axis of 40000 voxels"),
+        (168, struct.pack("<q", -8), "begin at byte -8"),
+        (112, struct.pack("<d", 0.0), "spacing"),
+        (400, struct.pack("<d", np.nan), "sform is not finite"),
+        (104, struct.pack("<2d", 1e300, 1e300), "numbers that no image has"),
+    ],
+)
+def test_bad_nifti2_is_refused(tmp_path, place, value, fact):
+    content = nifti2(stored(tmp_path / "a.nii", FRAMES["3d plain"]))
+    content[place : place + len(value)] = value
+    path = tmp_path / "b.nii"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=fact) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("kept", [100, 541, 600])
+def test_truncated_nifti2_is_refused(tmp_path, kept):
+    content = nifti2(stored(tmp_path / "a.nii", FRAMES["3d plain"]))[:kept]
+    for name, data in (("b.nii", content), ("c.nii.gz", gzip.compress(content))):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"truncated|not an image"):
+            read_image(path)
+
+
+PLAIN = Frame((4, 5, 6), (1, 2, 3), (9, -8, 7), np.eye(3))
+OTHER = Frame((4, 5, 6), (1, 2, 3), (-40, 11, 3), rotation(3, 0.4))
+
+
+CODES = [(s, q) for s in (0, 1, 2, 4) for q in (0, 1, 2) if s or q]
+
+
+@pytest.mark.parametrize(("sform_code", "qform_code"), CODES)
+@pytest.mark.parametrize("version", [1, 2])
+def test_of_two_geometries_the_one_of_itk_is_used_with_a_warning(
+    tmp_path, caplog, sform_code, qform_code, version
+):
+    """The rule of the documentation, and that ITK follows it."""
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    other = stored(tmp_path / "b.nii", OTHER)
+    # The quaternion of the one, the matrix of the other.
+    content[280:328] = other[280:328]
+    struct.pack_into("<2h", content, 252, qform_code, sform_code)
+    path = tmp_path / "c.nii"
+    path.write_bytes(content)
+    itk = from_sitk(sitk.ReadImage(str(path)), "").frame
+    path.write_bytes(nifti2(bytes(content)) if version == 2 else content)
+    takes_sform = sform_code == 1 or not qform_code
+    with caplog.at_level(logging.WARNING):
+        found = read_frame(path)
+    expected = OTHER if takes_sform else PLAIN
+    np.testing.assert_allclose(found.origin, expected.origin, atol=1e-4)
+    np.testing.assert_allclose(found.direction, expected.direction, atol=1e-4)
+    np.testing.assert_allclose(found.origin, itk.origin, atol=1e-4)
+    name = "sform" if takes_sform else "qform"
+    both = bool(sform_code and qform_code)
+    assert (f"voxels apart; the {name} is used" in caplog.text) == both
+
+
+def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    content[280:328] = stored(tmp_path / "b.nii", OTHER)[280:328]
+    (tmp_path / "a.nii").write_bytes(content)
+    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "b.nii")
+    with collect_warnings() as warnings:
+        read_pair(pair)
+    assert len(warnings) == 1
+    assert "the sform is used" in warnings[0]
