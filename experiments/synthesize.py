@@ -12,6 +12,10 @@ Jacobian determinants and wavelengths of the fields. --family all makes all fami
 family that has no room in --shape is refused before any pair is made. The volumes are
 procedural chests, or the middle of --volume, whose fields depend on --seed and on the
 checksum of the file. Figures of 3D pairs show coronal slices.
+
+The volumes lose their own noise, table and arms, and each image gets such of its own,
+as from two scanners. With --noscanners, a volume is the moving image as it is, and the
+fixed one is warped and gets noise of 5 HU, as in RegNet's recipe of 2017.
 """
 
 import functools
@@ -41,16 +45,19 @@ from regnet_jax.synthesis import (
     field_statistics,
 )
 from regnet_jax.synthesis.fields.families import has_room, sample_field
+from regnet_jax.synthesis.pairs import two_scans
 from regnet_jax.synthesis.random import fold_in_text
+from regnet_jax.synthesis.volumes.anatomy import anatomy
 
 
-def make_source(path, shape: tuple[int, ...], spacing: float):
+def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool):
     """Return a function that samples volumes, and their frame.
 
     Args:
         path: of a scan, whose middle is used; None for procedural chests.
         shape: of the volumes.
         spacing: voxel size, mm.
+        scanners: whether to reduce a scan to its anatomy.
 
     Returns:
         ``sample(key) -> [*shape, 1]`` and the frame of the volumes.
@@ -70,7 +77,8 @@ def make_source(path, shape: tuple[int, ...], spacing: float):
             " give both of the same dimension"
         )
     image = to_isotropic(image, spacing, shape)
-    volume = image.array[..., None]
+    array = anatomy(image.array, spacing=spacing) if scanners else image.array
+    volume = array[..., None]
     return lambda key: volume, image.frame
 
 
@@ -134,6 +142,9 @@ _COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1
 _SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
+_SCANNERS = flags.DEFINE_boolean(
+    "scanners", True, "Take both images of a pair with scanners of their own."
+)
 _LEAST = flags.DEFINE_float(
     "least_jacobian", None, "Least Jacobian determinant; default any."
 )
@@ -194,12 +205,20 @@ def _check_motion(names, numbers, shape, keys, sample_volume) -> None:
         )
 
 
+@functools.partial(jax.jit, static_argnames=("spacing", "least", "scanners"))
+def _make_pair(key, volume, family, *, spacing: float, least, scanners: bool):
+    options = {"spacing": spacing, "least_jacobian": least}
+    if not scanners:
+        return artificial_pair(key, volume, family, **options)
+    pair = artificial_pair(key, volume, family, noise=0.0, **options)
+    return two_scans(jax.random.fold_in(key, 1), pair, spacing=spacing)
+
+
 def main():
     """Make the pairs and the figures, and print where they are."""
     names, shape, spacing = _families(), _shape(), _SPACING.value
-    sample_volume, frame = make_source(_VOLUME.value, shape, spacing)
-    options = {"spacing": spacing, "least_jacobian": _LEAST.value}
-    deform = jax.jit(functools.partial(artificial_pair, **options))
+    scanners = _SCANNERS.value
+    sample_volume, frame = make_source(_VOLUME.value, shape, spacing, scanners=scanners)
     measure = jax.jit(functools.partial(field_statistics, spacing=spacing))
     stream = jax.random.key(_SEED.value)
     if _VOLUME.value:
@@ -218,7 +237,14 @@ def main():
         for name, number in tqdm(numbers, "making pairs"):
             volume_key, pair_key = keys(number)
             traced = jax.tree.map(np.float32, FAMILIES[name])
-            pair = deform(pair_key, sample_volume(volume_key), traced)
+            pair = _make_pair(
+                pair_key,
+                sample_volume(volume_key),
+                traced,
+                spacing=spacing,
+                least=_LEAST.value,
+                scanners=scanners,
+            )
             measures[name].append(jax.device_get(measure(pair.displacement)))
             pair = jax.tree.map(np.asarray, pair)
             case = f"{name}_{number:03d}"

@@ -18,11 +18,9 @@ from regnet_jax.registration import Network
 from regnet_jax.spatial import Image, displacement_from_world
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
 from regnet_jax.synthesis.fields.families import pick_family
-from regnet_jax.synthesis.pairs import add_noise
+from regnet_jax.synthesis.pairs import two_scans
 from regnet_jax.synthesis.random import fold_in_text
 
-# Sigma of the noise on both images, HU.
-_NOISE = 10.0
 # Axial slices are taken from the middle of a volume, of this fraction of its height.
 _MIDDLE = 0.6
 # Classes of true displacements, mm.
@@ -91,7 +89,7 @@ def make_cases(
     d: int,
     crop: int = 0,
 ) -> Iterator[Case]:
-    """Deform volumes by fields of families, with noise on both images.
+    """Deform volumes by fields of families, and take both images by other scanners.
 
     Args:
         key: random key. A case is a function of the key, the identity of its volume,
@@ -124,12 +122,12 @@ def make_cases(
 
 @functools.partial(jax.jit, static_argnames=("families", "spacing"))
 def _make_pair(key, image, index, *, families: tuple[str, ...], spacing: float):
-    """Return the pair of the family of a number, with noise on both images."""
-    field_key, noise_key = jax.random.split(key)
+    """Return the pair of the family of a number, taken by two scanners."""
+    field_key, scan_key = jax.random.split(key)
     family = pick_family([FAMILIES[name] for name in families], index)
-    noise = {"spacing": spacing, "noise": _NOISE}
-    pair = artificial_pair(field_key, image[..., None], family, **noise)
-    return pair._replace(moving=add_noise(noise_key, pair.moving, _NOISE))
+    image = image[..., None]
+    pair = artificial_pair(field_key, image, family, spacing=spacing, noise=0.0)
+    return two_scans(scan_key, pair, spacing=spacing)
 
 
 def _cut(key, shape: Sequence[int], d: int, crop: int) -> tuple:

@@ -7,11 +7,12 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import AIR, body_mask, lung_mask, vessel_mask
+from regnet_jax.hounsfield import body_mask, lung_mask, vessel_mask
 from regnet_jax.io import ListedScan, checksum, read_ct, read_frame
 from regnet_jax.spatial import to_isotropic
 from regnet_jax.synthesis import FAMILIES
 from regnet_jax.synthesis.fields.families import has_room
+from regnet_jax.synthesis.volumes.anatomy import anatomy
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Volume:
         name: for the results.
         patient: whose scan it is.
         identity: what its fields depend on, such as its checksum.
-        image: ``[*spatial]``, HU.
+        image: ``[*spatial]``, HU; the anatomy alone, without noise of its own.
         regions: bool masks ``[*spatial]`` by name: ``body``, and where there are lungs
             ``lung`` with the vessels in it, and ``vessels``.
     """
@@ -95,7 +96,8 @@ def read_volumes(
     volumes = []
     known = zip(scans, identities, strict=True)
     for scan, identity in tqdm(known, "reading scans", len(scans), leave=False):
-        array = np.maximum(to_isotropic(read_ct(scan.path), spacing).array, AIR)
+        array = to_isotropic(read_ct(scan.path), spacing).array
+        array = anatomy(array, spacing=spacing)
         name = scan.path.name
         name = name if names.count(name) == 1 else str(scan.path)
         patient = scan.patient or name

@@ -8,6 +8,14 @@ from regnet_jax.geometry import warp
 from regnet_jax.synthesis.fields.deformation import limit_folding
 from regnet_jax.synthesis.fields.families import Family, sample_field
 from regnet_jax.synthesis.fields.splines import SplineFamily, single_frequency
+from regnet_jax.synthesis.scanners import (
+    blur,
+    quantum_noise,
+    random_chain,
+    sponge,
+    thick_slices,
+)
+from regnet_jax.synthesis.surroundings import arms, table
 from regnet_jax.synthesis.volumes.shapes import gaussian_noise
 
 # Another patient differs by slow deformations, mm, that leave their organs intact.
@@ -95,3 +103,35 @@ def artificial_pair(
     volume, displacement = jax.lax.optimization_barrier((volume, displacement))
     fixed = add_noise(noise_key, warp(volume, displacement), noise)
     return ArtificialPair(fixed, volume, displacement, area)
+
+
+_SCANNER = random_chain([table, arms, blur, thick_slices])
+
+
+def two_scans(key, pair: ArtificialPair, *, spacing: float) -> ArtificialPair:
+    """Take both images of a pair with scanners of their own.
+
+    The lungs of the fixed image get denser where they are compressed. Then each image
+    gets its own noise and, with a probability of one half each, table, arms, point
+    spread and slices. Noise that both images share, which a scan brings along when it
+    is warped, would let a registration match noise instead of anatomy.
+
+    Args:
+        key: random key.
+        pair: of images without noise of their own; see ``volumes.anatomy`` for scans.
+        spacing: isotropic voxel size, mm.
+
+    Returns:
+        The pair with other images and the same displacement.
+    """
+    sponge_key, *keys = jax.random.split(key, 3)
+    images = sponge(sponge_key, pair.fixed, pair.displacement), pair.moving
+    fixed, moving = (
+        quantum_noise(
+            jax.random.fold_in(key, 1),
+            _SCANNER(key, image, spacing=spacing),
+            spacing=spacing,
+        )
+        for key, image in zip(keys, images, strict=True)
+    )
+    return pair._replace(fixed=fixed, moving=moving)

@@ -134,8 +134,7 @@ def thick_slices(
     if image.ndim == 3:
         return image
     keys = jax.random.split(key, 3)
-    # The image itself is an average over a voxel.
-    thickness = jnp.maximum(_uniform(keys[0], 1.0, 5.0) / spacing, 1.0)
+    thickness = _uniform(keys[0], 1.0, 5.0) / spacing
     distance = jnp.maximum(thickness * _uniform(keys[1], 0.5, 1.0), 1.0)
     offset = distance * _uniform(keys[2], -1.0, 0.0)
     return apply_separable(
@@ -148,23 +147,24 @@ def slice_matrix(size: int, thickness, distance, offset) -> Float[Array, "n n"]:
 
     Args:
         size: number of voxels along the axis.
-        thickness: of a slice, at least one voxel; may be traced.
+        thickness: of a slice, voxels; may be traced.
         distance: from one slice to the next, at least one voxel; may be traced.
         offset: position of the first slice, voxels, in ``[-distance, 0]``.
 
     Returns:
         ``[size, size]`` with rows that sum to one.
     """
-    voxels = jnp.arange(size, dtype=jnp.float32)
+    voxels = jnp.arange(size, dtype=jnp.float32)[None, :]
     # At a distance of one voxel this many slices reach beyond the last voxel.
     places = offset + distance * jnp.arange(size + 2)
     # Slices beyond the ends show what the last voxels show.
     shown = jnp.clip(places, 0.0, size - 1.0)[:, None]
-    low = jnp.maximum(shown - 0.5 * thickness, voxels - 0.5)
-    high = jnp.minimum(shown + 0.5 * thickness, voxels + 0.5)
-    average = jnp.maximum(high - low, 0.0)
+    ends = (shown + sign * 0.5 * thickness - voxels for sign in (-1.0, 1.0))
+    low, high = (jnp.clip(end, -1.0, 1.0) for end in ends)
+    # Between voxels values are linear: the integral of their tents up to the ends.
+    average = high - low - 0.5 * (high * jnp.abs(high) - low * jnp.abs(low))
     average /= jnp.sum(average, axis=1, keepdims=True)
-    near = jnp.abs(voxels[:, None] - places) / distance
+    near = jnp.abs(voxels.T - places[None, :]) / distance
     return jnp.maximum(1.0 - near, 0.0) @ average
 
 

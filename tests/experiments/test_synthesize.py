@@ -45,6 +45,7 @@ def test_pairs_in_the_plane(command, tmp_path):
         "--shape=72,96",
         "--count=2",
         "--spacing=1.5",
+        "--noscanners",
         f"--out={out}",
     ]
     result = command("synthesize", *arguments)
@@ -134,6 +135,7 @@ def test_an_oblique_volume_of_the_user(command, tmp_path):
         "--family=low",
         "--shape=48,40",
         f"--volume={tmp_path / 'volume.nii.gz'}",
+        "--noscanners",
         f"--out={tmp_path / 'out'}",
     )
     assert result.status == 0, result.err

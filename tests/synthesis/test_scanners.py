@@ -8,10 +8,22 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from regnet_jax.synthesis.scanners import AIR, INTENSITY_MODELS, random_chain, sponge
+from regnet_jax.hounsfield import AIR
+from regnet_jax.synthesis.scanners import (
+    INTENSITY_MODELS,
+    random_chain,
+    slice_matrix,
+    sponge,
+)
 
 SHAPES = {2: (31, 38), 3: (19, 22, 25)}
-CASES = [(name, d) for name in INTENSITY_MODELS for d in SHAPES]
+# What lies beside a patient has tests of its own; slices are of volumes.
+CASES = [
+    (name, d)
+    for name in INTENSITY_MODELS
+    for d in SHAPES
+    if name not in ("table", "arms") and (name, d) != ("thick_slices", 2)
+]
 
 
 def _image(dimensions):
@@ -42,23 +54,42 @@ def test_intensity_models_change_the_image_a_little_and_by_the_key(name, dimensi
     assert np.median(changed) < 0.5 * float(jnp.std(image))
 
 
-def test_sponge_conserves_mass():
-    # A field that squeezes: one voxel of the fixed image shows 1.2 of the moving one.
-    image = jnp.full((20, 21, 22, 1), -700.0)
-    field = jnp.stack(
-        [0.2 * jnp.broadcast_to(jnp.arange(20.0)[:, None, None], (20, 21, 22))]
-        + [jnp.zeros((20, 21, 22))] * 2,
-        -1,
-    )
+def _squeezed(rate, shape=(20, 21, 22)):
+    """A field that shows ``1 + rate`` voxels of the moving image in a fixed one."""
+    along = rate * jnp.broadcast_to(jnp.arange(shape[0])[:, None, None], shape)
+    return jnp.stack([along, jnp.zeros(shape), jnp.zeros(shape)], -1)
+
+
+def test_sponge_conserves_the_mass_of_lungs():
     key = jax.random.key(0)
-    got = np.asarray(sponge(key, image, field))
-    still = np.asarray(sponge(key, image, jnp.zeros_like(field)))
-    np.testing.assert_allclose((got - AIR) / (still - AIR), 1.2, rtol=1e-5)
-    assert 0.9 <= (still.flat[0] - AIR) / 300.0 <= 1.1
-    air = sponge(key, jnp.full_like(image, AIR), field)
+    image = jnp.full((20, 21, 22, 1), -850.0)
+    still = np.asarray(sponge(key, image, _squeezed(0.0)))
+    # The blood that comes and goes.
+    assert 0.9 <= (still.flat[0] - AIR) / 150.0 <= 1.1
+    # A lung that breathes out to two thirds of its volume gets denser by a half; and
+    # no lung to less than 1 / 2.5 of it, nor to more than twice.
+    for rate, factor in ((0.2, 1.2), (0.5, 1.5), (2.5, 2.5), (-0.2, 0.8), (-0.7, 0.5)):
+        got = np.asarray(sponge(key, image, _squeezed(rate)))
+        np.testing.assert_allclose((got - AIR) / (still - AIR), factor, rtol=1e-4)
+    air = sponge(key, jnp.full_like(image, AIR), _squeezed(0.5))
     np.testing.assert_array_equal(air, AIR)
-    huge = np.asarray(sponge(key, image, 10.0 * field))
-    np.testing.assert_allclose((huge - AIR) / (still - AIR), 1.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("organ", "density"),
+    [
+        ("fat", -100.0),
+        ("blood", 45.0),
+        ("muscle", 50.0),
+        ("liver", 60.0),
+        ("bone", 700),
+    ],
+)
+@pytest.mark.parametrize("rate", [-0.5, 0.5, 2.0])
+def test_sponge_leaves_soft_tissue_within_5_hu(organ, density, rate):
+    image = jnp.full((20, 21, 22, 1), density)
+    got = sponge(jax.random.key(1), image, _squeezed(rate))
+    assert np.abs(np.asarray(got) - density).max() <= 5.0, organ
 
 
 def test_noise_has_the_moments_of_2019():
@@ -69,13 +100,55 @@ def test_noise_has_the_moments_of_2019():
     np.testing.assert_allclose(residues.std(axis=(1, 2, 3)), 10.0, rtol=0.02)
 
 
-def test_grain_is_of_up_to_fifty_hounsfield_units():
-    flat = jnp.zeros((96, 96, 1))
-    residues = np.stack([_apply("grain", flat, seed) for seed in range(16)])
-    deviations = residues.std(axis=(1, 2, 3))
-    assert deviations.max() <= 50.5
-    assert 20 < deviations.max() > 3 * deviations.min()
-    assert np.abs(residues.mean()) < 1.0
+@pytest.mark.parametrize("shape", [(96, 97), (30, 32, 34)])
+def test_quantum_noise_has_its_level_and_grain(shape):
+    run = jax.jit(functools.partial(INTENSITY_MODELS["quantum_noise"], spacing=1.0))
+    water, air = jnp.zeros((*shape, 1)), jnp.full((*shape, 1), AIR)
+    deviations, neighbours = [], []
+    for seed in range(16):
+        got = np.asarray(run(jax.random.key(seed), water))[..., 0]
+        deviations.append(got.std())
+        neighbours.append(np.corrcoef(got[1:].ravel(), got[:-1].ravel())[0, 1])
+        # In air 0.4 of the noise in water.
+        thin = np.asarray(run(jax.random.key(seed), air)) - AIR
+        assert thin.std() == pytest.approx(0.4 * got.std(), rel=0.05)
+    assert 25 < max(deviations) <= 41
+    assert max(deviations) > 3 * min(deviations)
+    # A Gaussian of 1.2 voxels: exp(-1 / (4 * 1.2 ** 2)) between neighbours.
+    assert min(neighbours) < 0.1
+    assert 0.6 < max(neighbours) < np.exp(-1 / (4 * 1.2**2)) + 0.03
+
+
+@pytest.mark.parametrize(
+    ("thickness", "distance", "offset"),
+    [(0.3, 1.0, 0.0), (1.0, 1.0, -0.4), (2.5, 2.5, -1.0), (3.0, 1.5, -0.7)],
+)
+def test_slices_are_averages_that_are_interpolated_linearly(
+    thickness, distance, offset
+):
+    size = 23
+    profile = np.random.default_rng(0).normal(size=size)
+    got = np.asarray(slice_matrix(size, thickness, distance, offset)) @ profile
+    # By fine steps between voxels, of those that lie within the volume.
+    places = np.clip(offset + distance * np.arange(size + 2), 0, size - 1)
+    steps = (np.arange(2000) + 0.5) / 2000 - 0.5
+    fine = places[:, None] + thickness * steps
+    padded = np.pad(profile, 1)
+    tents = np.interp(fine, np.arange(-1, size + 1), padded)
+    mass = np.interp(fine, np.arange(-1, size + 1), np.pad(np.ones(size), 1))
+    slices = tents.sum(1) / mass.sum(1)
+    want = np.interp(np.arange(size), offset + distance * np.arange(size + 2), slices)
+    np.testing.assert_allclose(got, want, atol=5e-3)
+
+
+def test_thick_slices_shift_nothing():
+    """A ramp along the body stays where it is, away from the ends."""
+    ramp = jnp.broadcast_to(jnp.arange(40.0)[:, None, None, None], (40, 3, 4, 1))
+    for seed in range(8):
+        got = _apply("thick_slices", 10.0 * ramp, seed)
+        np.testing.assert_allclose(got[4:-4], 10.0 * ramp[4:-4], atol=0.02)
+    plane = _image(2)
+    np.testing.assert_array_equal(_apply("thick_slices", plane), plane)
 
 
 def test_occlusions_are_up_to_ten_ellipsoids():

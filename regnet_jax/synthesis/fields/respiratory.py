@@ -162,7 +162,7 @@ def _descent(key, thorax: _Thorax, descent, *, spacing: float):
     flattening_key, reach_key = jax.random.split(key)
     d = thorax.lungs.ndim
     below = jnp.max(thorax.lungs, axis=0)[..., None]
-    domes = gaussian_smooth(below, [_DOME_WIDTH / spacing] * (d - 1))[..., 0]
+    domes = gaussian_smooth(below, [_DOME_WIDTH / spacing] * (d - 1))[None, ..., 0]
     domes /= jnp.maximum(jnp.max(domes), 1e-3)
     flattening = jax.random.uniform(flattening_key, maxval=_FLATTENING)
     reach = jax.random.uniform(reach_key, minval=_REACH[0], maxval=_REACH[1])
@@ -182,7 +182,7 @@ def _slip(key, thorax: _Thorax, slip, *, spacing: float):
     slope_key, size_key = jax.random.split(key)
     low, high = _FISSURE_SLOPE
     slope = jax.random.uniform(slope_key, minval=low, maxval=high)
-    along = jnp.stack([jnp.sin(slope), jnp.cos(slope), 0.0])
+    along = jnp.stack([jnp.sin(slope), jnp.cos(slope), 0.0]).reshape(1, 1, 1, 3)
     z, y, _ = (
         _line(jnp.arange(n) - c, axis, 3)
         for axis, (n, c) in enumerate(
@@ -206,11 +206,12 @@ def _beat(key, thorax: _Thorax, beat, *, spacing: float):
     place = place.at[-1].add(side / spacing)
     if d == 3:
         place = place.at[1].add(-_HEART_FRONT / spacing)
-    offset = identity_grid(thorax.lungs.shape) - place
+    offset = identity_grid(thorax.lungs.shape) - place.reshape((1,) * d + (d,))
     offset *= spacing / _HEART_RADIUS
     squared = jnp.sum(offset**2, axis=-1, keepdims=True)
-    # At the radius the factor is one.
+    # At the radius the factor is one. Without lungs there is no telling where it is.
     size = beat / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
+    size *= jnp.max(thorax.lungs)
     return size * offset * jnp.exp(0.5 * (1.0 - squared))
 
 
@@ -223,9 +224,9 @@ def respiratory(
 ) -> Deformation:
     """Sample the motion of a breath, in or out.
 
-    Lungs and the organs below them move along the body, past spine and ribs; the chest
-    widens with its wall, by the same profile of height; lobes slide on each other; the
-    heart beats; and an irregular field lies on top.
+    Lungs and the organs below them move along the body and irregularly, past spine and
+    ribs; lobes slide on each other; the chest widens with its wall, by the same profile
+    of height as the descent; and the heart beats.
 
     Args:
         key: random key.
@@ -268,6 +269,9 @@ def respiratory(
             _slip(keys[4], thorax, family.slip, spacing=spacing)
             * thorax.lungs[..., None]
         )
+    uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
+    uneven = rescale(uneven, _UNEVEN * depth * jax.random.uniform(keys[8]) / spacing)
+    inner += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     field = moved * inner + _beat(keys[5], thorax, family.beat, spacing=spacing)
     if d == 3:
         widening = sign * family.widening * jnp.minimum(depth / _DEEP, 1.0)
@@ -277,10 +281,6 @@ def respiratory(
         field = field.at[..., 1].add(
             widening * _line(profile, 0, 3) * _line(lever, 1, 3)
         )
-    uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
-    largest = _UNEVEN * depth * jax.random.uniform(keys[8])
-    uneven = rescale(uneven, largest / spacing)
-    field += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     field *= skin
     top = jnp.max(jnp.abs(field))
     return everywhere(rescale(field, jnp.minimum(top, family.amplitude / spacing)))

@@ -13,6 +13,7 @@ from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis import chest
 from regnet_jax.synthesis.fields.families import (
     FAMILIES,
+    Family,
     choose_family,
     pick_family,
     sample_field,
@@ -155,11 +156,15 @@ def test_sliding_moves_lungs_and_organs_below_alone(dimensions):
     organs = height <= top[None]
     away = SPACING * ndi.distance_transform_edt(~organs)
     deep = SPACING * ndi.distance_transform_edt(organs) > 25
+    sliding = FAMILIES["sliding"]
+    family = Family(sliding.sample, sliding.parameters._replace(beat=0.0, widening=0.0))
+    family = jax.tree.map(jnp.float32, family)
     for seed in range(4):
-        field, area = _draw("sliding", dimensions, seed)
+        field, area = _compiled(jax.random.key(seed), _volume(dimensions), family)
+        field = np.asarray(field)
         assert area.all()
         largest = np.abs(field).max()
-        # The border is blurred by at most 8 mm.
+        # The border is blurred by at most 6 mm.
         assert np.abs(field[away > 40]).max() < 1e-4 * largest
         below = deep & (height < np.argmax(lung.any(tuple(range(1, dimensions)))))
         assert np.abs(field[below]).mean() > 0.05 * largest
@@ -267,3 +272,66 @@ def test_traced_index_picks_its_family():
         np.testing.assert_allclose(got.displacement, want.displacement, atol=1e-5)
         np.testing.assert_array_equal(got.area, want.area)
     assert pick._cache_size() == 1
+
+
+def _breath(seed, **changes):
+    """A breath with the other motions switched off, unless they are given."""
+    family = FAMILIES["respiratory"]
+    still = {"widening": 0.0, "slip": 0.0, "beat": 0.0} | changes
+    family = Family(family.sample, family.parameters._replace(**still))
+    family = jax.tree.map(jnp.float32, family)
+    return np.asarray(_compiled(jax.random.key(seed), _volume(3), family).displacement)
+
+
+def test_the_chest_widens_by_the_profile_of_the_descent():
+    """Apices widen less than the base, as in 2019."""
+    lung = np.asarray(traced_lung_mask(_volume(3)))
+    planes = np.flatnonzero(lung.any(axis=(1, 2)))
+    low, high = planes[len(planes) // 10], planes[-2]
+    body = np.asarray(traced_body_mask(_volume(3)))
+    for seed in range(3):
+        widened = _breath(seed, widening=0.12) - _breath(seed)
+        assert np.abs(widened[..., [0, 2]]).max() < 1e-5
+        front = np.argmax(body, axis=1)[low]
+        assert front.any()
+        base, apex = (np.abs(widened[z][lung[z]][:, 1]).mean() for z in (low, high))
+        assert base > 2 * apex
+
+
+def test_lobes_slide_along_a_plane_that_falls_to_the_front():
+    lung = np.asarray(traced_lung_mask(_volume(3)))
+    deep = ndi.binary_erosion(lung, iterations=3)
+    for seed in range(3):
+        slid = (_breath(seed, slip=10.0) - _breath(seed))[deep]
+        # One direction, in the sagittal plane, both ways and at most 5 mm a side.
+        assert np.abs(slid[:, 2]).max() < 1e-5
+        _, sizes, _ = np.linalg.svd(slid, full_matrices=False)
+        assert sizes[1] < 0.02 * sizes[0]
+        assert SPACING * np.linalg.norm(slid, axis=1).max() <= 5.01
+        assert slid[:, 0].min() < 0 < slid[:, 0].max()
+        # Up is towards the back: z and y have the same sign along the fissure.
+        assert (slid[:, 0] * slid[:, 1] >= -1e-8).all()
+
+
+def test_the_heart_beats_by_at_most_its_amplitude():
+    for seed in range(3):
+        beat = SPACING * (_breath(seed, beat=5.0) - _breath(seed))
+        length = np.linalg.norm(beat, axis=-1)
+        assert 0 < length.max() <= 5.01
+        # Far from it nothing moves.
+        place = np.array(np.unravel_index(length.argmax(), length.shape))
+        away = np.moveaxis(np.indices(length.shape), 0, -1) - place
+        assert length[SPACING * np.linalg.norm(away, axis=-1) > 200].max() < 0.05
+
+
+def test_breaths_are_of_six_to_sixty_millimetres():
+    """The deepest motion of the lungs, at an amplitude that lets it be."""
+    family = FAMILIES["respiratory"].scaled(3.0)
+    family = jax.tree.map(jnp.float32, family)
+    lung = np.asarray(traced_lung_mask(_volume(3)))
+    deepest = []
+    for seed in range(12):
+        field = _compiled(jax.random.key(seed), _volume(3), family).displacement
+        deepest.append(SPACING * np.abs(np.asarray(field)[lung][:, 0]).max())
+    assert 4 < min(deepest) < 20
+    assert 35 < max(deepest) <= 60.01
