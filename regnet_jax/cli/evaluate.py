@@ -12,7 +12,8 @@ images. --out gets tre (mm), tre_snapped (with warped points moved to voxel cent
 the moving image, as DIR-Lab does), the overlap of each label and the similarity of the
 images, each before (without the transform) and after, and the jacobian on the fixed
 grid. sd is the sample standard deviation. Points in voxel indices and tre_snapped need
-the images or the label maps, too. Without --transform the pair is measured as it is.
+the images or the label maps, too. Without --transform the pair is measured as it is;
+it takes the files that regnet warp --transform takes.
 """
 
 from absl import flags
@@ -22,8 +23,10 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import write_json
 from regnet_jax.registration.files import evaluate_files
 
-_TRANSFORM = flags.DEFINE_string(
-    "transform", None, "Transform from fixed to moving; default none."
+_TRANSFORM = flags.DEFINE_multi_string(
+    "transform",
+    None,
+    "Transform from fixed to moving, or several; default none.",
 )
 _FIXED_POINTS = flags.DEFINE_string(
     "fixed_points", None, "Landmarks in the fixed image."
@@ -64,11 +67,16 @@ def _given(*pair):
     return tuple(flag.value for flag in pair) if pair[0].value else None
 
 
+def _only(values):
+    """Return the value of a list of one, which reports show without brackets."""
+    return values[0] if values and len(values) == 1 else values
+
+
 def main():
     """Measure the files of the flags, write and print the measures."""
     _check_flags()
     report = evaluate_files(
-        transform=_TRANSFORM.value,
+        transform=_only(_TRANSFORM.value),
         points=_given(_FIXED_POINTS, _MOVING_POINTS),
         labels=_given(_FIXED_LABELS, _MOVING_LABELS),
         images=_given(_FIXED, _MOVING),

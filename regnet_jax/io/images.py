@@ -132,7 +132,8 @@ def read_frame(path) -> Frame:
         if len(stack.slices) > 1 or path.is_file():
             return straight_frame(str(path), stack_frame(path, stack))
         path = stack.slices[0].file
-    reader = _open(path)
+    reader = open_reader(path)
+    check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
     frame = Frame(
         shape=reader.GetSize()[::-1],
         spacing=reader.GetSpacing(),
@@ -143,11 +144,23 @@ def read_frame(path) -> Frame:
 
 
 def _read_file(path: Path) -> sitk.Image:
-    reader = _open(path)
-    return quietly(lambda: permissively(reader.Execute), path, _UNREADABLE)
+    reader = open_reader(path)
+    check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
+    return execute(reader)
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
+def open_reader(path: Path) -> sitk.ImageFileReader:
+    """Return a reader of an image of any kind that has read and checked its header.
+
+    Args:
+        path: of a file.
+
+    Returns:
+        The reader, for ``execute``.
+
+    Raises:
+        InputError: if the file is missing, unreadable, truncated, or no image.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(text_of(path))
 
@@ -158,8 +171,17 @@ def _open(path: Path) -> sitk.ImageFileReader:
 
     check_header(path, quietly(find_reader, path, _UNREADABLE))
     quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
-    check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
     return reader
+
+
+def execute(reader: sitk.ImageFileReader) -> sitk.Image:
+    """Return the image of ``open_reader``.
+
+    Raises:
+        InputError: if its values cannot be read.
+    """
+    path = reader.GetFileName()
+    return quietly(lambda: permissively(reader.Execute), path, _UNREADABLE)
 
 
 def read_ct(path) -> Image:

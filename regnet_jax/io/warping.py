@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io.images import read_image, read_labels, write_image
 from regnet_jax.io.landmarks import read_points, write_points
-from regnet_jax.io.transforms import read_transform
+from regnet_jax.io.transforms import read_transform, split_transforms
 from regnet_jax.spatial import (
     POINT_TOLERANCE,
     Frame,
@@ -23,7 +23,7 @@ def warp_point_file(path, source, out, *, image=None, inverse: bool = False) -> 
     """Map the points of a file and write the result.
 
     Args:
-        path: of the transform, fixed to moving.
+        path: of the transform, fixed to moving; or several, see ``read_transform``.
         source: path of the points.
         out: path for the result.
         image: path of their image, where the file holds voxel indices.
@@ -35,7 +35,7 @@ def warp_point_file(path, source, out, *, image=None, inverse: bool = False) -> 
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    transform = read_transform(path)
+    transform = read_transform(path, progress=True)
     points = read_points(source, read_image(image).frame if image else None)
     check_dimension(transform, source, points.shape[1])
     if not inverse:
@@ -65,7 +65,7 @@ def warp_image_file(
     """Resample an image or a label map from a file and write the result.
 
     Args:
-        path: of the transform, fixed to moving.
+        path: of the transform, fixed to moving; or several, see ``read_transform``.
         source: path of the image.
         out: path for the result.
         labels: whether it is a label map.
@@ -79,7 +79,7 @@ def warp_image_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    transform = read_transform(path)
+    transform = read_transform(path, progress=True)
     image = read_labels(source) if labels else read_image(source)
     check_dimension(transform, image.name, image.frame.ndim)
     how = {"interpolation": "nearest" if labels else "linear"}
@@ -103,9 +103,11 @@ def _grid(transform: sitk.Transform, path, like) -> Frame:
         frame = read_image(like).frame
         check_dimension(transform, like, frame.ndim)
         return frame
-    frame = field_frame(transform)
+    first = split_transforms(path)[0]
+    # The grid of an inverse was made for it.
+    frame = None if first.inverse else field_frame(transform)
     if frame is None:
         raise InputError(
-            f"{path}: has no grid of its own; give --like, the fixed image"
+            f"{first.path}: has no grid of its own; give --like, the fixed image"
         )
     return frame

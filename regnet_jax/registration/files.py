@@ -120,7 +120,8 @@ def evaluate_files(*, transform=None, points=None, labels=None, images=None) -> 
     """Measure a transform by the files of a pair.
 
     Args:
-        transform: path of the transform from fixed to moving; None is the identity.
+        transform: path of the transform from fixed to moving, or several, see
+            ``io.read_transform``; None is the identity.
         points: paths of fixed and moving landmarks, or None.
         labels: of fixed and moving label maps, or None.
         images: of the fixed and the moving image, or None.

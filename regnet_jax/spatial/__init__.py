@@ -13,7 +13,12 @@ from regnet_jax.spatial.frames import (
     to_world,
 )
 from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to_sitk
-from regnet_jax.spatial.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
+from regnet_jax.spatial.inversion import (
+    POINT_TOLERANCE,
+    invert_on_grid,
+    invert_points,
+    invert_transform,
+)
 from regnet_jax.spatial.padding import fill_padding, find_padding
 from regnet_jax.spatial.resampling import (
     as_mask,
@@ -54,6 +59,7 @@ __all__ = [
     "from_sitk",
     "invert_on_grid",
     "invert_points",
+    "invert_transform",
     "isotropic_frame",
     "map_points",
     "rebase",

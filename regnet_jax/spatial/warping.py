@@ -7,12 +7,9 @@ import SimpleITK as sitk
 
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import Image, as_array
-from regnet_jax.spatial.inversion import invert_on_grid
+from regnet_jax.spatial.inversion import LOST, invert_on_grid
 from regnet_jax.spatial.resampling import resample
 from regnet_jax.spatial.transforms import composite, field_frame
-
-# An inverse with a larger error, in voxels of the fixed grid, counts as missing.
-_LOST = 0.5
 
 
 def warp_image(
@@ -76,6 +73,6 @@ def warp_image_back(
     vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
     inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
     warped = warp_image(image, frame, inverse, interpolation=interpolation)
-    lost = errors > _LOST * min(fixed.spacing)
+    lost = errors > LOST * min(fixed.spacing)
     warped.array[lost] = image.array.min() if interpolation == "linear" else 0
     return warped, int(lost.sum())
