@@ -27,6 +27,7 @@ from regnet_jax.evaluation.statistics import (
     error_statistics,
     sample_deviation,
 )
+from regnet_jax.evaluation.ventilation import Ventilation, find_lungs, ventilation
 
 __all__ = [
     "BeforeAndAfter",
@@ -36,12 +37,14 @@ __all__ = [
     "Lungs",
     "Measures",
     "Similarity",
+    "Ventilation",
     "correlation",
     "dice",
     "endpoint_error",
     "error_statistics",
     "evaluate",
     "evaluate_before_and_after",
+    "find_lungs",
     "hd95",
     "image_similarity",
     "jacobian_statistics",
@@ -52,4 +55,5 @@ __all__ = [
     "sample_deviation",
     "segment_lungs",
     "snap_to_voxels",
+    "ventilation",
 ]

@@ -16,6 +16,7 @@ from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to
 from regnet_jax.spatial.inversion import (
     POINT_TOLERANCE,
     invert_on_grid,
+    invert_onto,
     invert_points,
     invert_transform,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "find_padding",
     "from_sitk",
     "invert_on_grid",
+    "invert_onto",
     "invert_points",
     "invert_transform",
     "isotropic_frame",

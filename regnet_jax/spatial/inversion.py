@@ -24,6 +24,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.spatial.continuation import (
     SINGULAR,
     PointMap,
+    apply_affine,
     continued,
     fit_affine,
     solve_affine,
@@ -32,6 +33,7 @@ from regnet_jax.spatial.frames import Frame, displacement_from_world, to_world
 from regnet_jax.spatial.images import to_sitk
 from regnet_jax.spatial.transforms import (
     affine_transform,
+    composite,
     field_frame,
     linear_matrix,
     map_points,
@@ -119,6 +121,39 @@ def invert_on_grid(
         x, errors[chunk] = _solve(known, y, start, linear, **limits)
         vectors[chunk] = x - y
     return vectors.reshape(*target.shape, d), errors.reshape(target.shape)
+
+
+def invert_onto(
+    transform: sitk.Transform,
+    fixed: Frame,
+    target: Frame,
+    affine=None,
+    *,
+    progress: bool = False,
+) -> sitk.Transform:
+    """Return the inverse of a transform, with a displacement field on a given grid.
+
+    Args:
+        transform: ``T``, fixed to moving.
+        fixed: the grid that the transform is made for, where it is sampled.
+        target: the grid of the field, usually that of the moving image.
+        affine: homogeneous ``[d + 1, d + 1]``, whose inverse is used outside of
+            ``target``; None takes the linear part of the transform.
+        progress: show a bar.
+
+    Returns:
+        The inverse. Where the transform folds it has none, and the closest point that
+        was found is used.
+
+    Raises:
+        InputError: if the transform is singular.
+    """
+    if affine is None:
+        affine = continued(transform, fixed)[1]
+    vectors, _ = invert_on_grid(transform, fixed, target, progress=progress)
+    points = to_world(target, np.moveaxis(np.indices(target.shape), 0, -1))
+    residual = apply_affine(affine, points + vectors) - points
+    return composite(target, residual, np.linalg.inv(affine))
 
 
 def invert_transform(
