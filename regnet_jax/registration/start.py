@@ -77,27 +77,24 @@ def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:
                 f"initial: {initial!r} is no alignment and no file; give one of"
                 f" {', '.join(KINDS)}, or a transform"
             )
+    name = ""
     try:
+        if isinstance(initial, str | os.PathLike):
+            # Messages of the reader name the file.
+            initial, name = read_transform(initial), f"{initial}: "
         return _given_start(initial, fixed.frame)
     except InputError as error:
-        raise InputError(f"initial: {error}") from None
+        raise InputError(f"initial: {name}{error}") from None
 
 
-def _given_start(initial, frame: Frame) -> Start:
-    transform = initial
-    if isinstance(initial, str | os.PathLike):
-        transform = read_transform(initial)
-    is_deformation = isinstance(transform, sitk.Transform) and not transform.IsLinear()
-    if not is_deformation or transform.GetDimension() != frame.ndim:
-        try:
-            return Start(affine_matrix(transform, frame.ndim))
-        except InputError as error:
-            named = isinstance(initial, str | os.PathLike)
-            raise InputError(f"{initial}: {error}" if named else str(error)) from None
-    domain = field_frame(transform) or frame
+def _given_start(given, frame: Frame) -> Start:
+    is_deformation = isinstance(given, sitk.Transform) and not given.IsLinear()
+    if not is_deformation or given.GetDimension() != frame.ndim:
+        return Start(affine_matrix(given, frame.ndim))
+    domain = field_frame(given) or frame
     if 0 in domain.shape:
         raise InputError("the displacement field is empty; give one with voxels")
-    mapped, affine = continued(transform, domain)
+    mapped, affine = continued(given, domain)
     return Start(affine, lambda points: solve_affine(affine, mapped(points)))
 
 
