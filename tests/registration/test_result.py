@@ -11,6 +11,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import write_points
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.spatial import Frame, Image, map_points, to_world, warp_image
+from tests.helpers.chest import grown
 from tests.helpers.networks import smooth_image
 
 FRAME = Frame((30, 36), (2.0, 1.5), (5.0, -8.0), np.eye(2))
@@ -179,3 +180,28 @@ def test_maps_that_cannot_be_made_are_refused(registration, tmp_path):
     with pytest.raises(InputError, match="jacobian: thin has an axis of a single"):
         flat.save(tmp_path / "out", ["jacobian"], report=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_save_writes_the_ventilation_of_lungs(tmp_path):
+    frame = Frame((24, 40, 44), (5.0, 5.0, 5.0), (0, 0, 0), np.diag([-1, 1, -1]))
+    matrix, *arrays, gained = grown(frame, 1.06)
+    fixed, moving = (
+        Image(array.astype(np.int16), frame, name)
+        for array, name in zip(arrays, ("exhale", "inhale"), strict=True)
+    )
+    everywhere = np.ones(frame.shape, bool)
+    result = Registration(
+        fixed, moving, matrix, np.zeros((*frame.shape, 3)), fixed,
+        Shown(*[everywhere] * 3), {},
+    )  # fmt: skip
+    result.save(tmp_path / "out", ["ventilation"], report=False)
+    by_units, by_map = (
+        sitk.GetArrayFromImage(
+            sitk.ReadImage(str(tmp_path / "out" / f"ventilation_{name}.nii.gz"))
+        )
+        for name in ("hu", "jacobian")
+    )
+    lungs = result.ventilation().lungs
+    np.testing.assert_allclose(by_map[lungs], 1.06**3 - 1, atol=1e-3)
+    assert np.median(by_units[lungs]) == pytest.approx(gained, abs=0.02)
+    assert not by_map[~lungs].any()
