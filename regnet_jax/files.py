@@ -156,7 +156,10 @@ def write_atomically(path, write: Callable[[str], object]) -> None:
     path = Path(text_of(path))
     _check_parent(path)
     failure = "cannot be written; check that its folder may be written"
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name[-_KEPT:]}")
+    # The suffix alone, as the library of NIfTI drops one of two: a.nii.gz.nii.gz.
+    kept = 2 if path.name.lower().endswith(".nii.gz") else 1
+    suffix = "".join(path.suffixes[-kept:])[-_KEPT:]
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}{suffix}")
     try:
         quietly(lambda: write(str(temporary)), path, failure)
         quietly(lambda: os.replace(temporary, path), path, failure)

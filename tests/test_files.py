@@ -112,6 +112,15 @@ def test_write_image_replaces_a_file(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, -NOISE)
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz.nii.gz", "a.nii.nii", "a.hdr.nii.gz"])
+def test_write_image_keeps_names_of_two_suffixes(tmp_path, name):
+    """The library of NIfTI would write another name than it was given."""
+    frame = FRAMES["3d plain"]
+    write_image(tmp_path / name, np.ones(frame.shape, np.float32), frame)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name))).all()
+
+
 def test_strict_json_has_null_for_numbers_that_are_not_finite():
     nan, inf = float("nan"), float("inf")
     given = {"a": nan, "b": [1.5, inf, (-inf, {"c": np.float64(nan)})], "d": "nan"}

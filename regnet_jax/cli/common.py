@@ -50,12 +50,30 @@ def cache_folder() -> Path:
 
 def _parse_flags(arguments):
     try:
-        rest = flags.FLAGS(arguments)
+        rest = flags.FLAGS(_repeat_flags(arguments))
     except flags.Error as error:
         _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
     if len(rest) > 1:
         _fail(f"{rest[1]!r} is no flag; values follow --NAME (see --help)", _BAD_INPUT)
     return rest
+
+
+def _repeat_flags(arguments: list[str]) -> list[str]:
+    """Write ``--many A B`` as ``--many A --many=B``, for flags of several values."""
+    result, many, awaits_value = [], "", False
+    for word in arguments:
+        if word.startswith("-"):
+            given, has_value, _ = word.partition("=")
+            name = given.lstrip("-")
+            is_known = name in flags.FLAGS
+            is_multi = is_known and isinstance(flags.FLAGS[name], flags.MultiFlag)
+            many, awaits_value = given if is_multi else "", not has_value
+        elif many and not awaits_value:
+            word = f"{many}={word}"
+        else:
+            awaits_value = False
+        result.append(word)
+    return result
 
 
 def _guarded(main):

@@ -12,20 +12,29 @@ images. --out gets tre (mm), tre_snapped (with warped points moved to voxel cent
 the moving image, as DIR-Lab does), the overlap of each label and the similarity of the
 images, each before (without the transform) and after, and the jacobian on the fixed
 grid. sd is the sample standard deviation. Points in voxel indices and tre_snapped need
-the images or the label maps, too. Without --transform the pair is measured as it is.
-Formats of points: docs/landmarks.md. A file of both images' points is --fixed_points.
+the images or the label maps, too. Without --transform the pair is measured as it is;
+it takes the files that regnet warp --transform takes. --write jacobian and others write
+images beside --out. Formats of points: docs/landmarks.md. A file of both images' points
+is --fixed_points.
 """
+
+import os
+import tempfile
+from pathlib import Path
 
 from absl import flags
 
 from regnet_jax.cli.output import print_measures
 from regnet_jax.errors import InputError
-from regnet_jax.files import write_json
+from regnet_jax.files import check_output, write_json
 from regnet_jax.io import COORDINATES
 from regnet_jax.registration.files import evaluate_files
+from regnet_jax.registration.maps import MAPS
 
-_TRANSFORM = flags.DEFINE_string(
-    "transform", None, "Transform from fixed to moving; default none."
+_TRANSFORM = flags.DEFINE_multi_string(
+    "transform",
+    None,
+    "Transform from fixed to moving, or several; default none.",
 )
 _FIXED_POINTS = flags.DEFINE_string(
     "fixed_points", None, "Landmarks in the fixed image."
@@ -48,6 +57,13 @@ _MOVING_LABELS = flags.DEFINE_string(
 )
 _FIXED = flags.DEFINE_string("fixed", None, "Fixed image.")
 _MOVING = flags.DEFINE_string("moving", None, "Moving image.")
+_WRITE = flags.DEFINE_multi_enum(
+    "write",
+    [],
+    MAPS,
+    "What to write beside --out: the inverse, the jacobian determinant or the"
+    " ventilation of lungs as images; several are separated by spaces.",
+)
 _OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
 
 _PAIRS = (
@@ -75,16 +91,32 @@ def _given(*pair):
     return tuple(flag.value for flag in pair) if pair[0].value else None
 
 
+def _only(values):
+    """Return the value of a list of one, which reports show without brackets."""
+    return values[0] if values and len(values) == 1 else values
+
+
 def main():
     """Measure the files of the flags, write and print the measures."""
     _check_flags()
-    report = evaluate_files(
-        transform=_TRANSFORM.value,
-        points=_given(_FIXED_POINTS, _MOVING_POINTS),
-        coordinates=_POINT_COORDINATES.value,
-        labels=_given(_FIXED_LABELS, _MOVING_LABELS),
-        images=_given(_FIXED, _MOVING),
-    )
-    write_json(_OUT.value, report)
+    out = Path(_OUT.value)
+    check_output(out)
+    # All files or none.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".") as name:
+        folder = Path(name)
+        report = evaluate_files(
+            transform=_only(_TRANSFORM.value),
+            points=_given(_FIXED_POINTS, _MOVING_POINTS),
+            coordinates=_POINT_COORDINATES.value,
+            labels=_given(_FIXED_LABELS, _MOVING_LABELS),
+            images=_given(_FIXED, _MOVING),
+            maps=_WRITE.value,
+            folder=folder,
+        )
+        write_json(folder / out.name, report)
+        written = sorted(path.name for path in folder.iterdir())
+        for name in written:
+            os.replace(folder / name, out.parent / name)
     print_measures(report)
-    print(f"wrote {_OUT.value}")
+    for name in written:
+        print(f"wrote {out.parent / name}")

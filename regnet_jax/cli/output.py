@@ -1,5 +1,6 @@
 """The output of the commands: tables of measures, networks, seconds and memory."""
 
+from collections.abc import Collection
 from typing import cast
 
 from regnet_jax import pretrained
@@ -50,12 +51,15 @@ def print_networks() -> None:
         print(f"{name:15s} {pretrained.summary(name)}")
 
 
-def print_outcome(report: RegistrationReport, out) -> None:
+def print_outcome(
+    report: RegistrationReport, out, formats: Collection[str] = ()
+) -> None:
     """Print a line for each measure before and after, the seconds, and the files.
 
     Args:
         report: of the registration.
         out: folder of the results.
+        formats: what was written in addition.
     """
     before, after = report.before, report.after
     first, last = (cast(Similarity, m.similarity).to_dict() for m in (before, after))
@@ -66,6 +70,8 @@ def print_outcome(report: RegistrationReport, out) -> None:
         print(f"{name.replace('_', ' '):18s}{first:.3f} -> {second:.3f}")
     print(f"{'seconds':18s}{report.seconds['total']:.1f}")
     print(f"wrote {out}/report.html, .json, transform.h5, warped and displacement")
+    if formats:
+        print(f"and there the files of --write {' '.join(formats)}")
 
 
 def print_profile(seconds: dict) -> None:

@@ -19,7 +19,7 @@ UID.
 
 These files are written to --out: warped.nii.gz (the moving image on the fixed grid),
 displacement.nii.gz (mm, ITK vector image), transform.h5 (for sitk.ReadTransform; maps
-fixed points to moving points), report.json and report.html.
+fixed points to moving points), report.json and report.html. --write adds others.
 """
 
 import dataclasses
@@ -60,8 +60,14 @@ _PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs."
 _SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N shards of --pairs.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _FORMATS = flags.DEFINE_multi_enum(
-    "format", [], FORMATS, "Also write the files that this tool reads."
+    "write",
+    [],
+    FORMATS,
+    "What to write beside the five files: those that ants or elastix read, the inverse,"
+    " the jacobian determinant or the ventilation of lungs as images; several are"
+    " separated by spaces.",
 )
+flags.DEFINE_alias("format", "write")
 _PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 
 
@@ -124,7 +130,7 @@ def main():
         return
     options = RegistrationOptions(**{n: flag.value for n, flag in _OPTIONS.items()})
     _check_flags()
-    formats = sorted(_FORMATS.value)
+    formats = sorted(set(_FORMATS.value))
     if _PAIRS.value:
         seconds = run_batch(
             _PAIRS.value, _OUT.value, options, formats, shard=_SHARD.value
@@ -140,6 +146,6 @@ def main():
             formats,
             progress=True,
         )
-        print_outcome(report, _OUT.value)
+        print_outcome(report, _OUT.value, formats)
     if _PROFILE.value:
         print_profile(seconds)

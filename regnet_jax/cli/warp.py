@@ -6,7 +6,12 @@ Example:
 
 If the package is installed, regnet warp is the same command.
 
-The transform is a file for sitk.ReadTransform and maps fixed points to moving points.
+The transform maps fixed points to moving points. It is a file of ITK, ANTs or 3D
+Slicer (.h5, .tfm, .txt, .mat), a displacement image (NIfTI, .mha, .nrrd) or the
+TransformParameters.N.txt of elastix. --transform A B maps a fixed point by A first and
+then by B, in the order of the flags -t of antsApplyTransforms; inverse:B, or [B,1] as
+in ANTs, stands for the inverse of B.
+
 It brings a moving image (--image, linear interpolation) or its label map (--labels,
 nearest neighbour) onto the fixed grid, and points of the fixed image (--points) into
 the moving image. With --inverse it goes the other way: a fixed image onto the moving
@@ -28,8 +33,11 @@ from regnet_jax.io import COORDINATES, POINT_SUFFIXES
 from regnet_jax.io.images import IMAGE_SUFFIXES
 from regnet_jax.io.warping import warp_image_file, warp_point_file
 
-_TRANSFORM = flags.DEFINE_string(
-    "transform", None, "Transform from fixed to moving.", required=True
+_TRANSFORM = flags.DEFINE_multi_string(
+    "transform",
+    None,
+    "Transform from fixed to moving, or several; the first maps a fixed point first.",
+    required=True,
 )
 _IMAGE = flags.DEFINE_string("image", None, "Moving image to warp.")
 _LABELS = flags.DEFINE_string("labels", None, "Label map of the moving image to warp.")

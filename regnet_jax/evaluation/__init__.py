@@ -34,6 +34,7 @@ from regnet_jax.evaluation.statistics import (
     sample_deviation,
     statistics_over_pairs,
 )
+from regnet_jax.evaluation.ventilation import Ventilation, find_lungs, ventilation
 
 __all__ = [
     "BeforeAndAfter",
@@ -46,6 +47,7 @@ __all__ = [
     "PairedDifference",
     "Similarity",
     "Statistics",
+    "Ventilation",
     "bootstrap_interval",
     "correlation",
     "dice",
@@ -53,6 +55,7 @@ __all__ = [
     "error_statistics",
     "evaluate",
     "evaluate_before_and_after",
+    "find_lungs",
     "hd95",
     "image_similarity",
     "jacobian_statistics",
@@ -66,4 +69,5 @@ __all__ = [
     "segment_lungs",
     "snap_to_voxels",
     "statistics_over_pairs",
+    "ventilation",
 ]

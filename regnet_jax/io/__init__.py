@@ -1,6 +1,8 @@
 """Files: images, landmarks, lists of scans and of pairs, transforms."""
 
 from regnet_jax.io.dicom import split_series
+from regnet_jax.io.displacements import read_displacement, write_displacement
+from regnet_jax.io.elastix import write_for_elastix
 from regnet_jax.io.images import (
     IMAGE_SUFFIXES,
     as_image,
@@ -36,11 +38,9 @@ from regnet_jax.io.pairs import (
 )
 from regnet_jax.io.transforms import (
     affine_matrix,
-    read_displacement,
     read_transform,
-    write_displacement,
+    split_transforms,
     write_for_ants,
-    write_for_elastix,
     write_transform,
 )
 from regnet_jax.spatial.frames import Frame
@@ -75,6 +75,7 @@ __all__ = [
     "read_scans",
     "read_transform",
     "split_series",
+    "split_transforms",
     "write_displacement",
     "write_for_ants",
     "write_for_elastix",

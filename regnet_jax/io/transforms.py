@@ -1,98 +1,45 @@
-"""Transforms and displacement images from and to files of ITK, ANTs and elastix."""
+"""Transforms from and to files of ITK, ANTs, elastix and 3D Slicer.
+
+A text names one transform or several: ``a.h5,inverse:b.mat`` maps a fixed point by
+``a.h5`` first and by the inverse of ``b.mat`` then. This is the order of the flags
+``-t`` of antsApplyTransforms, whose ``[b.mat,1]`` means the same as ``inverse:b.mat``.
+"""
 
 import errno
+import logging
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import (
-    check_suffix,
-    quietly,
-    text_of,
-    write_atomically,
-    write_text,
-)
-from regnet_jax.io.headers import header_frame, permissively
-from regnet_jax.io.images import write_image
-from regnet_jax.spatial.frames import Frame, cosines
-from regnet_jax.spatial.images import as_numbers, from_sitk, straight_frame
-from regnet_jax.spatial.transforms import affine_transform
+from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
+from regnet_jax.io.displacements import read_displacement, write_displacement
+from regnet_jax.io.elastix import is_parameter_file, read_parameter_file
+from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.images import as_numbers, to_sitk
+from regnet_jax.spatial.inversion import invert_transform
+from regnet_jax.spatial.transforms import affine_transform, linear_matrix
+
+_LOG = logging.getLogger(__name__)
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt")
+# Of images, which can only be displacement images.
+_IMAGE_SUFFIXES = (
+    *(".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".mha", ".mhd", ".nrrd", ".nhdr"),
+    *(".vtk", ".tif", ".tiff", ".png", ".gipl", ".mnc", ".dcm"),
+)
+_INVERSE = "inverse:"
+# Commas outside of the brackets of ANTs.
+_COMMA = re.compile(r",(?![^\[\]]*\])")
+_BRACKETS = re.compile(r"\[\s*(.*?)\s*,\s*([01])\s*\]")
 _LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
 # A matrix is singular if its smallest scale is below this fraction of the largest.
 _SINGULAR = 1e-6
-
-
-def write_displacement(path, displacement, frame: Frame) -> None:
-    """Write a displacement as a float32 vector image, atomically.
-
-    Args:
-        path: as in ``write_image``.
-        displacement: ``[*frame.shape, d]`` vectors, mm, x first.
-        frame: the fixed grid.
-
-    Raises:
-        InputError: as ``write_image``.
-    """
-    write_image(path, np.asarray(displacement, np.float32), frame)
-
-
-def read_displacement(path) -> tuple[np.ndarray, Frame]:
-    """Read a vector image of displacements.
-
-    Args:
-        path: of an image by ``write_displacement`` or another tool that uses ITK.
-
-    Returns:
-        ``[*frame.shape, d]`` vectors (mm, x first) and the grid. A 3D image of one
-        slice stays 3D.
-
-    Raises:
-        InputError: missing or unreadable file, not a vector of ``d`` components, or
-            a vector that is not finite.
-    """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise InputError(f"{path}: does not exist; check the path")
-    otherwise = "cannot be read; check that it is whole"
-    image = quietly(
-        lambda: permissively(lambda: sitk.ReadImage(text_of(path))), path, otherwise
-    )
-    image = _with_its_slice(image)
-    d = image.GetDimension()
-    if image.GetNumberOfComponentsPerPixel() != d:
-        raise InputError(
-            f"{path}: has {image.GetNumberOfComponentsPerPixel()} components in {d}D;"
-            " give a displacement image, a vector for each voxel"
-        )
-    vectors = from_sitk(image, str(path))
-    if not np.isfinite(vectors.array).all():
-        raise InputError(f"{path}: holds NaN or infinite values; make it again")
-    frame = straight_frame(str(path), header_frame(path, vectors.frame))
-    return vectors.array, frame
-
-
-def _with_its_slice(image: sitk.Image) -> sitk.Image:
-    """Restore the third axis, which ITK drops from a NIfTI of one slice."""
-    kind = (image.GetDimension(), image.GetNumberOfComponentsPerPixel())
-    if kind != (2, 3) or not image.HasMetaDataKey("srow_x"):
-        return image
-    rows = [image.GetMetaData(f"srow_{axis}").split() for axis in "xyz"]
-    # NIfTI points to the right and to the front, ITK to the left and to the back.
-    world = np.diag((-1.0, -1.0, 1.0)) @ np.array(rows, float)
-    spacing = np.linalg.norm(world[:, :3], axis=0)
-    if not spacing.all():
-        return image
-    volume = sitk.JoinSeries(image)
-    volume.SetSpacing(spacing.tolist())
-    volume.SetOrigin(world[:, 3].tolist())
-    volume.SetDirection((world[:, :3] / spacing).ravel().tolist())
-    return volume
 
 
 def write_transform(path, transform: sitk.Transform) -> None:
@@ -121,27 +68,127 @@ def write_transform(path, transform: sitk.Transform) -> None:
     write_atomically(path, write)
 
 
-def read_transform(path) -> sitk.Transform:
-    """Read a transform that ITK or ``write_transform`` wrote.
+class Link(NamedTuple):
+    """One of the transforms that a text names.
+
+    Attributes:
+        path: of its file.
+        inverse: whether its inverse is meant.
+    """
+
+    path: Path
+    inverse: bool
+
+
+def split_transforms(given) -> list[Link]:
+    """Return the transforms that a text names, the one that maps first in front.
 
     Args:
-        path: of the file.
+        given: a path, or a text such as ``a.h5,inverse:b.mat`` or ``a.h5,[b.mat,1]``;
+            or a list of these.
 
     Returns:
-        The transform.
+        The links, one at least.
+    """
+    if isinstance(given, list | tuple):
+        return [link for each in given for link in split_transforms(each)]
+    if not isinstance(given, str) or os.path.exists(given):
+        return [Link(Path(given), False)]
+    links = []
+    for word in _COMMA.split(given):
+        if match := _BRACKETS.fullmatch(word.strip()):
+            links.append(Link(Path(match[1]), match[2] == "1"))
+        else:
+            path = word.removeprefix(_INVERSE)
+            links.append(Link(Path(path), path != word))
+    return links
+
+
+def read_transform(given, *, progress: bool = False) -> sitk.Transform:
+    """Read a transform, or several that are applied one after the other.
+
+    A file is one of ITK (.h5, .tfm, .txt, .mat; so those of ANTs and 3D Slicer), a
+    displacement image (NIfTI as ANTs writes it, .mha, .nrrd), or a transform parameter
+    file of elastix, which is read with the initial transforms that it names.
+
+    Args:
+        given: as for ``split_transforms``.
+        progress: show a bar where a deformation is inverted.
+
+    Returns:
+        The transform from fixed points to moving points.
 
     Raises:
-        InputError: missing, unreadable or truncated file, or not a transform.
+        InputError: missing, unreadable or truncated file, not a transform, transforms
+            of different dimensions, or one without an inverse where that is needed.
     """
-    path = Path(path)
+    links = split_transforms(given)
+    read, initial, names = [], {}, set()
+    for path, inverse in links:
+        trail: list[Path] = []
+        transform = _read_file(path, trail)
+        names.add(trail[0])
+        initial |= dict.fromkeys(trail[1:], path)
+        if inverse:
+            transform = _inverse(transform, path, progress)
+        first = read[0] if read else transform
+        if transform.GetDimension() != first.GetDimension():
+            raise InputError(
+                f"{path}: is {transform.GetDimension()}D and {links[0].path} is"
+                f" {first.GetDimension()}D; give transforms of one dimension"
+            )
+        read.append(transform)
+    for name in sorted(names & set(initial)):
+        raise InputError(
+            f"{initial[name]}: starts from {name.name} by itself; give it alone"
+        )
+    # ITK applies the transform that was added last first.
+    return read[0] if len(read) == 1 else sitk.CompositeTransform(read[::-1])
+
+
+def _inverse(transform: sitk.Transform, path: Path, progress: bool) -> sitk.Transform:
+    try:
+        inverse, lost = invert_transform(transform, progress=progress)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if lost:
+        _LOG.warning(
+            "%s: folds, so it has no inverse at %d voxels; the nearest point is used",
+            path,
+            lost,
+        )
+    return inverse
+
+
+def _read_file(path: Path, trail: list[Path]) -> sitk.Transform:
+    """Read a file of any tool; ``trail`` gets it, and those that it starts from."""
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
+    if path.resolve() in trail:
+        raise InputError(f"{path}: starts from itself; correct its initial transform")
+    trail.append(path.resolve())
+    if path.is_file() and path.name.lower().endswith(_IMAGE_SUFFIXES):
+        vectors, frame = read_displacement(path)
+        field = to_sitk(vectors.astype(np.float64), frame)
+        return sitk.DisplacementFieldTransform(field)
+    if path.is_file() and is_parameter_file(path):
+        return read_parameter_file(path, lambda name: _read_file(name, trail))
+    return _read_itk(path)
+
+
+def _read_itk(path: Path) -> sitk.Transform:
+    """Read a file that ITK wrote."""
     otherwise = (
         "is not a whole transform that ITK can read; give the .h5 of a registration"
         " or a .tfm"
     )
     if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
         raise InputError(f"{path}: {otherwise}")
+    if _is_bare_matrix(path):
+        raise InputError(
+            f"{path}: is a bare matrix, as FLIRT writes it, whose axes are those of two"
+            " images; convert it for ITK, for example by c3d_affine_tool -fsl2ras -oitk"
+        )
     transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):
         # ITK accepts a truncated text.
@@ -150,6 +197,17 @@ def read_transform(path) -> sitk.Transform:
         if keys.count("Parameters") != keys.count("FixedParameters"):
             raise InputError(f"{path}: {otherwise}")
     return transform
+
+
+def _is_bare_matrix(path: Path) -> bool:
+    """Tell whether a file holds nothing but the 16 numbers of a matrix as text."""
+    if not path.is_file() or path.stat().st_size > 4096:
+        return False
+    try:
+        words = path.read_bytes().decode("ascii").split()
+        return len([float(word) for word in words]) == 16
+    except ValueError:
+        return False
 
 
 def _is_whole_hdf5(path: Path) -> bool:
@@ -225,12 +283,7 @@ def _matrix_of(transform: sitk.Transform, dimension: int) -> np.ndarray:
         raise InputError(
             "the transform is not linear; give a translation, rigid or affine one"
         )
-    zero = np.array(transform.TransformPoint((0.0,) * dimension))
-    units = [transform.TransformPoint(unit) for unit in np.eye(dimension).tolist()]
-    matrix = np.eye(dimension + 1)
-    matrix[:-1, :-1] = (np.array(units) - zero).T
-    matrix[:-1, -1] = zero
-    return as_numbers(matrix, "the transform")
+    return as_numbers(linear_matrix(transform), "the transform")
 
 
 def write_for_ants(folder, frame: Frame, residual, affine) -> None:
@@ -250,48 +303,3 @@ def write_for_ants(folder, frame: Frame, residual, affine) -> None:
     linear = affine_transform(affine)
     path = folder / "ants_0GenericAffine.mat"
     write_atomically(path, lambda name: sitk.WriteTransform(linear, name))
-
-
-def write_for_elastix(folder, frame: Frame) -> None:
-    """Write ``transform_elastix.txt``, which refers to ``displacement.nii.gz``.
-
-    transformix must be started in the folder of both.
-
-    Args:
-        folder: an existing folder.
-        frame: the fixed grid, on which the displacement lies.
-    """
-    flipped = np.ravel(cosines(frame).T)
-    lines = {
-        "Transform": "DeformationFieldTransform",
-        "DeformationFieldFileName": "displacement.nii.gz",
-        "DeformationFieldInterpolationOrder": 1,
-        "NumberOfParameters": 0,
-        "InitialTransformParametersFileName": "NoInitialTransform",
-        "HowToCombineTransforms": "Compose",
-        "FixedImageDimension": frame.ndim,
-        "MovingImageDimension": frame.ndim,
-        "FixedInternalImagePixelType": "float",
-        "MovingInternalImagePixelType": "float",
-        "Size": frame.shape[::-1],
-        "Index": (0,) * frame.ndim,
-        "Spacing": frame.spacing,
-        "Origin": frame.origin,
-        "Direction": flipped.tolist(),
-        "UseDirectionCosines": "true",
-        "ResampleInterpolator": "FinalLinearInterpolator",
-        "Resampler": "DefaultResampler",
-        "DefaultPixelValue": 0,
-        "ResultImageFormat": "nii.gz",
-        "ResultImagePixelType": "float",
-        "CompressResultImage": "true",
-    }
-    text = "\n".join(f"({key} {_words(value)})" for key, value in lines.items())
-    write_text(Path(folder) / "transform_elastix.txt", text + "\n")
-
-
-def _words(value) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    values = value if isinstance(value, tuple | list) else (value,)
-    return " ".join(f"{number:.12g}" for number in values)

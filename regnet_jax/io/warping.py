@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io.images import check_labels
 from regnet_jax.io.landmarks import load_points, rewrite_points
-from regnet_jax.io.transforms import read_transform
+from regnet_jax.io.transforms import read_transform, split_transforms
 from regnet_jax.io.volumes import read_grid, read_volumes, write_volumes
 from regnet_jax.spatial import (
     POINT_TOLERANCE,
@@ -34,7 +34,7 @@ def warp_point_file(
     """Map the points of a file and write the result.
 
     Args:
-        path: of the transform, fixed to moving.
+        path: of the transform, fixed to moving; or several, see ``read_transform``.
         source: path of the points; of a file of fixed and moving points the former are
             mapped, and with ``inverse`` the latter.
         out: path for the result, see ``io.rewrite_points``.
@@ -50,7 +50,7 @@ def warp_point_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    transform = read_transform(path)
+    transform = read_transform(path, progress=True)
     given = load_points(
         source,
         read_grid(image) if image else None,
@@ -112,7 +112,7 @@ def warp_image_file(
     a 4D image is resampled by itself.
 
     Args:
-        path: of the transform, fixed to moving.
+        path: of the transform, fixed to moving; or several, see ``read_transform``.
         source: path of the image.
         out: path for the result.
         labels: whether it is a label map.
@@ -132,7 +132,7 @@ def warp_image_file(
     Raises:
         InputError: if a file cannot be read, or does not fit the transform.
     """
-    transform = read_transform(path)
+    transform = read_transform(path, progress=True)
     volumes = read_volumes(source)
     images = [check_labels(i) for i in volumes.images] if labels else volumes.images
     check_dimension(transform, images[0].name, images[0].frame.ndim)
@@ -160,10 +160,12 @@ def _grid(transform: sitk.Transform, path, like) -> Frame:
     """Return the grid of the result."""
     if like:
         return _frame_of(like, transform)
-    frame = field_frame(transform)
+    first = split_transforms(path)[0]
+    # The grid of an inverse was made for it.
+    frame = None if first.inverse else field_frame(transform)
     if frame is None:
         raise InputError(
-            f"{path}: has no grid of its own; give --like, the fixed image"
+            f"{first.path}: has no grid of its own; give --like, the fixed image"
         )
     return frame
 

@@ -10,7 +10,12 @@ from typing import cast
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import evaluate_before_and_after
+from regnet_jax.evaluation import (
+    evaluate_before_and_after,
+    find_lungs,
+    local_volume_change,
+    ventilation,
+)
 from regnet_jax.files import staged_folder
 from regnet_jax.io import (
     PairPaths,
@@ -21,11 +26,25 @@ from regnet_jax.io import (
     read_transform,
 )
 from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.maps import (
+    check_maps,
+    write_inverse,
+    write_jacobian,
+    write_ventilation,
+)
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
 from regnet_jax.registration.saving import write_registration
 from regnet_jax.reporting.schema import RegistrationReport
-from regnet_jax.spatial import check_dimension, check_pair, field_frame
+from regnet_jax.spatial import (
+    Frame,
+    Image,
+    check_dimension,
+    check_pair,
+    field_frame,
+    invert_onto,
+    sample_transform,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,6 +105,10 @@ def register_files(
     with staged_folder(out) as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
             known = read_pair(pair)
+            check_maps(formats, known.fixed.frame, known.fixed.name)
+            if "ventilation" in formats:
+                # Refused before the registration.
+                find_lungs(known.fixed, known.moving)
         registration = register(
             known.fixed,
             known.moving,
@@ -123,16 +146,21 @@ def evaluate_files(
     coordinates: str | None = None,
     labels=None,
     images=None,
+    maps: Collection[str] = (),
+    folder: Path | None = None,
 ) -> dict:
     """Measure a transform by the files of a pair.
 
     Args:
-        transform: path of the transform from fixed to moving; None is the identity.
+        transform: path of the transform from fixed to moving, or several, see
+            ``io.read_transform``; None is the identity.
         points: paths of fixed and moving landmarks, or None; of a file that holds both,
             that and None.
         coordinates: of the points, see ``io.read_points``.
         labels: of fixed and moving label maps, or None.
         images: of the fixed and the moving image, or None.
+        maps: of ``maps.MAPS``, to be written to the folder.
+        folder: an existing folder.
 
     Returns:
         ``transform`` as given, and the measures before and after, for JSON.
@@ -140,15 +168,15 @@ def evaluate_files(
     Raises:
         InputError: if a file cannot be read or does not fit the others.
     """
-    maps = [read_labels(path) for path in labels or ()]
+    label_maps = [read_labels(path) for path in labels or ()]
     scans = [read_image(path) for path in images or ()]
     if scans:
         check_pair(*scans)
-    for image in maps:
+    for image in label_maps:
         if not image.array.any():
             raise InputError(f"{image.name}: holds no label; give one that does")
-    pair = scans or maps
-    dimensions = {image.name: image.frame.ndim for image in (*scans, *maps)}
+    pair = scans or label_maps
+    dimensions = {image.name: image.frame.ndim for image in (*scans, *label_maps)}
     landmarks = None
     if points:
         frames = [image.frame for image in pair] or [None, None]
@@ -162,11 +190,45 @@ def evaluate_files(
         found,
         frame,
         landmarks=landmarks,
-        labels=maps or None,
+        labels=label_maps or None,
         images=scans or None,
         moving_frame=pair[1].frame if pair else None,
     )
+    if maps and folder is not None:
+        _write_maps(folder, maps, found, frame, pair, scans)
     return {"transform": transform} | measures.to_dict()
+
+
+def _write_maps(
+    folder: Path,
+    maps: Collection[str],
+    transform: sitk.Transform,
+    frame: Frame | None,
+    pair: list[Image],
+    scans: list[Image],
+) -> None:
+    """Write what follows from a transform on the grids of a pair."""
+    needs_pair = {"inverse": pair, "ventilation": scans}
+    for name in maps:
+        if frame is None or not needs_pair.get(name, [True]):
+            raise InputError(
+                f"--write {name}: needs --transform and the grids of both images; give"
+                " --fixed and --moving"
+            )
+    assert frame is not None
+    check_maps(maps, frame, pair[0].name if pair else "the transform")
+    if "inverse" in maps:
+        moving = pair[1].frame
+        inverse = invert_onto(transform, frame, moving, progress=True)
+        write_inverse(folder, inverse, moving)
+    determinant = local_volume_change(frame, sample_transform(transform, frame))
+    if determinant is None:
+        return
+    if "jacobian" in maps:
+        write_jacobian(folder, determinant, frame)
+    if "ventilation" in maps:
+        found = ventilation(scans[0], scans[1], transform, determinant)
+        write_ventilation(folder, found, scans[0])
 
 
 def _read_transform(path, dimensions: dict[str, int]) -> sitk.Transform:

@@ -104,8 +104,10 @@ class RegistrationOptions:
             that was loaded before. None takes ``lung`` for 3D images and ``lung2d``
             for 2D images.
         initial: kind of linear alignment (``none``, ``center``, ``moments``, ``rigid``,
-            ``affine``); or a linear SimpleITK transform, the path of one, or a
-            homogeneous matrix (mm, x first), from fixed to moving points.
+            ``affine``); or what to start from, from fixed to moving points: a SimpleITK
+            transform, a deformation too, the path of one or several as for
+            ``io.read_transform``, or a homogeneous matrix (mm, x first). The result is
+            the total: the prediction, then this.
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
         refine: steps of gradient descent that start from the network's prediction.
@@ -139,7 +141,8 @@ class RegistrationOptions:
         default="affine",
         metadata=option(
             str,
-            f"Linear alignment: {', '.join(KINDS)}, or the file of a linear transform.",
+            f"Linear alignment: {', '.join(KINDS)}; or a transform to start from, a"
+            " deformation too, as for regnet warp.",
         ),
     )
     intensity: str = field(

@@ -1,4 +1,4 @@
-"""Registration of two images: align linearly, predict, refine, compose."""
+"""Registration of two images: align, predict, refine, compose."""
 
 import dataclasses
 import inspect
@@ -13,8 +13,7 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
-from regnet_jax.io import affine_matrix, as_image, has_geometry
-from regnet_jax.registration.alignment.linear import KINDS, align
+from regnet_jax.io import as_image, has_geometry
 from regnet_jax.registration.inference.intensity import (
     intensity_map,
     map_intensity,
@@ -35,9 +34,15 @@ from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.report import list_warnings
 from regnet_jax.registration.result import Registration, Shown
+from regnet_jax.registration.start import (
+    Start,
+    find_start,
+    is_kind,
+    residual_after,
+    start_transform,
+)
 from regnet_jax.spatial import (
     Image,
-    affine_transform,
     as_mask,
     canonical_frame,
     check_pair,
@@ -238,10 +243,10 @@ def _register(
             resolve_intensity(options.intensity, image.array, nothing)
             for image, nothing in zip((fixed, moving), padding, strict=True)
         ]
-        affine = _initial(fixed, moving, options.initial, masks, padding)
-        _check_finite(affine, "linear alignment", names)
+        start = find_start(fixed, moving, options.initial, masks, padding)
+        _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid, *direction = _on_grid(fixed, moving, padding, size, affine, presets)
+        grid, *direction = _on_grid(fixed, moving, padding, size, start, presets)
         directions = [direction]
         if options.inverse_consistent:
             directions.append([both[::-1] for both in direction])
@@ -264,13 +269,14 @@ def _register(
     with timed(seconds, "resampling"):
         displacement, cycle = _join(fields)
         vectors = displacement_to_world(grid, displacement)
-        residual = resample_field(vectors, grid, fixed.frame)
-        transform = composite(fixed.frame, residual, affine)
+        vectors = resample_field(vectors, grid, fixed.frame)
+        residual = residual_after(start, fixed.frame, vectors)
+        transform = composite(fixed.frame, residual, start.affine)
         warped = warp_image(moving, fixed.frame, transform)
         _check_finite((residual, warped.array), "resampling", names)
         shown = _find_shown(fixed, moving, padding, transform)
     parameters = options.to_dict() | {
-        "initial": options.initial if _is_kind(options.initial) else "given",
+        "initial": options.initial if is_kind(options.initial) else "given",
         "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
         "voxel_size": {
             "mm": size,
@@ -281,35 +287,8 @@ def _register(
     if cycle is not None:
         parameters["disagreement"] = _disagreement(cycle * size)
     return Registration(
-        fixed, moving, affine, residual, warped, shown, seconds, parameters
+        fixed, moving, start.affine, residual, warped, shown, seconds, parameters
     )
-
-
-def _is_kind(initial) -> bool:
-    return isinstance(initial, str) and initial in KINDS
-
-
-def _initial(fixed: Image, moving: Image, initial, masks, padding) -> np.ndarray:
-    """Return the homogeneous matrix of the linear alignment, computed or given."""
-    if _is_kind(initial):
-        fixed_mask, moving_mask = masks
-        return align(
-            fixed,
-            moving,
-            kind=initial,
-            fixed_mask=fixed_mask,
-            moving_mask=moving_mask,
-            padding=padding,
-        )
-    if isinstance(initial, str) and not os.path.exists(initial):
-        raise InputError(
-            f"initial: {initial!r} is no alignment and no file; give one of"
-            f" {', '.join(KINDS)}, or a linear transform"
-        )
-    try:
-        return affine_matrix(initial, fixed.frame.ndim)
-    except InputError as error:
-        raise InputError(f"initial: {error}") from None
 
 
 def _check_finite(values, name: str, images: str) -> None:
@@ -335,15 +314,15 @@ def _disagreement(cycle: np.ndarray) -> dict:
     return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
-def _on_grid(fixed, moving, padding, spacing, affine, presets):
-    """Resample both images to the working grid, the moving one aligned.
+def _on_grid(fixed, moving, padding, spacing, start: Start, presets):
+    """Resample both images to the working grid, the moving one by the start.
 
     Returns:
         The grid, the images ``[*grid.shape]``, and for each image where it shows
         something, bool of the same shape; None for both if that is everywhere.
     """
     grid = isotropic_frame(canonical_frame(fixed.frame), spacing)
-    transforms = (None, affine_transform(affine))
+    transforms = (None, start_transform(start, grid))
     images, shown = [], []
     for image, nothing, preset, transform in zip(
         (fixed, moving), padding, presets, transforms, strict=True

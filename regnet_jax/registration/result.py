@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regnet_jax.evaluation import Measures, local_volume_change
+from regnet_jax.evaluation import (
+    Measures,
+    Ventilation,
+    local_volume_change,
+    ventilation,
+)
+from regnet_jax.registration.maps import check_maps
 from regnet_jax.spatial import (
+    Frame,
     Image,
     composite,
-    invert_on_grid,
+    invert_onto,
     to_sitk,
     total_displacement,
 )
-from regnet_jax.spatial.frames import Frame, to_world
 
 if TYPE_CHECKING:
     from regnet_jax.reporting.schema import RegistrationReport
@@ -115,12 +121,28 @@ class Registration:
         Raises:
             InputError: if the transform has no inverse anywhere.
         """
-        grid = self.moving.frame
-        vectors, _ = invert_on_grid(self.transform, self.frame, grid, progress=progress)
-        points = to_world(grid, np.moveaxis(np.indices(grid.shape), 0, -1))
-        linear, shift = self.affine[:-1, :-1], self.affine[:-1, -1]
-        residual = (points + vectors) @ linear.T + shift - points
-        return composite(grid, residual, np.linalg.inv(self.affine))
+        return invert_onto(
+            self.transform,
+            self.frame,
+            self.moving.frame,
+            self.affine,
+            progress=progress,
+        )
+
+    def ventilation(self) -> Ventilation:
+        """Return the ventilation of the lungs between two chest CTs.
+
+        See ``evaluation.ventilation``, which gives the formulas and their sources.
+
+        Returns:
+            Maps on the fixed grid, of the change from the fixed to the moving image.
+
+        Raises:
+            InputError: unless both images show lungs in Hounsfield units.
+        """
+        check_maps(("ventilation",), self.frame, self.fixed.name)
+        assert self.jacobian is not None
+        return ventilation(self.fixed, self.moving, self.transform, self.jacobian)
 
     def evaluate(self, *, landmarks=None, labels=None) -> Measures:
         """Measure the registration by known landmarks and labels of the pair.
@@ -175,8 +197,12 @@ class Registration:
         Args:
             folder: of the files; it is made if it does not exist, and other files in it
                 are kept.
-            formats: ``ants`` and ``elastix``: also write the files that these tools
-                read.
+            formats: what to write beside them: ``ants`` and ``elastix`` the files that
+                these tools read; ``inverse`` the inverse as ``inverse_transform.h5``
+                and ``inverse_displacement.nii.gz``, on the moving grid; ``jacobian``
+                its determinant as ``jacobian.nii.gz``; ``ventilation`` the maps of
+                ``ventilation()`` as ``ventilation_jacobian.nii.gz`` and
+                ``ventilation_hu.nii.gz``.
             report: write the report.
             landmarks: as for ``evaluate``, for the report.
             labels: as for ``evaluate``, for the report.
@@ -186,7 +212,8 @@ class Registration:
             The report; None without one.
 
         Raises:
-            InputError: if the folder cannot be written, or there is no such format.
+            InputError: if the folder cannot be written, or there is no such format or
+                none of these images.
         """
         from regnet_jax.registration.saving import save_registration
 

@@ -5,6 +5,9 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -24,6 +27,13 @@ from regnet_jax.io import (
     write_image,
     write_transform,
 )
+from regnet_jax.registration.maps import (
+    MAPS,
+    check_maps,
+    write_inverse,
+    write_jacobian,
+    write_ventilation,
+)
 from regnet_jax.registration.report import (
     build_report,
     make_canonical_arrays,
@@ -33,8 +43,8 @@ from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Image, map_points
 from regnet_jax.spatial.images import as_numbers
 
-# Tools whose file formats can be written in addition.
-FORMATS = ("ants", "elastix")
+# What can be written in addition: files for other tools, and maps.
+FORMATS = ("ants", "elastix", *MAPS)
 
 
 def save_registration(
@@ -49,6 +59,7 @@ def save_registration(
             raise InputError(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
+    check_maps(formats, registration.frame, registration.fixed.name)
     with staged_folder(folder) as stage:
         return write_registration(registration, stage, formats, **measured)
 
@@ -87,6 +98,12 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
         write_for_ants(folder, frame, registration.residual, registration.affine)
     if "elastix" in formats:
         write_for_elastix(folder, frame)
+    if "inverse" in formats:
+        write_inverse(folder, registration.inverse(), registration.moving.frame)
+    if "jacobian" in formats:
+        write_jacobian(folder, cast(np.ndarray, registration.jacobian), frame)
+    if "ventilation" in formats:
+        write_ventilation(folder, registration.ventilation(), registration.fixed)
 
 
 def _write_report(

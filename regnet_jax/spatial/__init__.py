@@ -13,7 +13,13 @@ from regnet_jax.spatial.frames import (
     to_world,
 )
 from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to_sitk
-from regnet_jax.spatial.inversion import POINT_TOLERANCE, invert_on_grid, invert_points
+from regnet_jax.spatial.inversion import (
+    POINT_TOLERANCE,
+    invert_on_grid,
+    invert_onto,
+    invert_points,
+    invert_transform,
+)
 from regnet_jax.spatial.padding import fill_padding, find_padding
 from regnet_jax.spatial.resampling import (
     as_mask,
@@ -55,7 +61,9 @@ __all__ = [
     "find_padding",
     "from_sitk",
     "invert_on_grid",
+    "invert_onto",
     "invert_points",
+    "invert_transform",
     "isotropic_frame",
     "leaves_grid",
     "map_points",

@@ -10,31 +10,51 @@ that remain are solved by Newton's method.
 
 Outside of its field a transform of ITK jumps to its linear part, so that points near
 the edge can have two solutions. Here the field is continued by its edge.
+
+A composite of several fields is inverted part by part, each on a grid of its own.
 """
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.frames import Frame, to_index, to_world
-from regnet_jax.spatial.transforms import field_frame, map_points, sample_transform
+from regnet_jax.spatial.continuation import (
+    SINGULAR,
+    PointMap,
+    apply_affine,
+    continued,
+    fit_affine,
+    solve_affine,
+)
+from regnet_jax.spatial.frames import Frame, displacement_from_world, to_world
+from regnet_jax.spatial.images import to_sitk
+from regnet_jax.spatial.transforms import (
+    affine_transform,
+    composite,
+    field_frame,
+    linear_matrix,
+    map_points,
+    sample_transform,
+)
 
 # Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids.
 POINT_TOLERANCE = 1e-3
 VOXEL_TOLERANCE = 0.01
+# An inverse with a larger error, in voxels of the fixed grid, counts as missing.
+LOST = 0.5
+# Between knots a cubic B-spline is nearly linear in a sixth of their distance.
+_VOXELS_PER_KNOT = 6
+# The grid of an inverse has at most so many times the voxels of the transform's own.
+_LARGEST_GROWTH = 64
 # Most points need a few simple steps. The others get Newton steps, of 2 d + 1
 # evaluations each.
 _SIMPLE_STEPS = 30
 _NEWTON_STEPS = 50
 # Points that are solved at a time, to bound the memory.
 _CHUNK = 1 << 19
-
-PointMap = Callable[[np.ndarray], np.ndarray]
 
 
 def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.ndarray]:
@@ -59,12 +79,12 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
         # Its linear part as it is about the points, mm.
         around = np.vstack([points.min(0) - 50, points.max(0) + 50])
         corners = np.stack(np.meshgrid(*around.T), -1).reshape(-1, points.shape[1])
-        linear, reach = _fit_affine(corners, exact(corners)), 0.5
-        start = _solve_affine(linear, points)
+        linear, reach = fit_affine(corners, exact(corners)), 0.5
+        start = solve_affine(linear, points)
     else:
-        continued, linear = _continued(transform, frame)
-        start, reach = _solve_affine(linear, points), min(frame.spacing) / 2
-        start, _ = _solve(continued, points, start, linear, POINT_TOLERANCE / 2, reach)
+        known, linear = continued(transform, frame)
+        start, reach = solve_affine(linear, points), min(frame.spacing) / 2
+        start, _ = _solve(known, points, start, linear, POINT_TOLERANCE / 2, reach)
     return _solve(exact, points, start, linear, POINT_TOLERANCE, reach)
 
 
@@ -87,7 +107,7 @@ def invert_on_grid(
     Raises:
         InputError: if the transform is singular.
     """
-    continued, linear = _continued(transform, fixed)
+    known, linear = continued(transform, fixed)
     count, d = int(np.prod(target.shape)), target.ndim
     vectors, errors = np.empty((count, d)), np.empty(count)
     voxel = min(fixed.spacing)
@@ -97,10 +117,129 @@ def invert_on_grid(
         chunk = slice(begin, min(begin + _CHUNK, count))
         index = np.unravel_index(np.arange(chunk.start, chunk.stop), target.shape)
         y = to_world(target, np.stack(index, -1))
-        start = _solve_affine(linear, y)
-        x, errors[chunk] = _solve(continued, y, start, linear, **limits)
+        start = solve_affine(linear, y)
+        x, errors[chunk] = _solve(known, y, start, linear, **limits)
         vectors[chunk] = x - y
     return vectors.reshape(*target.shape, d), errors.reshape(target.shape)
+
+
+def invert_onto(
+    transform: sitk.Transform,
+    fixed: Frame,
+    target: Frame,
+    affine=None,
+    *,
+    progress: bool = False,
+) -> sitk.Transform:
+    """Return the inverse of a transform, with a displacement field on a given grid.
+
+    Args:
+        transform: ``T``, fixed to moving.
+        fixed: the grid that the transform is made for, where it is sampled.
+        target: the grid of the field, usually that of the moving image.
+        affine: homogeneous ``[d + 1, d + 1]``, whose inverse is used outside of
+            ``target``; None takes the linear part of the transform.
+        progress: show a bar.
+
+    Returns:
+        The inverse. Where the transform folds it has none, and the closest point that
+        was found is used.
+
+    Raises:
+        InputError: if the transform is singular.
+    """
+    if affine is None:
+        affine = continued(transform, fixed)[1]
+    vectors, _ = invert_on_grid(transform, fixed, target, progress=progress)
+    points = to_world(target, np.moveaxis(np.indices(target.shape), 0, -1))
+    residual = apply_affine(affine, points + vectors) - points
+    return composite(target, residual, np.linalg.inv(affine))
+
+
+def invert_transform(
+    transform: sitk.Transform, *, progress: bool = False
+) -> tuple[sitk.Transform, int]:
+    """Return the inverse of a transform as a transform.
+
+    Linear parts are inverted exactly. A displacement field or B-spline is inverted at
+    the voxels of a grid as fine as its own that covers all to which it maps, and
+    interpolated linearly between them; outside of that grid nothing is moved, as ITK
+    does outside of the field itself.
+
+    Args:
+        transform: linear, a displacement field, a B-spline, or a composite of them.
+        progress: show a bar.
+
+    Returns:
+        The inverse, and the number of voxels at which there is none, because the
+        transform folds; the closest point that was found is used there.
+
+    Raises:
+        InputError: if a part is singular or of another kind.
+    """
+    if transform.IsLinear():
+        matrix = linear_matrix(transform)
+        if abs(np.linalg.det(matrix)) < SINGULAR:
+            raise InputError(
+                "the linear transform is singular; give one that has an inverse"
+            )
+        return affine_transform(np.linalg.inv(matrix)), 0
+    if isinstance(transform, sitk.CompositeTransform):
+        # ITK applies the transform that was added last first.
+        parts = [
+            invert_transform(transform.GetNthTransform(n), progress=progress)
+            for n in reversed(range(transform.GetNumberOfTransforms()))
+        ]
+        inverses, lost = zip(*parts, strict=True)
+        return sitk.CompositeTransform(list(inverses)), sum(lost)
+    frame = field_frame(transform) or _spline_frame(transform)
+    target = _image_of(transform, frame)
+    vectors, errors = invert_on_grid(transform, frame, target, progress=progress)
+    lost = int((errors > LOST * min(frame.spacing)).sum())
+    return sitk.DisplacementFieldTransform(to_sitk(vectors, target)), lost
+
+
+def _spline_frame(transform: sitk.Transform) -> Frame:
+    """Return a grid on the domain of a B-spline, with several voxels to a knot."""
+    if not isinstance(transform, sitk.BSplineTransform):
+        raise InputError(
+            f"the inverse of a {transform.GetName()} is not known; convert it to a"
+            " displacement image, or give its inverse"
+        )
+    steps = _VOXELS_PER_KNOT * np.array(transform.GetTransformDomainMeshSize())
+    extent = np.array(transform.GetTransformDomainPhysicalDimensions())
+    direction = np.reshape(transform.GetTransformDomainDirection(), (len(steps),) * 2)
+    # At the very edge rounding may place a voxel outside of the domain.
+    inset = 1e-6 * extent
+    return Frame(
+        shape=(steps + 1)[::-1],
+        spacing=(extent - 2 * inset) / steps,
+        origin=np.array(transform.GetTransformDomainOrigin()) + direction @ inset,
+        direction=direction,
+    )
+
+
+def _image_of(transform: sitk.Transform, frame: Frame) -> Frame:
+    """Return the grid with the voxels of a frame that covers where they are mapped."""
+    moved = displacement_from_world(frame, sample_transform(transform, frame))
+    axes = np.ogrid[tuple(slice(n) for n in frame.shape)]
+    ends = []
+    for component, axis in zip(np.moveaxis(moved, -1, 0), axes, strict=True):
+        index = component + axis
+        ends.append((np.floor(index.min()), np.ceil(index.max())))
+    first, last = np.array(ends).T
+    shape = (last - first + 1).astype(int)
+    if np.prod(shape, dtype=float) > _LARGEST_GROWTH * np.prod(frame.shape):
+        raise InputError(
+            f"the transform scatters its {frame.shape[::-1]} voxels over"
+            f" {tuple(shape[::-1].tolist())}; check it, or give its inverse"
+        )
+    return Frame(
+        shape=shape,
+        spacing=frame.spacing,
+        origin=to_world(frame, first),
+        direction=frame.direction,
+    )
 
 
 def _solve(
@@ -136,59 +275,3 @@ def _jacobian(mapped: PointMap, x, reach: float) -> np.ndarray:
     offsets = reach * np.eye(x.shape[1])
     columns = [(mapped(x + o) - mapped(x - o)) / (2 * reach) for o in offsets]
     return np.stack(columns, -1)
-
-
-def _continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
-    """Return the map on a grid, continued outside, and its linear part.
-
-    Inside, the affine map with a linearly interpolated residual equals the result of
-    ITK. Outside, the residual of the edge is used.
-    """
-    d = frame.ndim
-    displacement = sample_transform(transform, frame)
-    thin = tuple(slice(0, n, max(1, n // 16)) for n in frame.shape)
-    points = to_world(frame, np.moveaxis(np.mgrid[thin], 0, -1))
-    linear = _fit_affine(points, points + displacement[thin])
-    # The displacement by the affine map is a sum of one term for each axis.
-    change = linear[:d, :d] - np.eye(d)
-    slopes = change @ frame.matrix
-    offsets = change @ frame.origin + linear[:d, d]
-    residual = np.moveaxis(displacement, -1, 0).astype(np.float32)
-    axes = np.ogrid[tuple(slice(n) for n in frame.shape)]
-    for component, slope, offset in zip(residual, slopes, offsets, strict=True):
-        component -= sum(s * axis for s, axis in zip(slope, axes, strict=True)) + offset
-
-    def evaluate(x):
-        index = to_index(frame, x).T
-        moved = [
-            ndimage.map_coordinates(component, index, float, order=1, mode="nearest")
-            for component in residual
-        ]
-        return _affine(linear, x) + np.stack(moved, -1)
-
-    return evaluate, linear
-
-
-def _fit_affine(points, mapped) -> np.ndarray:
-    """Fit a homogeneous matrix ``[d + 1, d + 1]`` to a map by least squares."""
-    d = points.shape[-1]
-    points, mapped = points.reshape(-1, d), mapped.reshape(-1, d)
-    centre = points.mean(0)
-    # Where a grid has one slice the map along its normal is taken as rigid.
-    basis = np.hstack([points - centre, np.ones((len(points), 1))])
-    offset = mapped - points
-    solution = np.linalg.lstsq(basis, offset, rcond=1e-9)[0]
-    matrix = np.eye(d + 1)
-    matrix[:d, :d] += solution[:d].T
-    matrix[:d, d] = centre + solution[d] - matrix[:d, :d] @ centre
-    if abs(np.linalg.det(matrix)) < 1e-6:
-        raise InputError("the transform flattens space; give one that has an inverse")
-    return matrix
-
-
-def _affine(matrix, points) -> np.ndarray:
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-
-
-def _solve_affine(matrix, points) -> np.ndarray:
-    return _affine(np.linalg.inv(matrix), points)

@@ -62,6 +62,50 @@ def affine_transform(matrix) -> sitk.AffineTransform:
     return transform
 
 
+def linear_matrix(transform: sitk.Transform) -> np.ndarray:
+    """Return the homogeneous matrix ``[d + 1, d + 1]`` of a linear transform."""
+    d = transform.GetDimension()
+    zero = np.array(transform.TransformPoint((0.0,) * d))
+    units = [transform.TransformPoint(unit) for unit in np.eye(d).tolist()]
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] = (np.array(units) - zero).T
+    matrix[:d, d] = zero
+    return matrix
+
+
+def add_transforms(
+    first: sitk.Transform, second: sitk.Transform, frame: Frame
+) -> sitk.Transform:
+    """Return the transform ``T(x) = first(x) + second(x) - x``.
+
+    Args:
+        first: any.
+        second: any, of the same dimension.
+        frame: the fixed grid. Where neither is linear, and where one is that and the
+            other no B-spline, the sum of displacements is sampled at its voxels.
+
+    Returns:
+        The transform.
+    """
+    d = frame.ndim
+    if second.IsLinear():
+        first, second = second, first
+    if not first.IsLinear():
+        total = sample_transform(first, frame) + sample_transform(second, frame)
+        return composite(frame, total, np.eye(d + 1))
+    matrix = linear_matrix(first)
+    if second.IsLinear():
+        return affine_transform(matrix + linear_matrix(second) - np.eye(d + 1))
+    # A x + u(x) is A applied to x + A^-1 u(x).
+    back = np.linalg.inv(matrix[:d, :d])
+    if not isinstance(second, sitk.BSplineTransform):
+        return composite(frame, sample_transform(second, frame) @ back.T, matrix)
+    spline = sitk.BSplineTransform(second)
+    coefficients = back @ np.reshape(second.GetParameters(), (d, -1))
+    spline.SetParameters(coefficients.ravel().tolist())
+    return sitk.CompositeTransform([affine_transform(matrix), spline])
+
+
 def map_points(transform: sitk.Transform, points) -> np.ndarray:
     """Map world points through a transform.
 
@@ -116,7 +160,8 @@ def field_frame(transform: sitk.Transform) -> Frame | None:
         The grid, or None if it does not begin with a displacement field.
     """
     while isinstance(transform, sitk.CompositeTransform):
-        if not transform.GetNumberOfTransforms():
+        # A matrix of older ANTs is read as a composite that holds itself.
+        if transform.IsLinear():
             return None
         # ITK applies the transform that was added last first.
         transform = transform.GetBackTransform()

@@ -10,15 +10,13 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, to_world
 from regnet_jax.spatial.images import Image, as_array
-from regnet_jax.spatial.inversion import invert_on_grid
+from regnet_jax.spatial.inversion import LOST, invert_on_grid
 from regnet_jax.spatial.resampling import resample
 from regnet_jax.spatial.sampling import continued_map, leaves_grid
 from regnet_jax.spatial.transforms import composite, field_frame
 
 _LOG = logging.getLogger(__name__)
 
-# An inverse with a larger error, in voxels of the fixed grid, counts as missing.
-_LOST = 0.5
 # Voxels at which a transform is sampled at a time, to bound the memory.
 _CHUNK = 1 << 22
 # Interpolations that mix values, so that results are rounded to whole numbers.
@@ -203,7 +201,7 @@ def warp_images_back(
     warped = warp_images(
         images, frame, inverse, interpolation=interpolation, fills=fills
     )
-    lost = errors > _LOST * min(fixed.spacing)
+    lost = errors > LOST * min(fixed.spacing)
     for image, result, fill in zip(images, warped, fills, strict=True):
         usual = image.array.min() if interpolation in _MIXING else 0
         result.array[lost] = usual if fill is None else fill

@@ -61,8 +61,8 @@ def linear_3d(path):
     return path
 
 
-def nonlinear(path):
-    field = sitk.Image((4, 4), sitk.sitkVectorFloat64)
+def not_a_number(path):
+    field = sitk.Image((4, 4), sitk.sitkVectorFloat64) + np.nan
     sitk.WriteTransform(sitk.DisplacementFieldTransform(field), str(path))
     return path
 
@@ -110,7 +110,7 @@ INITIALS = {
     "text": ("notes.tfm", lambda p: text(p, "no transform\n")),
     "broken": ("broken.h5", broken_h5),
     "other-dimension": ("affine3d.tfm", linear_3d),
-    "not-linear": ("field.h5", nonlinear),
+    "not-a-number": ("field.h5", not_a_number),
 }
 
 

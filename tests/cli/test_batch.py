@@ -267,7 +267,7 @@ BAD = {
     "shard-alone": (["--fixed=a", "--moving=b", "--shard=1/2"], "--shard"),
     "column": (["--pairs=COLUMN"], "COLUMN, line 2"),
     "intensity": (["--pairs=PAIRS", "--intensity=pet"], "pet"),
-    "format": (["--pairs=PAIRS", "--format=minc"], "format"),
+    "format": (["--pairs=PAIRS", "--format=minc"], "minc"),
     "points": (["--fixed=a", "--moving=b", "--fixed_points=c"], "--moving_points"),
     "model": (["--pairs=PAIRS", "--model=gone"], "gone"),
 }

@@ -17,6 +17,7 @@ from regnet_jax.spatial import (
     to_sitk,
     to_world,
 )
+from tests.helpers.chest import grown
 from tests.helpers.networks import smooth_image
 
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
@@ -363,3 +364,109 @@ def test_evaluate_refuses_bad_input_in_one_line(command, case, tmp_path, name):
     assert result.errors[0].startswith("error: ")
     assert names.format(**places) in result.errors[0]
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@dimensions
+def test_evaluate_writes_inverse_and_jacobian_beside_its_measures(
+    case, command, tmp_path, d
+):
+    folder, (fixed, moving) = case(d), FRAMES[d]
+    flags = [f"--transform={folder}/t.h5", *image_flags(folder)]
+    flags += ["--write", "inverse", "jacobian", f"--out={tmp_path}/m.json"]
+    result = command("evaluate", *flags)
+    assert result.status == 0, result.err
+    names = {"inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"m.json"}
+    assert all(str(tmp_path / name) in result.out for name in names)
+    transform = some_transform(fixed)
+    rng = np.random.default_rng(0)
+    points = to_world(fixed, rng.uniform(3, np.array(fixed.shape) - 4, (20, d)))
+    moved = map_points(transform, points)
+    inverse = sitk.ReadTransform(str(tmp_path / "inverse_transform.h5"))
+    np.testing.assert_allclose(map_points(inverse, moved), points, atol=0.2)
+    field = sitk.ReadImage(
+        str(tmp_path / "inverse_displacement.nii.gz"), sitk.sitkVectorFloat64
+    )
+    assert field.GetSize() == moving.shape[::-1]
+    back = map_points(sitk.DisplacementFieldTransform(field), moved)
+    np.testing.assert_allclose(back, points, atol=0.2)
+    written = json.loads((tmp_path / "m.json").read_text("utf-8"))
+    jacobian = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "jacobian.nii.gz")))
+    assert jacobian.min() == pytest.approx(written["jacobian"]["min"], abs=1e-5)
+    # ITK's own filter ignores the direction, so that of central differences by hand.
+    index = rng.integers(1, np.array(fixed.shape) - 1, (30, d))
+    columns = [
+        map_points(transform, to_world(fixed, index + step))
+        - map_points(transform, to_world(fixed, index - step))
+        for step in np.eye(d)
+    ]
+    volumes = np.linalg.det(np.stack(columns, -1) / 2)
+    found = jacobian[tuple(index.T)]
+    np.testing.assert_allclose(found, volumes / np.linalg.det(fixed.matrix), atol=1e-3)
+    assert np.ptp(found) > 0.1
+
+
+def test_evaluate_writes_the_ventilation_of_lungs(command, tmp_path):
+    frame = Frame((24, 40, 44), (5.0, 5.0, 5.0), (0, 0, 0), np.diag([-1, -1, 1]))
+    matrix, fixed, moving, gained = grown(frame, 1.06)
+    for name, array in (("exhale", fixed), ("inhale", moving)):
+        sitk.WriteImage(to_sitk(array.astype(np.int16), frame),
+                        str(tmp_path / f"{name}.mha"))  # fmt: skip
+    write_transform(tmp_path / "t.tfm", affine_transform(matrix))
+    out = tmp_path / "out"
+    out.mkdir()
+    flags = [f"--transform={tmp_path}/t.tfm", f"--out={out}/m.json",
+             f"--fixed={tmp_path}/exhale.mha", f"--moving={tmp_path}/inhale.mha",
+             "--write=ventilation"]  # fmt: skip
+    result = command("evaluate", *flags)
+    assert result.status == 0, result.err
+    by_units, by_map = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"ventilation_{name}.nii.gz")))
+        for name in ("hu", "jacobian")
+    )
+    lungs = by_map != 0
+    assert lungs.any()
+    assert not lungs[fixed != -800].any()
+    np.testing.assert_allclose(by_map[lungs], 1.06**3 - 1, atol=1e-3)
+    assert np.median(by_units[lungs]) == pytest.approx(gained, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--write=jacobian", "{images}"], "--write jacobian: needs --transform"),
+        (["--write=inverse", "{t}", "{points}"], "--write inverse: needs"),
+        (["--write=ventilation", "{t}", "{labels}"], "--write ventilation: needs"),
+        (["--write=ventilation", "{t}", "{images}"], "do not both show lungs"),
+    ],
+)
+def test_evaluate_refuses_maps_without_their_grids(
+    case, command, tmp_path, flags, message
+):
+    folder = case(3)
+    known = {
+        "{t}": [f"--transform={folder}/t.h5"],
+        "{images}": image_flags(folder),
+        "{labels}": label_flags(folder),
+        "{points}": point_flags(folder),
+    }
+    given = [word for flag in flags for word in known.get(flag, [flag])]
+    result = command("evaluate", *given, f"--out={tmp_path}/m.json")
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert message in result.errors[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_takes_several_transforms(case, evaluate, tmp_path):
+    """A translation and back is nothing; the truth remains."""
+    folder = case(2)
+    sitk.WriteTransform(
+        sitk.TranslationTransform(2, (3.0, 4.0)), str(tmp_path / "a.mat")
+    )
+    found, _ = evaluate(
+        *("--transform", f"{tmp_path}/a.mat", f"[{tmp_path}/a.mat,1]"),
+        *(f"{folder}/t.h5", *point_flags(folder)),
+    )
+    assert found["tre"]["after"]["max"] < 1e-5
+    assert len(found["transform"]) == 3

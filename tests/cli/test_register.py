@@ -231,3 +231,72 @@ def test_model_list_prints_the_shipped_networks(command):
     names = [line.split()[0] for line in result.out.splitlines()]
     assert names == pretrained.names()
     assert "lung" in names
+
+
+def test_deformation_of_a_file_is_the_start_and_more_is_written(
+    results, command, tmp_path
+):
+    """Of a pair that is registered already: what is written is the total."""
+    first, fixed, moving, arguments, _ = results(2)
+    result = command(
+        *("register", *arguments, f"--out={tmp_path / 'out'}"),
+        f"--initial={first / 'displacement.nii.gz'}",
+        *("--write", "inverse", "jacobian", "--format=elastix"),
+    )
+    assert result.status == 0, result.err
+    assert "--write elastix inverse jacobian" in result.out
+    added = {"inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"}
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == (
+        FILES | added | {"transform_elastix.txt"}
+    )
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    assert report["parameters"]["initial"] == "given"
+    assert report["request"]["initial"].endswith("displacement.nii.gz")
+    # The linear part of the start is kept.
+    before = json.loads((first / "report.json").read_text("utf-8"))["affine"]
+    assert np.abs(np.subtract(report["affine"], before)[:, :2]).max() < 0.1
+    transform = sitk.ReadTransform(str(out / "transform.h5"))
+    field = sitk.ReadImage(str(out / "displacement.nii.gz"), sitk.sitkVectorFloat64)
+    other = sitk.DisplacementFieldTransform(sitk.Image(field))
+    size = np.array(field.GetSize())
+    for index in np.random.default_rng(0).uniform(0.4, 0.6, (9, 2)) * size:
+        point = field.TransformContinuousIndexToPhysicalPoint(index.tolist())
+        moved = transform.TransformPoint(point)
+        np.testing.assert_allclose(other.TransformPoint(point), moved, atol=1e-3)
+    warped = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "warped.nii.gz")))
+    expected = sitk.Resample(
+        sitk.ReadImage(str(moving), sitk.sitkFloat64), sitk.ReadImage(str(fixed)),
+        transform, sitk.sitkLinear,
+        float(sitk.GetArrayFromImage(sitk.ReadImage(str(moving))).min()),
+    )  # fmt: skip
+    difference = np.abs(warped - sitk.GetArrayFromImage(expected))
+    assert np.quantile(difference, 0.99) <= 0.51
+    inverse = sitk.ReadTransform(str(out / "inverse_transform.h5"))
+    name = str(out / "inverse_displacement.nii.gz")
+    back = sitk.ReadImage(name, sitk.sitkVectorFloat64)
+    assert back.GetSize() == sitk.ReadImage(str(moving)).GetSize()
+    for index in np.random.default_rng(0).integers(0, back.GetSize(), (9, 2)).tolist():
+        point = back.TransformIndexToPhysicalPoint(index)
+        expected = np.add(point, back.GetPixel(index))
+        np.testing.assert_allclose(inverse.TransformPoint(point), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--initial=elastic", "'elastic' is no alignment and no file"),
+        ("--initial=gone.h5,inverse:b.mat", "initial: gone.h5: does not exist"),
+        ("--write=ventilation", "do not both show lungs"),
+        ("--write=pdf", "pdf"),
+    ],
+)
+def test_register_refuses_what_it_cannot_start_from_or_write(
+    results, command, tmp_path, flag, message
+):
+    _, _, _, arguments, _ = results(2)
+    result = command("register", *arguments, f"--out={tmp_path / 'out'}", flag)
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert message in result.errors[0]
+    assert not (tmp_path / "out").exists()

@@ -304,6 +304,14 @@ BAD = {
     "missing": (["--image={tmp}/gone.mha"], "gone.mha"),
     "no-transform": (["--image={moving}", "--transform={moving}"], "moving.mha"),
     "gone-transform": (["--image={moving}", "--transform={tmp}/no.h5"], "no.h5"),
+    "second-gone": (
+        ["--image={moving}", "--transform", "{tmp}/affine.tfm", "{tmp}/no.mat"],
+        "no.mat",
+    ),
+    "inverse-grid": (
+        ["--image={moving}", "--transform=inverse:{transform}"],
+        "transform.h5: has no grid of its own",
+    ),
     "dimension": (["--image={volume}"], "volume.mha"),
     "like-dimension": (["--image={moving}", "--like={volume}"], "volume.mha"),
     "like-missing": (["--image={moving}", "--like={tmp}/no.mha"], "no.mha"),
@@ -364,10 +372,13 @@ def test_warp_refuses_bad_input_in_one_line(command, pair, tmp_path, case):
     places = {
         "tmp": tmp_path,
         "volume": tmp_path / "volume.mha",
+        "transform": folder / "transform.h5",
         "moving": folder / "moving.mha",
         "labels": folder / "labels.mha",
     }
     flags = {"transform": folder / "transform.h5", "out": tmp_path / "o.mha"}
+    if any(argument.startswith("--transform") for argument in arguments):
+        del flags["transform"]
     defaults = [f"--{name}={value}" for name, value in flags.items()]
     before = {path.name for path in tmp_path.iterdir()}
     given = [argument.format(**places) for argument in arguments]
@@ -377,6 +388,95 @@ def test_warp_refuses_bad_input_in_one_line(command, pair, tmp_path, case):
     assert result.errors[0].startswith("error: ")
     assert BAD[case][1] in result.errors[0]
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+ELASTIX = """(Transform "TranslationTransform")
+(NumberOfParameters {d})
+(TransformParameters {shift})
+(InitialTransformParametersFileName "NoInitialTransform")
+(FixedImageDimension {d})
+"""
+
+
+def written(folder, d):
+    """The same two maps as files of each kind; SimpleITK's transforms of both."""
+    both = some_transform(FRAMES[d][0])
+    linear, field = both.GetNthTransform(0), both.GetBackTransform()
+    image = field.GetDisplacementField()
+    vectors = sitk.Cast(image, sitk.sitkVectorFloat32)
+    for suffix in (".nii.gz", ".mha", ".nrrd"):
+        sitk.WriteImage(vectors, str(folder / f"1Warp{suffix}"))
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(folder / "1.h5"))
+    sitk.WriteTransform(linear, str(folder / "0GenericAffine.mat"))
+    sitk.WriteTransform(linear.GetInverse(), str(folder / "back.tfm"))
+    sitk.WriteTransform(both, str(folder / "Composite.h5"))
+    shift = (5.0, -3.0, 4.0)[:d]
+    text = ELASTIX.format(d=d, shift=" ".join(map(str, shift)))
+    (folder / "TransformParameters.0.txt").write_text(text)
+    return both, sitk.TranslationTransform(d, shift)
+
+
+CHAINS = {
+    "composite": ["@Composite.h5"],
+    "ants": ["@1Warp.nii.gz", "@0GenericAffine.mat"],
+    "ants-inverse": ["@1Warp.nii.gz", "[@back.tfm,1]"],
+    "mha": ["@1Warp.mha", "inverse:@back.tfm"],
+    "nrrd": ["@1Warp.nrrd,inverse:@back.tfm"],
+    "h5": ["@1.h5,@0GenericAffine.mat"],
+}
+
+
+@dimensions
+@pytest.mark.parametrize("case", CHAINS)
+def test_warp_takes_the_transforms_of_other_tools(pair, command, tmp_path, d, case):
+    """Images and points through each, and then through one of elastix."""
+    folder, (fixed, _) = pair(d), FRAMES[d]
+    both, shift = written(tmp_path, d)
+    words = [*CHAINS[case], "@TransformParameters.0.txt"]
+    places = [word.replace("@", f"{tmp_path}/") for word in words]
+    expected = sitk.CompositeTransform([shift, both])
+    points = to_world(
+        fixed, np.random.default_rng(0).uniform(0, np.array(fixed.shape) - 1, (9, d))
+    )
+    write_points(tmp_path / "a.pts", points)
+    flags = ["--transform", *places, f"--points={tmp_path / 'a.pts'}"]
+    result = command("warp", *flags, f"--out={tmp_path / 'b.pts'}")
+    assert result.status == 0, result.err
+    moved = map_points(expected, points)
+    np.testing.assert_allclose(read_points(tmp_path / "b.pts"), moved, atol=1e-4)
+    if case not in ("ants", "nrrd"):
+        return
+    out, image = tmp_path / "b.mha", folder / "moving.mha"
+    repeated = [f"--transform={place}" for place in places]
+    like = f"--like={folder / 'fixed.mha'}"
+    result = command("warp", *repeated, f"--image={image}", like, f"--out={out}")
+    assert result.status == 0, result.err
+    moving = sitk.ReadImage(str(image))
+    warped = sitk.Resample(
+        sitk.Cast(moving, sitk.sitkFloat64), sitk.ReadImage(str(folder / "fixed.mha")),
+        expected, sitk.sitkLinear, float(sitk.GetArrayViewFromImage(moving).min()),
+    )  # fmt: skip
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    difference = np.abs(found - sitk.GetArrayFromImage(warped))
+    assert np.quantile(difference, 0.999) <= 0.52
+    assert found.std() > 50
+
+
+@dimensions
+def test_warp_brings_points_back_by_an_inverse_in_the_chain(pair, warp, tmp_path, d):
+    folder, (fixed, _) = pair(d), FRAMES[d]
+    inner = np.random.default_rng(0).uniform(5, np.array(fixed.shape) - 6, (20, d))
+    points = to_world(fixed, inner)
+    write_points(tmp_path / "a.pts", points)
+    there, _ = warp(folder, "b.pts", f"--points={tmp_path / 'a.pts'}")
+    flags = [f"--transform=inverse:{folder / 'transform.h5'}", f"--points={there}"]
+    back, _ = warp(folder, "c.pts", *flags, transform="transform.h5")
+    # The chain is transform.h5 and its inverse, so it changes nothing but rounding.
+    moved = read_points(there)
+    off = np.linalg.norm(read_points(back) - moved, axis=1)
+    near = inside(fixed, map_points(some_transform(fixed), moved), margin=2)
+    assert near.sum() > 5
+    assert off[near].max() < 0.05 * min(fixed.spacing)
 
 
 def test_warp_refuses_missing_flags(command):

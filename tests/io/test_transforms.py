@@ -193,10 +193,9 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    write_displacement(
-        tmp_path / "u.nii.gz", some_residual(FRAMES["3d plain"]), FRAMES["3d plain"]
-    )
-    for name in (*contents, "u.nii.gz", "none.h5", "."):
+    contents["flirt.mat"] = b"1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+    (tmp_path / "flirt.mat").write_bytes(contents["flirt.mat"])
+    for name in (*contents, "none.h5", "."):
         with pytest.raises(InputError) as caught:
             read_transform(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)

@@ -1,5 +1,6 @@
 """What comes back from a registration: inverse, Jacobian, measures and files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import write_points
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.spatial import Frame, Image, map_points, to_world, warp_image
+from tests.helpers.chest import grown
 from tests.helpers.networks import smooth_image
 
 FRAME = Frame((30, 36), (2.0, 1.5), (5.0, -8.0), np.eye(2))
@@ -123,3 +125,83 @@ def test_save_refuses_an_unknown_format_and_writes_nothing(registration, tmp_pat
     with pytest.raises(InputError, match="format minc: is not known; give ants or"):
         registration.save(tmp_path / "out", ["minc"])
     assert not (tmp_path / "out").exists()
+
+
+def test_save_writes_the_inverse_and_the_jacobian(registration, tmp_path):
+    out = tmp_path / "out"
+    registration.save(out, ["inverse", "jacobian"], report=False)
+    points = points_inside()
+    moved = map_points(registration.transform, points)
+    inverse = sitk.ReadTransform(str(out / "inverse_transform.h5"))
+    np.testing.assert_allclose(map_points(inverse, moved), points, atol=0.05)
+    field = sitk.ReadImage(str(out / "inverse_displacement.nii.gz"),
+                           sitk.sitkVectorFloat64)  # fmt: skip
+    assert field.GetSize() == MOVING.shape[::-1]
+    image_transform = sitk.DisplacementFieldTransform(field)
+    np.testing.assert_allclose(map_points(image_transform, moved), points, atol=0.05)
+    jacobian = sitk.ReadImage(str(out / "jacobian.nii.gz"))
+    assert jacobian.GetSpacing() == FRAME.spacing
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(jacobian), registration.jacobian
+    )
+
+
+TURN = np.array([[0.8, -0.6], [0.6, 0.8]])
+
+
+@pytest.mark.parametrize("direction", [np.eye(2), TURN, TURN @ np.diag([1, -1])])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 3.0)])
+def test_jacobian_is_that_of_the_map_of_the_world(registration, direction, spacing):
+    """The grid on which a map is sampled does not matter."""
+    frame = Frame((12, 14), spacing, (3.0, 4.0), direction)
+    change = np.array([[1.2, 0.3], [-0.1, 0.8]])
+    grid = to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+    bent = 0.01 * grid[..., 0] ** 2
+    moved = grid @ change.T
+    moved[..., 0] += bent
+    image = Image(smooth_image(frame.shape), frame, "fixed")
+    residual = (moved - AFFINE[:2, 2]) @ np.linalg.inv(AFFINE[:2, :2]).T - grid
+    found = dataclasses.replace(registration, fixed=image, residual=residual).jacobian
+    expected = (1.2 + 0.02 * grid[..., 0]) * 0.8 + 0.03
+    inner = (slice(1, -1),) * 2
+    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-3)
+
+
+def test_maps_that_cannot_be_made_are_refused(registration, tmp_path):
+    with pytest.raises(InputError, match="do not both show lungs"):
+        registration.save(tmp_path / "out", ["ventilation"], report=False)
+    with pytest.raises(InputError, match="format pdf: is not known"):
+        registration.save(tmp_path / "out", ["pdf"], report=False)
+    thin = Frame((1, 36), FRAME.spacing, FRAME.origin, FRAME.direction)
+    image = Image(smooth_image(thin.shape), thin, "thin")
+    flat = dataclasses.replace(
+        registration, fixed=image, residual=registration.residual[:1]
+    )
+    with pytest.raises(InputError, match="jacobian: thin has an axis of a single"):
+        flat.save(tmp_path / "out", ["jacobian"], report=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_save_writes_the_ventilation_of_lungs(tmp_path):
+    frame = Frame((24, 40, 44), (5.0, 5.0, 5.0), (0, 0, 0), np.diag([-1, 1, -1]))
+    matrix, *arrays, gained = grown(frame, 1.06)
+    fixed, moving = (
+        Image(array.astype(np.int16), frame, name)
+        for array, name in zip(arrays, ("exhale", "inhale"), strict=True)
+    )
+    everywhere = np.ones(frame.shape, bool)
+    result = Registration(
+        fixed, moving, matrix, np.zeros((*frame.shape, 3)), fixed,
+        Shown(*[everywhere] * 3), {},
+    )  # fmt: skip
+    result.save(tmp_path / "out", ["ventilation"], report=False)
+    by_units, by_map = (
+        sitk.GetArrayFromImage(
+            sitk.ReadImage(str(tmp_path / "out" / f"ventilation_{name}.nii.gz"))
+        )
+        for name in ("hu", "jacobian")
+    )
+    lungs = result.ventilation().lungs
+    np.testing.assert_allclose(by_map[lungs], 1.06**3 - 1, atol=1e-3)
+    assert np.median(by_units[lungs]) == pytest.approx(gained, abs=0.02)
+    assert not by_map[~lungs].any()

@@ -10,9 +10,20 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from regnet_jax.evaluation import registration_errors
-from regnet_jax.io import write_transform
+from regnet_jax.io import write_displacement, write_transform
 from regnet_jax.registration import register as module
-from regnet_jax.spatial import Frame, Image, canonical_frame, isotropic_frame, to_world
+from regnet_jax.spatial import (
+    Frame,
+    Image,
+    affine_transform,
+    canonical_frame,
+    composite,
+    isotropic_frame,
+    to_index,
+    to_sitk,
+    to_world,
+    total_displacement,
+)
 from tests.helpers.networks import dense
 
 SPACING = 2.0
@@ -37,6 +48,7 @@ CASES = {
     "3d all": (turn(3, 0.5) @ SWAPPED @ np.diag([1, -1, 1]), turn(3, 1.1)),
 }
 cases = pytest.mark.parametrize("case", CASES)
+few = pytest.mark.parametrize("case", ["2d oblique, flipped", "3d all"])
 
 
 def about(centre, shape, spacing, direction):
@@ -103,14 +115,14 @@ class Scene:
 
 @pytest.fixture
 def registered(monkeypatch):
-    def run(scene, extra):
+    def run(scene, extra, initial=None):
         monkeypatch.setattr(module, "predict", scene.predicted(extra))
         network = dense(scene.d, SPACING)
         return module.register(
             scene.fixed,
             scene.moving,
             network,
-            initial=scene.affine,
+            initial=scene.affine if initial is None else initial,
             intensity="none",
             voxel_size=SPACING,
         )
@@ -169,3 +181,115 @@ def test_displacement_is_the_whole_map(registered, case):
     np.testing.assert_allclose(
         result.displacement[inner], expected[inner], atol=TOLERANCE
     )
+
+
+def known_start(scene, kind, folder):
+    """The true map as what ``initial`` takes."""
+    frame = scene.fixed_frame
+    if kind == "smaller":
+        # A displacement that covers the middle alone is continued by its edge.
+        index = (np.array(frame.shape) - 1) / 4
+        frame = Frame(np.array(frame.shape) // 2, frame.spacing,
+                      to_world(frame, index), frame.direction)  # fmt: skip
+    residual = scene.residual(scene._grid(frame))
+    if kind == "composite":
+        return composite(frame, residual, scene.affine)
+    write_displacement(
+        folder / "u.mha", total_displacement(frame, residual, scene.affine), frame
+    )
+    if kind == "chain":
+        inverse = np.linalg.inv(scene.affine)
+        write_transform(folder / "back.tfm", affine_transform(inverse))
+        write_displacement(folder / "u.mha", residual, frame)
+        return f"{folder}/u.mha,inverse:{folder}/back.tfm"
+    return folder / "u.mha"
+
+
+@few
+@pytest.mark.parametrize("kind", ["composite", "file", "chain"])
+def test_the_truth_as_the_start_needs_no_prediction(registered, tmp_path, case, kind):
+    """The network sees two equal images, and what is written is the total."""
+    scene, images = Scene(case), []
+
+    def nothing(points):
+        return -scene.residual(points)
+
+    def seen(predict):
+        def call(network, fixed, moving, **options):
+            images.extend((fixed, moving))
+            return predict(network, fixed, moving, **options)
+
+        return call
+
+    scene.predicted = lambda extra: seen(Scene.predicted(scene, extra))
+    result = registered(scene, nothing, known_start(scene, kind, tmp_path))
+    inner = (slice(2, -2),) * scene.d
+    before = np.ptp(images[0][inner])
+    assert np.abs(images[0] - images[1])[inner].max() < 0.06 * before
+    points = landmarks(scene)
+    for transform in (
+        result.transform,
+        sitk.DisplacementFieldTransform(
+            to_sitk(result.displacement.astype(np.float64), scene.fixed_frame)
+        ),
+    ):
+        mapped = np.array([transform.TransformPoint(p) for p in points.tolist()])
+        np.testing.assert_allclose(mapped, scene.truth(points), atol=TOLERANCE)
+    assert result.parameters["initial"] == "given"
+
+
+@few
+def test_a_prediction_maps_before_the_start(registered, tmp_path, case):
+    """The total is ``T(x + v(x))``, at the border of the image too."""
+    scene = Scene(case)
+
+    def found(points):
+        return scene.residual(points, size=3.0, phase=2.0)
+
+    start = known_start(scene, "file", tmp_path)
+    result = registered(scene, lambda x: found(x) - scene.residual(x), start)
+    # Beyond the field that was given, its edge continues it.
+    points = landmarks(scene)
+    moved = points + found(points)
+    index = to_index(scene.fixed_frame, moved)
+    inside = ((index > 1) & (index < np.array(scene.fixed_frame.shape) - 2)).all(-1)
+    assert 0.5 < inside.mean() < 1.0
+    mapped = np.array([result.transform.TransformPoint(p) for p in points.tolist()])
+    off = np.linalg.norm(mapped - scene.truth(moved), axis=1)
+    assert off[inside].max() < TOLERANCE
+    assert off.max() < 0.5
+
+
+@few
+def test_a_smaller_start_is_continued(registered, tmp_path, case):
+    scene = Scene(case)
+    start = known_start(scene, "smaller", tmp_path)
+    result = registered(scene, lambda points: -scene.residual(points), start)
+    points = to_world(
+        scene.fixed_frame,
+        np.random.default_rng(0).uniform(0.3, 0.7, (50, scene.d))
+        * (np.array(scene.fixed_frame.shape) - 1),
+    )
+    mapped = np.array([result.transform.TransformPoint(p) for p in points.tolist()])
+    np.testing.assert_allclose(mapped, scene.truth(points), atol=TOLERANCE)
+    # No vector jumps to zero: all are near those of the smooth truth.
+    grid = scene._grid(scene.fixed_frame)
+    assert np.abs(grid + result.displacement - scene.truth(grid)).max() < 5.0
+
+
+@few
+def test_identities_give_what_no_start_gives(registered, tmp_path, case):
+    scene = Scene(case)
+
+    def none(points):
+        return np.zeros_like(points)
+
+    expected = registered(scene, none, "none")
+    frame = scene.fixed_frame
+    write_displacement(tmp_path / "u.nii.gz", none(scene._grid(frame)), frame)
+    for start in (tmp_path / "u.nii.gz", np.eye(scene.d + 1)):
+        result = registered(scene, none, start)
+        np.testing.assert_allclose(
+            result.displacement, expected.displacement, atol=2e-3
+        )
+        np.testing.assert_allclose(result.warped.array, expected.warped.array, atol=0.5)

@@ -1,0 +1,94 @@
+"""Displacement images: a vector for each voxel, as ITK, ANTs and Slicer keep them."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io.headers import header_frame
+from regnet_jax.io.images import execute, open_image, write_image
+from regnet_jax.spatial.frames import Frame
+from regnet_jax.spatial.images import from_sitk, straight_frame
+
+_FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
+
+
+def write_displacement(path, displacement, frame: Frame) -> None:
+    """Write a displacement as a float32 vector image, atomically.
+
+    Args:
+        path: as in ``write_image``.
+        displacement: ``[*frame.shape, d]`` vectors, mm, x first.
+        frame: the fixed grid.
+
+    Raises:
+        InputError: as ``write_image``.
+    """
+    write_image(path, np.asarray(displacement, np.float32), frame)
+
+
+def read_displacement(path) -> tuple[np.ndarray, Frame]:
+    """Read a vector image of displacements.
+
+    In NIfTI these are the images of five dimensions that ITK and ANTs write.
+
+    Args:
+        path: of an image by ``write_displacement`` or another tool that uses ITK.
+
+    Returns:
+        ``[*frame.shape, d]`` vectors (mm, x first) and the grid. A 3D image of one
+        slice stays 3D.
+
+    Raises:
+        InputError: missing or unreadable file, not a vector of ``d`` components, or
+            a vector that is not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; check the path")
+    with open_image(path) as reader:
+        image = execute(reader, path)
+    # NiftyReg keeps positions or knots, in other axes, under the same kind of image.
+    if image.HasMetaDataKey("intent_name"):
+        intent = image.GetMetaData("intent_name").strip("\0 ")
+        if intent.startswith("NREG"):
+            raise InputError(
+                f"{path}: is a transformation of NiftyReg, which does not hold the"
+                " vectors of ITK; convert it to a displacement image of ITK"
+            )
+    image = _with_its_slice(image)
+    d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if components != d:
+        raise InputError(
+            f"{path}: has {components} components in {d}D; give a displacement image,"
+            " a vector for each voxel"
+        )
+    if image.GetPixelID() not in _FLOATS:
+        raise InputError(
+            f"{path}: holds a {image.GetPixelIDTypeAsString()}, such as a colour, where"
+            " a displacement image holds floats; give one"
+        )
+    vectors = from_sitk(image, str(path))
+    if not np.isfinite(vectors.array).all():
+        raise InputError(f"{path}: holds NaN or infinite values; make it again")
+    frame = straight_frame(str(path), header_frame(path, vectors.frame))
+    return vectors.array, frame
+
+
+def _with_its_slice(image: sitk.Image) -> sitk.Image:
+    """Restore the third axis, which ITK drops from a NIfTI of one slice."""
+    kind = (image.GetDimension(), image.GetNumberOfComponentsPerPixel())
+    if kind != (2, 3) or not image.HasMetaDataKey("srow_x"):
+        return image
+    rows = [image.GetMetaData(f"srow_{axis}").split() for axis in "xyz"]
+    # NIfTI points to the right and to the front, ITK to the left and to the back.
+    world = np.diag((-1.0, -1.0, 1.0)) @ np.array(rows, float)
+    spacing = np.linalg.norm(world[:, :3], axis=0)
+    if not spacing.all():
+        return image
+    volume = sitk.JoinSeries(image)
+    volume.SetSpacing(spacing.tolist())
+    volume.SetOrigin(world[:, 3].tolist())
+    volume.SetDirection((world[:, :3] / spacing).ravel().tolist())
+    return volume

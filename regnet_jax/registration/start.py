@@ -1,0 +1,133 @@
+"""Where a registration starts: a linear alignment, or a transform that is given."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import affine_matrix, read_transform, split_transforms
+from regnet_jax.registration.alignment.linear import KINDS, align
+from regnet_jax.spatial import (
+    Frame,
+    Image,
+    affine_transform,
+    composite,
+    field_frame,
+    to_world,
+)
+from regnet_jax.spatial.continuation import PointMap, continued, solve_affine
+
+# Points that are mapped at a time, to bound the memory.
+_CHUNK = 1 << 19
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The transform ``x -> A(D(x))`` from which a registration goes on.
+
+    Attributes:
+        affine: ``A``, homogeneous ``[d + 1, d + 1]``, mm, x first.
+        deformation: ``D``, from points ``[n, d]`` to points ``[n, d]`` of the fixed
+            image's world, continued beyond the edge of its field; None if that is the
+            identity.
+    """
+
+    affine: np.ndarray
+    deformation: PointMap | None = None
+
+
+def is_kind(initial) -> bool:
+    """Tell whether an option names a kind of linear alignment."""
+    return isinstance(initial, str) and initial in KINDS
+
+
+def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:
+    """Return where a registration starts, computed or given.
+
+    Args:
+        fixed: the fixed image.
+        moving: the moving image.
+        initial: the option of this name, see ``RegistrationOptions``.
+        masks: of both images, for the linear alignment; each may be None.
+        padding: of both images, likewise.
+
+    Returns:
+        The start.
+
+    Raises:
+        InputError: if it cannot be used.
+    """
+    if is_kind(initial):
+        fixed_mask, moving_mask = masks
+        affine = align(
+            fixed,
+            moving,
+            kind=initial,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            padding=padding,
+        )
+        return Start(affine)
+    if isinstance(initial, str):
+        links = split_transforms(initial)
+        if str(links[0].path) == initial and not os.path.exists(initial):
+            raise InputError(
+                f"initial: {initial!r} is no alignment and no file; give one of"
+                f" {', '.join(KINDS)}, or a transform"
+            )
+    name = ""
+    try:
+        if isinstance(initial, str | os.PathLike):
+            # Messages of the reader name the file.
+            initial, name = read_transform(initial), f"{initial}: "
+        return _given_start(initial, fixed.frame)
+    except InputError as error:
+        raise InputError(f"initial: {name}{error}") from None
+
+
+def _given_start(given, frame: Frame) -> Start:
+    is_deformation = isinstance(given, sitk.Transform) and not given.IsLinear()
+    if not is_deformation or given.GetDimension() != frame.ndim:
+        return Start(affine_matrix(given, frame.ndim))
+    domain = field_frame(given) or frame
+    if 0 in domain.shape:
+        raise InputError("the displacement field is empty; give one with voxels")
+    mapped, affine = continued(given, domain)
+    return Start(affine, lambda points: solve_affine(affine, mapped(points)))
+
+
+def residual_after(start: Start, frame: Frame, vectors) -> np.ndarray:
+    """Return the residual of a displacement that is applied before a start.
+
+    Args:
+        start: ``A(D(x))``.
+        frame: the grid of the displacement and of the result.
+        vectors: ``v``, ``[*frame.shape, d]``, mm, x first.
+
+    Returns:
+        ``r``, ``[*frame.shape, d]``, mm, x first, with
+        ``A(x + r(x)) = A(D(x + v(x)))``.
+    """
+    if start.deformation is None:
+        return vectors
+    depth, *others = frame.shape
+    axes = [np.arange(n) for n in others]
+    residual = np.empty((*frame.shape, frame.ndim))
+    rows = max(1, _CHUNK // int(np.prod(others)))
+    for first in range(0, depth, rows):
+        part = slice(first, min(first + rows, depth))
+        index = np.meshgrid(np.arange(depth)[part], *axes, indexing="ij")
+        points = to_world(frame, np.stack(index, -1))
+        moved = (points + vectors[part]).reshape(-1, frame.ndim)
+        residual[part] = start.deformation(moved).reshape(points.shape) - points
+    return residual
+
+
+def start_transform(start: Start, frame: Frame) -> sitk.Transform:
+    """Return a start as a transform that is sampled at the voxels of a grid."""
+    if start.deformation is None:
+        return affine_transform(start.affine)
+    nothing = np.zeros((*frame.shape, frame.ndim))
+    return composite(frame, residual_after(start, frame, nothing), start.affine)
