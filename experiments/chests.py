@@ -87,7 +87,8 @@ def main():
         figure = volumes_figure(shown, spacing=_SPACING, window=DISPLAY_WINDOW)
         figure.savefig(folder / "chests.png", dpi=110)
         result = {"percentiles": _PERCENTILES, "volumes": table}
-        (folder / "chests.json").write_text(json.dumps(result, indent=1) + "\n")
+        text = json.dumps(result, indent=1) + "\n"
+        (folder / "chests.json").write_text(text, "utf-8")
     print(f"wrote chests.png and chests.json to {_OUT.value}")
 
 

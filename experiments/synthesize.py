@@ -116,7 +116,8 @@ def write_statistics(
         name: {key: values.tolist() for key, values in numbers.items()}
         for name, numbers in columns.items()
     }
-    (folder / "statistics.json").write_text(strict_json(listed, indent=1) + "\n")
+    text = strict_json(listed, indent=1) + "\n"
+    (folder / "statistics.json").write_text(text, "utf-8")
     statistics_figure(columns).savefig(folder / "statistics.png", dpi=150)
     lines = ["family          mean mm      largest mm   least det.    wavelength mm"]
     for name, numbers in columns.items():

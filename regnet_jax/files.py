@@ -144,6 +144,7 @@ def write_atomically(path, write: Callable[[str], object]) -> None:
     """Write a file beside ``path``, then move it into place.
 
     If anything fails, the temporary file is removed and ``path`` stays as it was.
+    Windows refuses to replace a file that a program holds open.
 
     Args:
         path: of the file.
@@ -178,7 +179,9 @@ def staged_folder(path) -> Iterator[Path]:
     """Yield a folder for results, and move them into place once all are written.
 
     Files in ``path`` are replaced by results of the same name and kept otherwise. If
-    anything fails, ``path`` stays as it was.
+    anything fails, ``path`` stays as it was, unless the system refuses to replace one
+    of its files, as Windows does if a program holds it open: those before it, in the
+    order of their names, are new then.
 
     Args:
         path: of the final folder; created with its parents if it is missing.

@@ -141,10 +141,35 @@ def _docstring_offences(path: Path, tree):
             yield f"{node.name} without docstring"
 
 
+# Functions that open text, with the position of their encoding.
+_TEXT = {"open": 3, ".open": 2, ".read_text": 0, ".write_text": 1}
+# The same names elsewhere: binary by default, or no file at all.
+_NO_TEXT = {"gzip.open", "Image.open", "drawing.write_text"}
+
+
+def _encoding_offences(path: Path, tree):
+    """On Windows the default is not UTF-8."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or _dotted(node.func) in _NO_TEXT:
+            continue
+        method = isinstance(node.func, ast.Attribute)
+        name = f".{node.func.attr}" if method else _dotted(node.func)
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        if name in ("open", ".open"):
+            mode = [*node.args[not method :], keywords.get("mode")][0]
+            if isinstance(mode, ast.Constant) and "b" in mode.value:
+                continue
+        if len(node.args) <= _TEXT.get(name, -1) and "encoding" not in keywords:
+            yield f"line {node.lineno}: {name} of text without an encoding"
+
+
 def offences(path: str | Path, source: str) -> list[str]:
     """What is wrong with a file, a line for each."""
     path, tree = Path(path), ast.parse(source)
-    checks = (_import_offences, _owner_offences, _key_offences, _docstring_offences)
+    checks = (
+        *(_import_offences, _owner_offences, _key_offences, _docstring_offences),
+        _encoding_offences,
+    )
     return [line for check in checks for line in check(path, tree)]
 
 
@@ -186,6 +211,12 @@ OFFENDING = [
     ("models/a.py", "class _A:\n    def f(self, x, key): ...", "f takes key"),
     ("models/a.py", "def f(x): ...", "f without docstring"),
     ("models/a.py", "class A: ...", "A without docstring"),
+    ("io/a.py", "path.read_text()", ".read_text of text"),
+    ("io/a.py", "path.write_text(text)", ".write_text of text"),
+    ("io/a.py", "path.open()", ".open of text"),
+    ("io/a.py", "path.open('a', buffering=1)", ".open of text"),
+    ("io/a.py", "open(path, 'w')", "open of text"),
+    ("io/a.py", "open(path, mode='w')", "open of text"),
 ]
 
 
@@ -205,6 +236,9 @@ def test_the_checker_sees_an_offence(path, source, message):
         ("regnet_jax/models/a.py", "def _f(key, x):\n    def g(x, key): ..."),
         ("regnet_jax/io/a.py", "def _f(header, key: str): ..."),
         ("regnet_jax/models/a.py", "from regnet_jax import __version__, errors"),
+        ("regnet_jax/io/a.py", "path.read_text('utf-8')\nopen(path, encoding='ascii')"),
+        ("regnet_jax/io/a.py", "path.write_text(t, 'utf-8')\nwrite_text(path, t)"),
+        ("regnet_jax/io/a.py", "path.open('rb')\nopen(path, 'wb')\np.open(mode='rb')"),
         ("experiments/a.py", "from absl import flags\nfrom experiments import cli"),
         ("experiments/a.py", "import SimpleITK\nfrom regnet_jax import io"),
     ],

@@ -68,7 +68,7 @@ def _case(name: str, config, folder: Path) -> dict:
     cache = folder / "volumes"
     step = _bare(config, cache)
     train(config, folder / "run", cache=cache)
-    lines = map(json.loads, (folder / "run" / METRICS).read_text().splitlines())
+    lines = map(json.loads, (folder / "run" / METRICS).read_text("utf-8").splitlines())
     records = {record["step"]: record for record in lines if "elapsed" in record}
     first, last = (records[step] for step in (_FIRST, _FIRST + _TIMED))
     loop = (last["elapsed"] - first["elapsed"]) / _TIMED

@@ -66,7 +66,7 @@ def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> di
         "folder": str(folder),
         **options._asdict(),
     }
-    (folder / "request.json").write_text(json.dumps(request))
+    (folder / "request.json").write_text(json.dumps(request), "utf-8")
     command = [sys.executable, "-m", "experiments.comparison.worker"]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": options.cache}
     began = time.perf_counter()
@@ -89,7 +89,7 @@ def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> di
     if done.returncode:
         reason = output[-1].removeprefix("error: ") if output else "no output"
         raise InputError(f"ended with status {done.returncode}: {reason}")
-    return {"seconds": seconds, **json.loads((folder / COSTS).read_text())}
+    return {"seconds": seconds, **json.loads((folder / COSTS).read_text("utf-8"))}
 
 
 def read_field(folder: Path) -> np.ndarray:

@@ -45,11 +45,11 @@ def _register(request: dict) -> None:
         # Summed over threads; it hardly depends on other load of the machine.
         "cpu_seconds": time.process_time(),
     }
-    (folder / COSTS).write_text(json.dumps(costs))
+    (folder / COSTS).write_text(json.dumps(costs), "utf-8")
 
 
 if __name__ == "__main__":
     try:
-        _register(json.loads(Path(sys.argv[1]).read_text()))
+        _register(json.loads(Path(sys.argv[1]).read_text("utf-8")))
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -103,7 +103,7 @@ def register_pairs(path: Path, out: Path, options: RegistrationOptions) -> list:
         A ``Registered`` for each pair.
     """
     run_batch(path, out, options)
-    with (out / "pairs.csv").open(newline="") as file:
+    with (out / "pairs.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     return [_read(pair, rows[pair.name], out / pair.name) for pair in read_pairs(path)]
 

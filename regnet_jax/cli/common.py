@@ -1,7 +1,8 @@
 """The common setup of all commands: flags, one-line errors, exit status, caches."""
 
+import io
+import math
 import os
-import resource
 import signal
 import sys
 import warnings
@@ -20,6 +21,8 @@ _BAD_INPUT = 2
 _DIVERGED = 3
 _INTERRUPTED = 130
 _TERMINATED = 143
+# Where Linux describes a process.
+_STATUS = Path("/proc/self/status")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -33,6 +36,9 @@ def run(main: Callable[[], None]) -> None:
     Args:
         main: the command without arguments; it reads its own flags.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks (Windows) is escaped, not an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     # --help shows the module that defines ``main``, whichever file was started.
     module = sys.modules[main.__module__]
     if module is not (started := sys.modules["__main__"]):
@@ -127,12 +133,16 @@ def _fail(message: str, status: int):
 
 
 def peak_gib() -> float:
-    """Return the peak memory of this process so far, GiB."""
-    status = Path("/proc/self/status")
-    if status.exists():
+    """Return the peak memory of this process so far, GiB; NaN on Windows."""
+    if _STATUS.exists():
         # Unlike the result of getrusage, this does not include the memory of the
         # process that started this one.
-        lines = dict(x.split(":", 1) for x in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) / 2**20
+        lines = _STATUS.read_text("utf-8", errors="replace").splitlines()
+        values = dict(line.split(":", 1) for line in lines)
+        return int(values["VmHWM"].split()[0]) / 2**20
+    try:
+        import resource
+    except ImportError:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,5 +1,6 @@
 """The output of the commands: tables of measures, networks, seconds and memory."""
 
+import math
 from collections.abc import Collection
 from typing import cast
 
@@ -75,7 +76,7 @@ def print_outcome(
 
 
 def print_profile(seconds: dict) -> None:
-    """Print a line for each phase, and the peak memory of the process.
+    """Print a line for each phase, and the peak memory of the process if known.
 
     Args:
         seconds: by phase.
@@ -83,4 +84,6 @@ def print_profile(seconds: dict) -> None:
     total = sum(seconds.values())
     for phase, value in (*seconds.items(), ("all of these", total)):
         print(f"{phase:24s}{value:9.2f} s {100 * value / max(total, 1e-9):5.1f} %")
-    print(f"{'peak memory':24s}{peak_gib():9.2f} GiB")
+    peak = peak_gib()
+    if not math.isnan(peak):
+        print(f"{'peak memory':24s}{peak:9.2f} GiB")

@@ -32,7 +32,9 @@ from regnet_jax.spatial.images import (
     as_array,
     check_kind,
     checked_image,
+    from_nibabel,
     from_sitk,
+    is_nibabel,
     straight_frame,
     to_sitk,
 )
@@ -45,21 +47,22 @@ _LOG = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 # The lowest value that a scanner stores, HU.
 _LOWEST = int(SCANNER_RANGE[0])
-_IMAGES = "a SimpleITK image, a path, a regnet_jax.Image or an array of real numbers"
+_IMAGES = "a SimpleITK or nibabel image, a path, a regnet_jax.Image or real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
 def has_geometry(given) -> bool:
     """Tell whether an input has a frame of its own, which a bare array has not."""
-    return isinstance(given, str | os.PathLike | sitk.Image | Image)
+    known = isinstance(given, str | os.PathLike | sitk.Image | Image)
+    return known or is_nibabel(given)
 
 
 def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> Image:
     """Return any kind of input as an image, with the checks of ``read_image``.
 
     Args:
-        given: a SimpleITK image, an ``Image``, what ``read_image`` takes, or a bare
-            array with either of the following.
+        given: a SimpleITK image, an image of nibabel, an ``Image``, what ``read_image``
+            takes, or a bare array with either of the following.
         name: in messages, for an input without a name.
         spacing: of a bare array, as in ``Image.from_array``.
         frame: where the voxels of a bare array lie.
@@ -79,6 +82,8 @@ def as_image(given, name: str, *, spacing=None, frame: Frame | None = None) -> I
         return checked_image(from_sitk(given, name))
     if isinstance(given, Image):
         return checked_image(given)
+    if is_nibabel(given):
+        return from_nibabel(given, name)
     array = as_array(given, name, wanted=_IMAGES)
     if frame is not None:
         return checked_image(Image(array, frame, name))

@@ -94,7 +94,7 @@ def read_shipped(name: str, home: Path = _HOME) -> tuple[InferenceConfig, dict]:
     """
     folder = home / name
     content = (folder / _WEIGHTS).read_bytes()
-    expected = (folder / _SUM).read_text().strip()
+    expected = (folder / _SUM).read_text("utf-8").strip()
     if hashlib.sha256(content).hexdigest() != expected:
         raise InputError(
             f"{folder / _WEIGHTS}: is not the file that was shipped (checksum);"
@@ -130,7 +130,7 @@ def write_shipped(
     # Weights and checksum must not part if the writing is interrupted.
     with staged_folder(folder) as stage:
         (stage / _WEIGHTS).write_bytes(content)
-        (stage / _SUM).write_text(hashlib.sha256(content).hexdigest() + "\n")
-        (stage / CONFIG).write_text(training)
+        (stage / _SUM).write_text(hashlib.sha256(content).hexdigest() + "\n", "utf-8")
+        (stage / CONFIG).write_text(training, "utf-8")
         write_inference(stage, config)
     return folder

@@ -75,10 +75,11 @@ def register(
 ) -> Registration:
     """Register a moving to a fixed image.
 
-    Images and masks are SimpleITK images, paths (also of DICOM folders), arrays with
-    their geometry (``regnet_jax.Image``), or bare arrays: images with ``spacing``, and
-    masks of the shape of their image. The axes of arrays are (z, y, x) or (y, x), as in
-    NumPy; everything in millimetres is in (x, y, z) or (x, y) order, as in SimpleITK.
+    Images and masks are SimpleITK or nibabel images, paths (also of DICOM folders),
+    arrays with their geometry (``regnet_jax.Image``), or bare arrays: images with
+    ``spacing``, and masks of the shape of their image. The axes of arrays are (z, y, x)
+    or (y, x), as in NumPy; everything in millimetres is in (x, y, z) or (x, y) order,
+    as in SimpleITK.
 
     Both images are resampled to an isotropic grid that follows the anatomical axes of
     the fixed image, so the result does not depend on how either file stores its voxels.

@@ -163,6 +163,75 @@ class Image:
         )
         return checked_image(cls(array, frame, name))
 
+    @classmethod
+    def from_affine(cls, array, affine, *, name: str = "array") -> "Image":
+        """Return an array with the affine matrix of nibabel as an image.
+
+        nibabel, TorchIO and MONAI have the axes of arrays in (x, y, z) order, and their
+        world axes point to the right, to the front and up (RAS). The image has the
+        axes and the world of ITK: (z, y, x), left, back and up (LPS).
+
+        Args:
+            array: ``[x, y, z]`` or ``[x, y]`` real numbers, see ``as_array``.
+            affine: ``[4, 4]``, voxel ``(i, j, k, 1)`` to mm in RAS. Of a 2D array the
+                third row and column are not used.
+            name: of the image in messages.
+
+        Returns:
+            The image; ``image.array.T`` has the axes of the given array.
+
+        Raises:
+            InputError: if the array is not that of an image, or the matrix is none of
+                an orthogonal grid.
+        """
+        array = as_array(array, name)
+        if array.ndim not in (2, 3):
+            raise InputError(
+                f"{name}: has shape {array.shape}; give [x, y, z] or [x, y], one"
+                " channel of one image, such as array[0] of [channel, x, y, z]"
+            )
+        wanted = "the 4 x 4 matrix from voxels to mm, whose last row is 0, 0, 0, 1"
+        given = affine
+        affine = as_numbers(affine, f"{name}, affine", wanted=wanted)
+        if affine.shape != (4, 4) or (affine[3] != (0, 0, 0, 1)).any():
+            raise InputError(f"{name}, affine: is {shown(given)}; give {wanted}")
+        affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ affine
+        linear = affine[: array.ndim, : array.ndim]
+        spacing = np.linalg.norm(linear, axis=0)
+        return cls.from_array(
+            array.T,
+            spacing,
+            affine[: array.ndim, 3],
+            # A spacing of zero is refused with a message of its own.
+            linear / np.where(spacing > 0, spacing, 1),
+            name=name,
+        )
+
+
+def from_nibabel(image, name: str) -> Image:
+    """Convert an image of nibabel, without importing it.
+
+    Args:
+        image: what has the ``dataobj`` and the ``affine`` of nibabel's spatial images.
+        name: name in messages, if the image has no file.
+
+    Returns:
+        The image, in the type that the file has or, if it scales its values, in
+        float64.
+
+    Raises:
+        InputError: as ``Image.from_affine``.
+    """
+    get_filename = getattr(image, "get_filename", lambda: None)
+    return Image.from_affine(
+        image.dataobj, image.affine, name=str(get_filename() or name)
+    )
+
+
+def is_nibabel(given) -> bool:
+    """Tell whether an input is an image of nibabel, without importing it."""
+    return hasattr(given, "dataobj") and hasattr(given, "affine")
+
 
 def from_sitk(image: sitk.Image, name: str) -> Image:
     """Convert a SimpleITK image.

@@ -77,7 +77,9 @@ class Journal:
         self._began = time.perf_counter()
         self._files = contextlib.ExitStack()
         trim(folder / METRICS, first)
-        self._log = self._files.enter_context((folder / METRICS).open("a", buffering=1))
+        self._log = self._files.enter_context(
+            (folder / METRICS).open("a", buffering=1, encoding="utf-8")
+        )
         self._board = self._files.enter_context(
             contextlib.closing(
                 SummaryWriter(str(folder / _BOARD), purge_step=first + 1, flush_secs=20)

@@ -18,6 +18,7 @@ from tests.helpers.networks import (
     smooth_image,
     untrained,
 )
+from tests.helpers.nibabel_images import nibabel_image
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,10 @@ def test_register_gives_the_same_for_images_arrays_and_files(pair, network2d, tm
     for image, path in zip(images, paths, strict=True):
         sitk.WriteImage(image, str(path))
     options = {"model": network2d, "initial": "center"}
+    others = [nibabel_image(image) for image in pair]
     results = [
-        regnet_jax.register(*given, **options) for given in (images, pair, paths)
+        regnet_jax.register(*given, **options)
+        for given in (images, pair, paths, others)
     ]
     assert np.abs(results[0].displacement).max() > 1.0
     for result in results[1:]:

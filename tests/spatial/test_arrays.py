@@ -138,7 +138,7 @@ NO_NUMBERS = {
     "masked": (np.ma.masked_less(np.eye(2), 0.5), "2 of 4 values are masked; fill"),
     "masked rows": ([np.ma.masked_less(r, 0.5) for r in np.eye(2)], "2 of 4 values"),
     "ragged": ([[1, 2], [3]], "no array can be made of it"),
-    "None": (None, "of type NoneType; give a SimpleITK image, a path"),
+    "None": (None, "of type NoneType; give a SimpleITK or nibabel image"),
     "a generator": ((n for n in range(3)), "of type generator"),
     "a set": ({1, 2}, "of type set"),
     "a key": (jax.random.key(0), "no array can be made of it"),
