@@ -44,7 +44,7 @@ def describe_request(
         Absolute paths by the attributes of ``PairPaths``, the options, and the formats.
     """
     given = dataclasses.asdict(pair)
-    del given["name"]
+    del given["name"], given["patient"]
     paths = {key: str(Path(path).absolute()) for key, path in given.items() if path}
     return paths | options.to_dict() | {"formats": sorted(formats)}
 
