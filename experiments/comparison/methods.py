@@ -176,7 +176,7 @@ class Variant(NamedTuple):
 
 
 def variants(
-    names: Sequence[str], *, resolution: str, alignment: str, setting: Setting
+    names: Sequence[str], *, resolution: str, alignment: str, setting: str
 ) -> list[Variant]:
     """Return what is to be run.
 
