@@ -13,6 +13,7 @@ family that has no room in --shape is refused before any pair is made. The volum
 procedural chests, or the middle of --volume. Figures of 3D pairs show coronal slices.
 """
 
+import csv
 import functools
 import itertools
 import math
@@ -202,7 +203,7 @@ def main():
     stream = jax.random.key(_SEED.value)
     fields, images, measures = {}, {}, {name: [] for name in names}
     numbers = list(itertools.product(names, range(_COUNT.value)))
-    lines = ["name,fixed,moving,displacement"]
+    rows = [("name", "fixed", "moving", "displacement", "patient")]
 
     def keys(number):
         """Return keys of volume and pair; all families of a number share them."""
@@ -219,11 +220,14 @@ def main():
             case = f"{name}_{number:03d}"
             write_pair(folder, case, frame, pair)
             files = (f"{case}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
-            lines.append(",".join([case, *files]))
+            # All families of a number deform the same chest.
+            patient = Path(_VOLUME.value).name if _VOLUME.value else f"chest_{number}"
+            rows.append((case, *files, patient))
             if number == 0:
                 fields[name] = spacing * field_in_view(pair.displacement)
                 images[name] = middle_slice(pair.fixed)[..., 0]
-        (folder / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
         family_figure(fields, images).savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
     print("\n".join(table))

@@ -68,7 +68,7 @@ def commands(folder, d: int, setting: Setting, *, aligned: bool, given=()) -> li
     """
     affine, warp, total = (Path(folder) / name for name in (AFFINE, _WARP, _TOTAL))
     radius = "x".join([str(_RADIUS[setting])] * d)
-    common = f"-threads {THREADS} -m NCC {radius} -n {_ITERATIONS}"
+    common = f"-threads {THREADS} -seed 2017 -m NCC {radius} -n {_ITERATIONS}"
     common += "".join(f" -{name} {name}" for name in ("gm", "mm") if name in given)
     align = f"-a -dof 12 -ia-image-centers -i fixed moving {common} -o {affine}"
     deform = f"-float -i fixed moving -it {affine} {common} -s {_SMOOTHING} -o {warp}"
