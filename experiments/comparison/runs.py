@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from experiments.comparison.lungs import lungs_with_vessels
 from experiments.comparison.methods import Variant
 from experiments.comparison.worker import COSTS, FIELD
 from regnet_jax.errors import InputError
@@ -23,7 +24,6 @@ from regnet_jax.evaluation import (
     Measures,
     endpoint_error,
     evaluate,
-    find_lungs,
     registration_errors,
 )
 from regnet_jax.hounsfield import body_mask, looks_like_ct
@@ -42,7 +42,6 @@ from regnet_jax.spatial import (
     composite,
     find_padding,
     map_points,
-    resample,
     warp_image,
     where_shown,
 )
@@ -178,7 +177,7 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         Masks ``[*fixed]`` by name: ``endpoint``, the voxels of the fixed image whose
         points the moving image shows, in CT those of the body; and in chest CT
-        ``endpoint_lung``, those of the lungs among them.
+        ``endpoint_lung``, those of the lungs and their vessels among them.
     """
     fixed, moving = known.fixed, known.moving
     transform = composite(fixed.frame, truth, np.eye(fixed.frame.ndim + 1))
@@ -188,9 +187,8 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     if looks_like_ct(fixed.array):
         both &= body_mask(fixed.array)
     regions = {"endpoint": both}
-    if (lungs := find_lungs(fixed)) is not None:
-        inside = resample(lungs, fixed.frame, interpolation="nearest").array > 0
-        regions["endpoint_lung"] = both & inside
+    if (lungs := lungs_with_vessels(fixed)) is not None:
+        regions["endpoint_lung"] = both & (lungs.array > 0)
     return regions
 
 

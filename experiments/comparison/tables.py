@@ -216,7 +216,7 @@ def _accuracy(name: str, title: str, unit: str, digits: int, summary: dict) -> T
         if has_reference:
             cells.append(_difference(one.get("difference"), digits))
         body.append(cells)
-    return Table(_titled(title, unit), head, body)
+    return Table(_titled(title[0].upper() + title[1:], unit), head, body)
 
 
 def _titled(title: str, unit: str) -> str:

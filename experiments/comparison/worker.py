@@ -17,10 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from experiments.comparison import methods
+from experiments.comparison.lungs import lungs_with_vessels
 from experiments.comparison.methods import Task
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import find_lungs
 from regnet_jax.io import read_image, read_mask, write_displacement
 from regnet_jax.registration.alignment.linear import align
 from regnet_jax.registration.register import collect_warnings
@@ -91,12 +91,9 @@ def _register(request: dict) -> None:
         if request["resolution"] == "network":
             task = at_voxel_size(task, request["spacing"])
         if method.uses_lungs and task.setting == "lung":
-            lungs = find_lungs(task.fixed)
-            if lungs is None:
+            task = task._replace(lungs=lungs_with_vessels(task.fixed))
+            if task.lungs is None:
                 notes.append(f"no lungs are found, so {name} ran without a lung mask")
-            else:
-                lungs = resample(lungs, task.fixed.frame, interpolation="nearest")
-            task = task._replace(lungs=lungs)
         field = register(task)
         if task.fixed.frame != frame:
             field = resample_field(field, task.fixed.frame, frame)

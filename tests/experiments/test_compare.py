@@ -380,12 +380,13 @@ def test_measure_finds_no_error_in_the_true_field(d):
 
 
 def test_errors_count_where_both_images_show_the_body_and_in_lungs():
-    """A block of tissue in air with a cavity; all moves up by 8 of 40 slices."""
+    """A block of tissue in air with a lung and a vessel; all moves by 8 slices."""
     frame = Frame((40, 50, 50), (4, 4, 4), (0, 0, 0), np.eye(3))
     body, lungs = np.zeros((2, *frame.shape), bool)
     body[:, 10:40, 10:40] = True
     lungs[5:35, 15:35, 15:35] = True
     image = np.where(lungs, -850.0, np.where(body, 40.0, -1000.0)).astype(np.float32)
+    image[8:32, 24:26, 24:26] = 40.0
     pair = LoadedPair(Image(image, frame, "fixed"), Image(image, frame, "moving"))
     voxels = np.zeros((*frame.shape, 3))
     voxels[..., 0] = 8
