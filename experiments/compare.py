@@ -5,16 +5,21 @@ Example:
         --methods regnet,regnet+refine,elastix,greedy --setting lung --out comparison
 
 --pairs is a CSV file with the columns name, fixed, moving and, where they are known,
-fixed_mask, moving_mask, fixed_points, moving_points, fixed_labels, moving_labels and
-displacement (mm, on the fixed grid), or a JSON list of such objects. Relative paths
-start from the folder of the file.
+patient, fixed_mask, moving_mask, fixed_points, moving_points, fixed_labels,
+moving_labels and displacement (mm, on the fixed grid), or a JSON list of such objects.
+Relative paths start from the folder of the file.
 Each method runs in a process of its own, one after another. --out gets report.html,
-table.md and results.json: similarity, overlap of lungs, folding, errors at landmarks
-and against the displacement, Dice, seconds of the whole process, and peak memory.
+table.md and results.json: errors at landmarks and against the displacement, Dice, and
+their paired differences from regnet with an interval over patients; likeness of the
+images, which is not accuracy, and folding; seconds of the whole process, and peak
+memory.
 The headers of all pairs are checked before the first is registered. A method that
 fails on a pair is listed, and the others continue. Methods: affine, regnet,
-regnet+refine, demons and bspline (both of SimpleITK), elastix and greedy
-(pip install ".[compare]").
+regnet+refine, demons and bspline (both of SimpleITK), elastix, elastix-short and greedy
+(pip install ".[compare]"), ants (pip install ".[ants]"), and convexadam
+(pip install ".[convexadam]").
+All start from the same linear alignment, at the voxels of the images. --alignment and
+--resolution add or take the tool's own alignment, and the network's voxels.
 """
 
 import os
@@ -38,6 +43,20 @@ _METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "Methods to compa
 _SETTING = flags.DEFINE_enum(
     "setting", "default", ["default", "lung"], "Content of the images."
 )
+_RESOLUTION = flags.DEFINE_enum(
+    "resolution",
+    "full",
+    ["full", "network", "both"],
+    "Voxels that the other tools work on: those of the fixed image, or the network's"
+    " (with --setting default they are the same).",
+)
+_ALIGNMENT = flags.DEFINE_enum(
+    "alignment",
+    "shared",
+    ["shared", "own", "both"],
+    "Linear alignment that the other tools start from: this project's, or their own"
+    " (where they have one).",
+)
 _MODEL = flags.DEFINE_string("model", None, "Network of regnet, as for register.")
 _REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
@@ -53,11 +72,17 @@ def main():
     cache = str(common.cache_folder() / "xla")
     values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
     options = runs.Options(*values)
+    variants = methods.variants(
+        list(installed),
+        resolution=_RESOLUTION.value,
+        alignment=_ALIGNMENT.value,
+        setting=_SETTING.value,
+    )
     rows, failures, figures = [], [], []
     with staged_folder(_OUT.value) as folder:
         for pair in tqdm(pairs, "comparing"):
             try:
-                compared = compare_on(pair, list(installed), options)
+                compared = compare_on(pair, variants, options)
             except InputError as error:
                 failures.append(
                     {"pair": pair.name, "method": "all", "reason": str(error)}
@@ -72,17 +97,35 @@ def main():
             print("failed: {method} on {pair}: {reason}".format(**failure))
         if not rows:
             raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
+        notes = _notes(rows)
+        for note in notes:
+            print(f"note: {note}")
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-        parameters = options._asdict() | machine | installed
-        report = {"parameters": parameters, "summary": tables.summarise(rows)}
+        chosen = {"resolution": _RESOLUTION.value, "alignment": _ALIGNMENT.value}
+        parameters = options._asdict() | chosen | machine | installed
+        report = {"parameters": parameters}
+        report |= {"methods": {m: methods.METHODS[m].description for m in installed}}
+        report |= {"summary": tables.summarise(rows, failures)}
         report |= {"failures": failures, "rows": rows}
         write_json(folder / "results.json", report)
-        (folder / "table.md").write_text(tables.markdown(rows), "utf-8")
-        write_page(folder / "report.html", rows, figures, failures, parameters)
-    head, body = tables.table(rows)
-    for line in zip(head, *body, strict=True):
-        print(f"{line[0]:36s}" + "".join(f"{cell:>18s}" for cell in line[1:]))
+        made = tables.make_tables(rows, failures)
+        (folder / "table.md").write_text(tables.markdown(made), "utf-8")
+        page = folder / "report.html"
+        write_page(page, rows, made, figures, failures, notes, parameters)
+    print(tables.plain(made))
     print(f"wrote {_OUT.value}/report.html, results.json and table.md")
+
+
+def _notes(rows: list[dict]) -> list[str]:
+    """Return each warning of a method once, with the pairs that it concerns."""
+    pairs: dict = {}
+    for row in rows:
+        for note in row.get("notes", ()):
+            pairs.setdefault((row["method"], note), []).append(row["pair"])
+    return [
+        f"{method} on {', '.join(names)}: {note}"
+        for (method, note), names in pairs.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ as from two scanners. With --noscanners, a volume is the moving image as it is, 
 fixed one is warped and gets noise of 5 HU, as in RegNet's recipe of 2017.
 """
 
+import csv
 import functools
 import itertools
 import math
@@ -227,7 +228,7 @@ def main():
         stream = fold_in_text(stream, checksum(_VOLUME.value))
     fields, images, measures = {}, {}, {name: [] for name in names}
     numbers = list(itertools.product(names, range(_COUNT.value)))
-    lines = ["name,fixed,moving,displacement"]
+    rows = [("name", "fixed", "moving", "displacement", "patient")]
 
     def keys(number):
         """Return keys of volume and pair; all families of a number share them."""
@@ -251,11 +252,14 @@ def main():
             case = f"{name}_{number:03d}"
             write_pair(folder, case, frame, pair)
             files = (f"{case}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
-            lines.append(",".join([case, *files]))
+            # All families of a number deform the same chest.
+            patient = Path(_VOLUME.value).name if _VOLUME.value else f"chest_{number}"
+            rows.append((case, *files, patient))
             if number == 0:
                 fields[name] = spacing * field_in_view(pair.displacement)
                 images[name] = middle_slice(pair.fixed)[..., 0]
-        (folder / "pairs.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
         family_figure(fields, images).savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
     print("\n".join(table))

@@ -22,6 +22,7 @@ from experiments.comparison.dirlab_published import (
     Geometry,
     set_of,
 )
+from experiments.comparison.methods import Variant
 from experiments.comparison.runs import BEFORE, Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -221,6 +222,6 @@ def _write_pair(
 
 def _run(method: str, pair: PairPaths, frame: Frame, ends, options: Options) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        ran = run_method(method, pair, Path(folder), options)
+        ran = run_method(Variant(method), pair, Path(folder), options)
         field = read_field(Path(folder))
     return measure_landmarks(field, frame, *ends) | ran

@@ -1,14 +1,7 @@
-"""Elastix: affine, then a B-spline by stochastic gradient descent.
+"""Elastix: affine, then B-splines by stochastic gradient descent.
 
 S. Klein et al., "elastix: a toolbox for intensity-based medical image registration",
-IEEE TMI 29(1), 2010; step sizes after S. Klein et al., "Adaptive stochastic gradient
-descent optimisation for image registration", IJCV 81, 2009. The settings for lungs
-follow the toolbox's entries in the EMPIRE10 challenge (M. Staring et al., 2010):
-correlation, random samples anew in every iteration, and a last grid of 10 mm.
-
-The faster estimation by the distribution of displacements (Y. Qiao et al., IEEE TMI
-35(2), 2016) divides by the gradient at the start, which is almost zero where the images
-nearly match, and the alignment then diverges.
+IEEE TMI 29(1), 2010.
 """
 
 import os
@@ -17,89 +10,101 @@ import tempfile
 import itk
 import numpy as np
 
-from experiments.comparison.methods import THREADS, Setting
+from experiments.comparison.elastix_parameters import (
+    PLACEMENT,
+    par0011_stages,
+    short_stages,
+)
+from experiments.comparison.methods import THREADS, Task
 from regnet_jax.spatial import Frame, Image
 
-_COMMON = {
-    "AutomaticParameterEstimation": "true",
-    "ASGDParameterEstimationMethod": "Original",
-    "FixedImagePyramid": "FixedSmoothingImagePyramid",
-    "FixedInternalImagePixelType": "float",
-    "HowToCombineTransforms": "Compose",
-    "ImageSampler": "RandomCoordinate",
-    "Interpolator": "LinearInterpolator",
-    "MaximumNumberOfSamplingAttempts": "8",
-    "MovingImagePyramid": "MovingSmoothingImagePyramid",
-    "MovingInternalImagePixelType": "float",
-    "NewSamplesEveryIteration": "true",
-    "NumberOfResolutions": "4",
-    "Optimizer": "AdaptiveStochasticGradientDescent",
-    "RandomSeed": "2017",
-    "Registration": "MultiResolutionRegistration",
-    "ResampleInterpolator": "FinalLinearInterpolator",
-    "Resampler": "DefaultResampler",
-    "UseDirectionCosines": "true",
-    "WriteResultImage": "false",
-}
-_METRIC = {
-    "lung": "AdvancedNormalizedCorrelation",
-    "default": "AdvancedMattesMutualInformation",
-}
-_AFFINE = {
-    "AutomaticScalesEstimation": "true",
-    "AutomaticTransformInitialization": "true",
-    "AutomaticTransformInitializationMethod": "GeometricalCenter",
-    "MaximumNumberOfIterations": "250",
-    "NumberOfSpatialSamples": "3000",
-    "Transform": "AffineTransform",
-}
-_SPLINE = {
-    "MaximumNumberOfIterations": "500",
-    "NumberOfSpatialSamples": "5000",
-    "Transform": "BSplineTransform",
-}
+
+def par0011(task: Task) -> np.ndarray:
+    """Register as Par0011 does; see ``experiments.comparison.methods``.
+
+    The last stage samples the fixed lungs alone. Where no lungs are known it samples
+    the whole image, or the mask of the list of pairs.
+    """
+    affine, coarse, fine = par0011_stages([task.fixed.frame, task.moving.frame])
+    fixed_mask, moving_mask = task.masks
+    stages = [
+        (affine, task.masks),
+        (coarse, task.masks),
+        (fine, (task.lungs or fixed_mask, moving_mask)),
+    ]
+    return _run(task, stages)
 
 
-def register(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Register a pair; see ``experiments.comparison.methods``."""
+def short(task: Task) -> np.ndarray:
+    """Register in fewer iterations; see ``experiments.comparison.methods``."""
+    stages = short_stages(task.fixed.frame, task.setting)
+    return _run(task, [(parameters, task.masks) for parameters in stages])
+
+
+def _run(task: Task, stages: list[tuple[dict, tuple]]) -> np.ndarray:
+    """Run stages of parameters and masks, the first of which aligns linearly."""
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(THREADS)
-    images = [_to_itk(image, np.float32) for image in (fixed, moving)]
-    names = ("fixed_mask", "moving_mask")
-    extra = {
-        name: _to_itk(mask, np.uint8)
-        for name, mask in zip(names, masks, strict=True)
-        if mask is not None
-    }
-    parameters = itk.ParameterObject.New()
-    for stage in (_AFFINE, _SPLINE | _grid(fixed.frame, setting)):
-        parameters.AddParameterMap(_map(_COMMON | stage, setting))
-    _, transform = itk.elastix_registration_method(
-        *images, parameter_object=parameters, log_to_console=False, **extra
-    )
+    images = [_to_itk(image, np.float32) for image in (task.fixed, task.moving)]
+    found = None
+    if task.initial is not None:
+        found = _parameter_object(_initial_transform(task.initial, task.fixed.frame))
+        stages = stages[1:]
+    for parameters, masks in stages:
+        extra = {
+            name: _to_itk(mask, np.uint8)
+            for name, mask in zip(("fixed_mask", "moving_mask"), masks, strict=True)
+            if mask is not None
+        }
+        if found is not None:
+            extra["initial_transform_parameter_object"] = found
+        # What is found holds the initial transform, too.
+        _, found = itk.elastix_registration_method(
+            *images,
+            parameter_object=_parameter_object(parameters),
+            log_to_console=False,
+            **extra,
+        )
     with tempfile.TemporaryDirectory() as folder:
         # The filter also leaves a file in the working directory.
         here = os.getcwd()
         os.chdir(folder)
         try:
-            field = itk.transformix_deformation_field(images[1], transform)
+            field = itk.transformix_deformation_field(images[1], found)
         finally:
             os.chdir(here)
     return itk.array_from_image(field)
 
 
-def _grid(frame: Frame, setting: Setting) -> dict:
-    """Return the last grid: 10 mm, and finer where the organ is small."""
-    extent = max(n * s for n, s in zip(frame.shape[::-1], frame.spacing, strict=True))
-    spacing = 10.0 if setting == "lung" else min(10.0, max(extent / 12, 2.0))
-    return {"FinalGridSpacingInPhysicalUnits": f"{spacing:g}"}
+def _initial_transform(matrix: np.ndarray, frame: Frame) -> dict:
+    """Return the parameters of elastix' affine transform of a homogeneous matrix."""
+    d = frame.ndim
+    return PLACEMENT | {
+        "CenterOfRotationPoint": [0.0] * d,
+        "Direction": np.reshape(frame.direction, (d, d)).T.ravel(),
+        "FixedImageDimension": d,
+        "HowToCombineTransforms": "Compose",
+        "Index": [0] * d,
+        "InitialTransformParameterFileName": "NoInitialTransform",
+        "MovingImageDimension": d,
+        "NumberOfParameters": d * (d + 1),
+        "Origin": frame.origin,
+        "Size": frame.shape[::-1],
+        "Spacing": frame.spacing,
+        "Transform": "AffineTransform",
+        "TransformParameters": [*matrix[:d, :d].ravel(), *matrix[:d, d]],
+    }
 
 
-def _map(values: dict, setting: Setting):
-    result = itk.ParameterObject.New().GetDefaultParameterMap("rigid")
-    for key in list(result):
-        del result[key]
-    for key, value in (values | {"Metric": _METRIC[setting]}).items():
-        result[key] = [value]
+def _parameter_object(values: dict):
+    """Return elastix' object of one map of parameters."""
+    result = itk.ParameterObject.New()
+    map_ = result.GetDefaultParameterMap("rigid")
+    for key in list(map_):
+        del map_[key]
+    for key, value in values.items():
+        many = [value] if isinstance(value, str) else np.ravel(value).tolist()
+        map_[key] = [str(one) for one in many]
+    result.AddParameterMap(map_)
     return result
 
 

@@ -4,39 +4,31 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.comparison.methods import Setting
+from experiments.comparison.methods import Task
 from regnet_jax import register as register_pair
 from regnet_jax.registration import default_network, load_network
 from regnet_jax.spatial import Frame, Image
 
 
-def register(
-    fixed: Image,
-    moving: Image,
-    *,
-    setting: Setting,
-    masks,
-    model: str | None,
-    refine: int,
-) -> np.ndarray:
+def register(task: Task, *, model: str | None, refine: int) -> np.ndarray:
     """Register a pair; see ``experiments.comparison.methods``.
 
     With the setting ``default`` images may have any intensities, and coordinates are
     scaled such that the fixed image's voxels are as large as the network's, so that
     small organs are registered at their full resolution.
     """
-    network = load_network(model or default_network(fixed.frame.ndim)[0])
+    frame = task.fixed.frame
+    network = load_network(model or default_network(frame.ndim)[0])
     factor = 1.0
-    if setting == "default":
-        factor = network.spacing / float(np.mean(fixed.frame.spacing))
-    images = [_scaled(image, factor) for image in (fixed, moving)]
-    names = ("fixed_mask", "moving_mask")
-    masks = [mask and _scaled(mask, factor) for mask in masks]
+    if task.setting == "default":
+        factor = network.spacing / float(np.mean(frame.spacing))
+    initial = np.array(task.initial)
+    initial[:-1, -1] *= factor
     registration = register_pair(
-        *images,
+        *(_scaled(image, factor) for image in (task.fixed, task.moving)),
         network,
-        **dict(zip(names, masks, strict=True)),
-        intensity="ct" if setting == "lung" else "auto",
+        initial=initial,
+        intensity="ct" if task.setting == "lung" else "auto",
         refine=refine,
     )
     return registration.displacement / factor

@@ -1,5 +1,6 @@
 """Run the methods on a pair, each in its own process, and measure them all alike."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,13 +16,35 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from experiments.comparison.lungs import lungs_with_vessels
+from experiments.comparison.methods import Variant
 from experiments.comparison.worker import COSTS, FIELD
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import Measures, evaluate
+from regnet_jax.evaluation import (
+    Measures,
+    endpoint_error,
+    evaluate,
+    registration_errors,
+)
 from regnet_jax.hounsfield import body_mask, looks_like_ct
-from regnet_jax.io import LoadedPair, PairPaths, read_displacement, read_pair
+from regnet_jax.io import (
+    LoadedPair,
+    PairPaths,
+    read_displacement,
+    read_frame,
+    read_pair,
+)
+from regnet_jax.registration import default_network, load_network
 from regnet_jax.reporting import differences_figure
-from regnet_jax.spatial import canonicalise, check_pair, composite, warp_image
+from regnet_jax.spatial import (
+    canonicalise,
+    check_pair,
+    composite,
+    find_padding,
+    map_points,
+    warp_image,
+    where_shown,
+)
 
 
 class Options(NamedTuple):
@@ -42,26 +65,42 @@ class Options(NamedTuple):
     cache: str
 
 
-def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> dict:
+def run_method(
+    variant: Variant,
+    pair: PairPaths,
+    folder: Path,
+    options: Options,
+    *,
+    initial=None,
+    spacing: float | None = None,
+) -> dict:
     """Run a method on a pair in a process of its own.
 
     Args:
-        name: one of ``methods.METHODS``.
+        variant: of the method.
         pair: its paths.
         folder: for the files of the run; it must exist.
         options: for all pairs.
+        initial: ``alignment`` of an earlier run, for methods that start from it; None
+            computes it.
+        spacing: of the network's voxels, mm, for the resolution ``network``.
 
     Returns:
         ``seconds`` of the whole process, ``registration_seconds`` from images in
-        memory to a field in memory, ``cpu_seconds`` of all threads, ``peak_gib``.
+        memory to a field in memory, ``cpu_seconds`` of all threads, ``peak_gib``,
+        ``notes``, and ``alignment`` where it was computed. The three times include
+        that of the alignment, also where an earlier run computed it.
 
     Raises:
         InputError: if the method fails or takes too long. The message ends with the
             last line of its output; the full output is in ``log.txt``.
     """
+    shared = initial if variant.alignment == "shared" else None
     request = {
-        "method": name,
+        **variant._asdict(),
         **{key: str(value) for key, value in asdict(pair).items() if value},
+        "initial": shared and shared["matrix"],
+        "spacing": spacing,
         "masks": [m and str(m) for m in (pair.fixed_mask, pair.moving_mask)],
         "folder": str(folder),
         **options._asdict(),
@@ -89,7 +128,12 @@ def run_method(name: str, pair: PairPaths, folder: Path, options: Options) -> di
     if done.returncode:
         reason = output[-1].removeprefix("error: ") if output else "no output"
         raise InputError(f"ended with status {done.returncode}: {reason}")
-    return {"seconds": seconds, **json.loads((folder / COSTS).read_text("utf-8"))}
+    ran = {"seconds": seconds, **json.loads((folder / COSTS).read_text("utf-8"))}
+    if shared:
+        ran["seconds"] += shared["seconds"]
+        ran["registration_seconds"] += shared["seconds"]
+        ran["cpu_seconds"] += shared["cpu_seconds"]
+    return ran
 
 
 def read_field(folder: Path) -> np.ndarray:
@@ -121,50 +165,105 @@ def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
     return truth
 
 
-def measure(known: LoadedPair, truth, field) -> Measures:
+def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Find where a displacement is compared with the truth.
+
+    It depends on the images and the truth alone, so it is the same for all methods.
+
+    Args:
+        known: the pair.
+        truth: ``[*fixed, d]``, mm, x first.
+
+    Returns:
+        Masks ``[*fixed]`` by name: ``endpoint``, the voxels of the fixed image whose
+        points the moving image shows, in CT those of the body; and in chest CT
+        ``endpoint_lung``, those of the lungs and their vessels among them.
+    """
+    fixed, moving = known.fixed, known.moving
+    transform = composite(fixed.frame, truth, np.eye(fixed.frame.ndim + 1))
+    both = where_shown(moving, find_padding(moving.array), fixed.frame, transform)
+    if (padding := find_padding(fixed.array)) is not None:
+        both &= ~padding
+    if looks_like_ct(fixed.array):
+        both &= body_mask(fixed.array)
+    regions = {"endpoint": both}
+    if (lungs := lungs_with_vessels(fixed)) is not None:
+        regions["endpoint_lung"] = both & (lungs.array > 0)
+    return regions
+
+
+class Measured(NamedTuple):
+    """What is known of a displacement.
+
+    Attributes:
+        measures: those of ``regnet_jax.evaluation``.
+        errors: mm, ``[n]`` each, by name: ``tre`` of the landmarks, and those of the
+            regions of ``find_regions``.
+    """
+
+    measures: Measures
+    errors: dict[str, np.ndarray]
+
+
+def measure(known: LoadedPair, truth, regions, field) -> Measured:
     """Measure a displacement by the landmarks, labels and truth known of a pair.
 
     Args:
         known: the pair.
-        truth: ``[*fixed, d]``, mm, x first, or None; in CT the error is over the body.
+        truth: ``[*fixed, d]``, mm, x first, or None.
+        regions: from ``find_regions``; empty without a truth.
         field: ``[*fixed, d]``, mm, x first.
 
     Returns:
-        The measures.
+        The measures, and the errors that they summarise.
     """
-    frame, array = known.fixed.frame, known.fixed.array
-    mask = None
-    if truth is not None and looks_like_ct(array):
-        mask = body_mask(array)
-    return evaluate(
-        composite(frame, field, np.eye(frame.ndim + 1)),
+    frame = known.fixed.frame
+    transform = composite(frame, field, np.eye(frame.ndim + 1))
+    measures = evaluate(
+        transform,
         frame,
         landmarks=known.points,
         labels=known.labels,
         images=(known.fixed, known.moving),
         truth=truth,
-        truth_mask=mask,
+        truth_mask=regions.get("endpoint"),
     )
+    errors = {}
+    if known.points is not None:
+        fixed, moving = known.points
+        errors["tre"] = registration_errors(map_points(transform, fixed), moving)
+    for name, mask in regions.items():
+        errors[name] = endpoint_error(field, truth)[mask]
+    return Measured(measures, errors)
 
 
-def flatten(measures: Measures, ran: dict | None) -> dict[str, float]:
+# An error below it, mm, is a success.
+GOOD = 2.0
+
+
+def flatten(measured: Measured, ran: dict | None) -> dict[str, float]:
     """Return the numbers of one method on one pair, by column name.
 
     Args:
-        measures: from ``measure``.
+        measured: from ``measure``.
         ran: from ``run_method``; None before any registration.
 
     Returns:
-        Numbers; Dice and HD95 are means over labels, and ``dice N`` of label N.
+        Numbers. Of errors ``NAME`` is the mean, and ``NAME_median``, ``NAME_p95`` and
+        ``NAME_good``, the share below 2 mm in percent, are those of the landmarks or
+        voxels of this pair. Dice and HD95 are means over labels, and ``dice N`` of
+        label N.
     """
+    measures = measured.measures
     values = measures.similarity.to_dict()
     if measures.jacobian:
         values["folding"] = 100 * measures.jacobian.folding_fraction
-    if measures.tre:
-        values["tre"] = measures.tre.mean
-    if measures.endpoint:
-        values["endpoint"] = measures.endpoint.mean
-        values["endpoint_p95"] = measures.endpoint.p95
+    for name, errors in measured.errors.items():
+        if errors.size:
+            values[name] = float(errors.mean())
+            values[f"{name}_median"] = float(np.median(errors))
+            values[f"{name}_p95"] = float(np.percentile(errors, 95))
+            values[f"{name}_good"] = 100 * float(np.mean(errors < GOOD))
     if measures.overlap:
         values |= {"dice": measures.dice, "hd95": measures.hd95}
         for label, overlap in measures.overlap.items():
@@ -185,7 +284,8 @@ class Compared(NamedTuple):
     """The results of all methods on a pair.
 
     Attributes:
-        rows: ``pair``, ``method``, ``values`` by column; for methods also ``measures``.
+        rows: ``pair``, ``patient``, ``method``, ``values`` by column; for methods also
+            ``measures`` and ``notes``.
         failures: ``pair``, ``method`` and ``reason`` of each failure.
         figure: fixed minus warped image of each method.
     """
@@ -195,12 +295,14 @@ class Compared(NamedTuple):
     figure: Figure
 
 
-def compare_on(pair: PairPaths, names: Sequence[str], options: Options) -> Compared:
+def compare_on(
+    pair: PairPaths, variants: Sequence[Variant], options: Options
+) -> Compared:
     """Run methods on a pair, one after another, and measure all alike.
 
     Args:
         pair: its paths.
-        names: the methods, see ``methods.METHODS``.
+        variants: of the methods, see ``methods.variants``.
         options: for all pairs.
 
     Returns:
@@ -213,30 +315,53 @@ def compare_on(pair: PairPaths, names: Sequence[str], options: Options) -> Compa
     check_pair(known.fixed, known.moving)
     frame = known.fixed.frame
     truth = read_truth(pair, frame.shape)
+    regions = {} if truth is None else find_regions(known, truth)
     zero = np.zeros((*frame.shape, frame.ndim))
-    values = flatten(measure(known, truth, zero), None)
-    rows = [{"pair": pair.name, "method": BEFORE, "values": values}]
+    base = {"pair": pair.name, "patient": pair.patient or pair.name}
+    values = flatten(measure(known, truth, regions, zero), None)
+    rows = [base | {"method": BEFORE, "values": values}]
     failures, images = [], {BEFORE: _warped(known, zero)}
-    for name in names:
+    # In a process of its own, as itk-elastix is not to share one with JAX at work.
+    aligned = _run(Variant("affine"), pair, options)
+    for variant in variants:
         try:
-            ran, field = _run(name, pair, options)
+            if variant == Variant("affine"):
+                ran, field = aligned
+            else:
+                ran, field = _run(variant, pair, options, aligned[0]["alignment"])
         except InputError as error:
-            failures.append({"pair": pair.name, "method": name, "reason": str(error)})
+            failure = {"pair": pair.name, "method": variant.label}
+            failures.append(failure | {"reason": str(error)})
             continue
-        measured = measure(known, truth, field)
-        row = {"pair": pair.name, "method": name, "values": flatten(measured, ran)}
-        rows.append(row | {"measures": measured.to_dict()})
-        tqdm.write(f"{pair.name}, {name}: {ran['seconds']:.1f} s")
-        images[name] = _warped(known, field)
+        measured = measure(known, truth, regions, field)
+        row = base | {"method": variant.label, "values": flatten(measured, ran)}
+        row |= {"measures": measured.measures.to_dict(), "notes": ran["notes"]}
+        rows.append(row)
+        tqdm.write(f"{pair.name}, {variant.label}: {ran['seconds']:.1f} s")
+        images[variant.label] = _warped(known, field)
     fixed, canonical = canonicalise(known.fixed.array, frame)
     figure = differences_figure(fixed, images, spacing=canonical.spacing[::-1])
     return Compared(rows, failures, figure)
 
 
-def _run(name: str, pair: PairPaths, options: Options) -> tuple[dict, np.ndarray]:
-    with tempfile.TemporaryDirectory() as folder:
-        ran = run_method(name, pair, Path(folder), options)
-        return ran, read_field(Path(folder))
+@functools.cache
+def _network_spacing(model: str | None, d: int) -> float:
+    """Return the size of the voxels of a network, mm."""
+    return load_network(model or default_network(d)[0]).spacing
+
+
+def _run(
+    variant: Variant, pair: PairPaths, options: Options, initial=None
+) -> tuple[dict, np.ndarray]:
+    spacing = None
+    if variant.resolution == "network":
+        spacing = _network_spacing(options.model, read_frame(pair.fixed).ndim)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ran = run_method(
+            variant, pair, folder, options, initial=initial, spacing=spacing
+        )
+        return ran, read_field(folder)
 
 
 def _warped(known: LoadedPair, field: np.ndarray) -> np.ndarray:

@@ -1,14 +1,13 @@
 """SimpleITK's own nonrigid registration: demons and B-splines.
 
-Both start from the linear alignment of this project.
+Neither has a linear alignment of its own.
 """
 
 import numpy as np
 import SimpleITK as sitk
 
-from experiments.comparison.methods import Setting
+from experiments.comparison.methods import Task
 from regnet_jax.hounsfield import SOFT_TISSUE_RANGE
-from regnet_jax.registration.alignment.linear import align
 from regnet_jax.spatial import Image, affine_transform, sample_transform, to_sitk
 
 # Shrink factors of the resolutions, and the settings at each.
@@ -24,24 +23,23 @@ _SAMPLES = 20_000
 _BINS = 32
 
 
-def affine(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
-    """Align linearly and no more; see ``experiments.comparison.methods``."""
-    del setting
-    return sample_transform(_aligned(fixed, moving, masks), fixed.frame)
+def affine(task: Task) -> np.ndarray:
+    """Keep the linear alignment; see ``experiments.comparison.methods``."""
+    return sample_transform(affine_transform(task.initial), task.fixed.frame)
 
 
-def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
+def demons(task: Task) -> np.ndarray:
     """Register by demons with symmetric forces; see ``experiments.comparison.methods``.
 
     T. Vercauteren et al., "Diffeomorphic demons: efficient non-parametric image
     registration", NeuroImage 45(1), 2009; coarse to fine. As demons compare
     intensities, the histograms of images of the setting ``default`` are matched first.
     """
-    linear = _aligned(fixed, moving, masks)
-    target, source = (_float(image) for image in (fixed, moving))
-    lowest = float(moving.array.min())
+    linear = affine_transform(task.initial)
+    target, source = (_float(image) for image in (task.fixed, task.moving))
+    lowest = float(task.moving.array.min())
     source = sitk.Resample(source, target, linear, sitk.sitkLinear, lowest)
-    if setting == "lung":
+    if task.setting == "lung":
         target, source = (
             sitk.Clamp(i, sitk.sitkFloat32, *SOFT_TISSUE_RANGE)
             for i in (target, source)
@@ -60,19 +58,21 @@ def demons(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarra
         else:
             field = tool.Execute(one, other, sitk.Resample(field, one))
     first = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
-    return sample_transform(sitk.CompositeTransform([linear, first]), fixed.frame)
+    frame = task.fixed.frame
+    return sample_transform(sitk.CompositeTransform([linear, first]), frame)
 
 
-def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarray:
+def bspline(task: Task) -> np.ndarray:
     """Register by a cubic B-spline; see ``experiments.comparison.methods``.
 
     The metric is correlation for lungs and mutual information for other images, both on
     a sample of the voxels. L-BFGS goes coarse to fine in images and control points.
     """
-    target, source = (_float(image) for image in (fixed, moving))
+    fixed = task.fixed
+    target, source = (_float(image) for image in (fixed, task.moving))
     d = fixed.frame.ndim
     tool = sitk.ImageRegistrationMethod()
-    if setting == "lung":
+    if task.setting == "lung":
         tool.SetMetricAsCorrelation()
     else:
         tool.SetMetricAsMattesMutualInformation(_BINS)
@@ -80,7 +80,7 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     fractions = [min(1.0, _SAMPLES * f**d / fixed.array.size) for f in _SHRINK]
     tool.SetMetricSamplingPercentagePerLevel(fractions, 2017)
     for mask, use in zip(
-        masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
+        task.masks, (tool.SetMetricFixedMask, tool.SetMetricMovingMask), strict=True
     ):
         if mask is not None:
             use(to_sitk(mask.array, mask.frame))
@@ -89,7 +89,7 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     tool.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     tool.SetInterpolator(sitk.sitkLinear)
     tool.SetOptimizerAsLBFGS2(numberOfIterations=_SPLINE_ITERATIONS)
-    linear = _aligned(fixed, moving, masks)
+    linear = affine_transform(task.initial)
     tool.SetMovingInitialTransform(linear)
     extent = np.multiply(fixed.frame.shape[::-1], fixed.frame.spacing)
     mesh = np.maximum(np.rint(extent / (_SPLINE_SPACING * _SHRINK[0])), 1)
@@ -97,12 +97,6 @@ def bspline(fixed: Image, moving: Image, *, setting: Setting, masks) -> np.ndarr
     tool.SetInitialTransformAsBSpline(spline, inPlace=True, scaleFactors=_SHRINK[::-1])
     tool.Execute(target, source)
     return sample_transform(sitk.CompositeTransform([linear, spline]), fixed.frame)
-
-
-def _aligned(fixed, moving, masks) -> sitk.Transform:
-    fixed_mask, moving_mask = masks
-    matrix = align(fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask)
-    return affine_transform(matrix)
 
 
 def _float(image: Image) -> sitk.Image:

@@ -1,90 +1,226 @@
 """The results of a comparison as tables and as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from regnet_jax.evaluation import sample_deviation
+from regnet_jax.evaluation import error_statistics, sample_deviation
 from regnet_jax.reporting import box_figure, write_html
 
-# Title, unit and number of digits by name, in the order of the columns.
-_COLUMNS = {
+# What says how right a registration is, by title, unit and number of digits; of the
+# errors in mm there are columns of the landmarks or voxels of a pair, too.
+_ACCURACY = {
     "tre": ("TRE", "mm", 2),
-    "endpoint": ("endpoint error", "mm", 2),
-    "endpoint_p95": ("endpoint error, 95th percentile", "mm", 2),
+    "endpoint": ("endpoint error in the body", "mm", 2),
+    "endpoint_lung": ("endpoint error in the lungs", "mm", 2),
     "dice": ("Dice", "", 3),
     "hd95": ("HD95", "mm", 2),
+}
+_ERRORS = ("tre", "endpoint", "endpoint_lung")
+# What a method may have optimised, and how regular its field is.
+_LIKENESS = {
     "lung_correlation": ("correlation in the lung", "", 3),
     "lung_overlap": ("overlap of the lungs", "", 3),
     "correlation": ("correlation", "", 3),
     "folding": ("folding", "%", 4),
+}
+_COSTS = {
     "seconds": ("time", "s", 1),
     "registration_seconds": ("time, registration alone", "s", 1),
     "cpu_seconds": ("CPU time of all threads", "s", 1),
     "memory": ("peak memory", "GiB", 2),
 }
+# The method that the others are compared with, if it is there.
+_REFERENCE = "regnet"
 
 
-def columns_of(rows: Sequence[dict]) -> dict[str, tuple[str, str, int]]:
+def columns_of(
+    rows: Sequence[dict], columns: Mapping[str, tuple[str, str, int]]
+) -> dict[str, tuple[str, str, int]]:
     """Return the columns that contain numbers; single labels follow their mean.
 
     Args:
-        rows: ``method``, ``pair`` and ``values`` by name of each registration.
+        rows: ``method``, ``pair``, ``patient`` and ``values`` by name of each
+            registration.
+        columns: title, unit and digits by name.
 
     Returns:
-        Title, unit and digits by name.
+        The same of those with numbers.
     """
     present = dict.fromkeys(name for row in rows for name in row["values"])
-    columns = {}
-    for name, column in _COLUMNS.items():
+    result = {}
+    for name, column in columns.items():
         title, unit, digits = column
         if name in present:
-            columns[name] = column
+            result[name] = column
         for one in sorted(p for p in present if p.startswith(f"{name} ")):
-            columns[one] = (f"{title}, label {one.split()[1]}", unit, digits)
-    return columns
-
-
-def summarise(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """Summarise the pairs, by method and column.
-
-    Args:
-        rows: as for ``columns_of``.
-
-    Returns:
-        ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
-        ``undefined``, the number of others, such as distances to a missing label.
-    """
-    result: dict = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row["values"] for row in rows if row["method"] == method]
-        result[method] = {}
-        for name in columns_of(rows):
-            numbers = np.array([v[name] for v in mine if name in v], float)
-            finite = numbers[np.isfinite(numbers)]
-            if numbers.size:
-                result[method][name] = {
-                    "n": int(finite.size),
-                    "mean": float(finite.mean()) if finite.size else np.nan,
-                    "sd": sample_deviation(finite),
-                    "median": float(np.median(finite)) if finite.size else np.nan,
-                    "undefined": int(numbers.size - finite.size),
-                }
+            result[one] = (f"{title}, label {one.split()[1]}", unit, digits)
     return result
 
 
-def table(rows: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows as text: mean, and ± sd if there are several pairs."""
-    columns, summary = columns_of(rows), summarise(rows)
-    titles = [t + (f" ({u})" if u else "") for t, u, _ in columns.values()]
+def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]:
+    """Summarise the pairs, by method and measure.
+
+    Args:
+        rows: as for ``columns_of``.
+        failures: ``method`` and ``pair`` of each registration that gave no result; the
+            method ``all`` is each of them.
+
+    Returns:
+        ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
+        ``undefined``, the number of others, such as distances to a missing label. Of
+        what ``_ACCURACY`` lists also ``patients``, ``failed`` (pairs without a
+        result), ``worse`` (pairs that were better before), and ``difference``, see
+        ``paired_difference``.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    names = dict.fromkeys(name for row in rows for name in row["values"])
+    result: dict = {method: {} for method in methods}
+    for name in names:
+        accuracy = name.split(" ")[0] in _ACCURACY
+        # Before any registration is the first row of every pair.
+        before = _by_pair(rows, methods[0], name)
+        for method in methods:
+            found = _by_pair(rows, method, name)
+            if not found:
+                continue
+            values = [value for _, value in found.values()]
+            one = _moments(np.array(values, float))
+            if accuracy:
+                sign = -1 if name.split(" ")[0] == "dice" else 1
+                one["patients"] = len({patient for patient, _ in found.values()})
+                one["failed"] = sum(f["method"] in (method, "all") for f in failures)
+                one["worse"] = sum(
+                    sign * value > sign * before[pair][1]
+                    for pair, (_, value) in found.items()
+                    if pair in before
+                )
+                reference = _by_pair(rows, _REFERENCE, name)
+                if method != _REFERENCE and reference:
+                    one["difference"] = paired_difference(found, reference)
+            result[method][name] = one
+    return result
+
+
+def _by_pair(rows: Sequence[dict], method: str, name: str) -> dict:
+    """Return (patient, value) by pair."""
+    return {
+        row["pair"]: (row["patient"], row["values"][name])
+        for row in rows
+        if row["method"] == method and name in row["values"]
+    }
+
+
+def _moments(numbers: np.ndarray) -> dict:
+    finite = numbers[np.isfinite(numbers)]
+    return {
+        "n": int(finite.size),
+        "mean": float(finite.mean()) if finite.size else np.nan,
+        "sd": sample_deviation(finite),
+        "median": float(np.median(finite)) if finite.size else np.nan,
+        "undefined": int(numbers.size - finite.size),
+    }
+
+
+def paired_difference(found: Mapping, reference: Mapping) -> dict:
+    """Return by how much a method differs from another on the same pairs.
+
+    The pairs of one patient are not independent, so they count as one: the mean of
+    their differences.
+
+    Args:
+        found: (patient, value) of the method, by pair.
+        reference: the same of the other method.
+
+    Returns:
+        ``mean`` of the patients' differences, ``patients``, their number, and ``ci95``,
+        the 95 % bootstrap interval of the mean over patients; None for one patient.
+    """
+    by_patient: dict = {}
+    for pair, (patient, value) in found.items():
+        if pair in reference and np.isfinite(change := value - reference[pair][1]):
+            by_patient.setdefault(patient, []).append(change)
+    means = [float(np.mean(changes)) for changes in by_patient.values()]
+    one = error_statistics(means, interval=len(means) > 1)
+    return {"mean": one.mean, "patients": one.n, "ci95": one.mean_ci95}
+
+
+class Table(NamedTuple):
+    """A table as text.
+
+    Attributes:
+        title: of the table.
+        head: names of the columns.
+        body: cells of each row.
+    """
+
+    title: str
+    head: list[str]
+    body: list[list[str]]
+
+
+def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
+    """Return the results as tables: accuracy, likeness, and costs, each if known.
+
+    Args:
+        rows: as for ``columns_of``.
+        failures: as for ``summarise``.
+
+    Returns:
+        A table for each measure of accuracy, then those of likeness and of costs.
+    """
+    summary = summarise(rows, failures)
+    tables = [
+        _accuracy(name, *column, summary)
+        for name, column in columns_of(rows, _ACCURACY).items()
+    ]
+    for title, wanted in (
+        ("Likeness and regularity (neither is accuracy)", _LIKENESS),
+        ("Costs", _COSTS),
+    ):
+        columns = columns_of(rows, wanted)
+        body = []
+        for method, values in summary.items():
+            if any(name in values for name in columns):
+                pairs = max(values[n]["n"] for n in columns if n in values)
+                cells = [
+                    _cell(values.get(name), digits)
+                    for name, (_, _, digits) in columns.items()
+                ]
+                body.append([method, str(pairs), *cells])
+        if body:
+            titles = [_titled(title, unit) for title, unit, _ in columns.values()]
+            tables.append(Table(title, ["method", "pairs", *titles], body))
+    return tables
+
+
+def _accuracy(name: str, title: str, unit: str, digits: int, summary: dict) -> Table:
+    """Return the table of one measure of accuracy."""
+    is_error = name in _ERRORS
+    has_reference = any("difference" in v.get(name, {}) for v in summary.values())
+    head = ["method", "pairs", "patients", "failed", "worse than before", "mean ± sd"]
+    head += ["median", "95th percentile", "under 2 mm (%)"] * is_error
+    head += [f"minus {_REFERENCE}"] * has_reference
     body = []
     for method, values in summary.items():
-        cells = [method, str(max((v["n"] for v in values.values()), default=0))]
-        for name, (_, _, digits) in columns.items():
-            cells.append(_cell(values.get(name), digits))
+        if name not in values:
+            continue
+        one = values[name]
+        counts = (one["n"], one["patients"], one["failed"], one["worse"])
+        cells = [method, *map(str, counts), _cell(one, digits)]
+        if is_error:
+            for suffix, places in (("median", digits), ("p95", digits), ("good", 1)):
+                cells.append(f"{values[f'{name}_{suffix}']['mean']:.{places}f}")
+        if has_reference:
+            cells.append(_difference(one.get("difference"), digits))
         body.append(cells)
-    return ["method", "pairs", *titles], body
+    return Table(_titled(title[0].upper() + title[1:], unit), head, body)
+
+
+def _titled(title: str, unit: str) -> str:
+    return f"{title} ({unit})" if unit else title
 
 
 def _cell(value: dict | None, digits: int) -> str:
@@ -96,49 +232,91 @@ def _cell(value: dict | None, digits: int) -> str:
     return f"{text} ({value['undefined']} nan)" if value["undefined"] else text
 
 
-def markdown(rows: Sequence[dict]) -> str:
-    """Return the table in Markdown."""
-    head, body = table(rows)
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    lines = [head, ruler, *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+def _difference(value: dict | None, digits: int) -> str:
+    if value is None or not value["patients"]:
+        return ""
+    text = f"{value['mean']:+.{digits}f}"
+    if value["ci95"] is not None:
+        low, high = value["ci95"]
+        text += f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return text
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Return tables in Markdown, each below its title, then what the columns mean."""
+    text = ""
+    for title, head, body in tables:
+        ruler = ["---", *["---:"] * (len(head) - 1)]
+        text += f"**{title}**\n\n"
+        text += "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ruler, *body))
+        text += "\n"
+    return text + "\n".join(LEGEND) + "\n"
+
+
+def plain(tables: Sequence[Table]) -> str:
+    """Return tables for the terminal."""
+    text = ""
+    for title, head, body in tables:
+        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+        text += f"{title}\n"
+        for first, *cells in (head, *body):
+            line = [first.ljust(widths[0])]
+            line += [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
+            text += "  ".join(line).rstrip() + "\n"
+        text += "\n"
+    return text
+
+
+# What the columns mean, for the reader of a table.
+LEGEND = (
+    "Mean ± sample standard deviation over pairs. Median, 95th percentile and share"
+    " under 2 mm are those of the landmarks or voxels of a pair, averaged over pairs.",
+    "failed: pairs without a result, which the other numbers leave out. worse than"
+    " before: pairs with a larger error, or a smaller Dice, than without registration.",
+    f"minus {_REFERENCE}: mean over patients of the difference on the same pairs, and"
+    " its 95 % bootstrap interval over patients, which is too narrow for fewer than"
+    " about ten. A pair without a named patient counts as one.",
+    "Endpoint errors are over the voxels of the fixed body, or lungs, whose points the"
+    " moving image shows, the same for all methods.",
+)
 
 
 # Columns with a logarithmic axis.
 _LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
 
 
-def write_page(path: Path, rows, differences, failures, parameters: dict) -> None:
+def write_page(
+    path: Path, rows, tables, differences, failures, notes, parameters: dict
+) -> None:
     """Write the comparison as an HTML page that loads no other files.
 
     Args:
         path: of the page.
-        rows: ``method``, ``pair`` and ``values`` of each registration.
+        rows: as for ``columns_of``.
+        tables: from ``make_tables``.
         differences: (title, caption, figure) of images.
         failures: ``method``, ``pair`` and ``reason`` of each.
+        notes: further lines for the reader.
         parameters: of the run.
     """
     figures = list(differences)
-    for name, (title, unit, _) in columns_of(rows).items():
-        methods = dict.fromkeys(row["method"] for row in rows)
+    methods = dict.fromkeys(row["method"] for row in rows)
+    for name, (title, unit, _) in columns_of(
+        rows, _ACCURACY | _LIKENESS | _COSTS
+    ).items():
         values = {
             m: [r["values"].get(name, np.nan) for r in rows if r["method"] == m]
             for m in methods
         }
-        label = title + (f" ({unit})" if unit else "")
-        figure = box_figure(values, label=label, log=name in _LOG)
+        figure = box_figure(values, label=_titled(title, unit), log=name in _LOG)
         figures.append((title.capitalize(), "A point is a pair.", figure))
-    notes = [f"{f['method']} failed on {f['pair']}: {f['reason']}" for f in failures]
+    failed = [f"{f['method']} failed on {f['pair']}: {f['reason']}" for f in failures]
     pairs = len({row["pair"] for row in rows})
-    methods = len(summarise(rows)) - 1
     settings = [(key.replace("_", " "), value) for key, value in parameters.items()]
     write_html(
         path,
-        title=f"Comparison of {methods} methods on {pairs} pairs",
-        notes=notes,
-        tables=[
-            ("Mean ± sd over pairs", *table(rows)),
-            ("Run", (), settings),
-        ],
+        title=f"Comparison of {len(methods) - 1} methods on {pairs} pairs",
+        notes=[*failed, *notes, *LEGEND],
+        tables=[*tables, ("Run", (), settings)],
         figures=figures,
     )

@@ -18,6 +18,7 @@ from regnet_jax.evaluation.similarity import (
     Lungs,
     Similarity,
     correlation,
+    find_lungs,
     image_similarity,
     make_similarity,
     segment_lungs,
@@ -34,7 +35,7 @@ from regnet_jax.evaluation.statistics import (
     sample_deviation,
     statistics_over_pairs,
 )
-from regnet_jax.evaluation.ventilation import Ventilation, find_lungs, ventilation
+from regnet_jax.evaluation.ventilation import Ventilation, require_lungs, ventilation
 
 __all__ = [
     "BeforeAndAfter",
@@ -65,6 +66,7 @@ __all__ = [
     "pair_errors",
     "paired_difference",
     "registration_errors",
+    "require_lungs",
     "sample_deviation",
     "segment_lungs",
     "snap_to_voxels",

@@ -111,7 +111,7 @@ def make_similarity(fixed: Image, moving: Image) -> Callable[..., Similarity]:
     """
     array, _ = canonicalise(fixed.array, fixed.frame)
     paddings = [find_padding(image.array) for image in (fixed, moving)]
-    lungs, moving_lungs = _segment_lungs(fixed), _segment_lungs(moving)
+    lungs, moving_lungs = find_lungs(fixed), find_lungs(moving)
 
     def measure(transform):
         warped = resample(moving, fixed.frame, transform, smooth=False).array
@@ -158,15 +158,23 @@ def segment_lungs(transform, fixed: Image, moving: Image) -> Lungs | None:
         Masks in the canonical orientation of the fixed image; None unless both images
         show lungs.
     """
-    masks = [_segment_lungs(fixed), _segment_lungs(moving)]
+    masks = [find_lungs(fixed), find_lungs(moving)]
     if masks[0] is None or masks[1] is None:
         return None
     carried = [_carry(masks[1], masks[0], how) for how in (None, transform)]
     return Lungs(masks[0].array > 0, *carried)
 
 
-def _segment_lungs(image: Image) -> Image | None:
-    """Return the mask of the lungs in canonical orientation."""
+def find_lungs(image: Image) -> Image | None:
+    """Find the lungs in an image.
+
+    Args:
+        image: of any grid; padding is taken as air.
+
+    Returns:
+        Their mask of zeros and ones, in canonical orientation; None unless the image
+        is a chest CT in Hounsfield units.
+    """
     padding = find_padding(image.array, grow=0)
     seen = fill_padding(image.array, padding, AIR)
     array, frame = canonicalise(seen, image.frame)

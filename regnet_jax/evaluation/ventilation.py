@@ -78,7 +78,7 @@ def ventilation(
         InputError: unless both images show lungs.
     """
     images = [_in_hounsfield(image) for image in (fixed, moving)]
-    found = find_lungs(fixed, moving, transform)
+    found = require_lungs(fixed, moving, transform)
     canonical = canonical_frame(fixed.frame)
     both = Image((found.fixed & found.warped).astype(np.uint8), canonical, fixed.name)
     lungs = resample(both, fixed.frame, interpolation="nearest").array > 0
@@ -88,7 +88,7 @@ def ventilation(
     return Ventilation(by_map.astype(np.float32), by_units.astype(np.float32), lungs)
 
 
-def find_lungs(fixed: Image, moving: Image, transform=None) -> Lungs:
+def require_lungs(fixed: Image, moving: Image, transform=None) -> Lungs:
     """Return the lungs of two chest CTs, see ``segment_lungs``.
 
     Args:

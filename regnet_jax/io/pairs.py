@@ -62,7 +62,7 @@ _NAME = re.compile(r"\w[\w.+-]*")
 
 @dataclass(frozen=True)
 class PairPaths:
-    """The paths of a pair of images.
+    """The paths of a pair of images, and what the pair is called.
 
     Attributes:
         name: unique in its file, and fit to name a folder.
@@ -75,6 +75,8 @@ class PairPaths:
         fixed_labels: label map of the fixed image.
         moving_labels: label map of the moving image.
         displacement: the true displacement from fixed to moving, mm, on the fixed grid.
+        patient: whose images they are; no path. Statistics count pairs of one patient
+            together.
     """
 
     name: str
@@ -87,6 +89,7 @@ class PairPaths:
     fixed_labels: Path | None = None
     moving_labels: Path | None = None
     displacement: Path | None = None
+    patient: str | None = None
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(PairPaths))
@@ -211,13 +214,13 @@ def _pair(path: Path, where: str, row: dict) -> PairPaths:
             missing.append(second if first in values else first)
     if missing:
         raise InputError(f"{where}: has no {missing[0]}; give it")
-    name = values.pop("name")
+    name, patient = values.pop("name"), values.pop("patient", None)
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{where}: {name!r} cannot name a folder; use letters, digits, . + - _"
         )
     paths = {key: listed_path(path, value) for key, value in values.items()}
-    return PairPaths(name, **paths)
+    return PairPaths(name, **paths, patient=patient)
 
 
 class LoadedPair(NamedTuple):

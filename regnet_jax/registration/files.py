@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     evaluate_before_and_after,
-    find_lungs,
     local_volume_change,
+    require_lungs,
     ventilation,
 )
 from regnet_jax.files import staged_folder
@@ -63,7 +63,7 @@ def describe_request(
         Absolute paths by the attributes of ``PairPaths``, the options, and the formats.
     """
     given = dataclasses.asdict(pair)
-    del given["name"]
+    del given["name"], given["patient"]
     paths = {key: str(Path(path).absolute()) for key, path in given.items() if path}
     return paths | options.to_dict() | {"formats": sorted(formats)}
 
@@ -108,7 +108,7 @@ def register_files(
             check_maps(formats, known.fixed.frame, known.fixed.name)
             if "ventilation" in formats:
                 # Refused before the registration.
-                find_lungs(known.fixed, known.moving)
+                require_lungs(known.fixed, known.moving)
         registration = register(
             known.fixed,
             known.moving,

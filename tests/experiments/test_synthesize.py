@@ -60,6 +60,7 @@ def test_pairs_in_the_plane(command, tmp_path):
     assert {
         path.name for p in pairs for path in (p.fixed, p.moving, p.displacement)
     } == expected
+    assert [p.patient for p in pairs] == ["chest_0", "chest_1"] * 2
     assert str(out) in result.out
     for name in names:
         check_pair(out, name, (1.5, 1.5))

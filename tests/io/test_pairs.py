@@ -10,9 +10,9 @@ from regnet_jax.errors import InputError
 from regnet_jax.io import PairPaths, read_pairs
 
 CSV = """\
-name, fixed, moving, fixed_points, moving_points
-one, a.nii.gz, /else/b.nii.gz, ,
-two, sub/c.mha, d.mha, c.csv, d.csv
+name, fixed, moving, fixed_points, moving_points, patient
+one, a.nii.gz, /else/b.nii.gz, , ,
+two, sub/c.mha, d.mha, c.csv, d.csv, P/7
 """
 
 
@@ -27,6 +27,7 @@ def test_csv_and_json_give_the_same_pairs(tmp_path):
             "fixed_mask": None,
             "fixed_points": "c.csv",
             "moving_points": "d.csv",
+            "patient": "P/7",
         },
     ]
     (tmp_path / "pairs.json").write_text(json.dumps(rows))
@@ -38,6 +39,7 @@ def test_csv_and_json_give_the_same_pairs(tmp_path):
             tmp_path / "d.mha",
             fixed_points=tmp_path / "c.csv",
             moving_points=tmp_path / "d.csv",
+            patient="P/7",
         ),
     ]
     assert read_pairs(tmp_path / "pairs.csv") == expected
