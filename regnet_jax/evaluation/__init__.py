@@ -14,6 +14,12 @@ from regnet_jax.evaluation.measures import (
     evaluate,
     evaluate_before_and_after,
 )
+from regnet_jax.evaluation.motion import (
+    MotionStatistics,
+    motion_statistics,
+    orient_to_expansion,
+    scattered_jacobian,
+)
 from regnet_jax.evaluation.similarity import (
     Lungs,
     Similarity,
@@ -42,6 +48,7 @@ __all__ = [
     "LabelOverlap",
     "Lungs",
     "Measures",
+    "MotionStatistics",
     "PairErrors",
     "PairedDifference",
     "Similarity",
@@ -59,10 +66,13 @@ __all__ = [
     "label_overlap",
     "local_volume_change",
     "make_similarity",
+    "motion_statistics",
+    "orient_to_expansion",
     "pair_errors",
     "paired_difference",
     "registration_errors",
     "sample_deviation",
+    "scattered_jacobian",
     "segment_lungs",
     "snap_to_voxels",
     "statistics_over_pairs",
