@@ -90,23 +90,29 @@ def motion_statistics(
     points, moves = np.asarray(points, float), np.asarray(displacements, float)
     lengths = np.linalg.norm(moves, axis=1)
     square = np.sum(moves**2, axis=0)
-    left_right, front_back, head_feet = (_ratio(s, square.sum()) for s in square)
-    jacobian = scattered_jacobian(points, moves)
+    low, median, high = np.percentile(scattered_jacobian(points, moves), (5, 50, 95))
+    second, third, fourth = _profile(points[:, 2], np.abs(moves[:, 2]))
     rest = _subtract_affine(points, moves)
     irregular = _ratio(np.linalg.norm(rest), np.linalg.norm(moves))
     is_irregular = irregular > _AFFINE
-    correlations = _correlations(points, rest) if is_irregular else [np.nan] * 3
+    near, middle, far = _correlations(points, rest) if is_irregular else [np.nan] * 3
     return MotionStatistics(
-        float(lengths.mean()),
-        float(np.percentile(lengths, 95)),
-        float(lengths.max()),
-        head_feet,
-        front_back,
-        left_right,
-        *_profile(points[:, 2], np.abs(moves[:, 2])),
-        *(float(value) for value in np.percentile(jacobian, (5, 50, 95))),
-        irregular,
-        *correlations,
+        mean=float(lengths.mean()),
+        p95=float(np.percentile(lengths, 95)),
+        max=float(lengths.max()),
+        head_feet=_ratio(square[2], square.sum()),
+        front_back=_ratio(square[1], square.sum()),
+        left_right=_ratio(square[0], square.sum()),
+        quarter_2=second,
+        quarter_3=third,
+        quarter_4=fourth,
+        jacobian_p5=float(low),
+        jacobian_median=float(median),
+        jacobian_p95=float(high),
+        irregular=irregular,
+        correlation_near=near,
+        correlation_middle=middle,
+        correlation_far=far,
     )
 
 
@@ -175,7 +181,7 @@ def orient_to_expansion(
     return points + displacements, -displacements
 
 
-def _ratio(number: float, other: float) -> float:
+def _ratio(number, other) -> float:
     return float(number / other) if other else float("nan")
 
 
