@@ -22,7 +22,7 @@ _SMOOTHING = 30.0
 # Half the distance of the central differences, mm.
 _STEP = 4.0
 # Distances of points whose irregular displacements are correlated, mm.
-DISTANCES = ((5.0, 15.0), (25.0, 40.0), (50.0, 70.0))
+_DISTANCES = ((5.0, 15.0), (25.0, 40.0), (50.0, 70.0))
 # A motion counts as affine if no larger fraction of it is irregular.
 _AFFINE = 1e-4
 
@@ -75,7 +75,8 @@ def motion_statistics(
     """Measure a motion.
 
     The height is that between the 2nd and the 98th percentile of z. Correlations are
-    means of products over pairs of points, divided by the mean square.
+    means of scalar products over pairs of points, divided by the mean square at these
+    points, so that they lie between -1 and 1.
 
     Args:
         points: ``[n, 3]``, mm, x first, at least ``NEIGHBOURS`` of them.
@@ -203,11 +204,14 @@ def _subtract_affine(points: np.ndarray, moves: np.ndarray) -> np.ndarray:
 
 
 def _correlations(points: np.ndarray, rest: np.ndarray) -> list[float]:
-    """Return the correlation of displacements ``[n, 3]`` at each of ``DISTANCES``."""
+    """Return the correlation of displacements ``[n, 3]`` at each of the distances."""
     # As above.
     from scipy.spatial.distance import pdist
 
-    products = (rest @ rest.T)[np.triu_indices(len(rest), 1)]
-    distances, square = pdist(points), np.mean(np.sum(rest**2, axis=1))
-    chosen = (products[(distances >= a) & (distances < b)] for a, b in DISTANCES)
-    return [float(c.mean() / square) if c.size else float("nan") for c in chosen]
+    first, second = np.triu_indices(len(rest), 1)
+    products = np.sum(rest[first] * rest[second], axis=1)
+    squares = np.sum(rest**2, axis=1)
+    squares = 0.5 * (squares[first] + squares[second])
+    distances = pdist(points)
+    chosen = ((distances >= low) & (distances < high) for low, high in _DISTANCES)
+    return [_ratio(products[c].sum(), squares[c].sum()) for c in chosen]

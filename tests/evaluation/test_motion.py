@@ -117,18 +117,18 @@ def test_correlations_are_means_over_pairs_of_points():
     moves = np.random.default_rng(1).normal(size=(80, 3))
     terms = np.column_stack([np.ones(80), points])
     rest = moves - terms @ (np.linalg.pinv(terms) @ moves)
-    square = np.mean(np.sum(rest**2, axis=1))
     found = motion_statistics(points, moves)
     for value, (low, high) in zip(
         found[-3:], ((5, 15), (25, 40), (50, 70)), strict=True
     ):
-        products = [
-            rest[i] @ rest[j]
+        pairs = [
+            (rest[i], rest[j])
             for i, j in itertools.combinations(range(80), 2)
             if low <= np.linalg.norm(points[i] - points[j]) < high
         ]
-        assert products
-        assert value == pytest.approx(np.mean(products) / square)
+        assert pairs
+        square = np.mean([(a @ a + b @ b) / 2 for a, b in pairs])
+        assert value == pytest.approx(np.mean([a @ b for a, b in pairs]) / square)
 
 
 @pytest.mark.parametrize(
