@@ -14,6 +14,12 @@ from regnet_jax.evaluation.measures import (
     evaluate,
     evaluate_before_and_after,
 )
+from regnet_jax.evaluation.motion import (
+    MotionStatistics,
+    motion_statistics,
+    orient_to_expansion,
+    scattered_jacobian,
+)
 from regnet_jax.evaluation.similarity import (
     Lungs,
     Similarity,
@@ -44,6 +50,7 @@ __all__ = [
     "LabelOverlap",
     "Lungs",
     "Measures",
+    "MotionStatistics",
     "PairErrors",
     "PairedDifference",
     "Similarity",
@@ -63,11 +70,14 @@ __all__ = [
     "label_overlap",
     "local_volume_change",
     "make_similarity",
+    "motion_statistics",
+    "orient_to_expansion",
     "pair_errors",
     "paired_difference",
     "registration_errors",
     "require_lungs",
     "sample_deviation",
+    "scattered_jacobian",
     "segment_lungs",
     "snap_to_voxels",
     "statistics_over_pairs",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         volumes_figure,
     )
     from regnet_jax.reporting.measures import box_figure, landmark_figure
+    from regnet_jax.reporting.motion import motion_figure
     from regnet_jax.reporting.registration_page import write_registration_page
     from regnet_jax.reporting.schema import RegistrationReport
     from regnet_jax.reporting.slices import View
@@ -45,6 +46,7 @@ __all__ = [
     "grid_figure",
     "jacobian_figure",
     "landmark_figure",
+    "motion_figure",
     "pair_figure",
     "statistics_figure",
     "training_figure",
@@ -67,6 +69,7 @@ _MODULES = {
         "volumes_figure",
     ),
     "measures": ("box_figure", "landmark_figure"),
+    "motion": ("motion_figure",),
     "registration_page": ("write_registration_page",),
     "schema": ("RegistrationReport",),
     "slices": ("View",),

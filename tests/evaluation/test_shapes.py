@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from regnet_jax.evaluation import fields, labels, landmarks, similarity, statistics
+from regnet_jax.evaluation import (
+    fields,
+    labels,
+    landmarks,
+    motion,
+    similarity,
+    statistics,
+)
 from regnet_jax.spatial import Frame
 from tests.helpers.shapes import annotated, checked
 
@@ -12,6 +19,7 @@ IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
 MASK = np.ones(SHAPE, bool)
 FIELD = np.zeros((*SHAPE, 3), np.float32)
 POINTS = np.zeros((4, 3))
+CLOUD = np.random.default_rng(0).uniform(0, 100, (70, 3))
 
 EXAMPLES = [
     (fields.endpoint_error, (FIELD, FIELD)),
@@ -25,6 +33,9 @@ EXAMPLES = [
     (labels.hd95, (MASK, MASK, SPACING)),
     (landmarks.registration_errors, (POINTS, POINTS)),
     (landmarks.snap_to_voxels, (POINTS, np.eye(3), np.zeros(3))),
+    (motion.motion_statistics, (CLOUD, CLOUD)),
+    (motion.scattered_jacobian, (CLOUD, CLOUD)),
+    (motion.orient_to_expansion, (CLOUD, CLOUD)),
     (similarity.correlation, (IMAGE, IMAGE, MASK)),
     (similarity.image_similarity, (IMAGE, IMAGE, MASK, MASK, MASK)),
     (statistics.sample_deviation, (IMAGE.ravel(),)),
@@ -35,7 +46,7 @@ EXAMPLES = [
 
 
 def test_every_annotated_function_has_an_example():
-    modules = (fields, labels, landmarks, similarity, statistics)
+    modules = (fields, labels, landmarks, motion, similarity, statistics)
     want = {function for module in modules for function in annotated(module)}
     assert want == {function for function, _ in EXAMPLES}
 

@@ -164,6 +164,7 @@ BAD = {
     "dirlab-fraction": ("a.txt", "1 2.5 1\n", "fractions"),
     "dirlab-words": ("a.txt", "once upon a time\n", "line 1"),
     "csv-header": ("a.csv", "u,v,w\n1,2,3\n", "names no coordinates"),
+    "csv-axes": ("a.csv", "a_x,a_y,b_x,b_y,b_z,c\n1,2,3,4,5,6\n", "no coordinates"),
     "csv-mm": ("a.csv", "x,y,z\n1.5,2,3\n", "say it by --point_coordinates"),
     "csv-outside": ("a.csv", "x,y,z\n1,20,3\n", "say it by --point_coordinates"),
     "csv-negative": ("a.csv", "-1,2,3\n", "by --point_coordinates"),

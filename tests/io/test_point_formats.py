@@ -296,6 +296,8 @@ def test_a_header_that_does_not_tell_needs_an_image_or_a_flag(tmp_path):
         "# keypoints\n1;2;3;6;0;8\n",
         "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n1,2,3,6,0,8\n",
         "x1,y1,z1,x2,y2,z2\n1,2,3,6,0,8\n",
+        "exhale_x,exhale_y,exhale_z,inhale_x,inhale_y,inhale_z\n1,2,3,6,0,8\n",
+        "name,z inhale,y inhale,x inhale,x exhale,y exhale,z exhale\na,3,2,1,6,0,8\n",
     ],
 )
 @pytest.mark.parametrize("alone", [True, False])

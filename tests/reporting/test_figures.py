@@ -8,6 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.quiver import Quiver
 
+from regnet_jax.evaluation import MotionStatistics
 from regnet_jax.reporting import (
     box_figure,
     checkerboard_figure,
@@ -18,6 +19,7 @@ from regnet_jax.reporting import (
     family_figure,
     grid_figure,
     jacobian_figure,
+    motion_figure,
     pair_figure,
     statistics_figure,
     training_figure,
@@ -242,6 +244,28 @@ def test_statistics_figure_has_a_line_for_each_field():
     np.testing.assert_allclose(waves.lines[0].get_xdata(), low["wavelength"])
     with pytest.raises(ValueError, match="no family"):
         statistics_figure({})
+
+
+def test_motion_figure_has_breaths_as_points_and_families_as_ranges():
+    rng = np.random.default_rng(0)
+    real, low = (
+        {name: rng.uniform(1, 2, n) for name in MotionStatistics._fields}
+        for n in (3, 4)
+    )
+    low["correlation_far"][:] = np.nan
+    figure = motion_figure(real, {"low": low})
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert len(shown) == len(MotionStatistics._fields)
+    labels = [label.get_text() for label in shown[0].get_yticklabels()]
+    assert labels == ["real breaths", "low"]
+    (ends,) = shown[0].collections[0].get_segments()
+    np.testing.assert_allclose(ends[:, 0], [low["mean"].min(), low["mean"].max()])
+    points, mark = shown[0].lines[:2]
+    np.testing.assert_allclose(points.get_xdata(), real["mean"])
+    np.testing.assert_allclose(mark.get_xdata(), [low["mean"].mean()])
+    (empty,) = (axes for axes in shown if not axes.collections)
+    assert "50-70 mm" in empty.get_title()
+    assert encode_figure(figure)[1] > 100
 
 
 def test_family_figure_deforms_the_background_like_a_fixed_image():

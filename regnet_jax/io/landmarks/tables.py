@@ -144,10 +144,27 @@ def _find_columns(path: Path, words: list[str]) -> tuple[list[int], str | None]:
             # The headers of ANTs, and of the challenge BraTS-Reg.
             known = axes[0] == "x" and ("t" in header or header[0] == "landmark")
             return columns, "lps" if known else coordinates
+    if columns := _two_images(header):
+        return columns, None
     raise InputError(
         f"{path}: its header names no coordinates; name the columns x,y,z,t (mm, LPS),"
         " r,a,s (mm) or i,j,k (voxels from 0)"
     )
+
+
+def _two_images(header: list[str]) -> list[int]:
+    """Return the columns of such names as exhale_x; the first image is the fixed one.
+
+    The list is empty if the header does not name the same axes of just two images.
+    """
+    for form in ("(?P<axis>[xyz])(?P<image>.+)", "(?P<image>.+)(?P<axis>[xyz])"):
+        found: dict[str, dict[str, int]] = {}
+        for column, word in enumerate(header):
+            if match := re.fullmatch(form, word):
+                found.setdefault(match["image"], {})[match["axis"]] = column
+        if len(found) == 2 and all({*axes} == {*"xyz"} for axes in found.values()):
+            return [axes[axis] for axes in found.values() for axis in "xyz"]
+    return []
 
 
 def _pick(path: Path, rows: Rows, columns: list[int]) -> np.ndarray:
