@@ -281,7 +281,8 @@ def main():
                 for name, numbers in columns.items()
             },
         }
-        (folder / "statistics.json").write_text(strict_json(result, indent=1) + "\n")
+        text = strict_json(result, indent=1) + "\n"
+        (folder / "statistics.json").write_text(text, "utf-8")
         table = markdown(breaths, columns)
         (folder / "table.md").write_text(table + "\n", "utf-8")
         figure = motion_figure(stack(list(breaths.values())), columns)

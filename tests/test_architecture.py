@@ -46,6 +46,7 @@ OWNERS = {
         "regnet_jax/io/",
         "regnet_jax/spatial/",
         "regnet_jax/registration/",
+        "regnet_jax/synthesis/volumes/anatomy.py",
         "experiments/",
     ),
     "orbax": ("regnet_jax/training/checkpoint.py", "regnet_jax/pretrained/runs.py"),

@@ -8,6 +8,7 @@ the irregular field on top. Borders, fissures, heart and domes are additions.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -30,22 +31,26 @@ if TYPE_CHECKING:
 # that is along the body.
 _UNEVEN = 0.5
 _UNEVEN_ALONG = 0.3
-# From the back to the axis about which the chest widens, and width of the edge over
-# which motion fades at the skin, mm.
-_SPINE_DEPTH = 50.0
+# From the back to the axis about which the chest widens, and to the front of the spine;
+# width of the edge over which motion fades at the skin, mm.
+_SPINE_DEPTH, _SPINE_FRONT = 50.0, 80.0
 _FADE = 10.0
 # Fraction of the lungs below the dome of the diaphragm, in the recesses around it.
 _BELOW_DOME = 0.15
 # From the domes on, the height at which the motion of the diaphragm ends, as a fraction
 # of the height of the lungs. Beyond one, the apices move too.
-_REACH = (0.7, 1.4)
+_REACH = (0.8, 2.0)
 # Descent from which on the chest may widen fully, mm, and the least fraction of that.
 _DEEP, _LEAST_WIDENING = 30.0, 0.3
 # Sigma over which the domes round off towards the wall, mm, and by how much less the
 # diaphragm moves where it meets it.
 _DOME_WIDTH, _FLATTENING = 25.0, 0.6
-# Range of the slope of a fissure, radians, and width over which lobes slide, mm.
-_FISSURE_SLOPE, _FISSURE_WIDTH = (0.5, 1.1), 3.0
+# Sigma by which vessels belong to the lungs around them, and the trachea to the tissue
+# around it, mm.
+_VESSELS = 8.0
+# Range of the slope of a fissure, radians, width over which lobes slide, and sigma over
+# which that ends at the lung's surface, mm.
+_FISSURE_SLOPE, _FISSURE_WIDTH, _FISSURE_END = (0.5, 1.1), 3.0, 12.0
 # Radius of the heart, mm, its height as a fraction of that of the lungs, and its
 # distance in front of their middle and to either side, mm.
 _HEART_RADIUS, _HEART_HEIGHT, _HEART_FRONT, _HEART_SIDE = 35.0, 0.3, 15.0, 20.0
@@ -125,10 +130,10 @@ def descent_profile(
 
 
 class _Thorax(NamedTuple):
-    """Landmarks of the lungs in a volume, voxels.
+    """The lungs of a volume; lengths in voxels.
 
     Attributes:
-        lungs: ``[*spatial]``, 1 within the lungs, else 0.
+        lungs: ``[*spatial]``, 1 within the lungs with their vessels, else 0.
         bottom: height of the domes of the diaphragm.
         top: height of the apices.
         centre: ``[d]``, the middle of the lungs' extent along each axis.
@@ -140,8 +145,9 @@ class _Thorax(NamedTuple):
     centre: Float[Array, " d"]
 
 
-def _find_thorax(volume) -> _Thorax:
-    mask = traced_lung_mask(volume)
+def _find_thorax(volume, *, spacing: float) -> _Thorax:
+    air = traced_lung_mask(volume)[..., None].astype(jnp.float32)
+    mask = gaussian_smooth(air, [_VESSELS / spacing] * (volume.ndim - 1))[..., 0] > 0.5
     bottom, top = mask_extent(mask, 0, tail=_BELOW_DOME)
     extents = [mask_extent(mask, axis) for axis in range(mask.ndim)]
     centre = jnp.stack([0.5 * (low + high) for low, high in extents])
@@ -171,6 +177,22 @@ def _descent(key, thorax: _Thorax, descent, *, spacing: float):
     profile = descent_profile(height, thorax.bottom, end)
     along = _line(profile, 0, d) * (1.0 - flattening * (1.0 - domes))
     return -descent / spacing * along, profile
+
+
+def _moving_organs(thorax: _Thorax, body, *, spacing: float):
+    """Return what breathes: lungs, what lies between them before the spine, and below.
+
+    In 2D nothing tells the heart from the spine, and neither moves.
+    """
+    organs = thorax.lungs
+    if organs.ndim == 3:
+        sides = (lax.cummax(organs, axis=2, reverse=r) for r in (False, True))
+        _, back = mask_extent(body, 1)
+        y = _line(jnp.arange(organs.shape[1]), 1, 3)
+        before_spine = y < back - _SPINE_FRONT / spacing
+        organs = jnp.maximum(organs, math.prod(sides) * before_spine)
+    # The first axis points up: organs below a lung follow it.
+    return lax.cummax(organs, axis=0, reverse=True)
 
 
 def _slip(key, thorax: _Thorax, slip, *, spacing: float):
@@ -224,9 +246,9 @@ def respiratory(
 ) -> Deformation:
     """Sample the motion of a breath, in or out.
 
-    Lungs and the organs below them move along the body and irregularly, past spine and
-    ribs; lobes slide on each other; the chest widens with its wall, by the same profile
-    of height as the descent; and the heart beats.
+    Lungs, the heart and the organs below move along the body and irregularly, past
+    spine and ribs; lobes slide on each other; the chest widens with its wall, by the
+    same profile of height as the descent; and the heart beats.
 
     Args:
         key: random key.
@@ -242,7 +264,7 @@ def respiratory(
     keys = jax.random.split(key, 9)
     shape = volume.shape[:-1]
     d = len(shape)
-    thorax = _find_thorax(volume)
+    thorax = _find_thorax(volume, spacing=spacing)
     body = traced_body_mask(volume)
     skin = gaussian_smooth(body[..., None].astype(jnp.float32), [_FADE / spacing] * d)
     deepest = jnp.minimum(family.most_descent, family.amplitude)
@@ -253,8 +275,7 @@ def respiratory(
     )
     sign = jnp.where(jax.random.bernoulli(keys[1]), 1.0, -1.0)
     along, profile = _descent(keys[2], thorax, sign * depth, spacing=spacing)
-    # The first axis points up: organs below a lung follow it.
-    organs = lax.cummax(thorax.lungs, axis=0, reverse=True)[..., None]
+    organs = _moving_organs(thorax, body, spacing=spacing)[..., None]
     border = jnp.exp(
         jax.random.uniform(
             keys[3],

@@ -278,6 +278,8 @@ def _breath(seed, **changes):
     """A breath with the other motions switched off, unless they are given."""
     family = FAMILIES["respiratory"]
     still = {"widening": 0.0, "slip": 0.0, "beat": 0.0} | changes
+    # Nothing is cut off at this amplitude.
+    still |= {"amplitude": 100.0, "most_descent": 10.0}
     family = Family(family.sample, family.parameters._replace(**still))
     family = jax.tree.map(jnp.float32, family)
     return np.asarray(_compiled(jax.random.key(seed), _volume(3), family).displacement)
