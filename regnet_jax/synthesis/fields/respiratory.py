@@ -214,7 +214,9 @@ def _slip(key, thorax: _Thorax, slip, *, spacing: float):
     above = spacing * (jnp.cos(slope) * z - jnp.sin(slope) * y)
     side = 0.5 * jnp.tanh(above / _FISSURE_WIDTH)[..., None]
     size = slip / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
-    return size * side * along
+    # At the surface of a lung its lobes move with what is around it.
+    smooth = gaussian_smooth(thorax.lungs[..., None], [_FISSURE_END / spacing] * 3)
+    return jnp.clip(2.0 * smooth - 1.0, 0.0, 1.0) * size * side * along
 
 
 def _beat(key, thorax: _Thorax, beat, *, spacing: float):
@@ -286,10 +288,7 @@ def respiratory(
     moved = gaussian_smooth(organs, [border / spacing] * d)
     inner = jnp.zeros((*shape, d)).at[..., 0].set(along)
     if d == 3:
-        inner += (
-            _slip(keys[4], thorax, family.slip, spacing=spacing)
-            * thorax.lungs[..., None]
-        )
+        inner += _slip(keys[4], thorax, family.slip, spacing=spacing)
     uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
     uneven = rescale(uneven, _UNEVEN * depth * jax.random.uniform(keys[8]) / spacing)
     inner += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
