@@ -17,10 +17,10 @@ changed.
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from absl import flags, logging
 from tqdm import tqdm
 
+from experiments.heldout.splits import split_patients
 from experiments.reproduction.scans import find_images, patient_of
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
@@ -36,39 +36,6 @@ _SPLIT = flags.DEFINE_list(
 )
 _SOURCE = flags.DEFINE_string("source", "", "Origin and licence of the scans.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the choice of patients.")
-
-
-def split_patients(
-    patients: list[str], shares: tuple[int, ...], seed: int
-) -> dict[str, str]:
-    """Give each patient a role at random.
-
-    Args:
-        patients: their names, in any order, which does not matter.
-        shares: for each of ``ROLES``, the share of the patients; not all zero. Every
-            role with a share gets a patient.
-        seed: of the choice.
-
-    Returns:
-        Role by patient.
-
-    Raises:
-        InputError: if there are fewer patients than roles with a share.
-    """
-    names = sorted(set(patients))
-    counts = [int(share > 0) for share in shares]
-    if sum(counts) > len(names):
-        raise InputError(
-            f"--split {','.join(map(str, shares))}: needs {sum(counts)} patients and"
-            f" there are {len(names)}; give more scans, or 0 to some of the roles"
-        )
-    while sum(counts) < len(names):
-        # The role that is furthest below its share.
-        wanted = np.array(shares) / sum(shares) * len(names)
-        counts[int(np.argmax(wanted - counts))] += 1
-    roles = np.repeat(ROLES, counts)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return {names[i]: str(role) for i, role in zip(order, roles, strict=True)}
 
 
 def _shares() -> tuple[int, ...]:

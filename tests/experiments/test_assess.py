@@ -8,6 +8,7 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from experiments.heldout.artificial import (
     Case,
@@ -241,7 +242,7 @@ def test_a_pair_depends_on_its_scan_and_not_on_the_others():
         assert all(np.abs(field - rest).max() > 0.1 for rest in every[:number])
 
 
-def test_cases_are_volumes_and_warped_volumes_with_noise():
+def test_cases_are_volumes_and_warped_volumes_of_two_scanners():
     volumes = [volume("a"), volume("b")]
     cases = list(
         make_cases(jax.random.key(1), make_plan(volumes, NAMES, 4), **HOW),
@@ -252,19 +253,24 @@ def test_cases_are_volumes_and_warped_volumes_with_noise():
     for place, pair, regions in cases:
         largest = 2.0 * np.abs(pair.displacement).max()
         assert largest <= 1.001 * FAMILIES[place.family].amplitude
-        # Images differ from volume and warped volume by noise of 10 HU.
+        # Images differ from volume and warped volume by what their scanners add.
+        added = []
         image = place.volume.image[..., None]
         for noisy, clean in (
             (pair.moving, image),
             (pair.fixed, warp(image, pair.displacement)),
         ):
-            assert np.std(noisy - clean) == pytest.approx(10, rel=0.05)
+            added.append((noisy - clean).ravel())
+            assert 1 < np.std(added[-1]) < 150
+            assert np.corrcoef(noisy.ravel(), np.ravel(clean))[0, 1] > 0.9
+        assert abs(np.corrcoef(*added)[0, 1]) < 0.5
         assert set(regions) == {"body"}
 
 
 def test_crops_are_boxes_of_the_volume_and_of_its_regions():
-    """Deformed by nothing, a crop is the volume at some place, but for its noise."""
-    image = np.random.default_rng(0).normal(0, 1e4, (40, 9, 30)).astype(np.float32)
+    """Deformed by nothing, a crop is the volume at some place, as a scanner sees it."""
+    noise = np.random.default_rng(0).normal(size=(40, 9, 30))
+    image = 4000.0 * ndimage.gaussian_filter(noise, 2.0).astype(np.float32)
     scan = Volume("v", "v", "v", image, {"body": image > 0})
     plan = make_plan([scan], ["zero"], 6)
     places = set()
@@ -272,9 +278,9 @@ def test_crops_are_boxes_of_the_volume_and_of_its_regions():
         moving = case.pair.moving[..., 0]
         assert moving.shape == (16, 9, 16)
         boxes = np.lib.stride_tricks.sliding_window_view(image, moving.shape)
-        error = np.abs(boxes - moving).max(axis=(3, 4, 5))
+        error = np.abs(boxes - moving).mean(axis=(3, 4, 5))
         place = np.unravel_index(error.argmin(), error.shape)
-        assert error[place] < 100.0
+        assert error[place] < 0.3 * image.std()
         np.testing.assert_array_equal(case.regions["body"], boxes[place] > 0)
         places.add(place)
     assert len(places) > 2

@@ -360,7 +360,8 @@ def fake(monkeypatch):
     """Methods that return the true shift, and are counted or fail when told to."""
     calls, failing = [], {}
 
-    def run(name, pair, folder, options):
+    def run(variant, pair, folder, options):
+        name = variant.method
         calls.append((pair.name, name))
         if name in failing:
             raise failing[name]

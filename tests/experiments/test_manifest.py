@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from experiments.manifest import split_patients
+from experiments.heldout.splits import split_patients
 from regnet_jax.errors import InputError
 from regnet_jax.io import ROLES, checksum, read_scans
 from regnet_jax.io.images import write_image

@@ -187,15 +187,16 @@ def _smooth(image, sigma):
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_air_weighs_less(dimensions):
-    def islands(shape, spacing):
-        noise = np.random.default_rng(1).normal(size=shape)
-        return np.where(ndi.gaussian_filter(noise, 2.0) > 0.05, 40.0, -1000.0)
+    def shore(shape, spacing):
+        """Tissue on one side of a wavy border: no air is enclosed."""
+        first, *_, last = np.indices(shape)
+        return np.where(last > 0.5 * shape[-1] + 3 * np.sin(first), 40.0, -1000.0)
 
     # Far away from the border of a zero field.
     config = _config(dimensions, families=("zero",))
-    full = _draw(config, islands)
+    full = _draw(config, shore)
     np.testing.assert_array_equal(full.weight, 1)
-    got = _draw(dataclasses.replace(config, unseen_weight=0.1), islands)
+    got = _draw(dataclasses.replace(config, unseen_weight=0.1), shore)
     for a, b in zip(full[:3], got[:3], strict=True):
         np.testing.assert_array_equal(a, b)
     smooth = _smooth(got.fixed[..., 0].astype(np.float64), 1.5)
@@ -229,9 +230,9 @@ def test_targets_beyond_the_volume_weigh_less(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_squeezed_tissue_gets_denser(dimensions):
+def test_squeezed_lungs_get_denser(dimensions):
     def ramp(shape, spacing):
-        return -300.0 + 20.0 * np.indices(shape).sum(0)
+        return -950.0 + 2.0 * np.indices(shape).sum(0)
 
     plain = _config(dimensions, families=("single",))
     before = _draw(plain, ramp)
@@ -242,17 +243,21 @@ def test_squeezed_tissue_gets_denser(dimensions):
     squeeze = np.linalg.det(np.stack(slopes, -1) + np.eye(dimensions))
     assert np.ptp(squeeze) > 0.1
     factor = (after.fixed - AIR) / (before.fixed - AIR)
-    part = factor[..., 0] / np.clip(squeeze, 0.7, 1.3)
+    part = factor[..., 0] / np.clip(squeeze, 0.5, 2.5)
     assert 0.9 <= part.mean() <= 1.1
     np.testing.assert_allclose(part, part.mean(), rtol=1e-4)
 
 
 def test_density_changes_with_its_probability_and_costs_nothing_without():
     keys = jax.random.split(jax.random.key(0), 100)
-    generate = _generator(_config(sponge_probability=0.3), _level)
+
+    def lung(shape, spacing):
+        return np.full(shape, -850.0)
+
+    generate = _generator(_config(sponge_probability=0.3), lung)
     draw = jax.jit(jax.vmap(generate))
     fixed = np.asarray(draw(keys).fixed)[:, 0, 12, 12, 0]
-    assert (fixed != 2.0).mean() == pytest.approx(0.3, abs=0.15)
+    assert (fixed != -850.0).mean() == pytest.approx(0.3, abs=0.15)
     programs = [
         str(jax.make_jaxpr(_generator(_config(sponge_probability=p), _level))(keys[0]))
         for p in (0.0, 0.3)
