@@ -5,11 +5,11 @@ Example:
 
 --volumes is a manifest (see experiments.manifest), whose scans of --role are taken if
 their checksums are right, or a plain list of CTs in Hounsfield units, one path on each
-line. Each scan is deformed by fields of every family (components of up to 20 mm), noise
-of 10 HU is added to both images, and the pair is registered as by experiments.register,
-without linear alignment. The fields of a scan depend on --seed and on its checksum, not
-on the other scans. All families get the same number of pairs, and all patients as far
-as that is possible.
+line. Each scan is deformed by fields of every family (components of up to 20 mm), both
+images are taken by scanners of their own (noise, slices, table and arms), and the pair
+is registered as by experiments.register, without linear alignment. The fields of a scan
+depend on --seed and on its checksum, not on the other scans. All families get the same
+number of pairs, and all patients as far as that is possible.
 
 Tables by family, by region (body, lung, vessels) and by size of the true displacement
 are printed and written to --out (JSON, with the numbers of each pair) and beside it as

@@ -13,9 +13,10 @@ family that has no room in --shape is refused before any pair is made. The volum
 procedural chests, or the middle of --volume, whose fields depend on --seed and on the
 checksum of the file. Figures of 3D pairs show coronal slices.
 
-The volumes lose their own noise, table and arms, and each image gets such of its own,
-as from two scanners. With --noscanners, a volume is the moving image as it is, and the
-fixed one is warped and gets noise of 5 HU, as in RegNet's recipe of 2017.
+The volumes lose their own noise, table and arms, and each image gets noise, a table and
+arms of its own, as from two scanners. With --noscanners, a volume is the moving image
+as it is, and the fixed one is warped and gets noise of 5 HU, as in RegNet's recipe of
+2017.
 """
 
 import csv
@@ -23,6 +24,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -77,9 +79,12 @@ def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool)
             f"{path} is {image.frame.ndim}D and --shape {len(shape)}D;"
             " give both of the same dimension"
         )
+    if scanners:
+        # Of the whole scan, as its middle may show lungs without the body around them.
+        image = to_isotropic(image, spacing)
+        image = replace(image, array=anatomy(image.array, spacing=spacing))
     image = to_isotropic(image, spacing, shape)
-    array = anatomy(image.array, spacing=spacing) if scanners else image.array
-    volume = array[..., None]
+    volume = image.array[..., None]
     return lambda key: volume, image.frame
 
 

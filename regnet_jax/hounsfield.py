@@ -20,6 +20,10 @@ TISSUE_THRESHOLD = -500.0
 # at the lung's surface is lung.
 LUNG_THRESHOLD = -400.0
 
+# Air around the patient is darker than this without noise, and most of the lungs are
+# not.
+AIR_BELOW = -960.0
+
 # What scanners write with 12 bits; scans are clipped to it.
 SCANNER_RANGE = (-1024.0, 3071.0)
 # Air is brighter than this, however noisy. Scanners write darker values where they have
@@ -239,8 +243,9 @@ def _close(mask: np.ndarray, spacing) -> np.ndarray:
 def traced_body_mask(volume):
     """Return the voxels with tissue on all four sides in the plane of the last axes.
 
-    Unlike ``body_mask`` it has no notion of connected pieces: a table belongs to the
-    body. Tissue begins at ``LUNG_THRESHOLD``, as this mask serves to bound the lungs.
+    Where the volume ends in the lungs, the body goes on beyond. Unlike ``body_mask`` it
+    has no notion of connected pieces: a table belongs to the body. Tissue begins at
+    ``LUNG_THRESHOLD``, as this mask serves to bound the lungs.
 
     Args:
         volume: ``[*spatial, 1]``, HU.
@@ -249,10 +254,13 @@ def traced_body_mask(volume):
         ``[*spatial]`` bool; the air in lungs and bowel belongs to the body.
     """
     tissue = (volume[..., 0] > LUNG_THRESHOLD).astype(jnp.float32)
+    goes_on = (volume[..., 0] > AIR_BELOW).astype(jnp.float32)
     inside = jnp.ones_like(tissue)
     for axis in (tissue.ndim - 2, tissue.ndim - 1):
         for reverse in (False, True):
-            inside *= lax.cummax(tissue, axis=axis, reverse=reverse)
+            face = (slice(None),) * axis + (-1 if reverse else 0,)
+            bounds = tissue.at[face].max(goes_on[face])
+            inside *= lax.cummax(bounds, axis=axis, reverse=reverse)
     return inside > 0
 
 

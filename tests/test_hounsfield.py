@@ -1,10 +1,17 @@
 """Masks of the body and the lungs on drawn images."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from regnet_jax.hounsfield import body_mask, lung_mask, vessel_mask
+from regnet_jax.hounsfield import (
+    body_mask,
+    lung_mask,
+    traced_body_mask,
+    traced_lung_mask,
+    vessel_mask,
+)
 
 
 def chest(shape):
@@ -122,3 +129,16 @@ def test_vessels_are_those_of_another_top_hat_and_closing():
 def test_without_lungs_there_are_no_vessels(shape):
     nothing = np.zeros(shape, bool)
     assert not vessel_mask(np.zeros(shape), nothing, (1.0,) * len(shape)).any()
+
+
+def test_traced_masks_go_on_where_a_box_ends_in_the_lungs():
+    _, y, x = np.indices((4, 60, 90)) - np.array([1.5, 29.5, 44.5])[:, None, None, None]
+    body = (y / 26) ** 2 + (x / 40) ** 2 < 1
+    lungs = (y / 16) ** 2 + ((abs(x) - 20) / 13) ** 2 < 1
+    image = np.where(lungs, -850.0, np.where(body, 40.0, -1000.0))
+    box = np.s_[:, 20:40, 10:60]
+    assert lungs[box][:, 0].any()
+    for cut in (np.s_[:], box):
+        volume = jnp.asarray(image[cut][..., None], jnp.float32)
+        np.testing.assert_array_equal(traced_body_mask(volume), body[cut])
+        np.testing.assert_array_equal(traced_lung_mask(volume), lungs[cut])

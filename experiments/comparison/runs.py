@@ -37,11 +37,13 @@ from regnet_jax.io import (
 from regnet_jax.registration import default_network, load_network
 from regnet_jax.reporting import differences_figure
 from regnet_jax.spatial import (
+    Image,
     canonicalise,
     check_pair,
     composite,
     find_padding,
     map_points,
+    resample,
     warp_image,
     where_shown,
 )
@@ -185,7 +187,9 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     if (padding := find_padding(fixed.array)) is not None:
         both &= ~padding
     if looks_like_ct(fixed.array):
-        both &= body_mask(fixed.array)
+        array, frame = canonicalise(fixed.array, fixed.frame)
+        body = Image(body_mask(array).astype(np.uint8), frame, fixed.name)
+        both &= resample(body, fixed.frame, interpolation="nearest").array > 0
     regions = {"endpoint": both}
     if (lungs := lungs_with_vessels(fixed)) is not None:
         regions["endpoint_lung"] = both & (lungs.array > 0)

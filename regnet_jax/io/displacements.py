@@ -57,6 +57,11 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
                 f"{path}: is a transformation of NiftyReg, which does not hold the"
                 " vectors of ITK; convert it to a displacement image of ITK"
             )
+        if intent == "Mapping":
+            raise InputError(
+                f"{path}: holds positions, as SPM writes them, and not displacements;"
+                " convert it to a displacement image of ITK"
+            )
     image = _with_its_slice(image)
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if components != d:

@@ -61,6 +61,7 @@ def as_nifti1(path: Path, header: bytes) -> tuple[bytes, int]:
     forms = struct.unpack_from(order + "2i18d", header, 344)
     _, units, intent = struct.unpack_from(order + "3i", header, 496)
     old = bytearray(348)
+    old[328:344] = header[508:524]  # the name of the intent
     struct.pack_into(order + "i", old, 0, 348)
     struct.pack_into(order + "8h", old, 40, *dims)
     known = intent if abs(intent) <= _LONGEST else 0

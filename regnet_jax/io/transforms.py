@@ -186,8 +186,10 @@ def _read_itk(path: Path) -> sitk.Transform:
         raise InputError(f"{path}: {otherwise}")
     if _is_bare_matrix(path):
         raise InputError(
-            f"{path}: is a bare matrix, as FLIRT writes it, whose axes are those of two"
-            " images; convert it for ITK, for example by c3d_affine_tool -fsl2ras -oitk"
+            f"{path}: is a bare matrix, whose axes its file does not say; convert it"
+            " for ITK, one of FLIRT by c3d_affine_tool -ref FIXED -src MOVING FILE"
+            " -fsl2ras -oitk OUT, one of greedy or ITK-SNAP by c3d_affine_tool FILE"
+            " -oitk OUT"
         )
     transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
     if path.suffix.lower() in (".tfm", ".txt"):

@@ -53,19 +53,17 @@ class Volumes:
     segments: dict[str, str] = field(default_factory=dict)
     layered: bool = False
 
-    def fills(self, fill: float | None) -> list[float | None]:
-        """Return the value outside of each volume, if ``fill`` is given or differs.
+    def fills(self, fill: float | None) -> list[float]:
+        """Return the value outside of each volume.
 
-        By default that is black for colours, the minimum of a channel over all its
-        frames for a series, and for others None, which leaves it to the warp.
+        By default that is black for colours, and for others the minimum of a channel
+        over all its frames.
         """
         count = len(self.images)
         if fill is not None:
             return [fill] * count
         if self.channels in _COLOURS and self.images[0].array.dtype == np.uint8:
             return [0.0] * count
-        if self.time is None:
-            return [None] * count
         lows = [float(image.array.min()) for image in self.images]
         return [min(lows[k % self.channels :: self.channels]) for k in range(count)]
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 
 from regnet_jax.geometry import gaussian_smooth
-from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
+from regnet_jax.hounsfield import AIR_BELOW, traced_body_mask, traced_lung_mask
 
 if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Float
 
-# Outside of the body, voxels darker than this show nothing, HU, after smoothing with a
-# sigma of so many voxels.
-_EMPTY, _EMPTY_SIGMA = -960.0, 1.5
+# Sigma in voxels, by which air around the body is told from noise.
+_EMPTY_SIGMA = 1.5
 # Voxels belong to a lung with what it encloses where the mask of its air, smoothed by
 # this, mm, is above a half; vessels and walls are what is brighter there, HU.
 _ENCLOSED, _VESSEL = 4.0, -600.0
@@ -46,7 +45,7 @@ def voxel_importance(
     """
     d = volume.ndim - 1
     body = traced_body_mask(volume)[..., None]
-    seen = body | (gaussian_smooth(volume, [_EMPTY_SIGMA] * d) > _EMPTY)
+    seen = body | (gaussian_smooth(volume, [_EMPTY_SIGMA] * d) > AIR_BELOW)
     result = jnp.where(seen, 1.0, unseen)
     if lung == vessel == 1.0:
         return result

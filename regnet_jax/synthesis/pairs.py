@@ -105,7 +105,8 @@ def artificial_pair(
     return ArtificialPair(fixed, volume, displacement, area)
 
 
-_SCANNER = random_chain([table, arms, blur, thick_slices])
+# Arms first: they lie beside the trunk, and not beside the table.
+_SCANNER = random_chain([arms, table, blur, thick_slices])
 
 
 def two_scans(key, pair: ArtificialPair, *, spacing: float) -> ArtificialPair:
@@ -124,14 +125,15 @@ def two_scans(key, pair: ArtificialPair, *, spacing: float) -> ArtificialPair:
     Returns:
         The pair with other images and the same displacement.
     """
-    sponge_key, *keys = jax.random.split(key, 3)
-    images = sponge(sponge_key, pair.fixed, pair.displacement), pair.moving
-    fixed, moving = (
-        quantum_noise(
-            jax.random.fold_in(key, 1),
-            _SCANNER(key, image, spacing=spacing),
-            spacing=spacing,
-        )
-        for key, image in zip(keys, images, strict=True)
+    sponge_key, fixed_key, moving_key = jax.random.split(key, 3)
+    fixed = sponge(sponge_key, pair.fixed, pair.displacement)
+    return pair._replace(
+        fixed=_scan(fixed_key, fixed, spacing=spacing),
+        moving=_scan(moving_key, pair.moving, spacing=spacing),
     )
-    return pair._replace(fixed=fixed, moving=moving)
+
+
+def _scan(key, image, *, spacing: float):
+    chain_key, noise_key = jax.random.split(key)
+    image = _SCANNER(chain_key, image, spacing=spacing)
+    return quantum_noise(noise_key, image, spacing=spacing)

@@ -228,6 +228,14 @@ def test_interpolation_and_fill_are_those_of_itk(
     assert values.dtype == np.int16
 
 
+def test_outside_of_an_image_is_its_minimum_and_not_water(warp, tmp_path):
+    array = random(*FRAME.shape, dtype=np.int16) % 50 - 1000
+    sitk.WriteImage(to_sitk(array, FRAME), str(tmp_path / "a.mha"))
+    for name in ("nearest", "linear", "bspline"):
+        found, _ = warp("a.mha", "b.mha", f"--interpolation={name}")
+        assert sitk.GetArrayFromImage(found).max() < -900
+
+
 @pytest.mark.parametrize("d", [2, 3])
 def test_like_beyond_the_field_shows_nothing_twice(command, tmp_path, d):
     """A field of a part of the picture that shifts all of it: a shifted picture."""

@@ -239,3 +239,14 @@ def test_evaluate_needs_points_of_both_images(command, folder, tmp_path):
     )
     assert result.status == 2
     assert "--moving_points" in result.errors[0]
+
+
+def test_whole_millimetres_do_not_come_back_rounded(warp, folder, tmp_path):
+    """A file of whole numbers is that of voxels, unless it is said to be in mm."""
+    shift = sitk.TranslationTransform(3, (0.4, 0.3, -0.45))
+    write_transform(folder / "small.tfm", shift)
+    (tmp_path / "a.txt").write_text("10 20 30\n-5 0 12\n", "utf-8")
+    flag = "--point_coordinates=lps"
+    path, _ = warp("a.txt", "b.txt", flag, transform="small.tfm")
+    expected = [[10.4, 20.3, 29.55], [-4.6, 0.3, 11.55]]
+    np.testing.assert_allclose(load_points(path).points, expected, atol=1e-5)

@@ -215,6 +215,8 @@ def test_files_that_are_no_transform_are_refused(tmp_path):
     named = bytearray(whole)
     named[328:338] = b"NREG_TRANS"
     (tmp_path / "cpp.nii").write_bytes(named)
+    named[328:338] = b"Mapping\0\0\0"
+    (tmp_path / "y.nii").write_bytes(named)
     write_displacement(tmp_path / "nan.mha", np.full_like(vectors, np.nan), frame)
     colour = to_sitk(np.ones((*frame.shape, 3), np.uint8), frame)
     sitk.WriteImage(colour, str(tmp_path / "colour.mha"))
@@ -230,6 +232,7 @@ def test_files_that_are_no_transform_are_refused(tmp_path):
     for given, message in {
         "cut.nii": "truncated",
         "cpp.nii": "NiftyReg",
+        "y.nii": "holds positions",
         "nan.mha": "NaN",
         "colour.mha": "such as a colour",
         "scalar.nrrd": "has 1 components in 3D",

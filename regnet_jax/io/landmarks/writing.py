@@ -57,8 +57,10 @@ def rewrite_points(
     """
     check_suffix(path, POINT_SUFFIXES)
     suffix, parsed = Path(path).suffix.lower(), source.parsed
-    kept = suffix == source.suffix and parsed.rewrite is not None
     in_voxels = parsed.coordinates in ("voxels", "voxels1")
+    kept = suffix == source.suffix and parsed.rewrite is not None
+    # A format of whole numbers cannot hold mm.
+    kept &= in_voxels or not parsed.whole
     if frame is not None and not (kept and in_voxels):
         raise InputError(
             "--like: with points it is for voxel indices that stay in their format;"

@@ -104,7 +104,7 @@ def mask_extent(
     fraction = jnp.cumsum(counts) / jnp.maximum(jnp.sum(counts), 1.0)
     end = mask.shape[axis] - 1
     first = jnp.sum(fraction < tail)
-    last = end - jnp.sum(fraction > 1.0 - tail)
+    last = jnp.sum(fraction < 1.0 - tail)
     occupied = jnp.any(mask)
     return (
         jnp.where(occupied, first, 0).astype(jnp.float32),
@@ -135,7 +135,7 @@ class _Thorax(NamedTuple):
     Attributes:
         lungs: ``[*spatial]``, 1 within the lungs with their vessels, else 0.
         bottom: height of the domes of the diaphragm.
-        top: height of the apices.
+        top: height above which a few percent of the lungs lie, near the apices.
         centre: ``[d]``, the middle of the lungs' extent along each axis.
     """
 
@@ -292,7 +292,8 @@ def respiratory(
     uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
     uneven = rescale(uneven, _UNEVEN * depth * jax.random.uniform(keys[8]) / spacing)
     inner += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
-    field = moved * inner + _beat(keys[5], thorax, family.beat, spacing=spacing)
+    inner += _beat(keys[5], thorax, family.beat, spacing=spacing)
+    field = moved * inner
     if d == 3:
         widening = sign * family.widening * jnp.minimum(depth / _DEEP, 1.0)
         widening *= jax.random.uniform(keys[6], minval=_LEAST_WIDENING, maxval=1.0)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def _trunk(grid, patient, textures):
-    """Paint skin, fat, muscles with fat between them, and the table below.
+    """Paint skin, fat, and muscles with fat between them.
 
     Returns:
         The image and the signed distance to the muscles.
@@ -51,9 +51,6 @@ def _trunk(grid, patient, textures):
     skin = ellipsoid((y, x), (0.0, 0.0), (112.0, 165.0))
     muscle = skin + patient["fat_thickness"] * uneven
     image = jnp.full(grid.shape, AIR)
-    arc = jnp.abs(jnp.hypot(y + 290.0, x) - 415.0) - 2.0
-    table = jnp.where(patient["table"] > 0.0, inside(arc, grid.softness), 0.0)
-    image = blend(image, patient["table"] - 500.0, table)
     image = blend(image, 20.0, inside(skin, grid.softness))
     image = blend(image, patient["fat"], inside(skin + 2.0, grid.softness))
     streaks = patient["muscle"] + 12.0 * textures["flesh"][..., 0]

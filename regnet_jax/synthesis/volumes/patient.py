@@ -54,7 +54,6 @@ _RANGES = {
     "fascia": (1.0, 2.6),
     "mediastinum": (26.0, 36.0),
     "trunk_x": (-6.0, 10.0),
-    "table": (-120.0, 160.0),
     "sick_side": (-1.0, 1.0),
     "sick_z": (-90.0, 30.0),
     "sick_level": (20.0, 75.0),
