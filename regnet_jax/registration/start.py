@@ -18,6 +18,7 @@ from regnet_jax.spatial import (
     to_world,
 )
 from regnet_jax.spatial.continuation import PointMap, continued, solve_affine
+from regnet_jax.spatial.sampling import flatten
 
 # Points that are mapped at a time, to bound the memory.
 _CHUNK = 1 << 19
@@ -91,7 +92,9 @@ def _given_start(given, frame: Frame) -> Start:
     is_deformation = isinstance(given, sitk.Transform) and not given.IsLinear()
     if not is_deformation or given.GetDimension() != frame.ndim:
         return Start(affine_matrix(given, frame.ndim))
-    domain = field_frame(given) or frame
+    several = sum(not part.IsLinear() for part in flatten(given)) > 1
+    # No single grid of several shows all of them; that of the fixed image does.
+    domain = (None if several else field_frame(given)) or frame
     if 0 in domain.shape:
         raise InputError("the displacement field is empty; give one with voxels")
     mapped, affine = continued(given, domain)

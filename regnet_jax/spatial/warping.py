@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, to_world
 from regnet_jax.spatial.images import Image, as_array
-from regnet_jax.spatial.inversion import LOST, invert_on_grid
+from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.resampling import resample
-from regnet_jax.spatial.sampling import continued_map, leaves_grid
+from regnet_jax.spatial.sampling import continued_map, flatten, leaves_grid
 from regnet_jax.spatial.transforms import composite, field_frame
 
 _LOG = logging.getLogger(__name__)
@@ -195,6 +195,11 @@ def warp_images_back(
     Raises:
         InputError: if the transform has no inverse anywhere.
     """
+    if sum(not part.IsLinear() for part in flatten(transform)) > 1:
+        # No single grid shows all of it.
+        inverse, lost = invert_transform(transform, progress=progress)
+        how = {"interpolation": interpolation, "fills": fills}
+        return warp_images(images, frame, inverse, **how), lost
     fixed = field_frame(transform) or images[0].frame
     vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
     inverse = composite(frame, vectors, np.eye(frame.ndim + 1))

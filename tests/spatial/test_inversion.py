@@ -9,6 +9,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.spatial import (
     POINT_TOLERANCE,
     Frame,
+    Image,
     affine_transform,
     composite,
     field_frame,
@@ -18,6 +19,7 @@ from regnet_jax.spatial import (
     sample_transform,
     to_world,
 )
+from regnet_jax.spatial.warping import warp_images_back
 from tests.helpers.frames import rotation
 
 GRIDS = {
@@ -215,3 +217,42 @@ def test_singular_or_infinite_transforms_are_refused():
         sample_transform(transform, frame)
     with pytest.raises(InputError, match="NaN"):
         map_points(transform, to_world(frame, [[3, 4]]))
+
+
+@pytest.mark.parametrize("frame", [GRIDS["3d oblique"], GRIDS["2d flipped"]])
+@pytest.mark.parametrize("crop_first", [False, True])
+def test_images_go_back_through_a_chain_of_fields(frame, crop_first):
+    """The field of a crop, zero at its border, and one of the whole image."""
+    d = frame.ndim
+    shape = tuple(n // 2 for n in frame.shape)
+    start = tuple(n // 4 for n in frame.shape)
+    crop = Frame(
+        shape, frame.spacing, to_world(frame, np.array(start)), frame.direction
+    )
+    fade = np.ones(shape)
+    for axis, n in enumerate(shape):
+        edge = np.minimum(np.arange(n), np.arange(n)[::-1])
+        fade *= np.clip(edge / 3, 0, 1).reshape(
+            [-1 if a == axis else 1 for a in range(d)]
+        )
+    size = 2 * min(frame.spacing)
+    local = smooth_field(crop, size) * fade[..., None]
+    parts = [
+        composite(crop, local, np.eye(d + 1)),
+        composite(frame, smooth_field(frame, size, seed=1), np.eye(d + 1)),
+    ]
+    # ITK applies the transform that was added last first.
+    chain = sitk.CompositeTransform(parts[::-1] if crop_first else parts)
+    grid = to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+    images = [Image(grid[..., k].astype(np.float32), frame, "ramp") for k in range(d)]
+    warped, _ = warp_images_back(images, frame, chain, fills=[0.0] * d)
+    found = np.stack([image.array for image in warped], -1)
+    known, errors = invert_points(chain, grid.reshape(-1, d))
+    off = np.linalg.norm(found.reshape(-1, d) - known, axis=1)
+    inner = tuple(slice(4, n - 4) for n in frame.shape)
+    inside = np.zeros(frame.shape, bool)
+    inside[inner] = True
+    seen = inside.ravel() & (errors < POINT_TOLERANCE)
+    assert seen.sum() > 50
+    assert off[seen].max() < 0.1 * min(frame.spacing)
+    assert np.abs(known - grid.reshape(-1, d))[seen].max() > 0.25 * size
