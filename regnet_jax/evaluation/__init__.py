@@ -8,6 +8,7 @@ from regnet_jax.evaluation.fields import (
 )
 from regnet_jax.evaluation.labels import LabelOverlap, dice, hd95, label_overlap
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
+from regnet_jax.evaluation.lung_function import Ventilation, require_lungs, ventilation
 from regnet_jax.evaluation.measures import (
     BeforeAndAfter,
     Measures,
@@ -41,7 +42,6 @@ from regnet_jax.evaluation.statistics import (
     sample_deviation,
     statistics_over_pairs,
 )
-from regnet_jax.evaluation.ventilation import Ventilation, require_lungs, ventilation
 
 __all__ = [
     "BeforeAndAfter",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import local_volume_change, ventilation
-from regnet_jax.evaluation.ventilation import air_change
+from regnet_jax.evaluation.lung_function import air_change
 from regnet_jax.spatial import Frame, Image, affine_transform, sample_transform
 from tests.helpers.chest import chest, grown
 from tests.helpers.frames import rotation
