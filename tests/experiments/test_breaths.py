@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.breaths import read_breath, sample_lungs
+from experiments.heldout.breaths import read_breath, sample_lungs
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import MotionStatistics
 
