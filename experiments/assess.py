@@ -159,6 +159,15 @@ def main():
         measure_case(case, methods, spacing)
         for case in tqdm(cases, "registering", total=len(plan))
     ]
+    for name in methods:
+        reasons = [row["failed"][name] for row in rows if name in row["failed"]]
+        if reasons:
+            text = (
+                f"{name}: failed on {len(reasons)} of {len(rows)} pairs, which count as"
+                f" if nothing was moved: {reasons[0]}"
+            )
+            logging.warning(text)
+            warnings.append(text)
     tables = make_tables(rows)
     settings = {
         "model": _MODEL.value,

@@ -29,7 +29,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments.heldout.breaths import read_breath, sample_lungs
+from experiments.heldout.breaths import POINTS, read_breath, sample_lungs
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -61,10 +61,8 @@ _SPACING = flags.DEFINE_float(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.", lower_bound=0)
 
-# Size of the chests (z, y, x), mm, and how many of their voxels are taken: as many as
-# there are landmarks in a case of DIR-Lab.
+# Size of the chests (z, y, x), mm.
 _SIZE = (300.0, 240.0, 320.0)
-_POINTS = 300
 # Title and digits by name, in the order of the rows of the table.
 _TITLES = {
     "mean": ("mean displacement, mm", 1),
@@ -120,7 +118,7 @@ def measure_families(families: Mapping[str, Family]) -> dict[str, list]:
                 image, field = deform(field_key, volume, traced)
                 rng = np.random.default_rng((_SEED.value, number))
                 motion = sample_lungs(image, field, spacing, rng)
-                if len(motion[0]) < _POINTS:
+                if len(motion[0]) < POINTS:
                     raise InputError(
                         f"{name}: leaves no lungs in sight; give smaller --amplitudes"
                     )

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -175,7 +175,7 @@ def write_text(path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(path) -> Iterator[Path]:
+def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
     """Yield a folder for results, and move them into place once all are written.
 
     Files in ``path`` are replaced by results of the same name and kept otherwise. If
@@ -185,6 +185,8 @@ def staged_folder(path) -> Iterator[Path]:
 
     Args:
         path: of the final folder; created with its parents if it is missing.
+        stale: names of results that an earlier run may have written; those that are
+            not written now are removed, as they do not belong to the new ones.
 
     Yields:
         An empty folder beside it.
@@ -206,7 +208,10 @@ def staged_folder(path) -> Iterator[Path]:
         ) from error
     try:
         yield stage
+        outdated = [path / n for n in stale if not (stage / n).exists()]
         _move_files(stage, path)
+        for file in outdated:
+            file.unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -1,11 +1,14 @@
 """The methods on cases of DIR-Lab's sets: registration and errors at the landmarks."""
 
+import functools
+import hashlib
 import json
 import logging
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -22,7 +25,7 @@ from experiments.comparison.dirlab_published import (
     Geometry,
     set_of,
 )
-from experiments.comparison.methods import Variant
+from experiments.comparison.methods import OURS, Variant
 from experiments.comparison.runs import BEFORE, Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -32,7 +35,8 @@ from regnet_jax.evaluation import (
     snap_to_voxels,
 )
 from regnet_jax.files import write_json
-from regnet_jax.io import Frame, PairPaths, write_image
+from regnet_jax.io import Frame, PairPaths, checksum, write_image
+from regnet_jax.registration import default_network, load_network
 from regnet_jax.spatial import composite, map_points
 
 _LOG = logging.getLogger(__name__)
@@ -187,16 +191,30 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
     options = plan.options._asdict()
     # Neither of them changes the result.
     del options["cache"], options["patience"]
+    if method in OURS:
+        model = plan.options.model or default_network(3)[0]
+        options["weights"] = _weights_checksum(model)
     request = {
         "case": case,
         "method": method,
         "version": plan.methods[method],
         "fixed": plan.fixed,
         "geometry": geometry,
-        "files": {k: [p.name, p.stat().st_size] for k, p in named.items()},
+        "files": {k: [p.name, checksum(p)] for k, p in named.items()},
         "options": options,
     }
     return json.loads(json.dumps(request))
+
+
+@functools.cache
+def _weights_checksum(model: str) -> str:
+    network = load_network(model)
+    digest = hashlib.sha256()
+    for one in (network, *network.others):
+        digest.update(repr(one.config).encode())
+        for leaf in jax.tree.leaves(one.variables):
+            digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _read_record(path: Path, request: dict) -> dict | None:

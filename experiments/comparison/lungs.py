@@ -1,21 +1,17 @@
 """The lungs of a chest CT with the vessels in them."""
 
 import numpy as np
-from scipy import ndimage
 
 from regnet_jax.evaluation import find_lungs
+from regnet_jax.hounsfield import close_lungs
 from regnet_jax.spatial import Image, resample
-
-# Vessels up to twice as wide belong to the lung, mm.
-_REACH = 5.0
 
 
 def lungs_with_vessels(image: Image) -> Image | None:
     """Find the lungs, and close them over their vessels.
 
-    A threshold leaves the vessels out, so that a mask has a hole at each. Masks that
-    people draw have none, and what erodes a mask would lose the surroundings of every
-    vessel, where there is most to be matched.
+    Masks that people draw have no hole at each vessel, and what erodes a mask would
+    lose the surroundings of every one, where there is most to be matched.
 
     Args:
         image: of any grid.
@@ -27,9 +23,5 @@ def lungs_with_vessels(image: Image) -> Image | None:
     if lungs is None:
         return None
     mask = resample(lungs, image.frame, interpolation="nearest").array > 0
-    spacing = image.frame.spacing[::-1]
-    # A closing by a ball; that of scipy takes minutes for a ball of many voxels.
-    grown = ndimage.distance_transform_edt(~mask, spacing) <= _REACH
-    if not grown.all():
-        mask = ndimage.distance_transform_edt(grown, spacing) > _REACH
+    mask = close_lungs(mask, image.frame.spacing[::-1])
     return Image(mask.astype(np.uint8), image.frame, image.name)

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+import regnet_jax
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import Image
 
@@ -75,12 +76,12 @@ METHODS = {
         any_resolution=False,
     ),
     "regnet": Method(
-        *("network", "register", "jax"),
+        *("network", "register", "regnet_jax"),
         "this project's network",
         any_resolution=False,
     ),
     "regnet+refine": Method(
-        *("network", "register", "jax"),
+        *("network", "register", "regnet_jax"),
         "the same, refined",
         any_resolution=False,
     ),
@@ -118,8 +119,14 @@ METHODS = {
 }
 
 
+OURS = tuple(name for name, method in METHODS.items() if method.module == "network")
+
+
 def version(name: str) -> str | None:
     """Return the version of a method's package, or None if it is not installed."""
+    if name in OURS:
+        # A checkout need not be installed.
+        return regnet_jax.__version__
     try:
         return metadata.version(METHODS[name].package)
     except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.heldout.volumes import Volume, cropped_shape
 from regnet_jax import register
+from regnet_jax.errors import InputError
 from regnet_jax.evaluation import endpoint_error, pair_errors
 from regnet_jax.registration import Network
 from regnet_jax.spatial import Image, displacement_from_world
@@ -192,10 +193,11 @@ def measure_case(
         spacing: voxel size of the case, mm.
 
     Returns:
-        ``volume``, ``patient``, ``family``, ``number`` and ``errors``: by method,
-        ``before`` first, and by group of voxels the values of ``PairErrors``. Groups
-        are the regions and, within the body, classes of the true displacement; those
-        without a voxel are left out.
+        ``volume``, ``patient``, ``family``, ``number``; ``errors``: by method,
+        ``before`` first, and by group of voxels the values of ``PairErrors``; and
+        ``failed``: reason by method. A method that fails counts as the zero field.
+        Groups are the regions and, within the body, classes of the true displacement;
+        those without a voxel are left out.
     """
     truth = spacing * case.pair.displacement
     size = np.linalg.norm(truth, axis=-1)
@@ -203,9 +205,13 @@ def measure_case(
     for low, high in itertools.pairwise(_SIZES):
         inside = (size >= low) & (size < high)
         groups[size_name(low, high)] = case.regions["body"] & inside
-    errors = {}
+    errors, failed = {}, {}
     for name, method in {BEFORE: lambda _: 0 * truth, **methods}.items():
-        found = endpoint_error(method(case), truth)
+        try:
+            field = method(case)
+        except InputError as error:
+            field, failed[name] = 0 * truth, str(error)
+        found = endpoint_error(field, truth)
         errors[name] = {
             group: asdict(pair_errors(found[mask], size[mask]))
             for group, mask in groups.items()
@@ -213,7 +219,8 @@ def measure_case(
         }
     volume, family, number = case.place
     of = {"volume": volume.name, "patient": volume.patient}
-    return {**of, "family": family, "number": number, "errors": errors}
+    of |= {"family": family, "number": number}
+    return {**of, "errors": errors, "failed": failed}
 
 
 def size_name(low: float, high: float) -> str:

@@ -10,7 +10,7 @@ from regnet_jax.hounsfield import lung_mask
 from regnet_jax.io import read_landmarks
 
 # Voxels of the lungs at which a field is measured: as many as DIR-Lab has landmarks.
-_POINTS = 300
+POINTS = 300
 
 
 def read_breath(path) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +70,6 @@ def sample_lungs(
         as there are.
     """
     lungs = lung_mask(np.asarray(image)[..., 0], (spacing,) * 3)
-    index = rng.permutation(np.argwhere(lungs))[:_POINTS]
+    index = rng.permutation(np.argwhere(lungs))[:POINTS]
     moves = np.asarray(displacement, float)[tuple(index.T)]
     return spacing * index[:, ::-1].astype(float), spacing * moves[:, ::-1]

@@ -28,7 +28,7 @@ from typing import Any
 from absl import flags
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_suffix
+from regnet_jax.files import check_output, check_suffix
 from regnet_jax.io import COORDINATES, POINT_SUFFIXES
 from regnet_jax.io.images import IMAGE_SUFFIXES
 from regnet_jax.io.warping import warp_image_file, warp_point_file
@@ -93,6 +93,7 @@ def _check_flags():
         raise InputError("--fill: labels are whole numbers; give one")
     if _INVERSE.value and not (_POINTS.value or _LIKE.value):
         raise InputError("--like: is needed with --inverse; give the moving image")
+    check_output(_OUT.value)
     check_suffix(_OUT.value, POINT_SUFFIXES if _POINTS.value else IMAGE_SUFFIXES)
 
 

@@ -1,8 +1,8 @@
 """Regional ventilation of the lungs from two CTs and the map between them.
 
-Both measures are the change of volume from the fixed to the moving image as a fraction
-of the volume in the fixed image, at its points. With exhale as the fixed image they are
-positive where air comes in.
+Both measures are changes from the fixed to the moving image as a fraction of what is in
+the fixed image, at its points: of volume the first, of air the second. With exhale as
+the fixed image they are positive where air comes in.
 
 - From the map: ``J - 1`` with the Jacobian determinant ``J`` of the transform, the
   specific volume change (Reinhardt et al., "Registration-based estimates of local lung

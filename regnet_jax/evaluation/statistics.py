@@ -246,7 +246,8 @@ def statistics_over_pairs(
     before = np.array([e.before for e in errors])
     unit, clusters = _clusters(patients)
     moving = before > 0
-    worse = (means > before)[moving]
+    # So that NaN counts as worse.
+    worse = ~(means <= before)[moving]
     return Statistics(
         pairs=len(errors),
         patients=len(set(patients)),

@@ -13,11 +13,12 @@ from regnet_jax.geometry.fields import (
     jacobian_matrix,
     warp,
 )
-from regnet_jax.geometry.interpolation import identity_grid, sample
+from regnet_jax.geometry.interpolation import along_axis, identity_grid, sample
 from regnet_jax.geometry.pyramids import ceil_div, downsample, upsample, upsample_field
 from regnet_jax.geometry.smoothing import gaussian_smooth
 
 __all__ = [
+    "along_axis",
     "bspline_field",
     "ceil_div",
     "compose",

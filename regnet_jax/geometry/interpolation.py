@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Num
 
 
+def along_axis(values, axis: int, dimensions: int):
+    """Return values along one axis of a grid, in a shape that broadcasts with it.
+
+    Args:
+        values: ``[n]``.
+        axis: of the grid.
+        dimensions: of the grid.
+
+    Returns:
+        ``[1, ..., n, ..., 1]`` with as many axes as dimensions.
+    """
+    return values.reshape([-1 if a == axis else 1 for a in range(dimensions)])
+
+
 def identity_grid(
     shape: Sequence[int], dtype=jnp.float32
 ) -> Float[Array, "*spatial d"]:

@@ -65,7 +65,7 @@ def warp_point_file(
         points, errors = invert_points(transform, points)
         lines = _without_inverse(errors)
     else:
-        lines = _beyond(transform, points)
+        lines = describe_points_beyond(transform, points)
         points = map_points(transform, points)
     return lines + rewrite_points(out, points, given, frame)
 
@@ -80,7 +80,13 @@ def _without_inverse(errors: np.ndarray) -> list[str]:
     ]
 
 
-def _beyond(transform: sitk.Transform, points: np.ndarray) -> list[str]:
+def describe_points_beyond(transform: sitk.Transform, points: np.ndarray) -> list[str]:
+    """Say which points lie beyond the grid of a transform, in a line or none.
+
+    Args:
+        transform: as in ``spatial.continued_map``.
+        points: ``[n, d]``, mm, x first.
+    """
     outside = np.flatnonzero(continued_map(transform)(points)[1])
     if not outside.size:
         return []

@@ -25,6 +25,7 @@ from regnet_jax.io import (
     read_pair,
     read_transform,
 )
+from regnet_jax.io.warping import describe_points_beyond
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.maps import (
     check_maps,
@@ -34,7 +35,7 @@ from regnet_jax.registration.maps import (
 )
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
-from regnet_jax.registration.saving import write_registration
+from regnet_jax.registration.saving import OPTIONAL_FILES, write_registration
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Frame,
@@ -102,7 +103,8 @@ def register_files(
     if isinstance(options.model, str | os.PathLike):
         # A wrong name is refused before the images are read.
         load_in_time(options.model)
-    with staged_folder(out) as folder, collect_warnings() as logged:
+    stage = staged_folder(out, stale=OPTIONAL_FILES)
+    with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
             known = read_pair(pair)
             check_maps(formats, known.fixed.frame, known.fixed.name)
@@ -186,6 +188,11 @@ def evaluate_files(
     frame = None
     if transform:
         frame = pair[0].frame if pair else field_frame(found)
+    if maps:
+        _check_map_inputs(maps, frame, pair, scans)
+    if landmarks is not None:
+        for line in describe_points_beyond(found, landmarks[0]):
+            _LOG.warning(line)
     measures = evaluate_before_and_after(
         found,
         frame,
@@ -199,15 +206,10 @@ def evaluate_files(
     return {"transform": transform} | measures.to_dict()
 
 
-def _write_maps(
-    folder: Path,
-    maps: Collection[str],
-    transform: sitk.Transform,
-    frame: Frame | None,
-    pair: list[Image],
-    scans: list[Image],
+def _check_map_inputs(
+    maps: Collection[str], frame: Frame | None, pair: list[Image], scans: list[Image]
 ) -> None:
-    """Write what follows from a transform on the grids of a pair."""
+    """Raise InputError unless all is there that maps are made of."""
     needs_pair = {"inverse": pair, "ventilation": scans}
     for name in maps:
         if frame is None or not needs_pair.get(name, [True]):
@@ -217,13 +219,27 @@ def _write_maps(
             )
     assert frame is not None
     check_maps(maps, frame, pair[0].name if pair else "the transform")
+
+
+def _write_maps(
+    folder: Path,
+    maps: Collection[str],
+    transform: sitk.Transform,
+    frame: Frame | None,
+    pair: list[Image],
+    scans: list[Image],
+) -> None:
+    """Write what follows from a transform on the grids of a pair."""
+    assert frame is not None
     if "inverse" in maps:
         moving = pair[1].frame
         inverse = invert_onto(transform, frame, moving, progress=True)
         write_inverse(folder, inverse, moving)
-    determinant = local_volume_change(frame, sample_transform(transform, frame))
-    if determinant is None:
+    if not {"jacobian", "ventilation"} & set(maps):
         return
+    determinant = local_volume_change(frame, sample_transform(transform, frame))
+    # ``check_maps`` has refused grids without a derivative.
+    assert determinant is not None
     if "jacobian" in maps:
         write_jacobian(folder, determinant, frame)
     if "ventilation" in maps:

@@ -45,6 +45,12 @@ from regnet_jax.spatial.images import as_numbers
 
 # What can be written in addition: files for other tools, and maps.
 FORMATS = ("ants", "elastix", *MAPS)
+# The files of all of these. Those of an earlier registration are removed.
+OPTIONAL_FILES = (
+    *("ants_0GenericAffine.mat", "ants_1Warp.nii.gz", "transform_elastix.txt"),
+    *("inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"),
+    *("ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
+)
 
 
 def save_registration(
@@ -60,7 +66,7 @@ def save_registration(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     check_maps(formats, registration.frame, registration.fixed.name)
-    with staged_folder(folder) as stage:
+    with staged_folder(folder, stale=OPTIONAL_FILES) as stage:
         return write_registration(registration, stage, formats, **measured)
 
 
@@ -118,7 +124,7 @@ def _write_report(
         registration,
         arrays,
         landmarks=points,
-        labels=_read_maps(registration, labels),
+        labels=_read_label_maps(registration, labels),
         request=request,
     )
     errors = None
@@ -143,7 +149,7 @@ def make_report(registration: Registration, landmarks, labels) -> RegistrationRe
         registration,
         make_canonical_arrays(registration),
         landmarks=_read_points(registration, landmarks),
-        labels=_read_maps(registration, labels),
+        labels=_read_label_maps(registration, labels),
     )
 
 
@@ -152,7 +158,7 @@ def evaluate_registration(registration: Registration, landmarks, labels) -> Meas
     measures = evaluate(
         registration.transform,
         landmarks=_read_points(registration, landmarks),
-        labels=_read_maps(registration, labels),
+        labels=_read_label_maps(registration, labels),
         moving_frame=registration.moving.frame,
     )
     if registration.jacobian is None:
@@ -177,16 +183,18 @@ def _read_points(registration: Registration, landmarks):
     return fixed, moving
 
 
-def _read_maps(registration: Registration, labels):
+def _read_label_maps(registration: Registration, labels):
     """Return fixed and moving label map, read from files or as given, or None."""
     if labels is None:
         return None
     images = (registration.fixed, registration.moving)
-    fixed, moving = (_read_map(*each) for each in zip(labels, images, strict=True))
+    fixed, moving = (
+        _read_label_map(*each) for each in zip(labels, images, strict=True)
+    )
     return fixed, moving
 
 
-def _read_map(given, image: Image) -> Image:
+def _read_label_map(given, image: Image) -> Image:
     """Return a label map; a bare array lies on the grid of its image."""
     if isinstance(given, str | os.PathLike):
         return read_labels(given)

@@ -15,6 +15,7 @@ A composite of several fields is inverted part by part, each on a grid of its ow
 """
 
 import functools
+import logging
 
 import numpy as np
 import SimpleITK as sitk
@@ -39,6 +40,8 @@ from regnet_jax.spatial.transforms import (
     map_points,
     sample_transform,
 )
+
+_LOG = logging.getLogger(__name__)
 
 # Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids.
 POINT_TOLERANCE = 1e-3
@@ -143,14 +146,21 @@ def invert_onto(
 
     Returns:
         The inverse. Where the transform folds it has none, and the closest point that
-        was found is used.
+        was found is used, with a warning.
 
     Raises:
         InputError: if the transform is singular.
     """
     if affine is None:
         affine = continued(transform, fixed)[1]
-    vectors, _ = invert_on_grid(transform, fixed, target, progress=progress)
+    vectors, errors = invert_on_grid(transform, fixed, target, progress=progress)
+    if lost := int((errors > LOST * min(fixed.spacing)).sum()):
+        _LOG.warning(
+            "there is no inverse at %d of %d voxels, where the transform folds; the"
+            " closest points are used there",
+            lost,
+            errors.size,
+        )
     points = to_world(target, np.moveaxis(np.indices(target.shape), 0, -1))
     residual = apply_affine(affine, points + vectors) - points
     return composite(target, residual, np.linalg.inv(affine))

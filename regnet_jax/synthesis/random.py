@@ -25,6 +25,21 @@ def fold_in_text(key, text: str):
     return key
 
 
+def uniform(key, low, high, shape=()):
+    """Sample numbers from a range.
+
+    Args:
+        key: random key.
+        low: lower end; may be traced.
+        high: upper end; may be traced.
+        shape: of the result.
+
+    Returns:
+        ``[*shape]`` float32.
+    """
+    return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
 def with_probability(key, probability: float, sample: Callable, otherwise: Callable):
     """Return ``sample(key)`` with a probability, or ``otherwise()``.
 

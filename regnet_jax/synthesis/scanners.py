@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
 from regnet_jax.geometry.smoothing import apply_separable, gaussian_matrix
 from regnet_jax.hounsfield import AIR
+from regnet_jax.synthesis.random import uniform
 from regnet_jax.synthesis.surroundings import arms, table
 from regnet_jax.synthesis.volumes.shapes import gaussian_noise, smooth_noise
 
@@ -36,10 +37,6 @@ _COMPRESSIBLE = (-700.0, -300.0)
 # Noise in air as a fraction of that in water, and the distance over which it follows
 # the density around it, mm.
 _NOISE_IN_AIR, _NOISE_REACH = 0.4, 15.0
-
-
-def _uniform(key, low, high, shape=()):
-    return jax.random.uniform(key, shape, minval=low, maxval=high)
 
 
 def sponge(
@@ -62,7 +59,7 @@ def sponge(
         An image like ``image``; air stays air.
     """
     change = jnp.clip(jacobian_determinant(displacement), *_COMPRESSION)[..., None]
-    change *= _uniform(key, 0.9, 1.1)
+    change *= uniform(key, 0.9, 1.1)
     lowest, highest = _COMPRESSIBLE
     lung = jnp.clip((highest - image) / (highest - lowest), 0.0, 1.0)
     return AIR + (image - AIR) * (1.0 + lung * (change - 1.0))
@@ -82,7 +79,7 @@ def noise(
         An image like ``image``.
     """
     mean_key, noise_key = jax.random.split(key)
-    mean = _uniform(mean_key, -10.0, 10.0)
+    mean = uniform(mean_key, -10.0, 10.0)
     return image + mean + 10.0 * jax.random.normal(noise_key, image.shape)
 
 
@@ -104,14 +101,14 @@ def quantum_noise(
     """
     level_key, size_key, noise_key = jax.random.split(key, 3)
     *shape, _ = image.shape
-    size = _uniform(size_key, 0.0, 1.2 / spacing)
+    size = uniform(size_key, 0.0, 1.2 / spacing)
     kernels = [gaussian_matrix(n, size) for n in shape]
     # Rows whose squares sum to one keep the variance of white noise.
     kernels = [k / jnp.linalg.norm(k, axis=1, keepdims=True) for k in kernels]
     grains = apply_separable(gaussian_noise(noise_key, image.shape), kernels)
     density = jnp.clip((image - AIR) / 1000.0, 0.0, 1.5)
     density = gaussian_smooth(density, [_NOISE_REACH / spacing] * len(shape))
-    level = _uniform(level_key, 0.0, 40.0)
+    level = uniform(level_key, 0.0, 40.0)
     return image + level * (_NOISE_IN_AIR + (1.0 - _NOISE_IN_AIR) * density) * grains
 
 
@@ -134,9 +131,9 @@ def thick_slices(
     if image.ndim == 3:
         return image
     keys = jax.random.split(key, 3)
-    thickness = _uniform(keys[0], 1.0, 5.0) / spacing
-    distance = jnp.maximum(thickness * _uniform(keys[1], 0.5, 1.0), 1.0)
-    offset = distance * _uniform(keys[2], -1.0, 0.0)
+    thickness = uniform(keys[0], 1.0, 5.0) / spacing
+    distance = jnp.maximum(thickness * uniform(keys[1], 0.5, 1.0), 1.0)
+    offset = distance * uniform(keys[2], -1.0, 0.0)
     return apply_separable(
         image, [slice_matrix(image.shape[0], thickness, distance, offset)]
     )
@@ -186,8 +183,8 @@ def occlusions(
     d = len(shape)
     number = jax.random.randint(keys[0], (), 0, _OCCLUSIONS + 1)
     centres = jax.random.uniform(keys[1], (_OCCLUSIONS, d)) * jnp.asarray(shape)[None]
-    radii = _uniform(keys[2], 5.0, 30.0, (_OCCLUSIONS, d)) / spacing
-    densities = _uniform(keys[3], -950.0, 150.0, (_OCCLUSIONS,))
+    radii = uniform(keys[2], 5.0, 30.0, (_OCCLUSIONS, d)) / spacing
+    densities = uniform(keys[3], -950.0, 150.0, (_OCCLUSIONS,))
     grid = jnp.moveaxis(identity_grid(shape), -1, 0)
 
     def paint(i, image):
@@ -216,8 +213,8 @@ def contrast(
     gain_key, gamma_key = jax.random.split(key)
     fraction = (image - AIR) / 2000.0
     inside = jnp.clip(fraction, 1e-4, 1.0)
-    curved = inside ** jnp.exp(_uniform(gamma_key, -0.25, 0.25)) + (fraction - inside)
-    return AIR + 2000.0 * curved * _uniform(gain_key, 0.9, 1.1)
+    curved = inside ** jnp.exp(uniform(gamma_key, -0.25, 0.25)) + (fraction - inside)
+    return AIR + 2000.0 * curved * uniform(gain_key, 0.9, 1.1)
 
 
 def bias_field(
@@ -252,7 +249,7 @@ def blur(
         An image like ``image``.
     """
     d = image.ndim - 1
-    return gaussian_smooth(image, _uniform(key, 0.0, 1.5 / spacing, (d,)))
+    return gaussian_smooth(image, uniform(key, 0.0, 1.5 / spacing, (d,)))
 
 
 INTENSITY_MODELS = {

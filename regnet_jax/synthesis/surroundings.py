@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from regnet_jax.geometry import along_axis
 from regnet_jax.hounsfield import TISSUE_THRESHOLD
+from regnet_jax.synthesis.random import uniform
 from regnet_jax.synthesis.volumes.shapes import blend, inside
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
 _BACK, _SIDE = 1, 2
 # Less tissue than this fraction of a plane is noise.
 _TRACE = 0.01
-
-
-def _uniform(key, low, high, shape=()):
-    return jax.random.uniform(key, shape, minval=low, maxval=high)
 
 
 def _is_free(tissue, axis: int, *, forwards: bool):
@@ -42,11 +40,6 @@ def _reach(tissue, axis: int):
     places = jnp.arange(shown.size)
     first = jnp.min(jnp.where(shown, places, shown.size))
     return first, jnp.max(jnp.where(shown, places, -1))
-
-
-def _along(axis: int, positions):
-    """Return positions along one axis of a volume, to be broadcast with it."""
-    return positions.reshape([-1 if a == axis else 1 for a in range(3)])
 
 
 def table(
@@ -72,18 +65,18 @@ def table(
     tissue = (values > TISSUE_THRESHOLD).astype(jnp.float32)
     free = _is_free(tissue, _BACK, forwards=True)
     _, back = _reach(tissue, _BACK)
-    y = _along(_BACK, spacing * (jnp.arange(depth) - back))
-    middle = spacing * 0.5 * (width - 1) + _uniform(keys[0], -40.0, 40.0)
-    x = _along(_SIDE, spacing * jnp.arange(width) - middle)
-    radius = _uniform(keys[1], 250.0, 600.0)
+    y = along_axis(spacing * (jnp.arange(depth) - back), _BACK, 3)
+    middle = spacing * 0.5 * (width - 1) + uniform(keys[0], -40.0, 40.0)
+    x = along_axis(spacing * jnp.arange(width) - middle, _SIDE, 3)
+    radius = uniform(keys[1], 250.0, 600.0)
     # The sides of the table are higher than its middle.
-    below = y - _uniform(keys[2], 1.0, 15.0) + x**2 / (2.0 * radius)
-    thickness = _uniform(keys[3], 20.0, 60.0)
-    shell = _uniform(keys[4], 1.5, 4.0)
+    below = y - uniform(keys[2], 1.0, 15.0) + x**2 / (2.0 * radius)
+    thickness = uniform(keys[3], 20.0, 60.0)
+    shell = uniform(keys[4], 1.5, 4.0)
     softness = 0.35 * spacing
     slab = jnp.maximum(-below, below - thickness)
     core = jnp.maximum(shell - below, below - thickness + shell)
-    density = _uniform(keys[5], -400.0, 150.0)
+    density = uniform(keys[5], -400.0, 150.0)
     drawn = blend(values, density, inside(slab, softness))
     drawn = blend(drawn, -920.0, inside(core, softness))
     return jnp.where(free, drawn, values)[..., None]
@@ -116,15 +109,15 @@ def arms(
     result = values
     for number, (end, sign) in enumerate(zip(left_and_right, (-1.0, 1.0), strict=True)):
         keys = jax.random.split(jax.random.fold_in(key, number), 4)
-        radius = _uniform(keys[0], 30.0, 50.0)
-        away = radius + _uniform(keys[1], 2.0, 25.0)
-        x = _along(_SIDE, spacing * sign * (jnp.arange(width) - end) - away)
-        height = front + _uniform(keys[2], 0.4, 0.8) * (back - front)
-        y = _along(_BACK, spacing * (jnp.arange(depth) - height))
+        radius = uniform(keys[0], 30.0, 50.0)
+        away = radius + uniform(keys[1], 2.0, 25.0)
+        x = along_axis(spacing * sign * (jnp.arange(width) - end) - away, _SIDE, 3)
+        height = front + uniform(keys[2], 0.4, 0.8) * (back - front)
+        y = along_axis(spacing * (jnp.arange(depth) - height), _BACK, 3)
         distance = jnp.sqrt(x**2 + y**2 + 1e-6)
         arm = blend(values, 50.0, inside(distance - radius, softness))
         arm = blend(arm, -90.0, inside(jnp.abs(distance - radius + 4.0) - 3.0, 1.0))
-        bone = _uniform(keys[3], 9.0, 13.0)
+        bone = uniform(keys[3], 9.0, 13.0)
         arm = blend(arm, 800.0, inside(distance - bone, softness))
         arm = blend(arm, 150.0, inside(distance - bone + 4.0, softness))
         free = _is_free(tissue, _SIDE, forwards=sign > 0)

@@ -470,3 +470,21 @@ def test_evaluate_takes_several_transforms(case, evaluate, tmp_path):
     )
     assert found["tre"]["after"]["max"] < 1e-5
     assert len(found["transform"]) == 3
+
+
+def test_landmarks_beyond_the_field_are_told(command, tmp_path):
+    frame = Frame((6, 7, 8), (2.0,) * 3, (0.0,) * 3, np.eye(3))
+    field = np.full((*frame.shape, 3), 1.5)
+    write_transform(tmp_path / "t.h5", composite(frame, field, np.eye(4)))
+    points = np.array([[4.0, 4.0, 4.0], [90.0, 4.0, 4.0]])
+    write_points(tmp_path / "fixed.pts", points)
+    write_points(tmp_path / "moving.pts", points + 1.5)
+    arguments = [f"--{name}={tmp_path / name}.pts" for name in ("fixed", "moving")]
+    result = command(
+        "evaluate",
+        f"--transform={tmp_path / 't.h5'}",
+        *(a.replace("=", "_points=", 1) for a in arguments),
+        f"--out={tmp_path / 'm.json'}",
+    )
+    assert result.status == 0
+    assert "1 of 2 points (number 2) lie beyond the grid" in result.err

@@ -19,6 +19,7 @@ from experiments.heldout.artificial import (
 )
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
 from experiments.heldout.volumes import Volume, make_volume
+from regnet_jax.errors import InputError
 from regnet_jax.geometry import warp
 from regnet_jax.io import ListedScan, checksum, write_scans
 from regnet_jax.io.images import write_image
@@ -356,6 +357,15 @@ def test_errors_are_of_each_region_and_size(measured):
     assert [line["worse"] for line in lung] == [0, 0, 1]
     assert lung[2]["difference_mean"] == pytest.approx(45.0)
     assert "nan" not in as_csv(tables) + as_text(tables)
+
+
+def test_a_method_that_fails_counts_as_the_zero_field(measured):
+    def fail(case):
+        raise InputError("the field is not finite")
+
+    row = measure_case(measured, {"lung": fail}, 2.0)
+    assert row["failed"] == {"lung": "the field is not finite"}
+    assert row["errors"]["lung"] == row["errors"]["before"]
 
 
 def test_regions_of_a_chest_are_found():

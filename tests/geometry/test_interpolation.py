@@ -10,7 +10,7 @@ import scipy.ndimage as ndi
 import SimpleITK as sitk
 from jax.test_util import check_grads
 
-from regnet_jax.geometry import identity_grid, sample
+from regnet_jax.geometry import along_axis, identity_grid, sample
 
 jit_sample = jax.jit(sample, static_argnames=("order", "fill"))
 SHAPES = [(5, 8), (1, 6), (4, 7, 5), (2, 1, 3)]
@@ -169,3 +169,11 @@ def test_sample_refuses_wrong_orders_types_and_dimensions():
         sample(volume.astype(np.int16), points, order=1)
     with pytest.raises(ValueError, match="coordinates"):
         sample(volume, _points((4, 5, 6)))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (4, 5, 6)])
+def test_values_along_an_axis_are_those_of_the_grid(shape):
+    grid = np.asarray(identity_grid(shape))
+    for axis, n in enumerate(shape):
+        line = along_axis(np.arange(n), axis, len(shape))
+        np.testing.assert_array_equal(np.broadcast_to(line, shape), grid[..., axis])

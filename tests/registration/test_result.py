@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io import write_points
 from regnet_jax.registration.result import Registration, Shown
+from regnet_jax.registration.saving import OPTIONAL_FILES
 from regnet_jax.spatial import Frame, Image, map_points, to_world, warp_image
 from tests.helpers.chest import grown
 from tests.helpers.networks import smooth_image
@@ -125,6 +126,20 @@ def test_save_refuses_an_unknown_format_and_writes_nothing(registration, tmp_pat
     with pytest.raises(InputError, match="format minc: is not known; give ants or"):
         registration.save(tmp_path / "out", ["minc"])
     assert not (tmp_path / "out").exists()
+
+
+def test_files_of_another_registration_do_not_stay(registration, tmp_path):
+    out = tmp_path / "out"
+    formats = ["ants", "elastix", "inverse", "jacobian"]
+    registration.save(out, formats, report=False)
+    names = {path.name for path in out.iterdir()}
+    (out / "notes.txt").write_text("mine", "utf-8")
+    registration.save(out, ["jacobian"], report=False)
+    kept = {path.name for path in out.iterdir()}
+    usual = {"warped.nii.gz", "displacement.nii.gz", "transform.h5"}
+    assert kept == usual | {"jacobian.nii.gz", "notes.txt"}
+    ventilation = {"ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"}
+    assert names - usual == set(OPTIONAL_FILES) - ventilation
 
 
 def test_save_writes_the_inverse_and_the_jacobian(registration, tmp_path):

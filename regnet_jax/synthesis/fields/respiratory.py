@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from regnet_jax.geometry import gaussian_smooth, identity_grid
+from regnet_jax.geometry import along_axis, gaussian_smooth, identity_grid
 from regnet_jax.hounsfield import traced_body_mask, traced_lung_mask
 from regnet_jax.synthesis.fields.deformation import Deformation, everywhere, rescale
 from regnet_jax.synthesis.fields.splines import (
     FINEST,
     sample_spline_field,
 )
+from regnet_jax.synthesis.random import uniform
 
 if TYPE_CHECKING:
     from jax import Array
@@ -154,11 +155,6 @@ def _find_thorax(volume, *, spacing: float) -> _Thorax:
     return _Thorax(mask.astype(jnp.float32), bottom, top, centre)
 
 
-def _line(values, axis: int, dimensions: int):
-    """Return values along one axis of a volume, to be broadcast with it."""
-    return values.reshape([-1 if a == axis else 1 for a in range(dimensions)])
-
-
 def _descent(key, thorax: _Thorax, descent, *, spacing: float):
     """Return the motion along the body, voxels, and its profile of height in [0, 1].
 
@@ -170,12 +166,12 @@ def _descent(key, thorax: _Thorax, descent, *, spacing: float):
     below = jnp.max(thorax.lungs, axis=0)[..., None]
     domes = gaussian_smooth(below, [_DOME_WIDTH / spacing] * (d - 1))[None, ..., 0]
     domes /= jnp.maximum(jnp.max(domes), 1e-3)
-    flattening = jax.random.uniform(flattening_key, maxval=_FLATTENING)
-    reach = jax.random.uniform(reach_key, minval=_REACH[0], maxval=_REACH[1])
+    flattening = uniform(flattening_key, 0.0, _FLATTENING)
+    reach = uniform(reach_key, _REACH[0], _REACH[1])
     end = thorax.bottom + reach * (thorax.top - thorax.bottom)
     height = jnp.arange(thorax.lungs.shape[0], dtype=jnp.float32)
     profile = descent_profile(height, thorax.bottom, end)
-    along = _line(profile, 0, d) * (1.0 - flattening * (1.0 - domes))
+    along = along_axis(profile, 0, d) * (1.0 - flattening * (1.0 - domes))
     return -descent / spacing * along, profile
 
 
@@ -188,7 +184,7 @@ def _moving_organs(thorax: _Thorax, body, *, spacing: float):
     if organs.ndim == 3:
         sides = (lax.cummax(organs, axis=2, reverse=r) for r in (False, True))
         _, back = mask_extent(body, 1)
-        y = _line(jnp.arange(organs.shape[1]), 1, 3)
+        y = along_axis(jnp.arange(organs.shape[1]), 1, 3)
         before_spine = y < back - _SPINE_FRONT / spacing
         organs = jnp.maximum(organs, math.prod(sides) * before_spine)
     # The first axis points up: organs below a lung follow it.
@@ -203,17 +199,17 @@ def _slip(key, thorax: _Thorax, slip, *, spacing: float):
     """
     slope_key, size_key = jax.random.split(key)
     low, high = _FISSURE_SLOPE
-    slope = jax.random.uniform(slope_key, minval=low, maxval=high)
+    slope = uniform(slope_key, low, high)
     along = jnp.stack([jnp.sin(slope), jnp.cos(slope), 0.0]).reshape(1, 1, 1, 3)
     z, y, _ = (
-        _line(jnp.arange(n) - c, axis, 3)
+        along_axis(jnp.arange(n) - c, axis, 3)
         for axis, (n, c) in enumerate(
             zip(thorax.lungs.shape, thorax.centre, strict=True)
         )
     )
     above = spacing * (jnp.cos(slope) * z - jnp.sin(slope) * y)
     side = 0.5 * jnp.tanh(above / _FISSURE_WIDTH)[..., None]
-    size = slip / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
+    size = slip / spacing * uniform(size_key, -1.0, 1.0)
     # At the surface of a lung its lobes move with what is around it.
     smooth = gaussian_smooth(thorax.lungs[..., None], [_FISSURE_END / spacing] * 3)
     return jnp.clip(2.0 * smooth - 1.0, 0.0, 1.0) * size * side * along
@@ -226,7 +222,7 @@ def _beat(key, thorax: _Thorax, beat, *, spacing: float):
     place = thorax.centre.at[0].set(
         thorax.bottom + _HEART_HEIGHT * (thorax.top - thorax.bottom)
     )
-    side = jax.random.uniform(side_key, minval=-1.0, maxval=1.0) * _HEART_SIDE
+    side = uniform(side_key, -1.0, 1.0) * _HEART_SIDE
     place = place.at[-1].add(side / spacing)
     if d == 3:
         place = place.at[1].add(-_HEART_FRONT / spacing)
@@ -234,7 +230,7 @@ def _beat(key, thorax: _Thorax, beat, *, spacing: float):
     offset *= spacing / _HEART_RADIUS
     squared = jnp.sum(offset**2, axis=-1, keepdims=True)
     # At the radius the factor is one. Without lungs there is no telling where it is.
-    size = beat / spacing * jax.random.uniform(size_key, minval=-1.0, maxval=1.0)
+    size = beat / spacing * uniform(size_key, -1.0, 1.0)
     size *= jnp.max(thorax.lungs)
     return size * offset * jnp.exp(0.5 * (1.0 - squared))
 
@@ -270,37 +266,29 @@ def respiratory(
     body = traced_body_mask(volume)
     skin = gaussian_smooth(body[..., None].astype(jnp.float32), [_FADE / spacing] * d)
     deepest = jnp.minimum(family.most_descent, family.amplitude)
-    depth = jax.random.uniform(
-        keys[0],
-        minval=family.least_descent,
-        maxval=jnp.maximum(deepest, family.least_descent),
-    )
+    least = family.least_descent
+    depth = uniform(keys[0], least, jnp.maximum(deepest, least))
     sign = jnp.where(jax.random.bernoulli(keys[1]), 1.0, -1.0)
     along, profile = _descent(keys[2], thorax, sign * depth, spacing=spacing)
     organs = _moving_organs(thorax, body, spacing=spacing)[..., None]
-    border = jnp.exp(
-        jax.random.uniform(
-            keys[3],
-            minval=jnp.log(family.least_border),
-            maxval=jnp.log(family.most_border),
-        )
-    )
+    narrowest, widest = jnp.log(family.least_border), jnp.log(family.most_border)
+    border = jnp.exp(uniform(keys[3], narrowest, widest))
     moved = gaussian_smooth(organs, [border / spacing] * d)
     inner = jnp.zeros((*shape, d)).at[..., 0].set(along)
     if d == 3:
         inner += _slip(keys[4], thorax, family.slip, spacing=spacing)
     uneven = sample_spline_field(keys[7], shape, family, 0.0, spacing=spacing)
-    uneven = rescale(uneven, _UNEVEN * depth * jax.random.uniform(keys[8]) / spacing)
+    uneven = rescale(uneven, _UNEVEN * depth * uniform(keys[8], 0.0, 1.0) / spacing)
     inner += uneven.at[..., 0].multiply(_UNEVEN_ALONG)
     inner += _beat(keys[5], thorax, family.beat, spacing=spacing)
     field = moved * inner
     if d == 3:
         widening = sign * family.widening * jnp.minimum(depth / _DEEP, 1.0)
-        widening *= jax.random.uniform(keys[6], minval=_LEAST_WIDENING, maxval=1.0)
+        widening *= uniform(keys[6], _LEAST_WIDENING, 1.0)
         _, back = mask_extent(body, 1)
         lever = jnp.arange(shape[1]) - (back - _SPINE_DEPTH / spacing)
         field = field.at[..., 1].add(
-            widening * _line(profile, 0, 3) * _line(lever, 1, 3)
+            widening * along_axis(profile, 0, 3) * along_axis(lever, 1, 3)
         )
     field *= skin
     top = jnp.max(jnp.abs(field))
