@@ -7,7 +7,7 @@ PARALLEL := -n 2 --dist worksteal
 # Of the tests whose results are numbers, those that are quick; see `test-isa`.
 NUMERIC := $(addprefix tests/,test_numerics.py geometry evaluation models/layers \
 	models/test_multiview.py registration/inference/test_boxes.py \
-	registration/inference/test_intensity.py registration/inference/test_tiles.py \
+	registration/inference/test_tiles.py test_intensity.py \
 	training/test_losses.py)
 ISA ?= AVX2
 

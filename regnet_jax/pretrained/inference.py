@@ -15,6 +15,7 @@ from pathlib import Path
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_text
 from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.intensity import is_preset
 
 INFERENCE = "inference.json"
 # Predictions of a tile along each axis, by dimension: one compiled program then serves
@@ -42,6 +43,11 @@ class InferenceConfig:
         stage_weights: for a network per voxel size, as in RegNet 2019, the name of a
             shipped network or the folder of a run for each of ``voxel_sizes``; folders
             are relative to that of this file. Empty where one network serves all.
+        intensity_preset: how images are mapped where the user leaves it to ``auto``:
+            ``auto`` again, by what each image is, or as in the training, see
+            ``regnet_jax.intensity``.
+        adapt_voxel_size: whether images too small or too large for a human body get
+            another voxel size than those of the network.
     """
 
     name: str
@@ -53,6 +59,8 @@ class InferenceConfig:
     tile: int
     slice_axis: str = "axial"
     stage_weights: tuple[str, ...] = ()
+    intensity_preset: str = "auto"
+    adapt_voxel_size: bool = True
 
     @property
     def voxel_size(self) -> float:
@@ -131,6 +139,8 @@ def _fault(config: InferenceConfig) -> str:
         "slice_axis": config.slice_axis in SLICE_AXES,
         "stage_weights": len(config.stage_weights) in (0, len(sizes))
         and all(isinstance(name, str) for name in config.stage_weights),
+        "intensity_preset": is_preset(config.intensity_preset),
+        "adapt_voxel_size": isinstance(config.adapt_voxel_size, bool),
     }
     wrong = [name for name, fits in checks.items() if not fits]
     return f"{wrong[0]}: {getattr(config, wrong[0])}" if wrong else ""

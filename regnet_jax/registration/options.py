@@ -13,7 +13,7 @@ import numpy as np
 from regnet_jax.errors import InputError, shown
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.registration.alignment.linear import KINDS
-from regnet_jax.registration.inference.intensity import PRESETS, check_intensity
+from regnet_jax.intensity import PRESETS, check_intensity
 from regnet_jax.registration.inference.network import Network
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
 from regnet_jax.io import as_image, has_geometry
-from regnet_jax.registration.inference.intensity import (
+from regnet_jax.intensity import (
     intensity_map,
     map_intensity,
     resolve_intensity,
@@ -235,13 +235,15 @@ def _register(
 ) -> Registration:
     """Register two images that fit each other and the network."""
     given_size = check_voxel_size(options.voxel_size, fixed.frame)
-    size = given_size or choose_voxel_size(fixed.frame, moving.frame, network.spacing)
+    size = given_size or _own_voxel_size(network, fixed, moving)
+    trained = network.config.intensity_preset
+    wanted = trained if options.intensity == "auto" else options.intensity
     names = f"{fixed.name} and {moving.name}"
     seconds: dict = {}
     with timed(seconds, "alignment"):
         padding = [find_padding(image.array) for image in (fixed, moving)]
         presets = [
-            resolve_intensity(options.intensity, image.array, nothing)
+            resolve_intensity(wanted, image.array, nothing)
             for image, nothing in zip((fixed, moving), padding, strict=True)
         ]
         start = find_start(fixed, moving, options.initial, masks, padding)
@@ -278,7 +280,11 @@ def _register(
         shown = _find_shown(fixed, moving, padding, transform)
     parameters = options.to_dict() | {
         "initial": options.initial if is_kind(options.initial) else "given",
-        "intensity": dict(zip(("fixed", "moving"), presets, strict=True)),
+        "intensity": {
+            "fixed": presets[0],
+            "moving": presets[1],
+            "network": trained,
+        },
         "voxel_size": {
             "mm": size,
             "network": network.spacing,
@@ -290,6 +296,15 @@ def _register(
     return Registration(
         fixed, moving, start.affine, residual, warped, shown, seconds, parameters
     )
+
+
+def _own_voxel_size(network: Network, fixed: Image, moving: Image) -> float:
+    """Return the voxel size that a network takes for two images, mm."""
+    size = network.spacing
+    if network.config.adapt_voxel_size:
+        return choose_voxel_size(fixed.frame, moving.frame, size)
+    check_voxel_size(size, fixed.frame)
+    return size
 
 
 def _check_finite(values, name: str, images: str) -> None:

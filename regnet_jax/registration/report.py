@@ -195,8 +195,14 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
     """Return the warnings that need measures, or values of the fixed image."""
     warnings = []
     presets = registration.parameters.get("intensity", {})
-    is_ct = presets.get("fixed") in ("ct", "ct+1024")
-    if not is_ct and not looks_like_ct(fixed):
+    is_ct = presets.get("fixed") in ("ct", "ct+1024") or looks_like_ct(fixed)
+    learned_from_ct = presets.get("network", "auto") in ("auto", "ct", "ct+1024")
+    if is_ct and not learned_from_ct:
+        warnings.append(
+            "the fixed image looks like CT in Hounsfield units, and the network has"
+            " learned from other images"
+        )
+    if not is_ct and learned_from_ct:
         warnings.append(
             "the fixed image does not look like CT in Hounsfield units, which is what"
             " the network has learned from"

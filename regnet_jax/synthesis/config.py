@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.intensity import CT
 from regnet_jax.synthesis.fields.families import (
     FAMILIES,
     Family,
@@ -26,10 +27,18 @@ class GeneratorConfig:
             nothing moves across; otherwise the moving slice is the one at the same
             place, which no longer shows the same anatomy.
         spacing: isotropic voxel size, mm.
+        intensity_preset: what the values of the volumes are. ``ct``: Hounsfield units.
+            ``mr``, or percentiles ``LOW,HIGH``: those of each scan are mapped to air
+            and bone (see ``regnet_jax.intensity``), nothing of the physics of CT is
+            used, and all procedural volumes are random regions.
+        anatomy_scale: size of the anatomy relative to a human chest. All lengths of
+            families (amplitudes too), procedural volumes and intensity models are
+            multiplied by it; those of this config are not.
         families: names in ``regnet_jax.synthesis.fields.families.FAMILIES``.
         patches_per_pair: patches cut from each pair.
         patch_size: voxels of a patch along each axis, as the network takes it.
-        noise_fixed: sigma of the noise on the deformed image, HU.
+        noise_fixed: sigma of the noise on the deformed image, HU; percentiles are
+            mapped to a range of 1400 HU.
         noise_moving: sigma of the noise on the moving image, HU. The original
             has none there.
         class_limits: increasing upper limits of the classes of displacement, mm,
@@ -45,8 +54,8 @@ class GeneratorConfig:
             the noise.
         sponge_probability: probability that lungs get denser in the deformed image
             where they are compressed.
-        unseen_weight: weight of targets where nothing is visible: in air around the
-            body, and outside of the moving volume.
+        unseen_weight: weight of targets where nothing is visible: in air or background
+            around the body, and outside of the moving volume.
         lung_weight: weight of targets in the lungs.
         vessel_weight: weight of targets at vessels and airway walls in the lungs.
         scan_probability: probability of a crop of a scan instead of a procedural
@@ -68,6 +77,8 @@ class GeneratorConfig:
     patch_size: int
     noise_fixed: float
     noise_moving: float
+    intensity_preset: str = CT
+    anatomy_scale: float = 1.0
     slice_axis: str = ""
     through_plane: float = 0.0
     class_limits: tuple[float, ...] = ()
@@ -84,6 +95,16 @@ class GeneratorConfig:
     predeform_probability: float = 0.0
     scales: tuple[float, ...] = (1.0,)
     scale_amplitudes: tuple[float, ...] = ()
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the volumes are in Hounsfield units."""
+        return self.intensity_preset == CT
+
+    @property
+    def chest_spacing(self) -> float:
+        """Voxel size, mm, in a human chest that has as many voxels as the anatomy."""
+        return self.spacing / self.anatomy_scale
 
     @property
     def dimensions(self) -> int:

@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 import jax
 
 from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.hounsfield import AIR_BELOW
+from regnet_jax.intensity import BACKGROUND_BELOW, MAPPED_RANGE
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import (
     Family,
@@ -35,7 +37,8 @@ class VolumeSources(NamedTuple):
 
     Attributes:
         chest: ``chest(key, shape, *, spacing) -> [*spatial, 1]``, HU.
-        regions: of the same form; see ``GeneratorConfig.regions_probability``.
+        regions: of the same form, with ``brightest`` as in ``random_regions``; see
+            ``GeneratorConfig.regions_probability``.
     """
 
     chest: Callable = chest
@@ -49,9 +52,15 @@ def _sample_volume(
     key, config: GeneratorConfig, scans: ScanBank | None, sources: VolumeSources
 ):
     """Sample a procedural volume or, with some probability, a crop of a scan."""
-    spacing, shape = config.spacing, config.shape
+    spacing, shape = config.chest_spacing, config.shape
 
     def procedural():
+        if not config.is_ct:
+            brightest = MAPPED_RANGE[1]
+            regions_key = jax.random.fold_in(key, 2)
+            return sources.regions(
+                regions_key, shape, spacing=spacing, brightest=brightest
+            )
         return with_probability(
             jax.random.fold_in(key, 2),
             config.regions_probability,
@@ -62,7 +71,9 @@ def _sample_volume(
     volume = with_probability(
         jax.random.fold_in(key, 1),
         0.0 if scans is None else config.scan_probability,
-        lambda key: crop(key, cast(ScanBank, scans), shape),
+        lambda key: crop(
+            key, cast(ScanBank, scans), shape, continued=not config.is_ct
+        ),
         procedural,
     )
     return with_probability(
@@ -82,8 +93,10 @@ def _importance(key, volume, config: GeneratorConfig):
     }
     if set(weights.values()) == {1.0}:
         return None
+    dark = AIR_BELOW if config.is_ct else BACKGROUND_BELOW
+    spacing = config.chest_spacing
     return materialise(
-        key, lambda: voxel_importance(volume, spacing=config.spacing, **weights)
+        key, lambda: voxel_importance(volume, spacing=spacing, dark=dark, **weights)
     )
 
 
@@ -116,7 +129,7 @@ def sample_patches(
     )
 
     def deform():
-        field = sample_field(field_key, volume, family, spacing=config.spacing)
+        field = sample_field(field_key, volume, family, spacing=config.chest_spacing)
         if not config.slice_axis:
             return field
         axis = SLICE_AXES[config.slice_axis]

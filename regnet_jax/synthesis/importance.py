@@ -27,6 +27,7 @@ def voxel_importance(
     unseen: float = 1.0,
     lung: float = 1.0,
     vessel: float = 1.0,
+    dark: float = AIR_BELOW,
 ) -> Float[Array, "*spatial 1"]:
     """Return the weight of each voxel of a chest CT in the loss.
 
@@ -39,13 +40,14 @@ def voxel_importance(
         unseen: weight of air around the body.
         lung: weight of the lungs, without their vessels.
         vessel: weight of vessels and airway walls in the lungs.
+        dark: what is darker than this, HU, without noise, is air around the body.
 
     Returns:
         ``[*spatial, 1]``; all other voxels have weight 1.
     """
     d = volume.ndim - 1
     body = traced_body_mask(volume)[..., None]
-    seen = body | (gaussian_smooth(volume, [_EMPTY_SIGMA] * d) > AIR_BELOW)
+    seen = body | (gaussian_smooth(volume, [_EMPTY_SIGMA] * d) > dark)
     result = jnp.where(seen, 1.0, unseen)
     if lung == vessel == 1.0:
         return result

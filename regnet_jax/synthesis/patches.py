@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from regnet_jax.geometry import identity_grid, sample
 from regnet_jax.geometry.slices import SLICE_AXES, drop_across
+from regnet_jax.intensity import MAPPED_RANGE
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.synthesis.random import with_probability
@@ -128,8 +129,10 @@ def _cut(array, start, box):
 def _scan(key, image, sigma: float, config: GeneratorConfig):
     """Return the image with the intensities and the noise of another scanner."""
     chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity_models])
-    image = chain(jax.random.fold_in(key, 1), image, spacing=config.spacing)
-    return add_noise(key, image, sigma)
+    image = chain(jax.random.fold_in(key, 1), image, spacing=config.chest_spacing)
+    image = add_noise(key, image, sigma)
+    # Registration clips images that are mapped by percentiles there, too.
+    return image if config.is_ct else jnp.clip(image, *MAPPED_RANGE)
 
 
 def _squeeze(key, image, displacement, probability: float):

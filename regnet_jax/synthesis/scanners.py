@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determinant
 from regnet_jax.geometry.smoothing import apply_separable, gaussian_matrix
 from regnet_jax.hounsfield import AIR
+from regnet_jax.synthesis.mr_scanners import MR_MODELS
 from regnet_jax.synthesis.random import uniform
 from regnet_jax.synthesis.surroundings import arms, table
 from regnet_jax.synthesis.volumes.shapes import gaussian_noise, smooth_noise
@@ -262,7 +263,10 @@ INTENSITY_MODELS = {
     "thick_slices": thick_slices,
     "table": table,
     "arms": arms,
+    **MR_MODELS,
 }
+# Those whose physics, or whose thresholds, are of CT.
+CT_MODELS = ("quantum_noise", "table", "arms")
 
 
 def random_chain(models: Sequence[Callable], *, probability: float = 0.5) -> Callable:

@@ -9,11 +9,17 @@ from absl import logging
 
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.intensity import CT, is_by_percentiles
 from regnet_jax.models import HALVES, make_model
 from regnet_jax.synthesis.config import GeneratorConfig
-from regnet_jax.synthesis.fields.families import FAMILIES, has_room
+from regnet_jax.synthesis.fields.families import (
+    CHEST_FAMILIES,
+    FAMILIES,
+    has_room,
+)
+from regnet_jax.synthesis.mr_scanners import MR_MODELS
 from regnet_jax.synthesis.patches import TargetGrid
-from regnet_jax.synthesis.scanners import INTENSITY_MODELS
+from regnet_jax.synthesis.scanners import CT_MODELS, INTENSITY_MODELS
 from regnet_jax.training.config import ExperimentConfig
 
 PRECISIONS = ("float32", "bfloat16")
@@ -39,6 +45,7 @@ _POSITIVE = [
     "optimizer.learning_rate",
     "loss.huber_delta",
     "data.spacing",
+    "data.anatomy_scale",
     "data.patches_per_pair",
     "data.patch_size",
     "data.amplitude",
@@ -60,6 +67,8 @@ _NOT_NEGATIVE = [
     "data.vessel_weight",
     *_FRACTIONS,
 ]
+# What is done to lungs alone, and the values that do nothing.
+_LUNGS_ALONE = {"sponge_probability": 0, "lung_weight": 1, "vessel_weight": 1}
 
 
 def check(config: ExperimentConfig, *, devices: int) -> None:
@@ -182,6 +191,7 @@ def _check_data(data: GeneratorConfig) -> None:
             f"data.family_weights={text}: give one for each of the"
             f" {len(data.families)} families, none negative and not all zero, or none"
         )
+    _check_intensity(data)
     _check_scales(data)
     _check_slices(data)
     limits = data.class_limits
@@ -194,6 +204,37 @@ def _check_data(data: GeneratorConfig) -> None:
         raise InputError(
             "data.balance_targets=true: needs classes; give data.class_limits too"
         )
+
+
+def _check_intensity(data: GeneratorConfig) -> None:
+    """Refuse what is of CT for other images, and what is of MR for CT."""
+    preset = f"data.intensity_preset={data.intensity_preset}"
+    if not (data.is_ct or is_by_percentiles(data.intensity_preset)):
+        raise InputError(f"{preset}: give {CT}, mr, or two percentiles such as 1,99")
+    if data.is_ct:
+        for name in data.intensity_models:
+            if name in MR_MODELS:
+                raise InputError(
+                    f"data.intensity_models={name}: is of MR and {preset}; take it"
+                    " out, or give data.intensity_preset=mr"
+                )
+        return
+    for key, values, names in (
+        ("data.families", data.families, CHEST_FAMILIES),
+        ("data.intensity_models", data.intensity_models, CT_MODELS),
+    ):
+        for name in values:
+            if name in names:
+                raise InputError(
+                    f"{key}={name}: needs Hounsfield units and {preset}; take it out,"
+                    f" or give data.intensity_preset={CT}"
+                )
+    for key, neutral in _LUNGS_ALONE.items():
+        if (value := getattr(data, key)) != neutral:
+            raise InputError(
+                f"data.{key}={value:g}: needs Hounsfield units and {preset}; give"
+                f" data.{key}={neutral}, or data.intensity_preset={CT}"
+            )
 
 
 def _check_slices(data: GeneratorConfig) -> None:
@@ -271,7 +312,7 @@ def _check_room(data: GeneratorConfig) -> None:
         still = [
             name
             for name in moving
-            if has_room(FAMILIES[name], stage.shape, spacing=stage.spacing) is False
+            if has_room(FAMILIES[name], stage.shape, spacing=stage.chest_spacing) is False
         ]
         fact = (
             f"data.families={','.join(still)}: finds nothing to move in"

@@ -14,10 +14,18 @@ import numpy as np
 from absl import logging
 
 from regnet_jax.errors import InputError
-from regnet_jax.hounsfield import AIR, NETWORK_RANGE
-from regnet_jax.io import checksum, read_ct, read_frame, read_scans
-from regnet_jax.spatial import canonical_frame, isotropic_frame, to_isotropic
-from regnet_jax.synthesis.volumes.anatomy import anatomy
+from regnet_jax.hounsfield import AIR, NETWORK_RANGE, looks_like_ct
+from regnet_jax.intensity import CT, intensity_map, map_intensity
+from regnet_jax.io import checksum, read_ct, read_frame, read_image, read_scans
+from regnet_jax.spatial import (
+    Image,
+    canonical_frame,
+    fill_padding,
+    find_padding,
+    isotropic_frame,
+    to_isotropic,
+)
+from regnet_jax.synthesis.volumes.anatomy import anatomy, remove_noise
 from regnet_jax.synthesis.volumes.scans import ScanBank
 from regnet_jax.training.config import ExperimentConfig, ScansConfig
 
@@ -25,6 +33,8 @@ from regnet_jax.training.config import ExperimentConfig, ScansConfig
 _BRIGHTEST = int(NETWORK_RANGE[1])
 # To be changed whenever the same file gives other values.
 _VERSION = "3"
+# An image of fewer values is a label map or a mask.
+_FEWEST_VALUES = 16
 
 
 @dataclass(frozen=True)
@@ -101,43 +111,83 @@ def skip_or_raise(error: InputError, config: ScansConfig) -> None:
 
 
 def read_volumes(
-    path: Path, spacings: Sequence[float], cache: Path | None
+    path: Path, spacings: Sequence[float], cache: Path | None, preset: str = CT
 ) -> list[np.ndarray]:
     """Read the anatomy of a scan at several voxel sizes, in canonical orientation.
+
+    The values are those that a registration gives to the network, less their noise.
 
     Args:
         path: of the image.
         spacings: isotropic voxel sizes, mm.
         cache: folder for resampled volumes; None to resample always.
+        preset: of the config, see ``GeneratorConfig.intensity_preset``.
 
     Returns:
-        ``[*spatial]`` int16 HU for each voxel size.
+        ``[*spatial]`` int16 for each voxel size: HU, or percentiles on their scale.
 
     Raises:
-        InputError: if the scan cannot be read or has no Hounsfield units.
+        InputError: if the scan cannot be read or, as ``ct``, has no Hounsfield units
+            or, mapped by percentiles, is a label map.
     """
-    image = None
+    resample = None
     content = checksum(path) if cache else ""
     volumes = []
     for spacing in spacings:
-        stored = cache and cache / f"{_name(content, spacing)}.npy"
+        stored = cache and cache / f"{_name(content, spacing, preset)}.npy"
         volume = _load(stored) if stored else None
         if volume is None:
-            image = image or read_ct(path)
-            volume = _resample(image, spacing)
+            resample = resample or _open(path, preset)
+            volume = resample(spacing)
             if stored:
                 _store(stored, volume)
         volumes.append(volume)
     return volumes
 
 
-def _resample(image, spacing: float) -> np.ndarray:
-    array = anatomy(to_isotropic(image, spacing).array, spacing=spacing)
+def _open(path: Path, preset: str) -> Callable[[float], np.ndarray]:
+    """Read a scan and return the function that brings it to a voxel size."""
+    if preset == CT:
+        ct = read_ct(path)
+        return lambda spacing: _rounded(
+            anatomy(to_isotropic(ct, spacing).array, spacing=spacing)
+        )
+    # As a registration maps its images; see ``registration.register``.
+    image = read_image(path)
+    padding = find_padding(image.array)
+    shown = image.array if padding is None else image.array[~padding]
+    _check_shown(path, shown, preset)
+    filled = fill_padding(image.array, padding, float(shown.min()))
+    image = Image(filled, image.frame, image.name)
+    parameters = intensity_map(preset, shown)
+    return lambda spacing: _rounded(
+        remove_noise(map_intensity(to_isotropic(image, spacing).array, parameters))
+    )
+
+
+def _check_shown(path: Path, shown: np.ndarray, preset: str) -> None:
+    """Refuse a label map among the scans; warn of a CT that is not taken as one."""
+    few = np.unique(shown)
+    if len(few) < _FEWEST_VALUES:
+        raise InputError(
+            f"{path}: has {len(few)} different values, so it is a label map or a mask;"
+            " list scans"
+        )
+    if looks_like_ct(shown):
+        logging.warning(
+            "%s: looks like CT in Hounsfield units and is mapped by its percentiles"
+            " (data.intensity_preset=%s); give data.intensity_preset=ct for CT",
+            *(path, preset),
+        )
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(array), AIR, _BRIGHTEST).astype(np.int16)
 
 
-def _name(content: str, spacing: float) -> str:
+def _name(content: str, spacing: float, preset: str) -> str:
     values = (_VERSION, content, float(spacing), AIR, _BRIGHTEST)
+    values += () if preset == CT else (preset,)
     return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
 
 
@@ -267,7 +317,11 @@ class ScanPrefetcher:
         spacings = [stage.spacing for stage in self._config.data.stages]
         read = [
             self._readers.submit(
-                read_volumes, self._scans[number].path, spacings, self._cache
+                read_volumes,
+                self._scans[number].path,
+                spacings,
+                self._cache,
+                self._config.data.intensity_preset,
             )
             for number in numbers
         ]

@@ -15,6 +15,9 @@ def inference_config(config: ExperimentConfig) -> InferenceConfig:
     cost. Their small displacements are shrunk; those of other networks are not, as no
     later pass could recover what the shrinkage removed.
 
+    Images are mapped as the scans of the training were; networks of CT take other
+    images, too.
+
     Args:
         config: of the training.
 
@@ -32,4 +35,7 @@ def inference_config(config: ExperimentConfig) -> InferenceConfig:
         shrinkage=_SHRINKAGE if config.residual_probability else 0.0,
         tile=DEFAULT_TILE[dimensions],
         slice_axis=config.data.slice_axis or "axial",
+        intensity_preset="auto" if config.data.is_ct else config.data.intensity_preset,
+        # Otherwise the scans of the training are of that size themselves.
+        adapt_voxel_size=config.data.is_ct,
     )

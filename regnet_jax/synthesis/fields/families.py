@@ -96,6 +96,8 @@ FAMILIES = {
     ),
     "diffeomorphic": Family(_by_shape(diffeomorphic), SplineFamily(20.0)),
 }
+# Those that find the organs of a chest by Hounsfield units.
+CHEST_FAMILIES = ("respiratory", "sliding")
 
 
 def has_room(family: Family, shape: Sequence[int], *, spacing: float) -> bool | None:

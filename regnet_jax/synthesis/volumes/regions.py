@@ -50,7 +50,7 @@ def _outside(key, shape, wobble):
 
 
 def random_regions(
-    key, shape: Sequence[int], *, spacing: float
+    key, shape: Sequence[int], *, spacing: float, brightest: float = _DENSITIES[1]
 ) -> Float[Array, "*spatial 1"]:
     """Sample a volume of regions with random shapes, densities, textures and vessels.
 
@@ -58,6 +58,7 @@ def random_regions(
         key: random key.
         shape: spatial shape, 2D or 3D.
         spacing: isotropic voxel size, mm; regions are some centimetres wide.
+        brightest: largest density of a region, HU, without texture and vessels.
 
     Returns:
         ``[*shape, 1]``, within Hounsfield units, without noise.
@@ -70,7 +71,7 @@ def random_regions(
     height = noise["coarse"] + rough * noise["fine"]
     member = jax.nn.softmax(_SHARPNESS * height, axis=-1)
     values = jax.random.uniform(keys[2], (3, REGIONS))
-    density = _DENSITIES[0] + (_DENSITIES[1] - _DENSITIES[0]) * values[0]
+    density = _DENSITIES[0] + (brightest - _DENSITIES[0]) * values[0]
     grain = _TEXTURE * noise["grain"]
     vessel = _CONTRAST * tubes(noise["tubes"], scales["tubes"], 2.0 / spacing)
     image = member @ density + grain[..., 0] * (member @ values[1])

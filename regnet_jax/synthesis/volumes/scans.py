@@ -50,32 +50,38 @@ def _map(key, dimensions: int):
     return turn * scale.at[-1].multiply(side)[None, :]
 
 
-def crop(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spatial 1"]:
+def crop(
+    key, scans: ScanBank, shape: Sequence[int], *, continued: bool = False
+) -> Float[Array, "*spatial 1"]:
     """Sample a crop of a random scan, slightly rotated and scaled.
 
     Args:
         key: random key.
         scans: to choose from.
-        shape: spatial shape of the crop; beyond the scan there is air. A 2D crop of 3D
-            scans is a slice across one of their axes, which is sampled too.
+        shape: spatial shape of the crop. A 2D crop of 3D scans is a slice across one of
+            their axes, which is sampled too.
+        continued: whether a scan goes on beyond its border with the values there, as
+            the field of view of MR ends within the body; otherwise there is air.
 
     Returns:
         ``[*shape, 1]``, HU.
     """
     dimensions = scans.sizes.shape[-1]
     if len(shape) == dimensions:
-        return _crop_box(key, scans, shape)
+        return _crop_box(key, scans, shape, continued)
 
     def crop_slice(axis: int):
         box = [*shape[:axis], 1, *shape[axis:]]
-        return jnp.squeeze(_crop_box(key, scans, box), axis)
+        return jnp.squeeze(_crop_box(key, scans, box, continued), axis)
 
     axis = jax.random.randint(jax.random.fold_in(key, 1), (), 0, dimensions)
     branches = [functools.partial(crop_slice, a) for a in range(dimensions)]
     return jax.lax.switch(axis, branches)
 
 
-def _crop_box(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spatial 1"]:
+def _crop_box(
+    key, scans: ScanBank, shape: Sequence[int], continued: bool
+) -> Float[Array, "*spatial 1"]:
     which_key, where_key, map_key = jax.random.split(key, 3)
     dimensions = len(shape)
     which = jax.random.randint(which_key, (), 0, scans.images.shape[0])
@@ -93,5 +99,7 @@ def _crop_box(key, scans: ScanBank, shape: Sequence[int]) -> Float[Array, "*spat
     # Padding behind a smaller scan must not be blended in.
     image = scans.images[which].astype(jnp.float32)
     values = sample(image, jnp.clip(points, 0.0, last))
+    if continued:
+        return values
     inside = jnp.all((points >= -0.5) & (points <= last + 0.5), -1, keepdims=True)
     return jnp.where(inside, values, AIR)

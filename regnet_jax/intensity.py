@@ -1,7 +1,8 @@
-"""Maps of intensities to Hounsfield units, which the networks were trained with.
+"""Maps of intensities to the scale of the networks, that of Hounsfield units.
 
 A preset maps each image on its own, so the images of a pair may come from different
-scanners.
+scanners. Training and registration share these maps, so that a network meets the same
+values in both.
 """
 
 import re
@@ -10,6 +11,7 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import (
+    AIR,
     DISPLAY_WINDOW,
     SCANNER_RANGE,
     UNSIGNED_OFFSET,
@@ -17,18 +19,33 @@ from regnet_jax.hounsfield import (
     looks_like_ct,
 )
 
-# Percentiles of non-CT images that are mapped to air and bone.
+# Percentiles of non-CT images that are mapped to air and bone, and what these are.
 _MR = (1.0, 99.0)
-_DARK, _BRIGHT = DISPLAY_WINDOW
+MAPPED_RANGE = DISPLAY_WINDOW
+_DARK, _BRIGHT = MAPPED_RANGE
+# Of images that are mapped by percentiles: background is darker than a tenth of the
+# range. In magnitude images of MR its noise is not zero on average.
+BACKGROUND_BELOW = AIR + 0.1 * (_BRIGHT - AIR)
 # Hounsfield units that are shifted to be stored as unsigned numbers.
 _UNSIGNED = f"ct+{UNSIGNED_OFFSET}"
-PRESETS = ("auto", "ct", _UNSIGNED, "mr", "none")
+CT = "ct"
+PRESETS = ("auto", CT, _UNSIGNED, "mr", "none")
 _PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
+
+
+def is_preset(preset: str) -> bool:
+    """Tell whether a text is one of ``PRESETS`` or percentiles ``LOW,HIGH``."""
+    return preset in PRESETS or _percentiles(preset) is not None
+
+
+def is_by_percentiles(preset: str) -> bool:
+    """Tell whether a preset maps the percentiles of each image to ``MAPPED_RANGE``."""
+    return preset == "mr" or _percentiles(preset) is not None
 
 
 def check_intensity(preset: str) -> None:
     """Raise InputError unless ``preset`` is one of ``PRESETS`` or ``LOW,HIGH``."""
-    if preset not in PRESETS and _percentiles(preset) is None:
+    if not is_preset(preset):
         raise InputError(
             f"{preset}: is no intensity preset; use one of {', '.join(PRESETS)}, or"
             " two percentiles such as 1,99"
@@ -50,7 +67,7 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
     if preset != "auto":
         return preset
     if looks_like_ct(image, padding):
-        return "ct"
+        return CT
     shown = image if padding is None else image[~padding]
     return _UNSIGNED if hounsfield_offset(shown) == -UNSIGNED_OFFSET else "mr"
 
@@ -70,7 +87,7 @@ def intensity_map(preset: str, image) -> tuple[float, float, float, float]:
     """
     if preset == "none":
         return 1.0, 0.0, -np.inf, np.inf
-    if preset == "ct":
+    if preset == CT:
         return 1.0, 0.0, *SCANNER_RANGE
     if preset == _UNSIGNED:
         return 1.0, -float(UNSIGNED_OFFSET), *SCANNER_RANGE

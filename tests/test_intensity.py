@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.errors import InputError
-from regnet_jax.registration.inference.intensity import (
+from regnet_jax.intensity import (
     check_intensity,
     intensity_map,
     map_intensity,
