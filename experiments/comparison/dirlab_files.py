@@ -215,7 +215,8 @@ def read_case_landmarks(files: CaseFiles, geometry: Geometry) -> dict[str, np.nd
         InputError: if a file cannot be read, or the two do not correspond.
     """
     frames = [file_frame(geometry)] * len(PHASES)
-    points = read_landmarks([files.landmarks[phase] for phase in PHASES], frames)
+    paths = [files.landmarks[phase] for phase in PHASES]
+    points = read_landmarks(paths, frames, coordinates="voxels1")
     return dict(zip(PHASES, points, strict=True))
 
 

@@ -15,12 +15,13 @@ def register(task: Task, *, model: str | None, refine: int) -> np.ndarray:
 
     With the setting ``default`` images may have any intensities, and coordinates are
     scaled such that the fixed image's voxels are as large as the network's, so that
-    small organs are registered at their full resolution.
+    small organs are registered at their full resolution; but not for a network that was
+    trained on images of that size.
     """
     frame = task.fixed.frame
     network = load_network(model or default_network(frame.ndim)[0])
     factor = 1.0
-    if task.setting == "default":
+    if task.setting == "default" and network.config.adapt_voxel_size:
         factor = network.spacing / float(np.mean(frame.spacing))
     initial = np.array(task.initial)
     initial[:-1, -1] *= factor

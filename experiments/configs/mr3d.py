@@ -3,12 +3,12 @@
     python -m experiments.train --config mr3d --workdir runs/mr3d \
         --override scans.file=scans.txt
 
-scans.txt lists MR scans of one's own, one path on each line; docs/training_mr.md is a
+scans.txt lists MR scans of your own, one path on each line; docs/training_mr.md is a
 worked example. The numbers here suit scans of 1 mm of an organ of some 40 mm, such as a
-hippocampus. For another organ, change data.spacing, the voxel size of the last pass, and
-data.anatomy_scale, the size of the organ relative to a chest of 300 mm; at
-anatomy_scale = spacing / 2 the network meets displacements of up to 7 voxels, as `lung`
-did.
+hippocampus. For another organ change data.spacing, the voxel size of the last pass, and
+data.anatomy_scale, the size of the anatomy relative to a human chest. Where
+anatomy_scale is half of spacing, the network meets displacements of up to 7 voxels, as
+`lung` did.
 """
 
 from regnet_jax.synthesis.config import GeneratorConfig

@@ -121,6 +121,10 @@ def _check_flags():
     if bool(_FIXED_POINTS.value) != bool(_MOVING_POINTS.value):
         missing = _MOVING_POINTS if _FIXED_POINTS.value else _FIXED_POINTS
         raise InputError(f"--{missing.name}: is missing; give both of the pair")
+    if _OPTIONS["point_coordinates"].value and not (
+        _PAIRS.value or _FIXED_POINTS.value
+    ):
+        raise InputError("--point_coordinates: is for --fixed_points; leave it out")
 
 
 def main():

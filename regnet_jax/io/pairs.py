@@ -243,22 +243,25 @@ class LoadedPair(NamedTuple):
     labels: tuple[Image, Image] | None = None
 
 
-def check_files(pair: PairPaths, dimensions: int | None = None) -> list[str]:
+def check_files(
+    pair: PairPaths, dimensions: int | None = None, *, coordinates: str | None = None
+) -> list[str]:
     """List the problems of a pair that its headers reveal.
 
     Args:
         pair: its paths.
         dimensions: of the network, which takes images of this dimension and of higher
             ones; None for any.
+        coordinates: of the landmarks, see ``read_points``.
 
     Returns:
         A line for each problem; empty for a usable pair.
     """
     problems = []
 
-    def attempt(read, *arguments):
+    def attempt(read, *arguments, **options):
         try:
-            return read(*arguments)
+            return read(*arguments, **options)
         except (InputError, OSError) as error:
             problems.append(str(error))
             return None
@@ -276,17 +279,18 @@ def check_files(pair: PairPaths, dimensions: int | None = None) -> list[str]:
     ]
     if pair.fixed_points and pair.moving_points and fixed and moving:
         paths = (pair.fixed_points, pair.moving_points)
-        attempt(read_landmarks, paths, (fixed, moving))
+        attempt(read_landmarks, paths, (fixed, moving), coordinates=coordinates)
     if pair.displacement and not Path(pair.displacement).exists():
         problems.append(f"{pair.displacement}: does not exist; check the path")
     return problems
 
 
-def read_pair(pair: PairPaths) -> LoadedPair:
+def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
     """Read images, masks, landmarks and label maps of a pair.
 
     Args:
         pair: its paths.
+        coordinates: of the landmarks, see ``read_points``.
 
     Returns:
         The pair in memory.
@@ -302,7 +306,8 @@ def read_pair(pair: PairPaths) -> LoadedPair:
     points = labels = None
     if pair.fixed_points and pair.moving_points:
         paths = (pair.fixed_points, pair.moving_points)
-        points = read_landmarks(paths, (fixed.frame, moving.frame))
+        frames = (fixed.frame, moving.frame)
+        points = read_landmarks(paths, frames, coordinates=coordinates)
     if pair.fixed_labels and pair.moving_labels:
         labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
     return LoadedPair(fixed, moving, *masks, points=points, labels=labels)

@@ -24,7 +24,11 @@ _NAMED = 10
 
 
 def check_pairs(
-    path, pairs: Sequence[PairPaths], dimensions: int | None = None
+    path,
+    pairs: Sequence[PairPaths],
+    dimensions: int | None = None,
+    *,
+    coordinates: str | None = None,
 ) -> None:
     """Refuse a list with unusable pairs, as far as the headers reveal them.
 
@@ -32,11 +36,15 @@ def check_pairs(
         path: of the list.
         pairs: the pairs of the list that are to be registered.
         dimensions: of the network, see ``io.pairs.check_files``; None for any.
+        coordinates: of the landmarks, see ``io.read_points``.
 
     Raises:
         InputError: names every such pair and its problems.
     """
-    found = {pair.name: check_files(pair, dimensions) for pair in pairs}
+    found = {
+        pair.name: check_files(pair, dimensions, coordinates=coordinates)
+        for pair in pairs
+    }
     lines = [f"{name}: {line}" for name, each in found.items() for line in each]
     if lines:
         more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
@@ -204,7 +212,8 @@ def run_batch(
         model = batch.load(model)
     dimensions = None if model is None else model.dimensions
     unfinished = [pair for pair in pairs if batch.finished(pair) is None]
-    check_pairs(path, unfinished, dimensions)
+    coordinates = options.point_coordinates
+    check_pairs(path, unfinished, dimensions, coordinates=coordinates)
     out.mkdir(parents=True, exist_ok=True)
     table = out / ("pairs.csv" if count == 1 else f"pairs-{number}-of-{count}.csv")
     rows, total = [], {}

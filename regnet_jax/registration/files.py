@@ -106,7 +106,7 @@ def register_files(
     stage = staged_folder(out, stale=OPTIONAL_FILES)
     with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
-            known = read_pair(pair)
+            known = read_pair(pair, coordinates=options.point_coordinates)
             check_maps(formats, known.fixed.frame, known.fixed.name)
             if "ventilation" in formats:
                 # Refused before the registration.

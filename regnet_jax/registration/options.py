@@ -12,8 +12,9 @@ import numpy as np
 
 from regnet_jax.errors import InputError, shown
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.intensity import PRESETS, check_intensity
+from regnet_jax.io import COORDINATES
+from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.registration.inference.network import Network
 
 
@@ -82,6 +83,13 @@ def _check_slice_axis(name: str, value) -> None:
         )
 
 
+def _check_coordinates(name: str, value) -> None:
+    if value is not None and value not in COORDINATES:
+        raise InputError(
+            f"{name}: is {shown(value)}; give one of {', '.join(COORDINATES)}"
+        )
+
+
 def _is_positive(value) -> bool:
     return _is_number(numbers.Real, value) and 0.0 < value < math.inf
 
@@ -122,6 +130,9 @@ class RegistrationOptions:
             2D network registers one by one, so that nothing moves across them after
             the linear alignment. None takes those of the network's training, or axial
             ones. It has no effect for other networks.
+        point_coordinates: ``lps``, ``ras``, ``voxels`` or ``voxels1``: of landmarks in
+            files, by which the result is measured, see ``io.read_points``. None takes
+            what the files say.
 
     Raises:
         InputError: if a value cannot be used.
@@ -200,6 +211,15 @@ class RegistrationOptions:
             f" {', '.join(SLICE_AXES)}. Nothing moves across them after the linear"
             " alignment. By default those of the network's training, or axial ones.",
             _check_slice_axis,
+        ),
+    )
+    point_coordinates: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "Coordinates in the files of points: mm in LPS or RAS, voxels from 0 or"
+            f" from 1 ({', '.join(COORDINATES)}); default what the files say.",
+            _check_coordinates,
         ),
     )
 

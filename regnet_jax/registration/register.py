@@ -13,12 +13,12 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
-from regnet_jax.io import as_image, has_geometry
 from regnet_jax.intensity import (
     intensity_map,
     map_intensity,
     resolve_intensity,
 )
+from regnet_jax.io import as_image, has_geometry
 from regnet_jax.registration.inference.inverse_consistency import symmetric
 from regnet_jax.registration.inference.network import (
     Network,

@@ -182,7 +182,15 @@ def list_warnings(registration: Registration) -> list[str]:
             " field is continued smoothly there and measures no motion"
         )
     presets = registration.parameters.get("intensity", {})
-    shifted = [name for name, preset in presets.items() if preset == "ct+1024"]
+    images = {name: presets[name] for name in ("fixed", "moving") if name in presets}
+    trained = presets.get("network", "auto")
+    others = sorted({preset for preset in images.values() if preset != trained})
+    if others and trained != "auto":
+        warnings.append(
+            f"the network has learned from images under --intensity {trained}, and"
+            f" these were mapped by {' and '.join(others)}"
+        )
+    shifted = [name for name, preset in images.items() if preset == "ct+1024"]
     if shifted:
         warnings.append(
             f"the values of the {' and the '.join(shifted)} image were taken for"

@@ -172,7 +172,9 @@ def _read_points(registration: Registration, landmarks):
         return None
     images = (registration.fixed, registration.moving)
     if all(isinstance(given, str | os.PathLike) for given in landmarks):
-        return read_landmarks(landmarks, [image.frame for image in images])
+        frames = [image.frame for image in images]
+        coordinates = registration.parameters.get("point_coordinates")
+        return read_landmarks(landmarks, frames, coordinates=coordinates)
     fixed, moving = (as_numbers(given, "landmarks") for given in landmarks)
     d = registration.frame.ndim
     if fixed.ndim != 2 or fixed.shape[1] != d or fixed.shape != moving.shape:

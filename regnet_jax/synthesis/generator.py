@@ -71,9 +71,7 @@ def _sample_volume(
     volume = with_probability(
         jax.random.fold_in(key, 1),
         0.0 if scans is None else config.scan_probability,
-        lambda key: crop(
-            key, cast(ScanBank, scans), shape, continued=not config.is_ct
-        ),
+        lambda key: crop(key, cast(ScanBank, scans), shape, continued=not config.is_ct),
         procedural,
     )
     return with_probability(

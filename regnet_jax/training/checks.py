@@ -309,10 +309,11 @@ def _check_room(data: GeneratorConfig) -> None:
         weights = dict(zip(data.families, data.probabilities, strict=True))
         moving = [name for name in data.families if FAMILIES[name].amplitude]
         moving = [name for name in moving if weights[name]]
+        size = {"spacing": stage.chest_spacing}
         still = [
             name
             for name in moving
-            if has_room(FAMILIES[name], stage.shape, spacing=stage.chest_spacing) is False
+            if has_room(FAMILIES[name], stage.shape, **size) is False
         ]
         fact = (
             f"data.families={','.join(still)}: finds nothing to move in"

@@ -216,6 +216,46 @@ def test_planes_and_volumes_of_a_list_take_the_networks_of_their_dimension(
         run_batch(listed, out, named, load=load)
 
 
+def test_coordinates_of_points_are_said_for_a_pair_and_for_a_list(
+    batch, command, run2d, folder, tmp_path
+):
+    """Points of a file that does not tell: in mm RAS, where voxels would lie outside.
+
+    The same in LPS under a header that says so have the same errors.
+    """
+    points = np.array([[-10.5, -12.0], [-30.0, -20.0], [-24.0, -31.5]])
+    for name in "ab":
+        np.savetxt(folder / f"{name}_ras.csv", points, "%g", ",")
+        (folder / f"{name}_lps.pts").write_text(
+            "point\n3\n" + "".join(f"{-x} {-y}\n" for x, y in points)
+        )
+    (folder / "points.csv").write_text(
+        "name,fixed,moving,fixed_points,moving_points\n"
+        "ras,a.mha,b.mha,a_ras.csv,b_ras.csv\n"
+    )
+    result = batch("coordinates", pairs="points.csv")
+    assert result.status == 2
+    assert "lies outside of its image" in result.errors[-1]
+    result = batch("coordinates", "--point_coordinates=ras", pairs="points.csv")
+    assert result.status == 0, result.err
+    listed = json.loads((folder / "coordinates/ras/report.json").read_text("utf-8"))
+    errors = [listed["tre"]["after"]["mean"]]
+    for kind, *flags in (("ras.csv", "--point_coordinates=ras"), ("lps.pts",)):
+        result = command(
+            "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
+            f"--fixed_points={folder / f'a_{kind}'}", "--initial=center",
+            f"--moving_points={folder / f'b_{kind}'}", f"--model={run2d}",
+            f"--out={tmp_path / kind}", *flags,
+        )  # fmt: skip
+        assert result.status == 0, result.err
+        report = json.loads((tmp_path / kind / "report.json").read_text("utf-8"))
+        errors.append(report["tre"]["after"]["mean"])
+        assert report["request"]["point_coordinates"] == ("ras" if flags else None)
+        assert not any("does not say" in line for line in report["warnings"])
+    np.testing.assert_allclose(errors, errors[0], atol=1e-5)
+    assert errors[0] > 0.1
+
+
 def test_plane_without_a_model_takes_lung2d_and_warns_once(command, folder, tmp_path):
     result = command(
         "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
@@ -246,7 +286,11 @@ def test_formats_write_further_files_and_profile_prints_the_phases(
         *("ants_1Warp.nii.gz", "ants_0GenericAffine.mat", "transform_elastix.txt"),
     }
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert report["parameters"]["intensity"] == {"fixed": "5,95", "moving": "5,95"}
+    assert report["parameters"]["intensity"] == {
+        "fixed": "5,95",
+        "moving": "5,95",
+        "network": "auto",
+    }
     assert report["parameters"]["disagreement"]["mean_mm"] > 0
     assert report["request"]["formats"] == ["ants", "elastix"]
     lines = [line.split() for line in result.out.splitlines()]
@@ -270,6 +314,14 @@ BAD = {
     "format": (["--pairs=PAIRS", "--format=minc"], "minc"),
     "points": (["--fixed=a", "--moving=b", "--fixed_points=c"], "--moving_points"),
     "model": (["--pairs=PAIRS", "--model=gone"], "gone"),
+    "coordinates": (
+        ["--pairs=PAIRS", "--point_coordinates=mm"],
+        "is 'mm'; give one",
+    ),
+    "coordinates-alone": (
+        ["--fixed=a", "--moving=b", "--point_coordinates=lps"],
+        "--point_coordinates: is for --fixed_points",
+    ),
 }
 
 

@@ -169,26 +169,56 @@ def transformix(points):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "assumed"),
     [
-        ("ants.csv", lambda i, mm: "x,y,z,t\n" + lines(np.pad(mm, ((0, 0), (0, 1))))),
-        ("brats.csv", lambda i, mm: "Landmark,Z,Y,X\n" + lines(mm_first(mm))),
-        ("header.csv", lambda i, mm: "x,y,z\n" + lines(i)),
-        ("learn2reg.csv", lambda i, mm: lines(i)),
-        ("dirlab.txt", lambda i, mm: lines(i + 1, ", ")),
-        ("popi.pts", lambda i, mm: "#X Y Z\n" + lines(mm, " ")),
-        ("points.vtk", lambda i, mm: vtk(mm, "LPS")),
-        ("ras.vtk", lambda i, mm: vtk(mm * (-1, -1, 1), "RAS")),
-        ("outputpoints.txt", lambda i, mm: transformix(mm)),
+        (
+            "ants.csv",
+            lambda i, mm: "x,y,z,t\n" + lines(np.pad(mm, ((0, 0), (0, 1)))),
+            "",
+        ),
+        (
+            "brats.csv",
+            lambda i, mm: "Landmark,Z,Y,X\n" + lines(mm_first(mm)),
+            "mm in LPS are taken, the custom of BraTS-Reg",
+        ),
+        (
+            "header.csv",
+            lambda i, mm: "x,y,z\n" + lines(i),
+            "voxel indices from 0 are taken, as all are whole",
+        ),
+        (
+            "learn2reg.csv",
+            lambda i, mm: lines(i),
+            "voxel indices from 0 are taken, the custom of Learn2Reg",
+        ),
+        (
+            "dirlab.txt",
+            lambda i, mm: lines(i + 1, ", "),
+            "voxel indices from 1 are taken, the custom of DIR-Lab",
+        ),
+        ("popi.pts", lambda i, mm: "#X Y Z\n" + lines(mm, " "), ""),
+        ("points.vtk", lambda i, mm: vtk(mm, "LPS"), ""),
+        ("ras.vtk", lambda i, mm: vtk(mm * (-1, -1, 1), "RAS"), ""),
+        (
+            "bare.vtk",
+            lambda i, mm: vtk(mm, "LPS").replace("SPACE=LPS", "mesh"),
+            "mm in LPS are taken, the custom of ITK",
+        ),
+        ("outputpoints.txt", lambda i, mm: transformix(mm), ""),
     ],
 )
-def test_evaluate_reads_landmarks_of_every_kind(evaluate, tmp_path, name, text):
+def test_evaluate_reads_landmarks_of_every_kind(
+    evaluate, tmp_path, name, text, assumed
+):
     paths = [tmp_path / f"{image}_{name}" for image in ("fixed", "moving")]
     for path, index in zip(paths, (INDEX, MOVED), strict=True):
         path.write_text(text(index, index * (3, 3, 4)))
     result = evaluate(f"--fixed_points={paths[0]}", f"--moving_points={paths[1]}")
     warned = [line for line in result.errors if "--point_coordinates" in line]
-    assert len(warned) == (2 if name == "header.csv" else 0)
+    assert len(warned) == (2 if assumed else 0)
+    for path, line in zip(paths, warned, strict=bool(assumed)):
+        assert str(path) in line
+        assert assumed in line
 
 
 def mm_first(points):

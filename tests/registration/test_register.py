@@ -209,7 +209,8 @@ def test_network_receives_intensities_mapped_by_the_preset():
     ct = image(np.eye(2))
     mr = Image(np.abs(ct.array) / 4.0, ct.frame, "mr")
     result = register(ct, mr, network, initial="none", intensity="auto")
-    assert result.parameters["intensity"] == {"fixed": "ct", "moving": "mr"}
+    presets = {"fixed": "ct", "moving": "mr", "network": "auto"}
+    assert result.parameters["intensity"] == presets
     fixed, moving = seen[0]
     assert fixed.min() >= ct.array.min() - 1
     assert moving.min() == pytest.approx(-1000.0, abs=1.0)

@@ -24,7 +24,10 @@ class Parsed:
         names: of the points; empty if they have none.
         rewrite: returns the content of the file with other values ``[n, d]`` and
             everything else kept; None for a format that is only read.
-        doubt: where the file does not say the coordinates, the fact for the message.
+        custom: where the file does not say the coordinates, and those that another
+            program writes in such files are taken, its name for the notice.
+        doubt: where the file does not say the coordinates, and nobody's are taken, the
+            fact for the message.
         guess: the coordinates that are taken, with a warning, if all the values are
             whole numbers in the image.
         whole: whether the format holds whole numbers only.
@@ -34,6 +37,7 @@ class Parsed:
     coordinates: str | None
     names: tuple[str, ...] = ()
     rewrite: Callable[[np.ndarray], str | bytes] | None = None
+    custom: str = ""
     doubt: str = ""
     guess: str | None = None
     whole: bool = False

@@ -59,6 +59,7 @@ def _parse_dirlab(path: Path, lines: list[str], rows: Rows) -> Parsed:
         values,
         "voxels1",
         rewrite=rewrite if values.shape[1] < 4 else None,
+        custom="DIR-Lab",
         whole=True,
     )
 

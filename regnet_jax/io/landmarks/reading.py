@@ -28,6 +28,12 @@ _PARSERS = {
 _TO_LPS = {"lps": (1.0, 1.0, 1.0), "ras": (-1.0, -1.0, 1.0)}
 # What voxel indices count from.
 _FIRST = {"voxels": 0, "voxels1": 1}
+_WORDS = {
+    "lps": "mm in LPS",
+    "ras": "mm in RAS",
+    "voxels": "voxel indices from 0",
+    "voxels1": "voxel indices from 1",
+}
 
 
 @dataclass(frozen=True)
@@ -208,14 +214,20 @@ def _in_world(
     parsed = replace(parsed, values=values)
     found = coordinates or parsed.coordinates or _guess(path, parsed, frame)
     parsed = replace(parsed, coordinates=found)
-    suffix = path.suffix.lower()
     if found in _TO_LPS:
-        return PointSet(values * _TO_LPS[found][:d], parsed, suffix, columns)
-    if frame is None:
+        points = values * _TO_LPS[found][:d]
+    elif frame is None:
         raise InputError(f"{path}: holds voxel indices; give the image they are of too")
-    index = values[:, ::-1] - _FIRST[found]
-    points = to_world(frame, _inside(path, index, frame))
-    return PointSet(points, parsed, suffix, columns)
+    else:
+        index = values[:, ::-1] - _FIRST[found]
+        points = to_world(frame, _inside(path, index, frame))
+    if parsed.custom and not coordinates:
+        _LOG.warning(
+            "%s: does not say its coordinates; %s are taken, the custom of %s"
+            " (--point_coordinates says otherwise)",
+            *(path, _WORDS[found], parsed.custom),
+        )
+    return PointSet(points, parsed, path.suffix.lower(), columns)
 
 
 def _half(
@@ -252,7 +264,7 @@ def _guess(path: Path, parsed: Parsed, frame: Frame | None) -> str:
             return guess
     raise InputError(
         f"{path}: {parsed.doubt}; say it by --point_coordinates (lps, ras, voxels or"
-        " voxels1) of warp or evaluate"
+        " voxels1) of register, warp or evaluate"
     )
 
 
@@ -281,6 +293,6 @@ def _inside(path: Path, index: np.ndarray, frame: Frame) -> np.ndarray:
         raise InputError(
             f"{path}: point {number} lies outside of its image of {size} voxels;"
             " check that the two belong together, or say by --point_coordinates (of"
-            " warp or evaluate) that the points are in mm"
+            " register, warp or evaluate) that the points are in mm"
         )
     return index

@@ -63,7 +63,7 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
         coordinates,
         names,
         lambda new: format_table(lines, rows, places, new),
-        "" if coordinates else doubt,
+        doubt="" if coordinates else doubt,
     )
 
 

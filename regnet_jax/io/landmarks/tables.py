@@ -54,7 +54,7 @@ def parse_table(path: Path, text: str) -> Parsed:
     Returns:
         Points in mm (LPS) under the header of ANTs (x, y, z, t) or of BraTS-Reg
         (Landmark, X, Y, Z); as the names of other columns say, such as x_mm, r or i;
-        and without a header voxel indices.
+        and without a header voxel indices. ``custom`` tells where that is a custom.
 
     Raises:
         InputError: a header without coordinates, or lines that are not numbers.
@@ -74,9 +74,11 @@ def parse_table(path: Path, text: str) -> Parsed:
     if not rows or any(map(is_number, rows[0][1])) or len(rows[0][1]) < 2:
         values = numbers(path, rows, (2, 3, 4, 6))
         columns, coordinates, names = list(range(values.shape[1])), "voxels", ()
+        custom = "Learn2Reg"
     else:
         columns, coordinates = _find_columns(path, rows[0][1])
         header = [_plain(word) for word in rows[0][1]]
+        custom = "BraTS-Reg" if _is_of_brats(header, coordinates) else ""
         rows = rows[1:]
         values = _pick(path, rows, columns)
         names = _pick_names(rows, header)
@@ -86,7 +88,7 @@ def parse_table(path: Path, text: str) -> Parsed:
 
     doubt, guess = (_DOUBT, "voxels") if coordinates is None else ("", None)
     kept = rewrite if len(columns) < 4 else None
-    return Parsed(values, coordinates, names, kept, doubt, guess)
+    return Parsed(values, coordinates, names, kept, custom, doubt, guess)
 
 
 def format_table(lines, rows: Rows, columns, values, separator: str = ",") -> str:
@@ -150,6 +152,12 @@ def _find_columns(path: Path, words: list[str]) -> tuple[list[int], str | None]:
         f"{path}: its header names no coordinates; name the columns x,y,z,t (mm, LPS),"
         " r,a,s (mm) or i,j,k (voxels from 0)"
     )
+
+
+def _is_of_brats(header: list[str], coordinates: str | None) -> bool:
+    """Tell whether the columns landmark, x, y, z alone stand for mm."""
+    alone = {*"xyz"} <= {*header} and "t" not in header
+    return coordinates == "lps" and header[0] == "landmark" and alone
 
 
 def _two_images(header: list[str]) -> list[int]:

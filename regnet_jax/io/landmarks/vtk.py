@@ -62,7 +62,12 @@ def parse_vtk(path: Path, content: bytes) -> Parsed:
         return content[: found.start()] + line + points + content[end:]
 
     ras = b"SPACE=RAS" in head[1]
-    return Parsed(values.reshape(-1, 3), "ras" if ras else "lps", rewrite=rewrite)
+    return Parsed(
+        values.reshape(-1, 3),
+        "ras" if ras else "lps",
+        rewrite=rewrite,
+        custom="" if b"SPACE=" in head[1] else "ITK",
+    )
 
 
 def format_vtk(points) -> bytes:
