@@ -9,7 +9,7 @@ from scipy import stats
 from regnet_jax.synthesis.mr_scanners import coil_field, rician_noise, tissue_contrast
 
 DARK, BRIGHT = -1000.0, 400.0
-SHAPES = [(90, 121), (21, 30, 25)]
+SHAPES = [(70, 91), (17, 22, 19)]
 
 
 def flat(shape, value):

@@ -122,7 +122,10 @@ def read_landmarks(
     """
     together = paths[1] is None or os.fspath(paths[0]) == os.fspath(paths[1])
     given = [Path(paths[0])] * 2 if together else [Path(path) for path in paths]
-    files = [parse_points(path) for path in given[: 1 if together else 2]] * 2
+    files = [parse_points(path) for path in given[: 1 if together else 2]]
+    if together:
+        # What is taken for granted of a file is said once.
+        files.append(replace(files[0], custom=""))
     if paths[1] is None and files[0].values.shape[1] < 4:
         raise InputError(
             f"{paths[0]}: holds the points of one image; give those of the other, too"
