@@ -298,7 +298,10 @@ def _choose_index(amplitude: np.ndarray, frame: Frame) -> tuple[int, ...] | None
         return None
     amplitude, _ = canonicalise(amplitude, frame)
     others = ((1, 2), (0, 2), (0, 1))
-    return tuple(int(amplitude.sum(axis=axes).argmax()) for axes in others)
+    sums = [amplitude.sum(axis=axes) for axes in others]
+    # The middle of those that are almost the largest: all, where all moves alike.
+    near = [np.flatnonzero(each >= 0.99 * each.max()) for each in sums]
+    return tuple(int(each[len(each) // 2]) for each in near)
 
 
 def _take_slice(

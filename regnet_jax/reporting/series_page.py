@@ -82,35 +82,35 @@ def write_series_page(
     view = View(spacing, index=index).resolve(fixed)
     names = [str(row["phase"]) for row in rows]
     plane = view.planes(fixed.shape)[0 if fixed.ndim == 2 else 1]
+    name = names[reference]
+    caption = (
+        f"Left: the phases as they are. Right: registered to {name}, so that nothing"
+        " should move."
+    )
+    if region_name != "image":
+        caption += f" The line is the outline of the {region_name} in {name}."
     figures = [
         (
             "Motion",
-            f"Left: the phases as they are. Right: registered to {names[reference]}, so"
-            " that nothing should move."
-            + (
-                f" The line is the outline of the {region_name} in {names[reference]}."
-                if region_name != "image"
-                else ""
-            ),
+            caption,
             _animate(views, plane, view, names, plane.take(region), region_name),
         ),
         (
             "Motion over the phases",
-            f"Displacement from {names[reference]} in the {region_name}: its length,"
-            " and the means of its components.",
+            f"Displacement from {name} in the {region_name}: its length, and the means"
+            " of its components.",
             motion_curves(rows),
         ),
         (
             "Amplitude",
-            "The largest displacement over all phases of each point of"
-            f" {names[reference]}, mm.",
+            f"The largest displacement over all phases of each point of {name}, mm.",
             amplitude_figure(amplitude, fixed, view),
         ),
         (
             "Mid-position",
-            "The mean of all phases, each warped to the position that the anatomy has"
-            f" on average over time, and {names[reference]}.",
-            _mid_figure(fixed, mid_position, view, names[reference]),
+            f"Above {name}, below the mean of all phases, each warped to the position"
+            " that the anatomy has on average over time.",
+            _mid_figure(fixed, mid_position, view, name),
         ),
     ]
     return write_html(

@@ -1,4 +1,4 @@
-"""Series as phases: files in 4D, folders of images, DICOM; the order is that of time."""
+"""Series as phases: files in 4D, folders, DICOM; the order is that of time."""
 
 import re
 
@@ -214,7 +214,7 @@ def test_phases_in_memory_are_images_arrays_or_one_image_in_4d():
     phases = as_phases(np.stack([volume(k) for k in range(3)]), spacing=2.0)
     check(phases, range(3))
     for wrong in (images[:1], images[0], 3.0):
-        with pytest.raises(InputError, match="^series: "):
+        with pytest.raises(InputError, match=r"^series: "):
             as_phases(wrong)
 
 
@@ -227,5 +227,5 @@ def test_reference_is_a_number_or_a_name(tmp_path):
     for reference, number in wanted.items():
         assert find_reference(phases, reference) == number, reference
     for wrong in ("T60", "3", 3, -1, "-1"):
-        with pytest.raises(InputError, match="is no phase of the series; .* 0 to 2"):
+        with pytest.raises(InputError, match=r"is no phase of the series; .* 0 to 2"):
             find_reference(phases, wrong)

@@ -145,10 +145,8 @@ def test_mid_position_shows_the_anatomy_at_its_mean_position(frame, dtype):
 
 
 def test_folded_mean_is_said():
-    frame = Frame((8, 9, 20), (1.0, 1.0, 1.0), (0, 0, 0), np.eye(3))
-    points = grid(frame)
-    field = np.zeros((*frame.shape, 3))
-    field[..., 0] = 8.0 * np.sin(points[..., 0])
+    frame = FRAMES["3D"]
+    field = 12 * np.random.default_rng(0).normal(size=(*frame.shape, 3))
     image = Image(smooth_image(frame.shape) + 2000, frame, "a")
     result = summarise(image, [lambda: image] * 2, lambda _: field)
     assert any("the mean displacement folds at" in line for line in result.warnings)
