@@ -1,4 +1,4 @@
-"""Files: images, phases of a series, landmarks, lists of scans, pairs, transforms."""
+"""Files: images, landmarks, lists of scans and of pairs, transforms."""
 
 from regnet_jax.io.dicom import split_series
 from regnet_jax.io.displacements import read_displacement, write_displacement
@@ -36,7 +36,6 @@ from regnet_jax.io.pairs import (
     read_pair,
     read_pairs,
 )
-from regnet_jax.io.phases import Phase, read_phases
 from regnet_jax.io.transforms import (
     affine_matrix,
     read_transform,
@@ -57,7 +56,6 @@ __all__ = [
     "ListedScan",
     "LoadedPair",
     "PairPaths",
-    "Phase",
     "affine_matrix",
     "as_image",
     "check_files",
@@ -73,7 +71,6 @@ __all__ = [
     "read_mask",
     "read_pair",
     "read_pairs",
-    "read_phases",
     "read_points",
     "read_scans",
     "read_transform",

@@ -110,7 +110,7 @@ def register_series(
 
     Args:
         series: the path of a 4D image, of a folder with an image for each phase, or of
-            a DICOM folder, see ``io.read_phases``; a SimpleITK image in 4D; or
+            a DICOM folder, see ``io.phases.read_phases``; a SimpleITK image in 4D; or
             a sequence of images as ``regnet_jax.register`` takes them, such as an array
             ``[t, z, y, x]`` with ``spacing``. All are in the order of time.
         reference: number of the phase to which the others are registered, from 0, its

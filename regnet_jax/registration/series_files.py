@@ -99,7 +99,7 @@ def run_series(
     fails, the run ends; those before it are complete.
 
     Args:
-        path: of the series, see ``io.read_phases``.
+        path: of the series, see ``io.phases.read_phases``.
         out: folder.
         options: of every registration.
         formats: of further files, see ``Registration.save``.

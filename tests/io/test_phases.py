@@ -7,8 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_phases
-from regnet_jax.io.phases import as_phases, find_reference
+from regnet_jax.io.phases import as_phases, find_reference, read_phases
 from tests.helpers.dicom_files import MR, write_frames, write_slices
 
 AXIAL = np.eye(3)[:2]
