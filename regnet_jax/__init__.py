@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         load_network,
     )
     from regnet_jax.registration.register import register
+    from regnet_jax.registration.series import SeriesRegistration, register_series
     from regnet_jax.spatial import Frame, Image
     from regnet_jax.training.config import ExperimentConfig
     from regnet_jax.training.loop import train
@@ -57,10 +58,12 @@ __all__ = [
     "Network",
     "Registration",
     "RegistrationOptions",
+    "SeriesRegistration",
     "evaluate",
     "load_network",
     "read_image",
     "register",
+    "register_series",
     "train",
 ]
 
@@ -73,10 +76,12 @@ _HOMES = {
     "Network": "regnet_jax.registration",
     "Registration": "regnet_jax.registration",
     "RegistrationOptions": "regnet_jax.registration",
+    "SeriesRegistration": "regnet_jax.registration.series",
     "evaluate": "regnet_jax.evaluation",
     "load_network": "regnet_jax.registration",
     "read_image": "regnet_jax.io",
     "register": "regnet_jax.registration.register",
+    "register_series": "regnet_jax.registration.series",
     "train": "regnet_jax.training.loop",
 }
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 
 _COMMANDS = {
-    "register": "register a moving to a fixed image, or many pairs",
+    "register": "register a moving to a fixed image, many pairs, or a 4D series",
     "warp": "apply a transform to an image, a label map or points",
     "evaluate": "measure a registration by landmarks, labels and images",
 }

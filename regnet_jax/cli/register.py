@@ -11,7 +11,8 @@ training run; by default it is lung for 3D images and lung2d for 2D images.
 --refine 50 refines the network's prediction by 50 steps of gradient descent on the
 pair. --pairs registers the pairs of a CSV or JSON file instead, writes each to a folder
 below --out, and continues where an earlier run was stopped; --shard 2/8 takes the
-second of eight shards of them.
+second of eight shards of them. --series registers all phases of a 4D scan to one, the
+--reference (by default the first), and writes amplitude, path and mid-position.
 
 Both images are 3D, or both are 2D, of any spacing and orientation. If a DICOM folder
 holds several series, --fixed FOLDER::SERIES picks one by its number, description or
@@ -35,6 +36,7 @@ from regnet_jax.registration import RegistrationOptions, load_network
 from regnet_jax.registration.batch import run_batch
 from regnet_jax.registration.files import register_files
 from regnet_jax.registration.saving import FORMATS
+from regnet_jax.registration.series_files import run_series
 
 _FIXED = flags.DEFINE_string(
     "fixed", None, "Fixed image: a file, a DICOM folder or FOLDER::SERIES."
@@ -58,6 +60,31 @@ _MOVING_POINTS = flags.DEFINE_string(
 _ONE = (_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK, _FIXED_POINTS, _MOVING_POINTS)
 _PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs.")
 _SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N shards of --pairs.")
+_SERIES = flags.DEFINE_string(
+    "series",
+    None,
+    "Phases to register to one of them: a 4D image, a folder with an image for each"
+    " phase, or a DICOM folder. --fixed_mask is that of the reference.",
+)
+_REFERENCE = flags.DEFINE_string(
+    "reference",
+    None,
+    "Phase to which the others of --series are registered: its number from 0, or its"
+    " name, such as that of its file. By default the first.",
+)
+_SERIES_POINTS = flags.DEFINE_string(
+    "series_points", None, "Points in the reference, which are carried to all phases."
+)
+_SERIES_LABELS = flags.DEFINE_string(
+    "series_labels", None, "Label map of the reference, which is carried likewise."
+)
+_CYCLE = flags.DEFINE_bool(
+    "cycle",
+    True,
+    "Whether the last phase of --series is followed by the first, so that the path of a"
+    " point is closed.",
+)
+_OF_SERIES = (_REFERENCE, _SERIES_POINTS, _SERIES_LABELS, _CYCLE)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _FORMATS = flags.DEFINE_multi_enum(
     "write",
@@ -101,11 +128,14 @@ _OPTIONS = define_options(RegistrationOptions)
 _LIST = "list"
 for _name in ("fixed", "moving", "out"):
     flags.register_multi_flags_validator(
-        [_name, "model", "pairs"],
+        [_name, "model", "pairs", "series"],
         lambda given, name=_name: (
             given[name] is not None
             or given["model"] == _LIST
-            or (given["pairs"] is not None and name != "out")
+            or (
+                (given["pairs"] is not None or given["series"] is not None)
+                and name != "out"
+            )
         ),
         f"Flag --{_name} must have a value other than None.",
     )
@@ -116,19 +146,29 @@ def _check_flags():
     given = [flag for flag in _ONE if flag.value]
     if _PAIRS.value and given:
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")
+    if _SERIES.value and _PAIRS.value:
+        raise InputError("--series: is a job of its own; leave it or --pairs out")
+    if _SERIES.value and (others := [f for f in given if f is not _FIXED_MASK]):
+        raise InputError(
+            f"--{others[0].name}: is for one pair; leave it or --series out"
+        )
+    if not _SERIES.value:
+        for flag in _OF_SERIES:
+            if flag.present:
+                raise InputError(f"--{flag.name}: is for --series; leave it out")
     if not _PAIRS.value and _SHARD.present:
         raise InputError("--shard: is for --pairs; leave it out or give those")
     if bool(_FIXED_POINTS.value) != bool(_MOVING_POINTS.value):
         missing = _MOVING_POINTS if _FIXED_POINTS.value else _FIXED_POINTS
         raise InputError(f"--{missing.name}: is missing; give both of the pair")
     if _OPTIONS["point_coordinates"].value and not (
-        _PAIRS.value or _FIXED_POINTS.value
+        _PAIRS.value or _FIXED_POINTS.value or _SERIES_POINTS.value
     ):
-        raise InputError("--point_coordinates: is for --fixed_points; leave it out")
+        raise InputError("--point_coordinates: is for landmarks; leave it out")
 
 
 def main():
-    """Read the flags, register a pair or many, and print the outcome."""
+    """Read the flags, register a pair, many or a series, and print the outcome."""
     if _OPTIONS["model"].value == _LIST:
         print_networks()
         return
@@ -138,6 +178,15 @@ def main():
     if _PAIRS.value:
         seconds = run_batch(
             _PAIRS.value, _OUT.value, options, formats, shard=_SHARD.value
+        )
+    elif _SERIES.value:
+        seconds = run_series(
+            *(_SERIES.value, _OUT.value, options, formats),
+            reference=_REFERENCE.value,
+            mask=_FIXED_MASK.value,
+            points=_SERIES_POINTS.value,
+            labels=_SERIES_LABELS.value,
+            cycle=_CYCLE.value,
         )
     else:
         paths: dict[str, Any] = {flag.name: flag.value for flag in _ONE}

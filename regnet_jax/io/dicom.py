@@ -6,6 +6,7 @@ direction, so that a tilted gantry is read as if it were straight, and it does n
 tell the positions of the frames of a multi-frame file.
 """
 
+import contextlib
 import logging
 import os
 import warnings
@@ -32,7 +33,7 @@ _PARALLEL = 2e-3
 # Tolerated deviation from the grid, as a fraction of the slice distance or a pixel.
 _ON_GRID = 0.1
 # A scout has no more slices than this.
-_SCOUT = 2
+SCOUT = 2
 # A resampled volume may have at most this many times the pixels of its slices.
 _GROWTH = 4.0
 # At most this many irregularities are listed in a message.
@@ -58,7 +59,13 @@ _TAGS = (
     "GridFrameOffsetVector",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "AcquisitionNumber",
 )
+# What may tell the slices of one position apart in time, from the surest on. A file of
+# many frames has the index in its groups, where others have the identifier.
+TIMES = _TAGS[-3:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +82,7 @@ class Slice:
         spacing: mm between columns and between rows.
         scaling: slope and intercept from stored values, and how those are stored.
         applied: the same of the first frame of the file, which GDCM applies to all.
+        times: by those of ``TIMES`` that the file says.
     """
 
     file: Path
@@ -86,6 +94,7 @@ class Slice:
     spacing: np.ndarray | None
     scaling: tuple
     applied: tuple
+    times: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +161,41 @@ def find_stack(path: Path, series: str) -> Stack:
         InputError: if there is no such series, if several match, or if a header cannot
             be read.
     """
+    chosen = find_stacks(path, series)
+    if len(chosen) == 1:
+        return chosen[0]
+    volumes = [stack for stack in chosen if len(stack.slices) > SCOUT]
+    if len(volumes) != 1:
+        remedy = "move the files to use to a folder of their own"
+        if len({stack.uid for stack in chosen}) > 1:
+            remedy = (
+                "name one by its number, description or UID, as in"
+                f" {path}{_SEPARATOR}{chosen[0].uid}"
+            )
+        raise InputError(
+            f"{path}: holds {len(chosen)} DICOM series or parts of one:"
+            f" {describe_stacks(chosen)}; {remedy}"
+        )
+    _LOG.warning(
+        "%s: holds %s; the only one of more than %d slices is used, %s",
+        *(path, describe_stacks(chosen), SCOUT, describe_stacks(volumes)),
+    )
+    return volumes[0]
+
+
+def find_stacks(path: Path, series: str) -> list[Stack]:
+    """Find all stacks of parallel slices in a folder or in a file of several frames.
+
+    Args:
+        path: as in ``find_stack``.
+        series: number, description or UID of the series to take; "" for all.
+
+    Returns:
+        At least one, ordered by series.
+
+    Raises:
+        InputError: if there is no such series, or if a header cannot be read.
+    """
     files = [path] if path.is_file() else _files(path)
     stacks = _stacks(files)
     if not stacks:
@@ -162,26 +206,10 @@ def find_stack(path: Path, series: str) -> Stack:
     if series:
         chosen = [s for s in stacks if series in (s.uid, s.number, s.description)]
     if not chosen:
-        raise InputError(f"{path}: holds no series {series}; it holds {_list(stacks)}")
-    if len(chosen) == 1:
-        return chosen[0]
-    volumes = [stack for stack in chosen if len(stack.slices) > _SCOUT]
-    if len(volumes) != 1:
-        remedy = "move the files to use to a folder of their own"
-        if len({stack.uid for stack in chosen}) > 1:
-            remedy = (
-                "name one by its number, description or UID, as in"
-                f" {path}{_SEPARATOR}{chosen[0].uid}"
-            )
         raise InputError(
-            f"{path}: holds {len(chosen)} DICOM series or parts of one:"
-            f" {_list(chosen)}; {remedy}"
+            f"{path}: holds no series {series}; it holds {describe_stacks(stacks)}"
         )
-    _LOG.warning(
-        "%s: holds %s; the only one of more than %d slices is used, %s",
-        *(path, _list(chosen), _SCOUT, _list(volumes)),
-    )
-    return volumes[0]
+    return chosen
 
 
 def stack_frame(path: Path, stack: Stack) -> Frame:
@@ -335,12 +363,15 @@ def _planes(file: Path, header):
             value = "PixelValueTransformation"
             slope = _in_groups(groups, value, "RescaleSlope", 1)
             intercept = _in_groups(groups, value, "RescaleIntercept", 1)
+            time = _in_groups(groups, "FrameContent", "TemporalPositionIndex", 1)
+            times = {} if time is None else {TIMES[0]: float(time[0])}
         else:
             position = _numbers(header, "ImagePositionPatient", 3)
             axes = _numbers(header, "ImageOrientationPatient", 6)
             spacing = _numbers(header, "PixelSpacing", 2)
             slope = _numbers(header, "RescaleSlope", 1)
             intercept = _numbers(header, "RescaleIntercept", 1)
+            times = _times(header)
         axes = None if axes is None else axes.reshape(2, 3)
         if count > 1 and not groups:
             # Dose files give the offset of a frame along the normal; others do not.
@@ -368,7 +399,20 @@ def _planes(file: Path, header):
             spacing=None if spacing is None else spacing[::-1],
             scaling=scaling,
             applied=applied,
+            times=times,
         )
+
+
+def _times(header) -> dict[str, float]:
+    """Return the times of ``TIMES`` that a header says; others are left out."""
+    found = {}
+    for tag in TIMES:
+        # A volume is read whatever its times are.
+        with contextlib.suppress(ValueError):
+            value = _numbers(header, tag, 1)
+            if value is not None:
+                found[tag] = float(value[0])
+    return found
 
 
 def _in_groups(groups, sequence: str, tag: str, count: int) -> np.ndarray | None:
@@ -388,8 +432,8 @@ def _numbers(header, tag: str, count: int) -> np.ndarray | None:
     return values
 
 
-def _list(stacks: Sequence[Stack]) -> str:
-    """Describe the stacks, so that the user can name one."""
+def describe_stacks(stacks: Sequence[Stack]) -> str:
+    """Describe stacks in words, so that the user can name one."""
 
     def words(stack):
         rows, columns = stack.slices[0].size

@@ -98,12 +98,14 @@ def make_row(pair: PairPaths, status: str, report: RegistrationReport) -> dict:
     return row
 
 
-def write_rows(table: Path, rows: list[dict]) -> None:
-    """Write the table as CSV, atomically."""
+def write_rows(
+    table: Path, rows: list[dict], columns: Sequence[str] = _COLUMNS
+) -> None:
+    """Write a table as CSV, atomically; what is in no column is left out."""
 
     def write(name):
         with Path(name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             for row in rows:
                 writer.writerow({k: _cell(v) for k, v in row.items()})
@@ -113,6 +115,27 @@ def write_rows(table: Path, rows: list[dict]) -> None:
 
 def _cell(value):
     return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def find_finished(folder: Path, request: dict) -> RegistrationReport | None:
+    """Return the report of an earlier registration of the same request.
+
+    Args:
+        folder: of its results.
+        request: as it would be stored in the report.
+
+    Returns:
+        The report; None if there is none, or a file is missing.
+    """
+    names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
+    if not all((folder / name).is_file() for name in names):
+        return None
+    try:
+        text = (folder / "report.json").read_text("utf-8")
+        report = RegistrationReport.from_json(text)
+    except (OSError, ValueError):
+        return None
+    return report if report.request == request else None
 
 
 _SHARD = re.compile(r"(\d+)/(\d+)")
@@ -129,17 +152,8 @@ class _Batch:
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """Return the report of an earlier run of the same request, or None."""
-        folder = self.out / pair.name
-        names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
-        if not all((folder / name).is_file() for name in names):
-            return None
-        try:
-            text = (folder / "report.json").read_text("utf-8")
-            report = RegistrationReport.from_json(text)
-        except (OSError, ValueError):
-            return None
         asked = describe_request(pair, self.options, self.formats)
-        return report if report.request == asked else None
+        return find_finished(self.out / pair.name, asked)
 
     def register(self, pair: PairPaths) -> tuple[dict, dict]:
         """Register a pair unless it is finished.

@@ -18,6 +18,7 @@ from regnet_jax.evaluation import (
 )
 from regnet_jax.files import staged_folder
 from regnet_jax.io import (
+    LoadedPair,
     PairPaths,
     read_image,
     read_labels,
@@ -94,6 +95,47 @@ def register_files(
     Raises:
         InputError: if a file or an option cannot be used.
     """
+    return register_loaded(
+        lambda: read_pair(pair, coordinates=options.point_coordinates),
+        *(out, load, options, formats),
+        name=pair.fixed,
+        request=describe_request(pair, options, formats),
+        progress=progress,
+    )
+
+
+def register_loaded(
+    read: Callable[[], LoadedPair],
+    out,
+    load: Callable[[str], Network],
+    options: RegistrationOptions,
+    formats: Collection[str] = (),
+    *,
+    name,
+    request: dict,
+    stale: Collection[str] = (),
+    progress: bool = False,
+) -> tuple[RegistrationReport, dict]:
+    """Register a pair and write the results atomically.
+
+    Args:
+        read: returns the pair.
+        out: as in ``register_files``.
+        load: as in ``register_files``.
+        options: as in ``register_files``.
+        formats: as in ``register_files``.
+        name: of the pair in warnings.
+        request: what was asked for, for the report.
+        stale: names of further files that depend on an earlier registration in the
+            same folder, which are removed.
+        progress: as in ``register_files``.
+
+    Returns:
+        As ``register_files``.
+
+    Raises:
+        InputError: as ``register_files``.
+    """
     seconds: dict = {}
 
     def load_in_time(name):
@@ -103,10 +145,10 @@ def register_files(
     if isinstance(options.model, str | os.PathLike):
         # A wrong name is refused before the images are read.
         load_in_time(options.model)
-    stage = staged_folder(out, stale=OPTIONAL_FILES)
+    stage = staged_folder(out, stale=(*OPTIONAL_FILES, *stale))
     with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
-            known = read_pair(pair, coordinates=options.point_coordinates)
+            known = read()
             check_maps(formats, known.fixed.frame, known.fixed.name)
             if "ventilation" in formats:
                 # Refused before the registration.
@@ -132,12 +174,12 @@ def register_files(
                 formats,
                 landmarks=known.points,
                 labels=known.labels,
-                request=describe_request(pair, options, formats),
+                request=request,
             )
     report = cast(RegistrationReport, report)
     for warning in report.warnings:
         if warning not in logged:
-            _LOG.warning("%s: %s", pair.fixed, warning)
+            _LOG.warning("%s: %s", name, warning)
     return report, seconds
 
 

@@ -8,8 +8,9 @@ import base64
 import functools
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -27,15 +28,30 @@ Row = Sequence[object]
 Table = tuple[str, Row, Sequence[Row]]
 
 
+class EncodedImage(NamedTuple):
+    """An image as a page holds it.
+
+    Attributes:
+        uri: the image itself, as a data URI.
+        width: pixels.
+        height: pixels.
+    """
+
+    uri: str
+    width: int
+    height: int
+
+
 def write_html(
     path: str | os.PathLike,
     *,
     title: str,
     summary: Sequence[Row] = (),
     tables: Sequence[Table] = (),
-    figures: Sequence[tuple[str, str, Figure]] = (),
+    figures: Sequence[tuple[str, str, Figure | EncodedImage]] = (),
     slices: ViewerData | None = None,
     notes: Sequence[str] = (),
+    links: Mapping[str, str] | None = None,
     dpi: int = DPI,
 ) -> Path:
     """Write a report to one HTML file, atomically.
@@ -49,6 +65,7 @@ def write_html(
         figures: (title, caption, figure).
         slices: from ``viewer_data``; adds the interactive viewer.
         notes: remarks below the summary.
+        links: addresses, by the text at the beginning of the rows that lead there.
         dpi: of the figures.
 
     Returns:
@@ -66,9 +83,9 @@ def write_html(
             notes=[str(note) for note in notes],
             viewer=slices,
             figures=[
-                (name, text, *encode_figure(figure, dpi))
-                for name, text, figure in figures
+                (name, text, *_encode(figure, dpi)) for name, text, figure in figures
             ],
+            links=dict(links or {}),
             tables=[_format_table(*table) for table in tables],
             version=regnet_jax.__version__,
         )
@@ -79,7 +96,13 @@ def write_html(
     return Path(path)
 
 
-def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
+def _encode(figure: Figure | EncodedImage, dpi: int) -> EncodedImage:
+    if isinstance(figure, Figure):
+        return encode_figure(figure, dpi)
+    return figure
+
+
+def encode_figure(figure: Figure, dpi: int = DPI) -> EncodedImage:
     """Encode a figure as a PNG.
 
     Args:
@@ -87,7 +110,7 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
         dpi: dots per inch.
 
     Returns:
-        The data URI, and the width and height in pixels.
+        The image.
     """
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
@@ -97,7 +120,42 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> tuple[str, int, int]:
     png = io.BytesIO()
     image.save(png, "PNG")
     text = base64.b64encode(png.getvalue()).decode()
-    return f"data:image/png;base64,{text}", *image.size
+    return EncodedImage(f"data:image/png;base64,{text}", *image.size)
+
+
+def encode_animation(
+    figures: Sequence[Figure], milliseconds: int, dpi: int = DPI
+) -> EncodedImage:
+    """Encode figures of one size as an animated GIF, which repeats for ever.
+
+    All frames have the colours of the first, so that none flickers.
+
+    Args:
+        figures: the frames, on a background of their own.
+        milliseconds: that each is shown.
+        dpi: dots per inch.
+
+    Returns:
+        The image.
+    """
+    frames: list[Image.Image] = []
+    for figure in figures:
+        raw = io.BytesIO()
+        figure.savefig(raw, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
+        frame = Image.open(raw).convert("RGB")
+        palette = frames[0] if frames else None
+        frames.append(frame.quantize(128, palette=palette, dither=Image.Dither.NONE))
+    gif = io.BytesIO()
+    frames[0].save(
+        gif,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+    )
+    text = base64.b64encode(gif.getvalue()).decode()
+    return EncodedImage(f"data:image/gif;base64,{text}", *frames[0].size)
 
 
 def _format_table(name: str, head: Row, rows: Sequence[Row]):

@@ -316,7 +316,7 @@ BAD = {
     ),
     "coordinates-alone": (
         ["--fixed=a", "--moving=b", "--point_coordinates=lps"],
-        "--point_coordinates: is for --fixed_points",
+        "--point_coordinates: is for landmarks",
     ),
 }
 

@@ -85,11 +85,12 @@ def _item(**elements):
 
 def write_frames(
     path, arrays, positions, axes, spacing, series="1.2.3.4", kind=ENHANCED_CT,
-    scaling=None, **elements,
+    scaling=None, times=None, **elements,
 ):  # fmt: skip
     """One file of many frames; Args as ``write_slices``.
 
-    Where all frames have one scaling it is in the groups that they share.
+    Where all frames have one scaling it is in the groups that they share. The times are
+    indices of the temporal position of each.
     """
     scalings = np.broadcast_to(scaling or (1, 0), (len(arrays), 2))
     scalings = [
@@ -102,8 +103,11 @@ def write_frames(
     shared.PlaneOrientationSequence = _item(ImageOrientationPatient=numbers(axes))
     if not each_has_its_own:
         shared.PixelValueTransformationSequence = scalings[0]
-    for position, own in zip(positions, scalings, strict=True):
+    for number, (position, own) in enumerate(zip(positions, scalings, strict=True)):
         frame = Dataset()
+        if times is not None:
+            content = _item(TemporalPositionIndex=int(times[number]))
+            frame.FrameContentSequence = content
         frame.PlanePositionSequence = _item(ImagePositionPatient=numbers(position))
         if each_has_its_own:
             frame.PixelValueTransformationSequence = own

@@ -1,0 +1,368 @@
+"""The registration of a series from files, as ``regnet register --series`` does."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from regnet_jax.errors import InputError
+from regnet_jax.files import staged_folder
+from regnet_jax.io import (
+    LoadedPair,
+    read_displacement,
+    read_labels,
+    read_mask,
+    read_transform,
+    split_series,
+    write_image,
+)
+from regnet_jax.io.landmarks import (
+    POINT_SUFFIXES,
+    PointSet,
+    load_points,
+    rewrite_points,
+)
+from regnet_jax.io.phases import Phase, find_reference, read_phases
+from regnet_jax.io.warping import describe_points_beyond
+from regnet_jax.registration.batch import find_finished, write_rows
+from regnet_jax.registration.files import register_loaded
+from regnet_jax.registration.inference.network import Network, load_network
+from regnet_jax.registration.motion import Summary, summarise
+from regnet_jax.registration.options import RegistrationOptions
+from regnet_jax.registration.saving import OPTIONAL_FILES
+from regnet_jax.registration.series import SeriesRegistration
+from regnet_jax.reporting.schema import RegistrationReport
+from regnet_jax.spatial import (
+    Image,
+    canonical_frame,
+    canonicalise,
+    map_points,
+    resample,
+    warp_images_back,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_RESULTS = (
+    *("displacement.nii.gz", "report.html", "report.json", "transform.h5"),
+    "warped.nii.gz",
+)
+_LABELS = "labels.nii.gz"
+# What is carried to a phase depends on its registration.
+_CARRIED = (_LABELS, *(f"points{suffix}" for suffix in POINT_SUFFIXES))
+_MEASURES = ("correlation", "lung_correlation", "lung_overlap")
+_COLUMNS = (
+    *("phase", "source", "reference", "region", "mean_mm", "p95_mm", "max_mm"),
+    *("mean_x_mm", "mean_y_mm", "mean_z_mm"),
+    *(f"{name}_{moment}" for name in _MEASURES for moment in ("before", "after")),
+    *("folding_fraction", "min_jacobian", "warnings"),
+)
+
+
+class _Carried(NamedTuple):
+    """What is given on the reference and carried to all phases.
+
+    Attributes:
+        points: or None.
+        labels: label map, or None.
+        suffix: of the file of points.
+    """
+
+    points: PointSet | None
+    labels: Image | None
+    suffix: str
+
+
+def run_series(
+    path,
+    out,
+    options: RegistrationOptions,
+    formats: Collection[str] = (),
+    *,
+    reference: str | None = None,
+    mask=None,
+    points=None,
+    labels=None,
+    cycle: bool = True,
+    load: Callable[[str], Network] = load_network,
+) -> dict:
+    """Register all phases of a series to one of them, and write what they show.
+
+    A phase that an earlier run registered by the same request is skipped. If a phase
+    fails, the run ends; those before it are complete.
+
+    Args:
+        path: of the series, see ``io.phases.read_phases``.
+        out: folder.
+        options: of every registration.
+        formats: of further files, see ``Registration.save``.
+        reference: number or name of the phase to which the others are registered; None
+            is the first.
+        mask: path of a mask that restricts the linear alignment in the reference.
+        points: path of points in the reference, which are carried to all phases.
+        labels: path of a label map of the reference, likewise.
+        cycle: whether the last phase is followed by the first.
+        load: returns the network of a name; it is called once for each name.
+
+    Returns:
+        Seconds of the steps, summed over phases.
+
+    Raises:
+        InputError: if a file or an option cannot be used.
+    """
+    out, load = Path(out), functools.cache(load)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the results")
+    if isinstance(options.model, str | os.PathLike):
+        # A wrong name is refused before the images are read.
+        load(options.model)
+    source, _ = split_series(path)
+    if source.is_dir() and out.exists() and out.samefile(source):
+        raise InputError(
+            f"--out {out}: is the folder of the phases; choose another for the results"
+        )
+    phases = read_phases(path)
+    number = find_reference(phases, reference)
+    fixed = phases[number].read()
+    known = _read_carried(fixed, points, labels, options.point_coordinates)
+    inside = read_mask(mask, fixed.frame) if mask else None
+    print(
+        f"{len(phases)} phases; reference: {_title(phases[number])}"
+        + ", the first (--reference names another)" * (reference is None)
+    )
+    reports: list[RegistrationReport | None] = []
+    total: dict = {}
+    for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
+        report, seconds = None, {}
+        if k != number:
+            request = options.to_dict() | {
+                "series": str(Path(path).absolute()),
+                "reference": phases[number].name,
+                "phase": phase.name,
+                "source": phase.source,
+                "fixed_mask": str(Path(mask).absolute()) if mask else None,
+                "formats": sorted(formats),
+            }
+            report = find_finished(out / phase.name, request)
+            if report is None:
+                report, seconds = register_loaded(
+                    lambda phase=phase: LoadedPair(fixed, phase.read(), inside),
+                    *(out / phase.name, load, options, formats),
+                    name=phase.source,
+                    request=request,
+                    stale=_CARRIED,
+                )
+        _carry(known, out / phase.name, phase, None if k == number else fixed)
+        reports.append(report)
+        total = {s: total.get(s, 0) + seconds.get(s, 0) for s in total | seconds}
+
+    def field(k: int) -> np.ndarray:
+        if k == number:
+            return np.zeros((*fixed.frame.shape, fixed.frame.ndim), np.float32)
+        return read_displacement(out / phases[k].name / "displacement.nii.gz")[0]
+
+    images = [phase.read for phase in phases]
+    summary = summarise(fixed, images, field, cycle=cycle, progress=True)
+    rows = _write_summary(out, path, phases, number, fixed, summary, reports, cycle)
+    for warning in summary.warnings:
+        _LOG.warning("%s: %s", path, warning)
+    _remove_results(out / phases[number].name)
+    _print_rows(rows)
+    print(
+        f"wrote {out}/report.html, motion.csv, amplitude, path and mid_position"
+        " (.nii.gz), and a folder for each phase"
+    )
+    return total
+
+
+def save_series(series: SeriesRegistration, folder, formats: Collection[str]) -> None:
+    """Write the files of a series, see ``SeriesRegistration.save``."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder for the results")
+    reports = [
+        registration and registration.save(folder / phase.name, formats)
+        for phase, registration in zip(series.phases, series.registrations, strict=True)
+    ]
+    _write_summary(
+        *(folder, "series", series.phases, series.reference, series.fixed),
+        *(series.summary, reports, series.cycle),
+    )
+
+
+def _title(phase: Phase) -> str:
+    same = phase.source == phase.name
+    return phase.name if same else f"{phase.name} ({phase.source})"
+
+
+def _read_carried(fixed: Image, points, labels, coordinates) -> _Carried:
+    """Read what is given on the reference, before the first registration."""
+    known = None
+    if points:
+        known = load_points(points, fixed.frame, coordinates=coordinates)
+    suffix = ""
+    if points:
+        name = Path(points).name.lower()
+        suffix = next(s for s in (".mrk.json", *POINT_SUFFIXES) if name.endswith(s))
+    label_map = read_labels(labels) if labels else None
+    if label_map is not None and label_map.frame.ndim != fixed.frame.ndim:
+        raise InputError(
+            f"{labels}: is {label_map.frame.ndim}D and the phases are"
+            f" {fixed.frame.ndim}D; give labels of the reference"
+        )
+    return _Carried(known, label_map, suffix)
+
+
+def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> None:
+    """Write points and labels of the reference in a phase; None is the reference."""
+    if known.points is None and known.labels is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    transform = sitk.Transform(phase.frame.ndim, sitk.sitkIdentity)
+    if fixed is not None:
+        transform = read_transform(folder / "transform.h5")
+    if known.points is not None:
+        parsed = known.points.parsed
+        in_voxels = parsed.coordinates in ("voxels", "voxels1")
+        points, lines = known.points.points, []
+        if fixed is not None:
+            lines += describe_points_beyond(transform, points)
+            points = map_points(transform, points)
+        lines += rewrite_points(
+            folder / f"points{known.suffix}",
+            *(points, known.points),
+            phase.frame if in_voxels and parsed.rewrite else None,
+        )
+        for line in lines:
+            _LOG.warning("%s: %s", phase.source, line)
+    if known.labels is not None:
+        if fixed is None:
+            carried = resample(known.labels, phase.frame, interpolation="nearest")
+        else:
+            (carried,), lost = warp_images_back(
+                *([known.labels], phase.frame, transform),
+                interpolation="nearest",
+                fills=[0],
+            )
+            if lost:
+                _LOG.warning(
+                    "%s: no inverse for %d of %d voxels, where the transform folds;"
+                    " they are background",
+                    *(phase.source, lost, carried.array.size),
+                )
+        array = carried.array.astype(known.labels.array.dtype)
+        write_image(folder / _LABELS, array, phase.frame)
+
+
+def _remove_results(folder: Path) -> None:
+    """Remove the registration of what has become the reference."""
+    for name in (*_RESULTS, *OPTIONAL_FILES):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _write_summary(
+    out: Path,
+    name,
+    phases: Sequence[Phase],
+    number: int,
+    fixed: Image,
+    summary: Summary,
+    reports: Sequence[RegistrationReport | None],
+    cycle: bool,
+) -> list[dict]:
+    """Write the maps, the table and the page of a series; return the table's rows."""
+    from regnet_jax.reporting.series_page import write_series_page
+
+    rows = [
+        _make_row(phase, summary, values, report)
+        for phase, values, report in zip(phases, summary.phases, reports, strict=True)
+    ]
+    frame, motion = fixed.frame, summary.motion
+    mid_position = summary.mid_position.array
+
+    def canonical(array: np.ndarray) -> np.ndarray:
+        return canonicalise(array, frame)[0]
+
+    with staged_folder(out) as stage:
+        write_image(stage / "amplitude.nii.gz", motion.amplitude, frame)
+        write_image(stage / "path.nii.gz", motion.path, frame)
+        write_image(stage / "mid_position.nii.gz", mid_position, frame)
+        write_rows(stage / "motion.csv", rows, _COLUMNS)
+        write_series_page(
+            stage / "report.html",
+            title=f"Series {name}",
+            rows=rows,
+            reference=number,
+            region_name=summary.region.name,
+            region=canonical(summary.region.mask),
+            fixed=canonical(fixed.array),
+            amplitude=canonical(motion.amplitude),
+            path_length=canonical(motion.path),
+            mid_position=canonical(mid_position),
+            views=(summary.views.before, summary.views.after),
+            index=summary.views.index,
+            spacing=canonical_frame(frame).spacing[::-1],
+            cycle=cycle,
+            notes=[
+                *summary.warnings,
+                *(
+                    f"{phase.name}: {warning}"
+                    for phase, report in zip(phases, reports, strict=True)
+                    for warning in (report.warnings if report else ())
+                ),
+            ],
+            links={
+                phase.name: f"{quote(phase.name)}/report.html"
+                for phase, report in zip(phases, reports, strict=True)
+                if report
+            },
+        )
+    return rows
+
+
+def _make_row(
+    phase: Phase,
+    summary: Summary,
+    values: dict[str, float],
+    report: RegistrationReport | None,
+) -> dict:
+    """Return the row of the table for a phase."""
+    row: dict = {"phase": phase.name, "source": phase.source, **values}
+    row |= {"region": summary.region.name, "reference": "no" if report else "yes"}
+    if report is None:
+        return row
+    row["warnings"] = "; ".join(report.warnings)
+    for moment, measures in (("before", report.before), ("after", report.after)):
+        for name in _MEASURES:
+            row[f"{name}_{moment}"] = getattr(measures.similarity, name)
+    if report.after.jacobian is not None:
+        row["folding_fraction"] = report.after.jacobian.folding_fraction
+        row["min_jacobian"] = report.after.jacobian.min
+    return row
+
+
+def _print_rows(rows: Sequence[dict]) -> None:
+    width = max(len("phase"), *(len(row["phase"]) for row in rows))
+    print(f"{'phase':{width}}  mean mm   95 % mm   correlation, {rows[0]['region']}")
+    for row in rows:
+        print(
+            f"{row['phase']:{width}}{row['mean_mm']:9.2f}{row['p95_mm']:10.2f}   "
+            + _describe_similarity(row)
+        )
+
+
+def _describe_similarity(row: dict) -> str:
+    if row["reference"] == "yes":
+        return "(reference)"
+    inside = row.get("lung_correlation_before") is not None
+    name = "lung_correlation" if inside else "correlation"
+    return f"{row[f'{name}_before']:.3f} -> {row[f'{name}_after']:.3f}"
