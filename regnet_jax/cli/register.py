@@ -13,6 +13,9 @@ pair. --pairs registers the pairs of a CSV or JSON file instead, writes each to 
 below --out, and continues where an earlier run was stopped; --shard 2/8 takes the
 second of eight shards of them.
 
+--ignore_fixed and --ignore_moving name masks of what is not compared, such as a lesion;
+--immobile names one of what may not move, such as an implant fixed to bone.
+
 Both images are 3D, or both are 2D, of any spacing and orientation. If a DICOM folder
 holds several series, --fixed FOLDER::SERIES picks one by its number, description or
 UID.
@@ -49,13 +52,32 @@ _FIXED_MASK = flags.DEFINE_string(
 _MOVING_MASK = flags.DEFINE_string(
     "moving_mask", None, "The same for the moving image."
 )
+_IGNORE_FIXED = flags.DEFINE_string(
+    "ignore_fixed",
+    None,
+    "Mask of what is not compared in the fixed image, such as a lesion, missing tissue"
+    " or an implant that the other lacks; the field there follows from around it.",
+)
+_IGNORE_MOVING = flags.DEFINE_string(
+    "ignore_moving", None, "The same for the moving image."
+)
+_IMMOBILE = flags.DEFINE_string(
+    "immobile",
+    None,
+    "Mask, in the fixed image, of what the linear alignment alone moves, such as an"
+    " implant fixed to bone or the other side.",
+)
 _FIXED_POINTS = flags.DEFINE_string(
     "fixed_points", None, "Landmarks in the fixed image, for the report."
 )
 _MOVING_POINTS = flags.DEFINE_string(
     "moving_points", None, "The same landmarks in the moving image."
 )
-_ONE = (_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK, _FIXED_POINTS, _MOVING_POINTS)
+_ONE = (
+    *(_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK),
+    *(_IGNORE_FIXED, _IGNORE_MOVING, _IMMOBILE),
+    *(_FIXED_POINTS, _MOVING_POINTS),
+)
 _PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs.")
 _SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N shards of --pairs.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")

@@ -66,11 +66,13 @@ def test_the_gradient_of_the_objective_equals_finite_differences(shape):
         counts = [(n - 1) // 3 + 4 for n in shape]
         start = jnp.asarray(0.1 * rng.normal(size=(*counts, len(shape))))
         weight = jnp.ones(shape)
+        mobility = jnp.asarray(rng.uniform(size=(*shape, 1)))
         function = functools.partial(
             objective,
             fixed=fixed,
             moving=moving,
             field=field,
+            mobility=mobility,
             weight=weight,
             box=cover_grid(shape),
             weights=RefinementWeights(),
@@ -150,6 +152,36 @@ def test_hidden_parts_are_not_compared(shape):
     worst, without = (float(jnp.abs(f - clean).max()) for f in (hidden, seen))
     assert worst < 0.5 * without
     assert without > 0.5
+
+
+@pytest.mark.parametrize("shape", [(47, 52), (33, 28, 31)], ids=str)
+def test_ignored_voxels_are_followed_and_immobile_ones_stay(shape):
+    """A block of the moving image leaves its place, and is compared nowhere."""
+    fixed, moving, truth = _pair(shape)
+    d = len(shape)
+    ignored = np.zeros(shape, bool)
+    ignored[(slice(8, 15),) * d] = True
+    shown = (None, ~ignored)
+    mobility = np.ones(shape, np.float32)
+    mobility[-12:] = 0.0
+    options = {"shown": shown, "mobility": mobility, "iterations": (30, 15)}
+    start = 0.3 * truth
+    found, clean = (
+        refine(
+            *(fixed, jnp.where(ignored, value, moving), start),
+            ignored=ignored,
+            **options,
+        )
+        for value in (-600.0, 900.0)
+    )
+    np.testing.assert_array_equal(found[-12:], start[-12:])
+    inside = (slice(3, -15),) * d
+
+    def error(field):
+        return float(jnp.linalg.norm(field - truth, axis=-1)[inside].mean())
+
+    assert error(found) < 0.7 * error(start)
+    assert float(jnp.abs(found - clean).max()) < 0.05
 
 
 def test_no_steps_keep_the_field():
