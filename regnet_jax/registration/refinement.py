@@ -160,14 +160,16 @@ def objective(
 def _descend(fixed, moving, field, mobility, shown, ignored, box, iterations, weights):
     """Return the change of the field, without the factor, by steps of Adam.
 
-    Voxels that are ``ignored`` in the moving image are followed as the field changes;
-    ``shown`` is of both images, by the field at the beginning.
+    ``shown`` is of both images, by the field at the beginning; what is ``ignored`` in
+    the moving one, the second of both, is followed as the field changes.
     """
     # Imported only here, as a registration without refinement does not need it.
     import optax
 
-    fixed, field, mobility, shown = (
-        crop_box(each, box) for each in (fixed[..., None], field, mobility, shown)
+    ignored_here, ignored_there = ignored
+    fixed, field, mobility, shown, ignored_here = (
+        crop_box(each, box)
+        for each in (fixed[..., None], field, mobility, shown, ignored_here)
     )
     fixed = fixed[..., 0]
     shape = fixed.shape
@@ -176,18 +178,18 @@ def _descend(fixed, moving, field, mobility, shown, ignored, box, iterations, we
     schedule = optax.cosine_decay_schedule(weights.learning_rate, 1)
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
-    textured = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
-
-    def weight_where(shown):
-        # Compare only voxels whose cube is shown by both images.
-        hidden = 1.0 - shown[..., 0]
-        return textured * (_mean_over_cube(hidden, _RADIUS) < _HIDDEN)
+    # Compare only voxels whose cube is shown by both images.
+    weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
+    weight *= _mean_over_cube(1.0 - shown[..., 0], _RADIUS) < _HIDDEN
 
     def weight_after(coefficients):
+        """Return the weight without the cubes that touch what is ignored."""
         total = field + mobility * _spline(coefficients, shape)
-        return weight_where(shown * (1.0 - sample_displaced(ignored, box, total)))
+        found = ignored_here + sample_displaced(ignored_there, box, total) > 0.0
+        found = found[..., 0].astype(jnp.float32)
+        return weight * (_mean_over_cube(found, _RADIUS) == 0.0)
 
-    weight, is_ignored = weight_where(shown), jnp.any(ignored > 0.0)
+    is_ignored = jnp.any(ignored_here > 0.0) | jnp.any(ignored_there > 0.0)
     gradient = jax.grad(objective)
 
     def step(i, state):
@@ -214,7 +216,7 @@ def refine(
     iterations: Sequence[int],
     *,
     shown=(None, None),
-    ignored=None,
+    ignored=(None, None),
     mobility=None,
     box: BlendBox | None = None,
     factors: Sequence[int] = (_COARSEST, 1),
@@ -229,9 +231,10 @@ def refine(
         iterations: steps at each resolution; may be traced.
         shown: ``[*spatial]`` of both images, where they show something; only there are
             they compared. None is everywhere.
-        ignored: ``[*spatial]``, where the moving image is not compared although it
-            shows something. It is warped by the field of each step, where ``shown`` is
-            warped once for each resolution. None is nowhere.
+        ignored: ``[*spatial]`` of both images, positive where they are not compared
+            although they show something; None is nowhere. That of the moving image is
+            warped by the field of each step, where ``shown`` is warped once for each
+            resolution, and no voxel counts whose neighbourhood touches either.
         mobility: ``[*spatial]`` from 0 to 1, by which the change of the field is
             multiplied; None is 1 everywhere.
         box: where the field may change; None for everywhere.
@@ -251,9 +254,10 @@ def refine(
         jnp.ones((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
         for s in (*shown, mobility)
     )
-    if ignored is None:
-        ignored = jnp.zeros(fixed.shape)
-    ignored = jnp.asarray(ignored)[..., None] * 1.0
+    ignored = [
+        jnp.zeros((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
+        for s in ignored
+    ]
     for factor, count in zip(factors, iterations, strict=True):
         one, other = (downsample(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
@@ -262,7 +266,8 @@ def refine(
         coarse = box.coarsen(factor)
         change = _descend(
             *(one, other, field, movable[every], both),
-            *(downsample(ignored, factor), coarse, count, weights),
+            [downsample(each, factor) for each in ignored],
+            *(coarse, count, weights),
         )
         change = upsample_field(change, factor, box.shape)
         crop = crop_box(displacement, box) + crop_box(movable, box) * change
@@ -278,7 +283,7 @@ def refine_on_body(
     steps: int,
     spacing: float,
     shown=(None, None),
-    ignored=None,
+    ignored=(None, None),
     mobility=None,
     slice_axis: str | None = None,
 ):
@@ -301,16 +306,16 @@ def refine_on_body(
     """
     if slice_axis:
         within = drop_across(jnp.asarray(displacement), SLICE_AXES[slice_axis])
-        volumes = (fixed, moving, np.asarray(within), *shown, ignored, mobility)
+        volumes = (fixed, moving, np.asarray(within), *shown, *ignored, mobility)
 
-        def refine_slice(fixed, moving, displacement, here, there, ignored, mobility):
+        def refine_slice(fixed, moving, displacement, *limits):
             return refine_on_body(
                 *(fixed, moving, displacement),
                 steps=steps,
                 spacing=spacing,
-                shown=(here, there),
-                ignored=ignored,
-                mobility=mobility,
+                shown=limits[:2],
+                ignored=limits[2:4],
+                mobility=limits[4],
             )
 
         return compute_by_slices(refine_slice, volumes, slice_axis)
@@ -326,7 +331,9 @@ def refine_on_body(
         for where in (*shown, mobility)
     )
     nowhere = np.zeros(fixed.shape, np.float32)
-    ignored = body.crop(nowhere if ignored is None else ignored, 0.0)
+    ignored = tuple(
+        body.crop(nowhere if where is None else where, 0.0) for where in ignored
+    )
     images = [body.crop(image, AIR) for image in (fixed, moving)]
     lungs = find_lungs(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)

@@ -302,7 +302,7 @@ def _register(
                     each.field,
                     steps=int(options.refine),
                     shown=shown,
-                    ignored=ignored[1],
+                    ignored=ignored,
                     mobility=each.mobility,
                     **how,
                 )
