@@ -267,7 +267,8 @@ def _register(
     with timed(seconds, "alignment"):
         sides = _prepare(fixed, moving, masks, options.intensity)
         start = find_start(
-            *(side.image for side in sides),
+            sides[0].image,
+            sides[1].image,
             options.initial,
             [masks.get("fixed_mask"), masks.get("moving_mask")],
             [side.hidden for side in sides],
@@ -275,10 +276,9 @@ def _register(
         _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
         grid = isotropic_frame(canonical_frame(fixed.frame), size)
-        direction = _on_grid(sides, grid, start)
-        directions = [direction]
+        directions: list[tuple] = [_on_grid(sides, grid, start)]
         if options.inverse_consistent:
-            directions.append(tuple(both[::-1] for both in direction))
+            directions.append(tuple(both[::-1] for both in directions[0]))
         how = {"slice_axis": options.slice_axis, "progress": progress}
         fields = [
             predict(network, *images, shown=shown, memory=options.memory, **how)

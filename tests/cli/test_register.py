@@ -228,18 +228,26 @@ def test_affine_of_a_file_is_kept_with_a_mask(results, command, tmp_path):
 def test_masks_limit_the_field_and_the_report_says_so(results, command, tmp_path):
     """On grids of their own; the same of a list of pairs, which then is finished."""
     _, fixed, moving, arguments, _ = results(2)
-    image = sitk.ReadImage(str(fixed))
-    shape = image.GetSize()[::-1]
+    image, other = (sitk.ReadImage(str(path)) for path in (fixed, moving))
     paths = {}
-    for name, corner in (("ignore_fixed", 20), ("ignore_moving", 40), ("immobile", 5)):
-        inside = np.zeros(shape, np.uint8)
+    for name, corner, owner in (
+        ("ignore_fixed", 20, image),
+        ("ignore_moving", 40, other),
+        ("immobile", 5, image),
+    ):
+        inside = np.zeros(owner.GetSize()[::-1], np.uint8)
         inside[corner : corner + 14, 50:64] = 1
         mask = sitk.GetImageFromArray(inside)
-        mask.CopyInformation(image)
+        mask.CopyInformation(owner)
         finer = [2 * n for n in mask.GetSize()]
         spacing = [s / 2 for s in mask.GetSpacing()]
         mask = sitk.Resample(
-            *(mask, finer, sitk.Transform(), sitk.sitkNearestNeighbor),
+            *(
+                mask,
+                finer,
+                sitk.Transform(2, sitk.sitkIdentity),
+                sitk.sitkNearestNeighbor,
+            ),
             *(mask.GetOrigin(), spacing, mask.GetDirection()),
         )
         paths[name] = tmp_path / f"{name}.mha"
