@@ -298,7 +298,8 @@ def _register(
             how = {"slice_axis": options.slice_axis, "spacing": network.spacing}
             fields = [
                 refine_on_body(
-                    *images,
+                    images[0],
+                    images[1],
                     each.field,
                     steps=int(options.refine),
                     shown=shown,
