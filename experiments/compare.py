@@ -67,6 +67,13 @@ _PATIENCE = flags.DEFINE_float(
 def main():
     """Run all methods on all pairs, and write and print the tables."""
     pairs = read_pairs(_PAIRS.value)
+    columns = ("ignore_fixed", "ignore_moving", "immobile")
+    limited = [name for name in columns if any(getattr(p, name) for p in pairs)]
+    if limited:
+        raise InputError(
+            f"{_PAIRS.value}: has {', '.join(limited)}, which not all methods take;"
+            " leave these columns out"
+        )
     check_pairs(_PAIRS.value, pairs)
     installed = methods.installed(_METHODS.value)
     cache = str(common.cache_folder() / "xla")

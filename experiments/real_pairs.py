@@ -58,7 +58,7 @@ def make_measure(config: ExperimentConfig, path: str) -> Callable[[Any], Mapping
 def _read(pair: PairPaths) -> _Case:
     known = read_pair(pair)
     check_pair(known.fixed, known.moving)
-    masks = {"fixed_mask": known.fixed_mask, "moving_mask": known.moving_mask}
+    masks = {name: known.masks.get(name) for name in ("fixed_mask", "moving_mask")}
     return _Case(known, align(known.fixed, known.moving, kind="affine", **masks))
 
 
@@ -71,6 +71,7 @@ def _measure(name: str, network, case: _Case) -> dict:
             network,
             initial=case.affine,
             voxel_size=network.spacing,
+            **known.masks,
         )
     except InputError as error:
         # A network in training may predict anything; this must not end the training.

@@ -14,6 +14,9 @@ below --out, and continues where an earlier run was stopped; --shard 2/8 takes t
 second of eight shards of them. --series registers all phases of a 4D scan to one, the
 --reference (by default the first), and writes amplitude, path and mid-position.
 
+--ignore_fixed and --ignore_moving name masks of what is not compared, such as a lesion;
+--immobile names one of what may not move, such as an implant fixed to bone.
+
 Both images are 3D, or both are 2D, of any spacing and orientation. If a DICOM folder
 holds several series, --fixed FOLDER::SERIES picks one by its number, description or
 UID.
@@ -51,20 +54,40 @@ _FIXED_MASK = flags.DEFINE_string(
 _MOVING_MASK = flags.DEFINE_string(
     "moving_mask", None, "The same for the moving image."
 )
+_IGNORE_FIXED = flags.DEFINE_string(
+    "ignore_fixed",
+    None,
+    "Mask of what is not compared in the fixed image, such as a lesion, missing tissue"
+    " or an implant that the other lacks; the field there follows from around it.",
+)
+_IGNORE_MOVING = flags.DEFINE_string(
+    "ignore_moving", None, "The same for the moving image."
+)
+_IMMOBILE = flags.DEFINE_string(
+    "immobile",
+    None,
+    "Mask, in the fixed image, of what the linear alignment alone moves, such as an"
+    " implant fixed to bone or the other side.",
+)
 _FIXED_POINTS = flags.DEFINE_string(
     "fixed_points", None, "Landmarks in the fixed image, for the report."
 )
 _MOVING_POINTS = flags.DEFINE_string(
     "moving_points", None, "The same landmarks in the moving image."
 )
-_ONE = (_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK, _FIXED_POINTS, _MOVING_POINTS)
+_ONE = (
+    *(_FIXED, _MOVING, _FIXED_MASK, _MOVING_MASK),
+    *(_IGNORE_FIXED, _IGNORE_MOVING, _IMMOBILE),
+    *(_FIXED_POINTS, _MOVING_POINTS),
+)
 _PAIRS = flags.DEFINE_string("pairs", None, "CSV or JSON file that lists pairs.")
 _SHARD = flags.DEFINE_string("shard", "1/1", "I/N: which of N shards of --pairs.")
 _SERIES = flags.DEFINE_string(
     "series",
     None,
     "Phases to register to one of them: a 4D image, a folder with an image for each"
-    " phase, or a DICOM folder. --fixed_mask is that of the reference.",
+    " phase, or a DICOM folder. --fixed_mask, --ignore_fixed and --immobile are masks"
+    " of the reference.",
 )
 _REFERENCE = flags.DEFINE_string(
     "reference",
@@ -84,6 +107,7 @@ _CYCLE = flags.DEFINE_bool(
     "Whether the last phase of --series is followed by the first, so that the path of a"
     " point is closed.",
 )
+_OF_REFERENCE = (_FIXED_MASK, _IGNORE_FIXED, _IMMOBILE)
 _OF_SERIES = (_REFERENCE, _SERIES_POINTS, _SERIES_LABELS, _CYCLE)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.")
 _FORMATS = flags.DEFINE_multi_enum(
@@ -148,7 +172,7 @@ def _check_flags():
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")
     if _SERIES.value and _PAIRS.value:
         raise InputError("--series: is a job of its own; leave it or --pairs out")
-    if _SERIES.value and (others := [f for f in given if f is not _FIXED_MASK]):
+    if _SERIES.value and (others := [f for f in given if f not in _OF_REFERENCE]):
         raise InputError(
             f"--{others[0].name}: is for one pair; leave it or --series out"
         )
@@ -183,7 +207,7 @@ def main():
         seconds = run_series(
             *(_SERIES.value, _OUT.value, options, formats),
             reference=_REFERENCE.value,
-            mask=_FIXED_MASK.value,
+            masks={flag.name: flag.value for flag in _OF_REFERENCE if flag.value},
             points=_SERIES_POINTS.value,
             labels=_SERIES_LABELS.value,
             cycle=_CYCLE.value,

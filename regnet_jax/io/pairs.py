@@ -4,8 +4,10 @@ import csv
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +72,9 @@ class PairPaths:
         moving: image that is warped.
         fixed_mask: mask that restricts the linear alignment.
         moving_mask: the same for the moving image.
+        ignore_fixed: mask of what is not compared in the fixed image.
+        ignore_moving: the same for the moving image.
+        immobile: mask, of the fixed image, of what the linear alignment alone moves.
         fixed_points: landmarks in the fixed image.
         moving_points: the corresponding ones in the moving image.
         fixed_labels: label map of the fixed image.
@@ -84,6 +89,9 @@ class PairPaths:
     moving: Path
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
+    ignore_fixed: Path | None = None
+    ignore_moving: Path | None = None
+    immobile: Path | None = None
     fixed_points: Path | None = None
     moving_points: Path | None = None
     fixed_labels: Path | None = None
@@ -94,6 +102,14 @@ class PairPaths:
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(PairPaths))
 _REQUIRED = ("name", "fixed", "moving")
+# The masks, and which image each belongs to.
+MASKS = {
+    "fixed_mask": "fixed",
+    "moving_mask": "moving",
+    "ignore_fixed": "fixed",
+    "ignore_moving": "moving",
+    "immobile": "fixed",
+}
 # Neither is of use without the other.
 _TOGETHER = (("fixed_points", "moving_points"), ("fixed_labels", "moving_labels"))
 
@@ -229,16 +245,14 @@ class LoadedPair(NamedTuple):
     Attributes:
         fixed: image that stays.
         moving: image that is warped.
-        fixed_mask: mask that restricts the linear alignment; or None.
-        moving_mask: the same for the moving image.
+        masks: those that are given, by name, on the grids of their images.
         points: fixed and moving landmarks that correspond, ``[n, d]``, mm; or None.
         labels: fixed and moving label maps, or None.
     """
 
     fixed: Image
     moving: Image
-    fixed_mask: Image | None = None
-    moving_mask: Image | None = None
+    masks: Mapping[str, Image] = MappingProxyType({})
     points: tuple[np.ndarray, np.ndarray] | None = None
     labels: tuple[Image, Image] | None = None
 
@@ -269,7 +283,8 @@ def check_files(
     fixed, moving = attempt(read_frame, pair.fixed), attempt(read_frame, pair.moving)
     known = fixed or moving
     wanted = max(dimensions or 0, known.ndim if known else 0)
-    others = (pair.fixed_mask, pair.moving_mask, pair.fixed_labels, pair.moving_labels)
+    masks = (getattr(pair, name) for name in MASKS)
+    others = (*masks, pair.fixed_labels, pair.moving_labels)
     frames = {pair.fixed: fixed, pair.moving: moving}
     frames |= {path: attempt(read_frame, path) for path in others if path}
     problems += [
@@ -299,10 +314,12 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         InputError: if a file cannot be read, or does not fit the others.
     """
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-    masks = (
-        path and read_mask(path, image.frame)
-        for path, image in ((pair.fixed_mask, fixed), (pair.moving_mask, moving))
-    )
+    frames = {"fixed": fixed.frame, "moving": moving.frame}
+    masks = {
+        name: read_mask(path, frames[image])
+        for name, image in MASKS.items()
+        if (path := getattr(pair, name))
+    }
     points = labels = None
     if pair.fixed_points and pair.moving_points:
         paths = (pair.fixed_points, pair.moving_points)
@@ -310,4 +327,4 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         points = read_landmarks(paths, frames, coordinates=coordinates)
     if pair.fixed_labels and pair.moving_labels:
         labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
-    return LoadedPair(fixed, moving, *masks, points=points, labels=labels)
+    return LoadedPair(fixed, moving, masks, points, labels)

@@ -156,11 +156,10 @@ def register_loaded(
         registration = register(
             known.fixed,
             known.moving,
-            fixed_mask=known.fixed_mask,
-            moving_mask=known.moving_mask,
             load=load_in_time,
             progress=progress,
             log_warnings=False,
+            **known.masks,
             **options.to_keywords(),
         )
         seconds |= registration.seconds

@@ -29,6 +29,7 @@ from regnet_jax.geometry.slices import SLICE_AXES, drop_across
 from regnet_jax.hounsfield import AIR, SOFT_TISSUE_RANGE
 from regnet_jax.registration.inference.boxes import (
     BlendBox,
+    CropBox,
     blend_crop,
     cover_grid,
     crop_box,
@@ -122,6 +123,7 @@ def objective(
     fixed,
     moving,
     field,
+    mobility,
     weight,
     box: BlendBox,
     weights: RefinementWeights,
@@ -133,6 +135,7 @@ def objective(
         fixed: ``[*box.shape]``, in [0, 1].
         moving: ``[*spatial]``, the whole image that the box is in.
         field: ``[*box.shape, d]``, voxels, before the refinement.
+        mobility: ``[*box.shape, 1]``, factor of the change.
         weight: ``[*box.shape]``, of the correlation at each voxel.
         box: place of the fixed voxels in the moving image's grid.
         weights: of the terms.
@@ -141,7 +144,7 @@ def objective(
         One minus the weighted mean correlation, with the penalties of roughness and
         folding.
     """
-    total = field + _spline(coefficients, fixed.shape)
+    total = field + mobility * _spline(coefficients, fixed.shape)
     warped = sample_displaced(moving[..., None], box, total)[..., 0]
     correlation = local_correlation_coefficient(fixed, warped, _RADIUS)
     similarity = jnp.sum(weight * correlation) / jnp.maximum(jnp.sum(weight), 1.0)
@@ -154,29 +157,49 @@ def objective(
     )
 
 
-def _descend(fixed, moving, field, shown, box, iterations, weights: RefinementWeights):
-    """Return the change of the field by steps of Adam at one resolution."""
+def _descend(fixed, moving, field, mobility, shown, ignored, box, iterations, weights):
+    """Return the change of the field, without the factor, by steps of Adam.
+
+    ``shown`` is of both images, by the field at the beginning; what is ``ignored`` in
+    the moving one, the second of both, is followed as the field changes.
+    """
     # Imported only here, as a registration without refinement does not need it.
     import optax
 
-    fixed, field = crop_box(fixed[..., None], box)[..., 0], crop_box(field, box)
+    ignored_here, ignored_there = ignored
+    fixed, field, mobility, shown, ignored_here = (
+        crop_box(each, box)
+        for each in (fixed[..., None], field, mobility, shown, ignored_here)
+    )
+    fixed = fixed[..., 0]
     shape = fixed.shape
     counts = [control_points(n, _KNOTS) for n in shape]
     start = jnp.zeros((*counts, len(shape)))
     schedule = optax.cosine_decay_schedule(weights.learning_rate, 1)
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
-    weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
     # Compare only voxels whose cube is shown by both images.
-    hidden = crop_box(1.0 - shown, box)[..., 0]
-    weight *= _mean_over_cube(hidden, _RADIUS) < _HIDDEN
+    weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
+    weight *= _mean_over_cube(1.0 - shown[..., 0], _RADIUS) < _HIDDEN
+
+    def weight_after(coefficients):
+        """Return the weight without the cubes that touch what is ignored."""
+        total = field + mobility * _spline(coefficients, shape)
+        found = ignored_here + sample_displaced(ignored_there, box, total) > 0.0
+        found = found[..., 0].astype(jnp.float32)
+        return weight * (_mean_over_cube(found, _RADIUS) == 0.0)
+
+    is_ignored = jnp.any(ignored_here > 0.0) | jnp.any(ignored_there > 0.0)
     gradient = jax.grad(objective)
 
     def step(i, state):
         coefficients, memory = state
         fraction = i / jnp.maximum(iterations, 1)
         memory.hyperparams["learning_rate"] = schedule(fraction)
-        slope = gradient(coefficients, fixed, moving, field, weight, box, weights)
+        current = jax.lax.cond(is_ignored, weight_after, lambda _: weight, coefficients)
+        slope = gradient(
+            coefficients, fixed, moving, field, mobility, current, box, weights
+        )
         change, memory = optimizer.update(slope, memory)
         return optax.apply_updates(coefficients, change), memory
 
@@ -193,6 +216,8 @@ def refine(
     iterations: Sequence[int],
     *,
     shown=(None, None),
+    ignored=(None, None),
+    mobility=None,
     box: BlendBox | None = None,
     factors: Sequence[int] = (_COARSEST, 1),
     weights: RefinementWeights = DEFAULT,
@@ -206,6 +231,12 @@ def refine(
         iterations: steps at each resolution; may be traced.
         shown: ``[*spatial]`` of both images, where they show something; only there are
             they compared. None is everywhere.
+        ignored: ``[*spatial]`` of both images, positive where they are not compared
+            although they show something; None is nowhere. That of the moving image is
+            warped by the field of each step, where ``shown`` is warped once for each
+            resolution, and no voxel counts whose neighbourhood touches either.
+        mobility: ``[*spatial]`` from 0 to 1, by which the change of the field is
+            multiplied; None is 1 everywhere.
         box: where the field may change; None for everywhere.
         factors: voxel sizes of the resolutions, in voxels of the images.
         weights: of the objective, and the step size.
@@ -219,19 +250,27 @@ def refine(
         for image in (fixed, moving)
     ]
     box = box or cover_grid(fixed.shape)
-    here, there = (
+    here, there, movable = (
         jnp.ones((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
-        for s in shown
+        for s in (*shown, mobility)
     )
+    ignored = [
+        jnp.zeros((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
+        for s in ignored
+    ]
     for factor, count in zip(factors, iterations, strict=True):
         one, other = (downsample(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
         field = displacement[every] / factor
         both = downsample(here, factor) * warp(downsample(there, factor), field)
         coarse = box.coarsen(factor)
-        change = _descend(one, other, field, both, coarse, count, weights)
+        change = _descend(
+            *(one, other, field, movable[every], both),
+            [downsample(each, factor) for each in ignored],
+            *(coarse, count, weights),
+        )
         change = upsample_field(change, factor, box.shape)
-        crop = crop_box(displacement, box) + change
+        crop = crop_box(displacement, box) + crop_box(movable, box) * change
         displacement = blend_crop(displacement, crop, box)
     return displacement
 
@@ -244,6 +283,8 @@ def refine_on_body(
     steps: int,
     spacing: float,
     shown=(None, None),
+    ignored=(None, None),
+    mobility=None,
     slice_axis: str | None = None,
 ):
     """Improve a field within the lungs or, where there are none, the body.
@@ -255,6 +296,8 @@ def refine_on_body(
         steps: total number; two thirds at half the resolution.
         spacing: isotropic voxel size, mm.
         shown: as for ``refine``.
+        ignored: as for ``refine``.
+        mobility: as for ``refine``.
         slice_axis: a key of ``geometry.SLICE_AXES``: refine slice by slice, with
             nothing moving across; None for images of the field's dimension.
 
@@ -263,21 +306,37 @@ def refine_on_body(
     """
     if slice_axis:
         within = drop_across(jnp.asarray(displacement), SLICE_AXES[slice_axis])
-        volumes = (fixed, moving, np.asarray(within), *shown)
+        volumes = (fixed, moving, np.asarray(within), *shown, *ignored, mobility)
 
-        def refine_slice(fixed, moving, displacement, *shown):
-            options = {"steps": steps, "spacing": spacing, "shown": shown}
-            return refine_on_body(fixed, moving, displacement, **options)
+        def refine_slice(fixed, moving, displacement, *limits):
+            return refine_on_body(
+                *(fixed, moving, displacement),
+                steps=steps,
+                spacing=spacing,
+                shown=limits[:2],
+                ignored=limits[2:4],
+                mobility=limits[4],
+            )
 
         return compute_by_slices(refine_slice, volumes, slice_axis)
-    body = find_body(fixed)
+    # Beside the box the field is continued, where something immobile may lie.
+    grid = fixed.shape
+    body = (
+        find_body(fixed) if mobility is None else CropBox((0,) * len(grid), grid, grid)
+    )
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)
-    shown = tuple(
-        body.crop(everywhere if where is None else where, 0.0) for where in shown
+    *shown, mobility = (
+        body.crop(everywhere if where is None else where, 0.0)
+        for where in (*shown, mobility)
+    )
+    nowhere = np.zeros(fixed.shape, np.float32)
+    ignored = tuple(
+        body.crop(nowhere if where is None else where, 0.0) for where in ignored
     )
     images = [body.crop(image, AIR) for image in (fixed, moving)]
     lungs = find_lungs(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
     field = body.crop(displacement, 0.0)
-    return body.restore(refine(*images, field, counts, shown=shown, box=lungs))
+    limits = {"shown": tuple(shown), "ignored": ignored, "mobility": mobility}
+    return body.restore(refine(*images, field, counts, **limits, box=lungs))

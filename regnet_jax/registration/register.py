@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,15 @@ from regnet_jax.registration.inference.voxel_size import (
     check_voxel_size,
     choose_voxel_size,
 )
+from regnet_jax.registration.masks import (
+    check_limits,
+    describe_masks,
+    ignored_on_grid,
+    immobile_on_grid,
+    limit_field,
+    neutralise,
+    unite,
+)
 from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.report import list_warnings
@@ -42,6 +52,7 @@ from regnet_jax.registration.start import (
     start_transform,
 )
 from regnet_jax.spatial import (
+    Frame,
     Image,
     as_mask,
     canonical_frame,
@@ -68,6 +79,9 @@ def register(
     spacing=None,
     fixed_mask=None,
     moving_mask=None,
+    ignore_fixed=None,
+    ignore_moving=None,
+    immobile=None,
     load: Callable[[str], Network] = load_network,
     progress: bool = False,
     log_warnings: bool = True,
@@ -98,6 +112,14 @@ def register(
         fixed_mask: restricts the linear alignment to its voxels: those that are not
             zero or, in a mask of fractions, above half of its maximum.
         moving_mask: the same for the moving image.
+        ignore_fixed: mask of what is not compared in the fixed image, such as a lesion
+            or an implant that the other lacks. The field there follows from its
+            surroundings.
+        ignore_moving: the same for the moving image.
+        immobile: mask, of the fixed image, of what the linear alignment alone moves (or
+            the transform that ``initial`` gives), such as an implant fixed to bone. The
+            field rises from zero beside it, over 10 mm or as much as it needs so that
+            nothing folds.
         load: returns the network of a name. Callers that register many pairs pass a
             function that keeps the networks.
         progress: show progress bars.
@@ -129,13 +151,17 @@ def register(
     with collect_warnings() as logged:
         fixed = as_image(fixed, "fixed", spacing=spacing)
         moving = as_image(moving, "moving", spacing=spacing)
-        masks = [
-            None if mask is None else as_mask(as_image(mask, name, frame=frame), frame)
-            for mask, name, frame in (
-                (fixed_mask, "fixed_mask", fixed.frame),
-                (moving_mask, "moving_mask", moving.frame),
+        masks = {
+            name: as_mask(as_image(mask, name, frame=image.frame), image.frame)
+            for name, mask, image in (
+                ("fixed_mask", fixed_mask, fixed),
+                ("moving_mask", moving_mask, moving),
+                ("ignore_fixed", ignore_fixed, fixed),
+                ("ignore_moving", ignore_moving, moving),
+                ("immobile", immobile, fixed),
             )
-        ]
+            if mask is not None
+        }
         check_pair(fixed, moving)
         name, notices = settings.to_dict()["model"], []
         if network is None:
@@ -229,7 +255,7 @@ def _register(
     fixed: Image,
     moving: Image,
     network: Network,
-    masks: list,
+    masks: Mapping[str, Image],
     options: RegistrationOptions,
     progress: bool,
 ) -> Registration:
@@ -241,32 +267,51 @@ def _register(
     names = f"{fixed.name} and {moving.name}"
     seconds: dict = {}
     with timed(seconds, "alignment"):
-        padding = [find_padding(image.array) for image in (fixed, moving)]
-        presets = [
-            resolve_intensity(wanted, image.array, nothing)
-            for image, nothing in zip((fixed, moving), padding, strict=True)
-        ]
-        start = find_start(fixed, moving, options.initial, masks, padding)
+        sides = _prepare(fixed, moving, masks, wanted)
+        start = find_start(
+            sides[0].image,
+            sides[1].image,
+            options.initial,
+            [masks.get("fixed_mask"), masks.get("moving_mask")],
+            [side.hidden for side in sides],
+        )
         _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid, *direction = _on_grid(fixed, moving, padding, size, start, presets)
-        directions = [direction]
+        grid = isotropic_frame(canonical_frame(fixed.frame), size)
+        directions: list[tuple] = [_on_grid(sides, grid, start)]
         if options.inverse_consistent:
-            directions.append([both[::-1] for both in direction])
+            directions.append(tuple(both[::-1] for both in directions[0]))
         how = {"slice_axis": options.slice_axis, "progress": progress}
         fields = [
             predict(network, *images, shown=shown, memory=options.memory, **how)
-            for images, shown in directions
+            for images, shown, _ in directions
         ]
         _check_finite(fields, "prediction of the network", names)
+        still = None
+        if "immobile" in masks:
+            still = immobile_on_grid(masks["immobile"], grid)
+        limited = [
+            limit_field(field, ignored, still, size)
+            for field, (_, _, ignored) in zip(fields, directions, strict=True)
+        ]
+        fields = [each.field for each in limited]
     if options.refine:
         with timed(seconds, "refinement"):
             how = {"slice_axis": options.slice_axis, "spacing": network.spacing}
             fields = [
                 refine_on_body(
-                    *images, field, steps=int(options.refine), shown=shown, **how
+                    images[0],
+                    images[1],
+                    each.field,
+                    steps=int(options.refine),
+                    shown=shown,
+                    ignored=ignored,
+                    mobility=each.mobility,
+                    **how,
                 )
-                for (images, shown), field in zip(directions, fields, strict=True)
+                for (images, shown, ignored), each in zip(
+                    directions, limited, strict=True
+                )
             ]
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
@@ -277,12 +322,14 @@ def _register(
         transform = composite(fixed.frame, residual, start.affine)
         warped = warp_image(moving, fixed.frame, transform)
         _check_finite((residual, warped.array), "resampling", names)
-        shown = _find_shown(fixed, moving, padding, transform)
+        shown = _find_shown(sides, transform)
     parameters = options.to_dict() | {
         "initial": options.initial if is_kind(options.initial) else "given",
         "intensity": {
-            "fixed": presets[0],
-            "moving": presets[1],
+            **{
+                name: side.preset
+                for name, side in zip(("fixed", "moving"), sides, strict=True)
+            },
             "network": trained,
         },
         "voxel_size": {
@@ -293,6 +340,11 @@ def _register(
     }
     if cycle is not None:
         parameters["disagreement"] = _disagreement(cycle * size)
+    if masks:
+        parameters["masks"] = describe_masks(masks)
+    if still is not None:
+        width = max(each.width or 0.0 for each in limited)
+        parameters["masks"]["immobile"]["transition_mm"] = width
     return Registration(
         fixed, moving, start.affine, residual, warped, shown, seconds, parameters
     )
@@ -330,40 +382,87 @@ def _disagreement(cycle: np.ndarray) -> dict:
     return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
-def _on_grid(fixed, moving, padding, spacing, start: Start, presets):
+class _Side(NamedTuple):
+    """One of the images, as it is compared, on its own grid.
+
+    Attributes:
+        image: without the values that are ignored.
+        padding: bool, where it shows nothing; or None.
+        ignored: bool, where it is not compared although it shows something; or None.
+        preset: of its intensities.
+    """
+
+    image: Image
+    padding: np.ndarray | None
+    ignored: np.ndarray | None
+    preset: str
+
+    @property
+    def hidden(self) -> np.ndarray | None:
+        """Where it is not compared."""
+        return unite(self.padding, self.ignored)
+
+
+def _prepare(fixed: Image, moving: Image, masks, intensity: str) -> list[_Side]:
+    """Find what is compared of both images."""
+    ignored = [
+        masks[name].array > 0 if name in masks else None
+        for name in ("ignore_fixed", "ignore_moving")
+    ]
+    images = [
+        neutralise(image, where)
+        for image, where in zip((fixed, moving), ignored, strict=True)
+    ]
+    padding = [find_padding(image.array) for image in images]
+    check_limits(masks, images, padding)
+    return [
+        _Side(*side, resolve_intensity(intensity, side[0].array, unite(*side[1:])))
+        for side in zip(images, padding, ignored, strict=True)
+    ]
+
+
+def _on_grid(sides: Sequence[_Side], grid: Frame, start: Start):
     """Resample both images to the working grid, the moving one by the start.
 
     Returns:
-        The grid, the images ``[*grid.shape]``, and for each image where it shows
-        something, bool of the same shape; None for both if that is everywhere.
+        The images ``[*grid.shape]``; for each image where it is compared, bool of the
+        same shape, None for both if that is everywhere; and where it is ignored, None
+        if that is nowhere.
     """
-    grid = isotropic_frame(canonical_frame(fixed.frame), spacing)
     transforms = (None, start_transform(start, grid))
-    images, shown = [], []
-    for image, nothing, preset, transform in zip(
-        (fixed, moving), padding, presets, transforms, strict=True
-    ):
-        values = image.array if nothing is None else image.array[~nothing]
+    images, shown, ignored = [], [], []
+    for side, transform in zip(sides, transforms, strict=True):
+        image, hidden = side.image, side.hidden
+        values = image.array if hidden is None else image.array[~hidden]
         # Padding becomes air, or the darkest value of another modality.
-        darkest = AIR if preset == "ct" else float(values.min())
-        filled = fill_padding(image.array, nothing, darkest)
+        darkest = AIR if side.preset == "ct" else float(values.min())
+        filled = fill_padding(image.array, side.padding, darkest)
         resampled = resample(
             dataclasses.replace(image, array=filled), grid, transform
         ).array
-        images.append(map_intensity(resampled, intensity_map(preset, values)))
-        shown.append(where_shown(image, nothing, grid, transform))
+        images.append(map_intensity(resampled, intensity_map(side.preset, values)))
+        shown.append(where_shown(image, hidden, grid, transform))
+        ignored.append(ignored_on_grid(image, side.ignored, grid, transform))
     if all(where.all() for where in shown):
         shown = [None, None]
-    return grid, tuple(images), tuple(shown)
+    return tuple(images), tuple(shown), tuple(ignored)
 
 
-def _find_shown(fixed, moving, padding, transform) -> Shown:
-    """Find where each image shows something, on the fixed grid."""
-    own = np.ones(fixed.frame.shape, bool) if padding[0] is None else ~padding[0]
+def _find_shown(sides: Sequence[_Side], transform) -> Shown:
+    """Find where each image is compared, on the fixed grid."""
+    fixed, moving = sides
+    own = np.ones(fixed.image.frame.shape, bool)
+    own = own if fixed.hidden is None else ~fixed.hidden
     before, after = (
-        where_shown(moving, padding[1], fixed.frame, how) for how in (None, transform)
+        where_shown(moving.image, moving.hidden, fixed.image.frame, how)
+        for how in (None, transform)
     )
-    return Shown(own, before, after)
+    matched = None
+    if moving.ignored is not None:
+        matched = where_shown(
+            moving.image, moving.padding, fixed.image.frame, transform
+        )
+    return Shown(own, before, after, matched)
 
 
 @contextmanager

@@ -30,22 +30,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Masks of the voxels that show anatomy, not padding or the outside of an image.
+    """Masks of the voxels that are compared.
+
+    They show anatomy, not padding or the outside of an image, and are not ignored.
 
     Attributes:
         fixed: ``[*frame.shape]`` bool, of the fixed image, on its own grid.
         before: the same of the moving image without any transform.
         after: the same of the moving image, warped.
+        matched: where the moving image, warped, shows something, ignored or not; None
+            is ``after``.
     """
 
     fixed: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    matched: np.ndarray | None = None
 
     @property
     def unmatched(self) -> float:
-        """Fraction of the voxels shown by the fixed image but not by the moving one."""
-        return float(1.0 - self.after[self.fixed].mean())
+        """Fraction of ``fixed`` at which the moving image, warped, shows nothing."""
+        matched = self.after if self.matched is None else self.matched
+        return float(1.0 - matched[self.fixed].mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,9 @@ def register_series(
     model: str | os.PathLike | Network | None = None,
     *,
     spacing=None,
-    reference_mask=None,
+    fixed_mask=None,
+    ignore_fixed=None,
+    immobile=None,
     cycle: bool = True,
     load: Callable[[str], Network] = load_network,
     progress: bool = False,
@@ -117,8 +119,9 @@ def register_series(
             name, or what the series calls it, such as a file name; None is the first.
         model: as for ``regnet_jax.register``.
         spacing: mm, x first, of bare arrays.
-        reference_mask: restricts the linear alignment in the reference, as
-            ``fixed_mask`` of ``regnet_jax.register``.
+        fixed_mask: of the reference, as for ``regnet_jax.register``.
+        ignore_fixed: likewise.
+        immobile: likewise.
         cycle: whether the last phase is followed by the first, as in a breath.
         load: returns the network of a name.
         progress: show a progress bar.
@@ -149,7 +152,9 @@ def register_series(
             fixed,
             phase.read(),
             model,
-            fixed_mask=reference_mask,
+            fixed_mask=fixed_mask,
+            ignore_fixed=ignore_fixed,
+            immobile=immobile,
             load=cached,
             **options,
         )

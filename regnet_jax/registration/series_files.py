@@ -3,8 +3,9 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -87,7 +88,7 @@ def run_series(
     formats: Collection[str] = (),
     *,
     reference: str | None = None,
-    mask=None,
+    masks: Mapping[str, str] = MappingProxyType({}),
     points=None,
     labels=None,
     cycle: bool = True,
@@ -105,7 +106,7 @@ def run_series(
         formats: of further files, see ``Registration.save``.
         reference: number or name of the phase to which the others are registered; None
             is the first.
-        mask: path of a mask that restricts the linear alignment in the reference.
+        masks: paths of masks of the reference, by their names for ``register``.
         points: path of points in the reference, which are carried to all phases.
         labels: path of a label map of the reference, likewise.
         cycle: whether the last phase is followed by the first.
@@ -132,7 +133,7 @@ def run_series(
     number = find_reference(phases, reference)
     fixed = phases[number].read()
     known = _read_carried(fixed, points, labels, options.point_coordinates)
-    inside = read_mask(mask, fixed.frame) if mask else None
+    limits = {name: read_mask(each, fixed.frame) for name, each in masks.items()}
     print(
         f"{len(phases)} phases; reference: {_title(phases[number])}"
         + ", the first (--reference names another)" * (reference is None)
@@ -147,13 +148,13 @@ def run_series(
                 "reference": phases[number].name,
                 "phase": phase.name,
                 "source": phase.source,
-                "fixed_mask": str(Path(mask).absolute()) if mask else None,
+                "masks": {n: str(Path(p).absolute()) for n, p in masks.items()},
                 "formats": sorted(formats),
             }
             report = find_finished(out / phase.name, request)
             if report is None:
                 report, seconds = register_loaded(
-                    lambda phase=phase: LoadedPair(fixed, phase.read(), inside),
+                    lambda phase=phase: LoadedPair(fixed, phase.read(), limits),
                     *(out / phase.name, load, options, formats),
                     name=phase.source,
                     request=request,

@@ -198,9 +198,18 @@ def test_unusable_initial_transform_is_refused(refused_pair, tmp_path, case):
     refused_pair(value, initial=value)
 
 
-@pytest.mark.parametrize("which", ["fixed_mask", "moving_mask"])
+MASKS = ("fixed_mask", "moving_mask", "ignore_fixed", "ignore_moving", "immobile")
+
+
+@pytest.mark.parametrize("which", MASKS)
 def test_empty_mask_is_refused(refused_pair, tmp_path, which):
     mask = store(tmp_path / "mask.mha", np.zeros((20, 24), np.uint8))
+    refused_pair(mask, **{which: mask})
+
+
+@pytest.mark.parametrize("which", MASKS[2:])
+def test_mask_that_covers_everything_is_refused(refused_pair, tmp_path, which):
+    mask = store(tmp_path / "mask.mha", np.ones((20, 24), np.uint8))
     refused_pair(mask, **{which: mask})
 
 

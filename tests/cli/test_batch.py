@@ -72,12 +72,12 @@ def test_whole_list_is_checked_before_the_first_pair(batch, folder):
     volume = sitk.GetImageFromArray(smooth_image((6, 7, 8), 0))
     sitk.WriteImage(volume, str(folder / "volume.mha"))
     (folder / "bad.csv").write_text(
-        "name,fixed,moving,fixed_mask,fixed_points,moving_points\n"
-        "good,a.mha,b.mha,,,\n"
-        "broken,broken.mha,b.mha,,,\n"
-        "gone,a.mha,gone.mha,,,\n"
-        "mask,a.mha,b.mha,volume.mha,,\n"
-        "points,a.mha,b.mha,,a.pts,twice.pts\n"
+        "name,fixed,moving,fixed_mask,immobile,fixed_points,moving_points\n"
+        "good,a.mha,b.mha,,,,\n"
+        "broken,broken.mha,b.mha,,,,\n"
+        "gone,a.mha,gone.mha,,,,\n"
+        "mask,a.mha,b.mha,volume.mha,away.mha,,\n"
+        "points,a.mha,b.mha,,,a.pts,twice.pts\n"
     )
     result = batch("refused", pairs="bad.csv")
     assert result.status == 2
@@ -87,6 +87,7 @@ def test_whole_list_is_checked_before_the_first_pair(batch, folder):
         "broken: ",
         "gone.mha: does not exist",
         "volume.mha: is 3D where 2D is needed",
+        "away.mha: does not exist",
         "points: ",
     ):
         assert fact in result.errors[0]

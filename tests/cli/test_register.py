@@ -225,6 +225,61 @@ def test_affine_of_a_file_is_kept_with_a_mask(results, command, tmp_path):
         np.testing.assert_allclose(found[:2, :2] @ point + found[:2, 2], expected)
 
 
+def test_masks_limit_the_field_and_the_report_says_so(results, command, tmp_path):
+    """On grids of their own; the same of a list of pairs, which then is finished."""
+    _, fixed, moving, arguments, _ = results(2)
+    image, other = (sitk.ReadImage(str(path)) for path in (fixed, moving))
+    paths = {}
+    for name, corner, owner in (
+        ("ignore_fixed", 20, image),
+        ("ignore_moving", 40, other),
+        ("immobile", 5, image),
+    ):
+        inside = np.zeros(owner.GetSize()[::-1], np.uint8)
+        inside[corner : corner + 14, 50:64] = 1
+        mask = sitk.GetImageFromArray(inside)
+        mask.CopyInformation(owner)
+        finer = [2 * n for n in mask.GetSize()]
+        spacing = [s / 2 for s in mask.GetSpacing()]
+        mask = sitk.Resample(
+            *(
+                mask,
+                finer,
+                sitk.Transform(2, sitk.sitkIdentity),
+                sitk.sitkNearestNeighbor,
+            ),
+            *(mask.GetOrigin(), spacing, mask.GetDirection()),
+        )
+        paths[name] = tmp_path / f"{name}.mha"
+        sitk.WriteImage(mask, str(paths[name]))
+    masks = [f"--{name}={path}" for name, path in paths.items()]
+    result = command("register", *arguments, f"--out={tmp_path / 'out'}", *masks)
+    assert result.status == 0, result.err
+    report = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    assert {name: report["request"][name] for name in paths} == {
+        name: str(path) for name, path in paths.items()
+    }
+    described = report["parameters"]["masks"]
+    assert list(described) == list(paths)
+    assert described["immobile"]["transition_mm"] >= 10.0
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "the linear alignment alone moves these voxels" in page
+    field = sitk.ReadImage(str(tmp_path / "out/displacement.nii.gz"))
+    affine = np.asarray(report["affine"])
+    for index in ((50, 5), (57, 12), (63, 18)):
+        point = np.asarray(image.TransformIndexToPhysicalPoint(index))
+        expected = affine[:2, :2] @ point + affine[:2, 2] - point
+        np.testing.assert_allclose(field[index], expected, atol=1e-3)
+    row = {"name": "out", "fixed": fixed, "moving": moving} | paths
+    lines = ",".join(row), ",".join(map(str, row.values()))
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    flags = [a for a in arguments if a.startswith(("--model", "--initial"))]
+    listed = f"--pairs={tmp_path / 'pairs.csv'}"
+    result = command("register", *flags, listed, f"--out={tmp_path}")
+    assert result.status == 0, result.err
+    assert "1 finished before" in result.out
+
+
 def test_model_list_prints_the_shipped_networks(command):
     result = command("register", "--model=list")
     assert result.status == 0, result.err

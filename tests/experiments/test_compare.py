@@ -361,6 +361,15 @@ def test_compare_refuses_bad_flags_in_one_line(command, listed, tmp_path, flags,
     assert not (tmp_path / "o").exists()
 
 
+def test_compare_refuses_masks_that_not_all_methods_take(command, tmp_path):
+    (tmp_path / "pairs.csv").write_text("name,fixed,moving,immobile\na,b,c,d.mha\n")
+    result = command(
+        "compare", f"--pairs={tmp_path / 'pairs.csv'}", f"--out={tmp_path / 'o'}"
+    )
+    assert result.status == 2
+    assert "has immobile, which not all methods take" in result.errors[0]
+
+
 @pytest.mark.parametrize("d", [2, 3])
 def test_measure_finds_no_error_in_the_true_field(d):
     frame = FRAMES[d]

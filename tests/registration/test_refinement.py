@@ -66,11 +66,13 @@ def test_the_gradient_of_the_objective_equals_finite_differences(shape):
         counts = [(n - 1) // 3 + 4 for n in shape]
         start = jnp.asarray(0.1 * rng.normal(size=(*counts, len(shape))))
         weight = jnp.ones(shape)
+        mobility = jnp.asarray(rng.uniform(size=(*shape, 1)))
         function = functools.partial(
             objective,
             fixed=fixed,
             moving=moving,
             field=field,
+            mobility=mobility,
             weight=weight,
             box=cover_grid(shape),
             weights=RefinementWeights(),
@@ -150,6 +152,34 @@ def test_hidden_parts_are_not_compared(shape):
     worst, without = (float(jnp.abs(f - clean).max()) for f in (hidden, seen))
     assert worst < 0.5 * without
     assert without > 0.5
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["fixed", "moving"])
+@pytest.mark.parametrize("shape", [(47, 52), (33, 28, 31)], ids=str)
+def test_intensities_of_ignored_voxels_change_nothing(shape, side):
+    """Not a bit, also where the field moves them; and what is immobile stays."""
+    *images, truth = _pair(shape)
+    d = len(shape)
+    where = np.zeros(shape, bool)
+    where[(slice(8, 15),) * d] = True
+    ignored = [np.zeros(shape, bool), np.zeros(shape, bool)]
+    ignored[side] = where
+    mobility = np.ones(shape, np.float32)
+    mobility[-12:] = 0.0
+    start, fields = 0.3 * truth, []
+    for value in (-600.0, 900.0):
+        given = list(images)
+        given[side] = jnp.where(where, value, images[side])
+        limits = {"ignored": tuple(ignored), "mobility": mobility}
+        fields.append(refine(*given, start, (30, 15), **limits))
+    np.testing.assert_array_equal(*fields)
+    np.testing.assert_array_equal(fields[0][-12:], start[-12:])
+    inside = (slice(3, -15),) * d
+
+    def error(field):
+        return float(jnp.linalg.norm(field - truth, axis=-1)[inside].mean())
+
+    assert error(fields[0]) < 0.7 * error(start)
 
 
 def test_no_steps_keep_the_field():
