@@ -172,10 +172,10 @@ def _check_flags():
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")
     if _SERIES.value and _PAIRS.value:
         raise InputError("--series: is a job of its own; leave it or --pairs out")
-    if _SERIES.value and (others := [f for f in given if f not in _OF_REFERENCE]):
-        raise InputError(
-            f"--{others[0].name}: is for one pair; leave it or --series out"
-        )
+    of_reference = {flag.name for flag in _OF_REFERENCE}
+    others = [flag.name for flag in given if flag.name not in of_reference]
+    if _SERIES.value and others:
+        raise InputError(f"--{others[0]}: is for one pair; leave it or --series out")
     if not _SERIES.value:
         for flag in _OF_SERIES:
             if flag.present:

@@ -88,7 +88,7 @@ def run_series(
     formats: Collection[str] = (),
     *,
     reference: str | None = None,
-    masks: Mapping[str, str] = MappingProxyType({}),
+    masks: Mapping[str, str | Path] = MappingProxyType({}),
     points=None,
     labels=None,
     cycle: bool = True,

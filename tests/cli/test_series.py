@@ -226,7 +226,8 @@ def test_no_result_of_another_reference_remains(result, series, phases):
 def test_4d_file_lies_on_the_grid_of_its_reference(tmp_path):
     """An oblique scan, of which the second phase is the reference.
 
-    The network always says one voxel up, two to the back and three to the left.
+    The network always says one voxel up, two to the back and three to the left. A
+    corner of the reference is held.
     """
     cubes = []
     for number in range(2):
@@ -240,7 +241,17 @@ def test_4d_file_lies_on_the_grid_of_its_reference(tmp_path):
     sitk.WriteImage(sitk.JoinSeries(cubes), str(path))
     network = fake(3, 4.0, lambda fixed, _: 0 * fixed + np.array([1.0, 2.0, 3.0]))
     options = RegistrationOptions(model="any", initial="none")
-    run_series(path, out, options, reference="1", load=lambda _: network)
+    held = np.zeros((20, 22, 24), np.uint8)
+    held[:2, :2, :2] = 1
+    mask = sitk.GetImageFromArray(held)
+    mask.CopyInformation(cubes[1])
+    sitk.WriteImage(mask, str(tmp_path / "held.nii.gz"))
+    run_series(
+        *(path, out, options),
+        reference="1",
+        masks={"immobile": tmp_path / "held.nii.gz"},
+        load=lambda _: network,
+    )
     assert {p.name for p in out.iterdir()} == SUMMARY | {"phase_0"}
     for name in ("amplitude", "path", "mid_position"):
         image = sitk.ReadImage(str(out / f"{name}.nii.gz"))
@@ -253,6 +264,7 @@ def test_4d_file_lies_on_the_grid_of_its_reference(tmp_path):
     expected = 4.0 * np.array([0.8 * 3 + 0.6 * 2, -0.6 * 3 + 0.8 * 2, 1])
     field = read(out / "phase_0" / "displacement.nii.gz")
     np.testing.assert_allclose(field[10, 11, 12], expected, atol=0.01)
+    np.testing.assert_allclose(field[:2, :2, :2], 0, atol=1e-3)
     row = rows(out)["phase_0"]
     for axis, value in zip("xyz", expected, strict=True):
         assert float(row[f"mean_{axis}_mm"]) == pytest.approx(value, abs=0.5)
