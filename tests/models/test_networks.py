@@ -190,6 +190,8 @@ def test_network_overfits_one_batch(name):
     for _ in range(40):
         variables, state, loss = step(variables, state)
         losses.append(float(loss))
+        if losses[-1] < 0.05 * losses[0]:
+            break
     assert losses[0] == pytest.approx(3.75, rel=1e-3)  # the zero field's
     assert losses[-1] < 0.05 * losses[0], losses
 
