@@ -156,35 +156,6 @@ def _errors(listed, d, folder, variant, **given):
     return ran, before, after
 
 
-# Par0011 takes minutes; what elastix does is the same in fewer iterations.
-_FEW_ITERATIONS = """
-import sys
-from experiments.comparison import elastix, worker
-import json
-
-def fewer(stages, count):
-    return lambda *given: [
-        stage | {"MaximumNumberOfIterations": count} for stage in stages(*given)
-    ]
-
-elastix.par0011_stages = fewer(elastix.par0011_stages, 40)
-elastix.short_stages = fewer(elastix.short_stages, 100)
-worker._register(json.load(open(sys.argv[1])))
-"""
-
-
-@pytest.fixture
-def few_iterations(monkeypatch):
-    """Of elastix; other methods run as always."""
-    start = [sys.executable, "-c", _FEW_ITERATIONS]
-    run = subprocess.run
-
-    def shorter(command, **options):
-        return run([*start, command[-1]], cwd=ROOT, **options)
-
-    monkeypatch.setattr(runs.subprocess, "run", shorter)
-
-
 @pytest.mark.parametrize(
     ("name", "d", "alignment"),
     [
@@ -200,7 +171,7 @@ def few_iterations(monkeypatch):
     ],
 )
 @pytest.mark.slow
-def test_tool_reduces_the_error(listed, tmp_path, few_iterations, name, d, alignment):
+def test_tool_reduces_the_error(listed, tmp_path, name, d, alignment):
     """In a process of its own: libraries of some tools crash in that of others."""
     package = methods.METHODS[name].package
     if name in ("ants", "convexadam") and methods.version(name) is None:
@@ -223,11 +194,32 @@ def test_tool_at_the_voxels_of_a_network_gives_a_field_on_the_fixed_grid(
     assert np.shape(ran["alignment"]["matrix"]) == (4, 4)
 
 
+# Par0011 takes minutes; what it does is the same in fewer iterations.
+_FEW_ITERATIONS = """
+import sys
+from experiments.comparison import elastix, worker
+import json
+
+stages = elastix.par0011_stages
+elastix.par0011_stages = lambda frames: [
+    stage | {"MaximumNumberOfIterations": 40} for stage in stages(frames)
+]
+worker._register(json.load(open(sys.argv[1])))
+"""
+
+
 @pytest.mark.slow
 def test_par0011_reduces_the_error_without_lungs_and_says_so(
-    listed, tmp_path, few_iterations
+    listed, tmp_path, monkeypatch
 ):
     needs(methods.version("elastix") is not None, "itk-elastix is not installed")
+    start = [sys.executable, "-c", _FEW_ITERATIONS]
+    run = subprocess.run
+
+    def shorter(command, **options):
+        return run([*start, command[-1]], cwd=ROOT, **options)
+
+    monkeypatch.setattr(runs.subprocess, "run", shorter)
     variant = Variant("elastix", "full", "own")
     ran, before, after = _errors(listed, 2, tmp_path, variant)
     assert after < 0.7 * before
