@@ -91,9 +91,8 @@ def test_continuation_gradients_are_right():
     with jax.enable_x64(True):
         known = jnp.asarray(with_hole((9, 8, 11)))
         values = jnp.asarray(values_of((9, 8, 11)))
-        check_grads(
-            lambda v: continue_smoothly(v, known), (values,), order=1, rtol=1e-6
-        )
+        function = jax.jit(lambda v: continue_smoothly(v, known))
+        check_grads(function, (values,), order=1, rtol=1e-6)
 
 
 def test_continuation_maps_over_a_batch():

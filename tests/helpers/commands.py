@@ -6,6 +6,7 @@ status, as ``python -m`` would have them.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -179,7 +180,9 @@ def _serve():
         "regnet_jax.training.loop",
     ):
         importlib.import_module(name)
-
+    # As in the process of the tests; and what is imported by now stays.
+    gc.set_threshold(100_000)
+    gc.freeze()
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)
 

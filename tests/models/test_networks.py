@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from regnet_jax.models import MODELS, make_model
+from regnet_jax.models.registry import HALVES
 from regnet_jax.models.support import (
     convolution,
     path_reach,
@@ -154,8 +155,9 @@ def test_mirrored_images_and_kernels_give_the_mirrored_field(name, size):
     assert np.std(field) > 0.05
 
 
-# CorrNet, which normalises nothing, diverges at this rate.
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "corrnet"])
+# CorrNet, which normalises nothing, diverges at this rate. Networks that there are with
+# half the features, too, learn with these, in less time.
+@pytest.mark.parametrize("name", sorted({*MODELS} - {"corrnet", *HALVES}))
 @pytest.mark.slow
 def test_network_overfits_one_batch(name):
     model = make_model(name, dimensions=2)
@@ -190,6 +192,8 @@ def test_network_overfits_one_batch(name):
     for _ in range(40):
         variables, state, loss = step(variables, state)
         losses.append(float(loss))
+        if losses[-1] < 0.05 * losses[0]:
+            break
     assert losses[0] == pytest.approx(3.75, rel=1e-3)  # the zero field's
     assert losses[-1] < 0.05 * losses[0], losses
 

@@ -77,7 +77,9 @@ def test_the_gradient_of_the_objective_equals_finite_differences(shape):
             box=cover_grid(shape),
             weights=RefinementWeights(),
         )
-        check_grads(function, (start,), order=1, modes=["rev"], eps=1e-6, rtol=1e-4)
+        check_grads(
+            jax.jit(function), (start,), order=1, modes=["rev"], eps=1e-6, rtol=1e-4
+        )
 
 
 def _pair(shape, seed=0):

@@ -85,6 +85,7 @@ def test_the_state_stays_at_the_last_good_step(tiny, tiny_model, spread, quantit
     assert not np.asarray(sums["weight"])[4].any(), "a step was learned from"
 
 
+@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,6 +59,7 @@ def two_processes(folder, steps, **environment):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
 def test_two_processes_do_what_one_does(tiny, tmp_path):
     """A checkpoint of two processes is gone on with by one, and the reverse."""
     want = tmp_path / "one"
@@ -69,7 +71,7 @@ def test_two_processes_do_what_one_does(tiny, tmp_path):
     np.testing.assert_allclose(losses(mixed), losses(want), rtol=1e-5)
     # Here and there change places.
     other = tmp_path / "reverse"
-    train(tiny, other, until=2)
+    shutil.copytree(want, other)
     two_processes(other, 4)
     train(tiny, mixed)
     train(tiny, want)
@@ -86,6 +88,7 @@ def test_sigterm_to_one_process_stops_both_and_loses_nothing(tmp_path):
         assert manager.latest_step() == len(losses(tmp_path)) < 100_000
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     """At a step at which no interval ends; going on, the run is as if uninterrupted."""
     config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
@@ -111,6 +114,7 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     assert losses(folders[0]) == losses(folders[1])
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_time_limit_saves_and_ends(changed, tmp_path, monkeypatch):
     """The run that was stopped by the time goes on as if uninterrupted."""
     config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
@@ -132,8 +136,11 @@ def test_time_limit_saves_and_ends(changed, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_kill_loses_no_more_than_an_interval(tmp_path):
+def test_a_kill_loses_no_more_than_an_interval(tmp_path, monkeypatch):
     """While a checkpoint is being written; ``kills.py`` itself kills more often."""
+    # The first of three processes compiles for all.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     seed = KILL_WHILE_WRITING
     (row,) = kills.kill_runs(tmp_path, 1, steps=60, victim=kills.TINY, seed=seed)
     assert row["moment"].startswith("write")

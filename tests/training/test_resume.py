@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from regnet_jax.errors import InputError
 from regnet_jax.training import checkpoint, heldout, loop, parallel
@@ -38,25 +37,6 @@ def _equal(got, want):
 def _records(folder):
     lines = (folder / METRICS).read_text("utf-8").splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
-
-
-def _configure(values):
-    for name, value in values.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-@pytest.fixture
-def compiled_once(tmp_path):
-    """Runs share what they compile, as those from the command line do."""
-    values = {
-        "jax_compilation_cache_dir": str(tmp_path / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in values}
-    _configure(values)
-    yield
-    _configure(before)
 
 
 @pytest.mark.usefixtures("compiled_once")

@@ -44,7 +44,7 @@ def scaled(shape):
 @pytest.mark.parametrize(
     ("shape", "scales", "extra_pass", "hidden"),
     [
-        ((303, 270), (1.0, 2.0), True, False),
+        ((303, 270), (1.0,), False, False),
         ((303, 270), (1.0, 2.0), True, True),
         ((9, 12, 301), (1.0, 3.0), False, True),
     ],
