@@ -2,16 +2,15 @@
 
 Gradient descent on a similarity starts from the field that a network predicted, which
 is near the optimum already, so few steps are enough. The images are compared by local
-correlation (B. Avants et al., "Symmetric diffeomorphic image registration with
-cross-correlation", Medical Image Analysis 12(1), 2008). The change of the field is a
-cubic B-spline (D. Rueckert et al., "Nonrigid registration using free-form
-deformations", IEEE TMI 18(8), 1999), with penalties of roughness and of small Jacobian
+correlation, where the fixed one shows structure. The change of the field is a cubic
+B-spline (D. Rueckert et al., "Nonrigid registration using free-form deformations", IEEE
+TMI 18(8), 1999), with a penalty of its roughness, and one of small Jacobian
 determinants.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,18 +37,23 @@ from regnet_jax.registration.inference.boxes import (
     sample_displaced,
 )
 from regnet_jax.registration.inference.slices import compute_by_slices
+from regnet_jax.registration.local_correlation import (
+    local_correlation_coefficient,
+    mean_over_cube,
+)
 
 
 class RefinementWeights(NamedTuple):
     """Weights of the objective and the step size of the descent.
 
     Attributes:
-        smoothness: weight of the squared derivatives of the field.
+        smoothness: weight of the squared derivatives of the change of the field. A
+            penalty of the whole field would flatten what the network found.
         folding: weight of the squared shortfall of the Jacobian determinant.
         learning_rate: of Adam, voxels.
     """
 
-    smoothness: float = 0.2
+    smoothness: float = 1.0
     folding: float = 10.0
     learning_rate: float = 0.15
 
@@ -64,54 +68,47 @@ _LEAST_JACOBIAN = 0.3
 # Voxel size of the first resolution, in voxels of the images.
 _COARSEST = 2
 
-# Standard deviation that the correlation treats as noise, as a fraction of
-# `SOFT_TISSUE_RANGE`.
-_NOISE = 0.02
+# Standard deviation in a cube that gives it half of the full weight, as a fraction of
+# `SOFT_TISSUE_RANGE`; noise alone has less.
+_STRUCTURE = 0.04
 # The fraction of a voxel's cube that may be hidden.
 _HIDDEN = 0.01
 
 
-def _mean_over_cube(image, radius: int):
-    """Return the mean over a cube around each voxel, with zeros beyond the border."""
-    for axis in range(image.ndim):
-        pads = [(radius, radius) if a == axis else (0, 0) for a in range(image.ndim)]
-        padded = jnp.pad(image, pads)
-        size = image.shape[axis]
-        total = sum(
-            jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
-            for i in range(2 * radius + 1)
-        )
-        image = cast(jax.Array, total) / (2 * radius + 1)
-    return image
-
-
-def local_correlation_coefficient(first, second, radius: int, *, noise: float = _NOISE):
-    """Correlate two images in a cube around each voxel.
-
-    Args:
-        first: ``[*spatial]``.
-        second: ``[*spatial]``.
-        radius: half of the width of the cube, voxels.
-        noise: standard deviation of noise, which does not count as structure.
-
-    Returns:
-        ``[*spatial]`` in [-1, 1], near zero where an image is flat.
-    """
-    mean, other_mean = _mean_over_cube(first, radius), _mean_over_cube(second, radius)
-    floor = noise**2
-    variance = _mean_over_cube(first**2, radius) - mean**2
-    other_variance = _mean_over_cube(second**2, radius) - other_mean**2
-    covariance = _mean_over_cube(first * second, radius) - mean * other_mean
-    scale = (jnp.maximum(variance, 0.0) + floor) * (
-        jnp.maximum(other_variance, 0.0) + floor
+def _structure(image):
+    """Return weights from 0, where an image is flat, towards 1, ``[*spatial]``."""
+    # Zeros beyond the border are not structure.
+    pads = [(_RADIUS, _RADIUS)] * image.ndim
+    padded = jnp.pad(image, pads, "edge")
+    middle = (slice(_RADIUS, -_RADIUS),) * image.ndim
+    mean, squares = (
+        mean_over_cube(each, _RADIUS)[middle] for each in (padded, padded**2)
     )
-    return covariance * jax.lax.rsqrt(scale)
+    variance = jnp.maximum(squares - mean**2, 0.0)
+    return variance / (variance + _STRUCTURE**2)
 
 
 def _roughness(field):
     """Return the mean squared derivative along the axes."""
     slopes = (jnp.diff(field, axis=axis) for axis in range(field.ndim - 1))
     return sum(jnp.mean(jnp.sum(slope**2, -1)) for slope in slopes)
+
+
+def _folding(field):
+    """Return the mean squared shortfall of the Jacobian determinant."""
+
+    def shortfall(field):
+        return jnp.maximum(_LEAST_JACOBIAN - jacobian_determinant(field), 0.0)
+
+    def penalty(field):
+        return jnp.mean(shortfall(field) ** 2)
+
+    def nothing(field):
+        return jnp.zeros((), field.dtype)
+
+    # Mostly nothing falls short, and then the gradient need not be computed.
+    falls_short = jnp.any(shortfall(jax.lax.stop_gradient(field)) > 0.0)
+    return jax.lax.cond(falls_short, penalty, nothing, field)
 
 
 def _spline(coefficients, shape: Sequence[int]):
@@ -144,16 +141,16 @@ def objective(
         One minus the weighted mean correlation, with the penalties of roughness and
         folding.
     """
-    total = field + mobility * _spline(coefficients, fixed.shape)
+    change = mobility * _spline(coefficients, fixed.shape)
+    total = field + change
     warped = sample_displaced(moving[..., None], box, total)[..., 0]
     correlation = local_correlation_coefficient(fixed, warped, _RADIUS)
     similarity = jnp.sum(weight * correlation) / jnp.maximum(jnp.sum(weight), 1.0)
-    shortfall = jnp.maximum(_LEAST_JACOBIAN - jacobian_determinant(total), 0.0)
     return (
         1.0
         - similarity
-        + weights.smoothness * _roughness(total)
-        + weights.folding * jnp.mean(shortfall**2)
+        + weights.smoothness * _roughness(change)
+        + weights.folding * _folding(total)
     )
 
 
@@ -179,15 +176,15 @@ def _descend(fixed, moving, field, mobility, shown, ignored, box, iterations, we
     # The count is traced: one program for any number of steps.
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
     # Compare only voxels whose cube is shown by both images.
-    weight = (_mean_over_cube(fixed, _RADIUS) > _NOISE).astype(jnp.float32)
-    weight *= _mean_over_cube(1.0 - shown[..., 0], _RADIUS) < _HIDDEN
+    weight = _structure(fixed)
+    weight *= mean_over_cube(1.0 - shown[..., 0], _RADIUS) < _HIDDEN
 
     def weight_after(coefficients):
         """Return the weight without the cubes that touch what is ignored."""
         total = field + mobility * _spline(coefficients, shape)
         found = ignored_here + sample_displaced(ignored_there, box, total) > 0.0
         found = found[..., 0].astype(jnp.float32)
-        return weight * (_mean_over_cube(found, _RADIUS) == 0.0)
+        return weight * (mean_over_cube(found, _RADIUS) == 0.0)
 
     is_ignored = jnp.any(ignored_here > 0.0) | jnp.any(ignored_there > 0.0)
     gradient = jax.grad(objective)
