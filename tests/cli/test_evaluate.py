@@ -115,11 +115,13 @@ def evaluate(command, tmp_path):
     def refuse(word):
         raise AssertionError(word)
 
-    def run(*arguments):
+    def run(*arguments, notices=()):
         out = tmp_path / "measures.json"
         result = command("evaluate", *arguments, f"--out={out}")
         assert result.status == 0, result.err
-        assert not result.errors
+        assert len(result.errors) == len(notices), result.err
+        for words, line in zip(notices, result.errors, strict=True):
+            assert words in line
         assert str(out) in result.out
         assert not list(tmp_path.glob(".*"))
         # NaN and Infinity are no JSON.
@@ -217,6 +219,7 @@ def test_evaluate_snaps_landmarks_of_dirlab_and_learn2reg(case, evaluate, tmp_pa
         *label_flags(folder),
         f"--fixed_points={tmp_path}/f.txt",
         f"--moving_points={tmp_path}/m.csv",
+        notices=("the custom of DIR-Lab", "the custom of Learn2Reg"),
     )
     # Every second landmark is one voxel along y off, the others are exact.
     snapped = found["tre_snapped"]["after"]

@@ -236,6 +236,7 @@ def test_warp_takes_points_in_voxels(pair, warp, tmp_path, d):
         "b.pts",
         f"--points={tmp_path / 'a.csv'}",
         f"--points_image={folder / 'fixed.mha'}",
+        "--point_coordinates=voxels",
     )
     expected = map_points(some_transform(fixed), to_world(fixed, index))
     np.testing.assert_allclose(read_points(path), expected, atol=2e-6)

@@ -13,6 +13,7 @@ IMAGE, FIELD = jnp.ones((4, 5, 1)), jnp.zeros((4, 5, 2))
 KNOWN = jnp.ones((4, 5, 1), bool)
 
 EXAMPLES = {
+    "along_axis": (jnp.ones(5), 1, 2),
     "ceil_div": (7, 2),
     "bspline_field": (jnp.ones((5, 5, 3)), (4, 5), (2.0, 3.0)),
     "compose": (FIELD, FIELD),
