@@ -17,6 +17,7 @@ from regnet_jax.io import PairPaths, check_files, read_pairs
 from regnet_jax.registration.files import describe_request, register_files
 from regnet_jax.registration.inference.network import Network, load_network
 from regnet_jax.registration.options import RegistrationOptions
+from regnet_jax.registration.saving import RESULT_FILES
 from regnet_jax.reporting.schema import RegistrationReport
 
 # At most this number of problems is named in a message; the others are counted.
@@ -127,8 +128,7 @@ def find_finished(folder: Path, request: dict) -> RegistrationReport | None:
     Returns:
         The report; None if there is none, or a file is missing.
     """
-    names = ("displacement.nii.gz", "report.html", "transform.h5", "warped.nii.gz")
-    if not all((folder / name).is_file() for name in names):
+    if not all((folder / name).is_file() for name in RESULT_FILES):
         return None
     try:
         text = (folder / "report.json").read_text("utf-8")

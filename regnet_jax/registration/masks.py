@@ -13,6 +13,7 @@ from scipy.sparse.linalg import cg
 
 from regnet_jax.errors import InputError
 from regnet_jax.geometry import jacobian_determinant, warp
+from regnet_jax.registration.refinement import LEAST_JACOBIAN
 from regnet_jax.spatial import Frame, Image, resample, to_index, to_world
 
 _LOG = logging.getLogger(__name__)
@@ -33,10 +34,9 @@ _SUSPICIOUS = 0.75
 _IGNORED = 0.01
 # Distance over which the field rises from zero beside what may not move, mm. It is
 # multiplied by the second number until the Jacobian determinant is nowhere smaller than
-# the third, or than it was.
+# what the refinement penalises, or than it was.
 _LEAST_WIDTH = 10.0
 _WIDER = 1.5
-_LEAST_JACOBIAN = 0.3
 # Points that are mapped at a time, to bound the memory.
 _CHUNK = 1 << 19
 
@@ -286,7 +286,7 @@ def hold(field, still, spacing: float) -> LimitedField:
         mobility = (fraction**2 * (3.0 - 2.0 * fraction)).astype(np.float32)
         held = mobility[..., None] * field
         around = distance <= width + spacing
-        least = min(_LEAST_JACOBIAN, float(before[around].min()))
+        least = min(LEAST_JACOBIAN, float(before[around].min()))
         if float(_jacobian(held)[around].min()) >= least:
             return LimitedField(held, mobility, width)
         width *= _WIDER

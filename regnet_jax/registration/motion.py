@@ -30,6 +30,8 @@ from regnet_jax.spatial import (
 )
 from regnet_jax.spatial.inversion import LOST
 
+_compose = jax.jit(compose)
+
 
 class Motion(NamedTuple):
     """The motion of each point of the reference, on its grid.
@@ -101,7 +103,7 @@ class MidPosition(NamedTuple):
             displacement_from_world(self.frame, vectors).astype(np.float32)
             for vectors in (self.back, field)
         ]
-        return displacement_to_world(self.frame, jax.jit(compose)(*voxels))
+        return displacement_to_world(self.frame, _compose(*voxels))
 
 
 def find_mid_position(frame: Frame, mean: np.ndarray) -> MidPosition:

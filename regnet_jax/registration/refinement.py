@@ -64,7 +64,7 @@ _RADIUS = 2
 # Distance of the control points of the B-spline, voxels.
 _KNOTS = 3.0
 # The penalty of folding acts on Jacobian determinants below this.
-_LEAST_JACOBIAN = 0.3
+LEAST_JACOBIAN = 0.3
 # Voxel size of the first resolution, in voxels of the images.
 _COARSEST = 2
 
@@ -98,7 +98,7 @@ def _folding(field):
     """Return the mean squared shortfall of the Jacobian determinant."""
 
     def shortfall(field):
-        return jnp.maximum(_LEAST_JACOBIAN - jacobian_determinant(field), 0.0)
+        return jnp.maximum(LEAST_JACOBIAN - jacobian_determinant(field), 0.0)
 
     def penalty(field):
         return jnp.mean(shortfall(field) ** 2)

@@ -45,7 +45,12 @@ from regnet_jax.spatial.images import as_numbers
 
 # What can be written in addition: files for other tools, and maps.
 FORMATS = ("ants", "elastix", *MAPS)
-# The files of all of these. Those of an earlier registration are removed.
+# What is always written.
+RESULT_FILES = (
+    *("displacement.nii.gz", "report.html", "report.json", "transform.h5"),
+    "warped.nii.gz",
+)
+# The files of all formats. Those of an earlier registration are removed.
 OPTIONAL_FILES = (
     *("ants_0GenericAffine.mat", "ants_1Warp.nii.gz", "transform_elastix.txt"),
     *("inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"),

@@ -37,7 +37,7 @@ from regnet_jax.registration.files import register_loaded
 from regnet_jax.registration.inference.network import Network, load_network
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.saving import OPTIONAL_FILES
+from regnet_jax.registration.saving import OPTIONAL_FILES, RESULT_FILES
 from regnet_jax.registration.series import SeriesRegistration
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
@@ -51,10 +51,6 @@ from regnet_jax.spatial import (
 
 _LOG = logging.getLogger(__name__)
 
-_RESULTS = (
-    *("displacement.nii.gz", "report.html", "report.json", "transform.h5"),
-    "warped.nii.gz",
-)
 _LABELS = "labels.nii.gz"
 # What is carried to a phase depends on its registration.
 _CARRIED = (_LABELS, *(f"points{suffix}" for suffix in POINT_SUFFIXES))
@@ -264,7 +260,7 @@ def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> 
 
 def _remove_results(folder: Path) -> None:
     """Remove the registration of what has become the reference."""
-    for name in (*_RESULTS, *OPTIONAL_FILES):
+    for name in (*RESULT_FILES, *OPTIONAL_FILES):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
