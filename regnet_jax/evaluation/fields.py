@@ -10,11 +10,14 @@ import numpy as np
 
 from regnet_jax.evaluation.statistics import sample_deviation
 from regnet_jax.geometry import jacobian_determinant
-from regnet_jax.spatial import Frame, displacement_from_world
+from regnet_jax.spatial import Frame, displacement_from_world, split_frame
 
 if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Bool, Float
+
+# Voxels at a time, to bound the memory.
+_AT_ONCE = 1 << 22
 
 
 def endpoint_error(
@@ -55,8 +58,15 @@ def local_volume_change(
     """
     if min(frame.shape) < 2:
         return None
-    voxels = displacement_from_world(frame, displacement).astype(np.float32)
-    return np.asarray(jax.jit(jacobian_determinant)(voxels))
+    result = np.empty(frame.shape, np.float32)
+    for rows, _ in split_frame(frame, _AT_ONCE):
+        # One more row on each side, for central differences.
+        first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(result))
+        around = displacement[first:last]
+        voxels = displacement_from_world(frame, around).astype(np.float32)
+        found = jax.jit(jacobian_determinant)(voxels)
+        result[rows] = np.asarray(found)[rows.start - first : rows.stop - first]
+    return result
 
 
 @dataclass(frozen=True)

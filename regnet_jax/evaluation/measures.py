@@ -168,7 +168,8 @@ def _evaluate(
         overlap = _overlap(transform, *labels)
     vectors = None
     if frame is not None and transform is not None:
-        vectors = sample_transform(transform, frame)
+        dtype = np.float32 if truth is None else np.float64
+        vectors = sample_transform(transform, frame, dtype)
     jacobian = endpoint = None
     if frame is not None and vectors is not None:
         determinant = local_volume_change(frame, vectors)

@@ -38,6 +38,7 @@ from regnet_jax.io.pairs import (
 )
 from regnet_jax.io.transforms import (
     affine_matrix,
+    grid_of,
     read_transform,
     split_transforms,
     write_for_ants,
@@ -60,6 +61,7 @@ __all__ = [
     "as_image",
     "check_files",
     "checksum",
+    "grid_of",
     "has_geometry",
     "read_ct",
     "read_displacement",

@@ -6,14 +6,13 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io.images import check_labels
 from regnet_jax.io.landmarks import load_points, rewrite_points
-from regnet_jax.io.transforms import read_transform, split_transforms
+from regnet_jax.io.transforms import grid_of, read_transform, split_transforms
 from regnet_jax.io.volumes import read_grid, read_volumes, write_volumes
 from regnet_jax.spatial import (
     POINT_TOLERANCE,
     Frame,
     check_dimension,
     continued_map,
-    field_frame,
     invert_points,
     map_points,
     warp_images,
@@ -166,10 +165,9 @@ def _grid(transform: sitk.Transform, path, like) -> Frame:
     """Return the grid of the result."""
     if like:
         return _frame_of(like, transform)
-    first = split_transforms(path)[0]
+    first, frame = split_transforms(path)[0], grid_of(path, transform)
     # The grid of an inverse was made for it.
-    frame = None if first.inverse else field_frame(transform)
-    if frame is None:
+    if frame is None or first.inverse:
         raise InputError(
             f"{first.path}: has no grid of its own; give --like, the fixed image"
         )

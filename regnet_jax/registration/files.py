@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
@@ -20,6 +21,7 @@ from regnet_jax.files import staged_folder
 from regnet_jax.io import (
     LoadedPair,
     PairPaths,
+    grid_of,
     read_image,
     read_labels,
     read_landmarks,
@@ -43,7 +45,6 @@ from regnet_jax.spatial import (
     Image,
     check_dimension,
     check_pair,
-    field_frame,
     invert_onto,
     sample_transform,
 )
@@ -228,7 +229,7 @@ def evaluate_files(
     found = _read_transform(transform, dimensions)
     frame = None
     if transform:
-        frame = pair[0].frame if pair else field_frame(found)
+        frame = pair[0].frame if pair else grid_of(transform, found)
     if maps:
         _check_map_inputs(maps, frame, pair, scans)
     if landmarks is not None:
@@ -278,7 +279,8 @@ def _write_maps(
         write_inverse(folder, inverse, moving)
     if not {"jacobian", "ventilation"} & set(maps):
         return
-    determinant = local_volume_change(frame, sample_transform(transform, frame))
+    displacement = sample_transform(transform, frame, np.float32)
+    determinant = local_volume_change(frame, displacement)
     # ``check_maps`` has refused grids without a derivative.
     assert determinant is not None
     if "jacobian" in maps:

@@ -317,9 +317,11 @@ def _register(
     with timed(seconds, "resampling"):
         displacement, cycle = _join(fields)
         vectors = displacement_to_world(grid, displacement)
-        vectors = resample_field(vectors, grid, fixed.frame)
-        residual = residual_after(start, fixed.frame, vectors)
-        transform = composite(fixed.frame, residual, start.affine)
+        if start.deformation is not None:
+            # What was given may be finer than the working grid.
+            vectors, grid = resample_field(vectors, grid, fixed.frame), fixed.frame
+        residual = residual_after(start, grid, vectors)
+        transform = composite(grid, residual, start.affine)
         warped = warp_image(moving, fixed.frame, transform)
         _check_finite((residual, warped.array), "resampling", names)
         shown = _find_shown(sides, transform)
@@ -346,7 +348,8 @@ def _register(
         width = max(each.width or 0.0 for each in limited)
         parameters["masks"]["immobile"]["transition_mm"] = width
     return Registration(
-        fixed, moving, start.affine, residual, warped, shown, seconds, parameters
+        *(fixed, moving, start.affine, residual, warped, shown, seconds, parameters),
+        working_grid=grid,
     )
 
 

@@ -20,8 +20,8 @@ from regnet_jax.spatial import (
     Image,
     composite,
     invert_onto,
+    sample_transform,
     to_sitk,
-    total_displacement,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Registration:
         fixed: the image that keeps its place.
         moving: the image that is warped.
         affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
-        residual: ``[*frame.shape, d]`` vectors, mm, x first.
+        residual: ``[*grid.shape, d]`` vectors, mm, x first; linear between them.
         warped: the moving image on the fixed grid, in the moving image's type.
         shown: where each image shows something, on the fixed grid.
         seconds: duration of each phase.
@@ -73,6 +73,8 @@ class Registration:
             of the two directions.
         notices: warnings about defaults that were chosen for the user, and the logged
             ones.
+        working_grid: where the network predicted and the residual lies; None is the
+            fixed image's own grid.
     """
 
     fixed: Image
@@ -84,16 +86,22 @@ class Registration:
     seconds: dict
     parameters: dict = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    working_grid: Frame | None = None
 
     @property
     def frame(self) -> Frame:
         """The fixed image's own grid."""
         return self.fixed.frame
 
+    @property
+    def grid(self) -> Frame:
+        """Where the residual lies."""
+        return self.working_grid or self.frame
+
     @functools.cached_property
     def transform(self):
         """The SimpleITK transform from fixed points to moving points."""
-        return composite(self.frame, self.residual, self.affine)
+        return composite(self.grid, self.residual, self.affine)
 
     @property
     def warped_sitk(self):
@@ -102,8 +110,8 @@ class Registration:
 
     @functools.cached_property
     def displacement(self) -> np.ndarray:
-        """``[*frame.shape, d]`` vectors, mm, x first: affine and residual."""
-        return total_displacement(self.frame, self.residual, self.affine)
+        """``[*frame.shape, d]`` float32 vectors, mm, x first: affine and residual."""
+        return sample_transform(self.transform, self.frame, np.float32)
 
     @functools.cached_property
     def jacobian(self) -> np.ndarray | None:
@@ -129,7 +137,7 @@ class Registration:
         """
         return invert_onto(
             self.transform,
-            self.frame,
+            self.grid,
             self.moving.frame,
             self.affine,
             progress=progress,

@@ -57,6 +57,9 @@ OPTIONAL_FILES = (
     *("ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
 )
 
+# Displacements in transform.h5 are rounded by this fraction of a voxel.
+_TOLERANCE = 2e-4
+
 
 def save_registration(
     registration: Registration,
@@ -104,9 +107,15 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
     frame = registration.frame
     write_image(folder / "warped.nii.gz", registration.warped.array, frame)
     write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
-    write_transform(folder / "transform.h5", registration.transform)
+    write_transform(
+        folder / "transform.h5",
+        registration.transform,
+        fixed=frame,
+        tolerance=_TOLERANCE * min(registration.grid.spacing),
+    )
     if "ants" in formats:
-        write_for_ants(folder, frame, registration.residual, registration.affine)
+        grid, residual = registration.grid, registration.residual
+        write_for_ants(folder, grid, residual, registration.affine)
     if "elastix" in formats:
         write_for_elastix(folder, frame)
     if "inverse" in formats:

@@ -9,6 +9,7 @@ from regnet_jax.spatial.frames import (
     displacement_to_world,
     isotropic_frame,
     rebase,
+    split_frame,
     to_index,
     to_world,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "resample",
     "resample_field",
     "sample_transform",
+    "split_frame",
     "to_index",
     "to_isotropic",
     "to_sitk",

@@ -7,6 +7,7 @@ Everything is float64.
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -237,6 +238,26 @@ def isotropic_frame(
         origin=tuple(frame.centre - half),
         direction=frame.direction,
     )
+
+
+def split_frame(frame: Frame, voxels: int) -> Iterator[tuple[slice, Frame]]:
+    """Split a grid along its first axis, to bound the memory of what is computed on it.
+
+    Args:
+        frame: the grid.
+        voxels: of a part, about.
+
+    Yields:
+        The indices of a part along the first axis, and its grid.
+    """
+    depth, *others = frame.shape
+    thickness = max(1, voxels // max(1, int(np.prod(others))))
+    for first in range(0, depth, thickness):
+        last = min(first + thickness, depth)
+        corner = to_world(frame, (first, *(0,) * len(others)))
+        shape = (last - first, *others)
+        part = dataclasses.replace(frame, shape=shape, origin=tuple(corner))
+        yield slice(first, last), part
 
 
 def rebase(frame: Frame, reference: Frame) -> tuple[Frame, np.ndarray]:

@@ -8,8 +8,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.frames import Frame, to_world
+from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import to_sitk
+
+# Voxels that are mapped at a time, to bound the memory.
+_AT_ONCE = 1 << 22
 
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
@@ -124,34 +127,40 @@ def map_points(transform: sitk.Transform, points) -> np.ndarray:
     return _finite(np.array(mapped).reshape(points.shape))
 
 
-def sample_transform(transform: sitk.Transform, frame: Frame) -> np.ndarray:
+def sample_transform(
+    transform: sitk.Transform, frame: Frame, dtype: type = np.float64
+) -> np.ndarray:
     """Return the displacement ``T(x) - x`` at the voxels of a grid.
 
     Args:
         transform: of the grid's dimension.
         frame: the grid.
+        dtype: of the result, ``float64`` or ``float32``.
 
     Returns:
-        ``[*frame.shape, d]`` float64 vectors, mm, x first.
+        ``[*frame.shape, d]`` vectors, mm, x first.
 
     Raises:
         InputError: if a result is not finite.
     """
-    field = sitk.TransformToDisplacementField(
-        transform,
-        sitk.sitkVectorFloat64,
-        frame.shape[::-1],
-        frame.origin,
-        frame.spacing,
-        frame.direction,
-    )
-    return _finite(sitk.GetArrayFromImage(field))
+    vectors = np.empty((*frame.shape, frame.ndim), dtype)
+    for rows, part in split_frame(frame, _AT_ONCE):
+        field = sitk.TransformToDisplacementField(
+            transform,
+            sitk.sitkVectorFloat64,
+            part.shape[::-1],
+            part.origin,
+            part.spacing,
+            part.direction,
+        )
+        vectors[rows] = _finite(sitk.GetArrayViewFromImage(field))
+    return vectors
 
 
 def field_frame(transform: sitk.Transform) -> Frame | None:
     """Return the grid of the displacement field that a transform applies first.
 
-    For the transform of a registration that is the fixed image's grid.
+    For the transform of a registration that is its working grid.
 
     Args:
         transform: any.

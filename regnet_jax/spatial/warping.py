@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.frames import Frame, to_world
+from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import Image, as_array
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.resampling import resample
@@ -117,24 +117,19 @@ def _parts(
         yield frame, transform
         return
     continued, outside = continued_map(transform), 0
-    size = int(np.prod(frame.shape[1:]))
-    thickness = max(1, _CHUNK // size)
-    for first in range(0, frame.shape[0], thickness):
-        shape = (min(thickness, frame.shape[0] - first), *frame.shape[1:])
-        corner = to_world(frame, (first, *(0,) * (frame.ndim - 1)))
-        part = Frame(shape, frame.spacing, corner, frame.direction)
-        index = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, frame.ndim)
+    for _, part in split_frame(frame, _CHUNK):
+        index = np.moveaxis(np.indices(part.shape), 0, -1).reshape(-1, frame.ndim)
         points = to_world(part, index)
         moved, left = continued(points)
         outside += int(left.sum())
-        vectors = (moved - points).reshape(*shape, frame.ndim)
+        vectors = (moved - points).reshape(*part.shape, frame.ndim)
         yield part, composite(part, vectors, np.eye(frame.ndim + 1))
     if outside:
         _LOG.warning(
             "%s: %s of the result lies beyond the grid of the transform; the"
             " displacement of its edge is used there",
             name,
-            f"{100 * outside / (size * frame.shape[0]):.3g} %",
+            f"{100 * outside / np.prod(frame.shape):.3g} %",
         )
 
 
