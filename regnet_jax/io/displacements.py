@@ -1,31 +1,82 @@
 """Displacement images: a vector for each voxel, as ITK, ANTs and Slicer keep them."""
 
+import dataclasses
+import gzip
+import math
+import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import write_atomically
 from regnet_jax.io.headers import header_frame
 from regnet_jax.io.images import execute, open_image, write_image
-from regnet_jax.spatial.frames import Frame
-from regnet_jax.spatial.images import from_sitk, straight_frame
+from regnet_jax.spatial.frames import Frame, split_frame
+from regnet_jax.spatial.images import from_sitk, straight_frame, to_sitk
 
+# Of a NIfTI header: where the sizes are, and where the values begin, in bytes.
+_SIZES, _BODY = 42, 352
+# Voxels that are written at a time.
+_AT_ONCE = 1 << 20
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
 
 
-def write_displacement(path, displacement, frame: Frame) -> None:
+def write_displacement(
+    path, displacement, frame: Frame, *, tolerance: float = 0.0
+) -> None:
     """Write a displacement as a float32 vector image, atomically.
 
     Args:
         path: as in ``write_image``.
         displacement: ``[*frame.shape, d]`` vectors, mm, x first.
         frame: the fixed grid.
+        tolerance: mm by which components may be rounded in .nii.gz, for smaller files.
 
     Raises:
         InputError: as ``write_image``.
     """
-    write_image(path, np.asarray(displacement, np.float32), frame)
+    vectors = np.asarray(displacement, np.float32)
+    if not str(path).lower().endswith(".nii.gz"):
+        write_image(path, vectors, frame)
+        return
+    write_atomically(path, lambda name: _write_nifti(name, vectors, frame, tolerance))
+
+
+def _write_nifti(name: str, vectors: np.ndarray, frame: Frame, tolerance: float):
+    """Write a compressed NIfTI as ITK does, which would hold four copies of it."""
+    d = frame.ndim
+    with tempfile.TemporaryDirectory(dir=Path(name).parent) as folder:
+        # ITK's own header, of an image of one voxel.
+        single = str(Path(folder) / "header.nii")
+        first = dataclasses.replace(frame, shape=(1,) * d)
+        sitk.WriteImage(to_sitk(vectors[(slice(0, 1),) * d], first), single)
+        header = bytearray(Path(single).read_bytes()[:_BODY])
+    struct.pack_into(f"<{d}h", header, _SIZES, *frame.shape[::-1])
+    with gzip.open(name, "wb", compresslevel=1) as file:
+        file.write(header)
+        for component in range(d):
+            for rows, _ in split_frame(frame, _AT_ONCE):
+                values = rounded(vectors[rows][..., component], tolerance)
+                file.write(np.ascontiguousarray(values, "<f4").data)
+
+
+def rounded(values: np.ndarray, tolerance: float) -> np.ndarray:
+    """Round to multiples of a power of two, so that compression finds zeros.
+
+    Args:
+        values: of any shape.
+        tolerance: largest change; 0 changes nothing.
+
+    Returns:
+        The values.
+    """
+    if not tolerance:
+        return values
+    step = 2.0 ** math.floor(math.log2(2 * tolerance))
+    return np.round(values / step) * step
 
 
 def read_displacement(path) -> tuple[np.ndarray, Frame]:

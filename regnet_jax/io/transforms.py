@@ -19,7 +19,11 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
-from regnet_jax.io.displacements import read_displacement, write_displacement
+from regnet_jax.io.displacements import (
+    read_displacement,
+    rounded,
+    write_displacement,
+)
 from regnet_jax.io.elastix import is_parameter_file, read_parameter_file
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import as_numbers, to_sitk
@@ -99,13 +103,10 @@ def _compress(name: str, fixed: Frame | None, tolerance: float) -> None:
     with h5py.File(name) as file:
         file.visititems(lambda key, item: found.update({key: item}))
         found = {k: v[()] for k, v in found.items() if isinstance(v, h5py.Dataset)}
-    if tolerance:
-        # Powers of two, of which a float needs few digits.
-        step = 2.0 ** np.floor(np.log2(2 * tolerance))
-        for key in [key for key in found if key.endswith(_KIND)]:
-            if found[key][0].startswith(_FIELD):
-                numbers = key.removesuffix(_KIND) + _NUMBERS
-                found[numbers] = np.round(found[numbers] / step) * step
+    for key in [key for key in found if key.endswith(_KIND)]:
+        if found[key][0].startswith(_FIELD):
+            numbers = key.removesuffix(_KIND) + _NUMBERS
+            found[numbers] = rounded(found[numbers], tolerance)
     if fixed is not None:
         found |= {f"{_GRID}/{k}": v for k, v in dataclasses.asdict(fixed).items()}
     with h5py.File(name, "w") as file:

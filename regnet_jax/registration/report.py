@@ -23,10 +23,12 @@ from regnet_jax.evaluation import (
     segment_lungs,
 )
 from regnet_jax.hounsfield import looks_like_ct
-from regnet_jax.registration.result import Registration
+from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
+    Frame,
     Image,
+    average,
     canonicalise,
     displacement_from_world,
     resample,
@@ -37,6 +39,8 @@ from regnet_jax.spatial import (
 _LEAST_LUNG_CORRELATION = 0.4
 # The fraction of the fixed image that may have no counterpart without a warning.
 _LARGEST_UNMATCHED_FRACTION = 0.1
+# Larger images are measured and drawn at larger voxels.
+_MOST_VOXELS = 2**24
 
 
 class CanonicalArrays(NamedTuple):
@@ -59,6 +63,56 @@ class CanonicalArrays(NamedTuple):
     displacement: np.ndarray
     determinant: np.ndarray | None
     spacing: tuple[float, ...]
+
+
+def coarsen(registration: Registration) -> Registration:
+    """Return a registration with larger voxels, if its images are large.
+
+    Measuring and drawing 100 million voxels takes minutes and gigabytes.
+
+    Args:
+        registration: from ``register``.
+
+    Returns:
+        The registration, in whose images blocks of voxels are averaged until they have
+        at most 17 million; or the given one. The transform is the same.
+    """
+    pair = registration.fixed, registration.moving
+    factors = [_block(image.frame) for image in pair]
+    if max(map(max, factors)) == 1:
+        return registration
+    fixed, moving = (average(*each) for each in zip(pair, factors, strict=True))
+    spacing = [round(s, 3) for s in fixed.frame.spacing]
+
+    def shrink(image: Image) -> Image:
+        return average(image, factors[0])
+
+    def shrink_mask(mask: np.ndarray | None):
+        if mask is None:
+            return None
+        marked = Image(mask.astype(np.uint8), registration.frame, "mask")
+        return shrink(marked).array == 1.0
+
+    shown = registration.shown
+    masks = (shown.fixed, shown.before, shown.after, shown.matched)
+    return replace(
+        registration,
+        fixed=fixed,
+        moving=moving,
+        warped=shrink(registration.warped),
+        shown=Shown(*map(shrink_mask, masks)),
+        parameters=registration.parameters | {"measured_at_mm": spacing},
+        working_grid=registration.grid,
+    )
+
+
+def _block(frame: Frame) -> tuple[int, ...]:
+    """Return how many voxels are averaged along each axis, the narrowest first."""
+    factors, shape = np.ones(frame.ndim, int), np.array(frame.shape)
+    spacing = np.array(frame.spacing[::-1])
+    while np.prod(np.ceil(shape / factors)) > _MOST_VOXELS:
+        factors[np.argmin(spacing * factors)] *= 2
+    return tuple(factors.tolist())
 
 
 def make_canonical_arrays(registration: Registration) -> CanonicalArrays:
@@ -90,6 +144,7 @@ def make_canonical_arrays(registration: Registration) -> CanonicalArrays:
 
 def build_report(
     registration: Registration,
+    coarse: Registration,
     arrays: CanonicalArrays,
     *,
     landmarks: tuple[np.ndarray, np.ndarray] | None = None,
@@ -100,7 +155,8 @@ def build_report(
 
     Args:
         registration: from ``register``.
-        arrays: from ``make_canonical_arrays``.
+        coarse: the same, from ``coarsen``.
+        arrays: of that, from ``make_canonical_arrays``.
         landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond.
         labels: label maps of the fixed and of the moving image.
         request: the files and settings that were asked for.
@@ -108,13 +164,12 @@ def build_report(
     Returns:
         The report, whose warnings begin with the registration's notices.
     """
-    fixed, moving = registration.fixed, registration.moving
-    similarity = _compare_images(registration, arrays)
+    similarity = _compare_images(coarse, arrays)
     measures = evaluate_before_and_after(
         registration.transform,
         landmarks=landmarks,
         labels=labels,
-        moving_frame=moving.frame,
+        moving_frame=registration.moving.frame,
     )
     determinant = arrays.determinant
     after = replace(
@@ -122,7 +177,7 @@ def build_report(
         similarity=similarity[1],
         jacobian=None if determinant is None else jacobian_statistics(determinant),
     )
-    shown, _ = canonicalise(registration.shown.fixed, fixed.frame)
+    shown, _ = canonicalise(coarse.shown.fixed, coarse.frame)
     warnings = [*registration.notices, *list_warnings(registration)]
     warnings += _warn_of_result(registration, arrays.fixed[shown], after)
     total = sum(registration.seconds.values())
@@ -133,7 +188,7 @@ def build_report(
         after=after,
         unmatched_fraction=registration.shown.unmatched,
         affine=tuple(map(tuple, registration.affine.tolist())),
-        parameters=registration.parameters,
+        parameters=coarse.parameters,
         versions=_versions(),
         warnings=tuple(warnings),
         request=request,

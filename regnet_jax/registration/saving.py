@@ -36,6 +36,7 @@ from regnet_jax.registration.maps import (
 )
 from regnet_jax.registration.report import (
     build_report,
+    coarsen,
     make_canonical_arrays,
 )
 from regnet_jax.registration.result import Registration
@@ -57,7 +58,7 @@ OPTIONAL_FILES = (
     *("ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
 )
 
-# Displacements in transform.h5 are rounded by this fraction of a voxel.
+# Displacements are rounded by this fraction of a working voxel in files.
 _TOLERANCE = 2e-4
 
 
@@ -106,13 +107,10 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
     """Write the warped image, the field and the transform."""
     frame = registration.frame
     write_image(folder / "warped.nii.gz", registration.warped.array, frame)
-    write_displacement(folder / "displacement.nii.gz", registration.displacement, frame)
-    write_transform(
-        folder / "transform.h5",
-        registration.transform,
-        fixed=frame,
-        tolerance=_TOLERANCE * min(registration.grid.spacing),
-    )
+    how = {"tolerance": _TOLERANCE * min(registration.grid.spacing)}
+    field = registration.displacement
+    write_displacement(folder / "displacement.nii.gz", field, frame, **how)
+    write_transform(folder / "transform.h5", registration.transform, fixed=frame, **how)
     if "ants" in formats:
         grid, residual = registration.grid, registration.residual
         write_for_ants(folder, grid, residual, registration.affine)
@@ -133,12 +131,13 @@ def _write_report(
     from regnet_jax.reporting.registration_page import write_registration_page
 
     points = _read_points(registration, landmarks)
-    arrays = make_canonical_arrays(registration)
+    labels = _read_label_maps(registration, labels)
+    coarse = coarsen(registration)
+    arrays = make_canonical_arrays(coarse)
     report = build_report(
-        registration,
-        arrays,
+        *(registration, coarse, arrays),
         landmarks=points,
-        labels=_read_label_maps(registration, labels),
+        labels=labels,
         request=request,
     )
     errors = None
@@ -159,12 +158,11 @@ def _write_report(
 
 def make_report(registration: Registration, landmarks, labels) -> RegistrationReport:
     """Build the report of a registration, see ``Registration.report``."""
-    return build_report(
-        registration,
-        make_canonical_arrays(registration),
-        landmarks=_read_points(registration, landmarks),
-        labels=_read_label_maps(registration, labels),
-    )
+    points = _read_points(registration, landmarks)
+    labels = _read_label_maps(registration, labels)
+    coarse = coarsen(registration)
+    arrays = make_canonical_arrays(coarse)
+    return build_report(registration, coarse, arrays, landmarks=points, labels=labels)
 
 
 def evaluate_registration(registration: Registration, landmarks, labels) -> Measures:

@@ -24,6 +24,7 @@ from regnet_jax.spatial.inversion import (
 from regnet_jax.spatial.padding import fill_padding, find_padding
 from regnet_jax.spatial.resampling import (
     as_mask,
+    average,
     resample,
     resample_field,
     to_isotropic,
@@ -48,6 +49,7 @@ __all__ = [
     "affine_transform",
     "as_array",
     "as_mask",
+    "average",
     "canonical_axes",
     "canonical_frame",
     "canonicalise",

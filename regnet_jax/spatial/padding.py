@@ -5,6 +5,7 @@ zeros beside the old image, and masks leave one value outside of an organ. They 
 tissue, dark or bright, and must not be compared.
 """
 
+import math
 from typing import cast
 
 import numpy as np
@@ -32,6 +33,8 @@ _JUMP = 0.2
 _RAGGED = 0.3
 # Padding may be nested in padding this many times.
 _LAYERS = 3
+# Voxels that are counted at a time.
+_AT_ONCE = 1 << 24
 # At least this fraction of the voxels must show something.
 _LEAST_SHOWN = 0.02
 
@@ -106,8 +109,13 @@ def _frequent(values) -> np.ndarray:
 
 def _constant_region(image, value, found) -> np.ndarray | None:
     """Find the voxels of a value that touch the border or known padding."""
-    low, high = float(image.min()), float(image.max())
-    same = np.abs(image - np.float64(value)) <= _SAME * (high - low)
+    margin = _SAME * (float(image.max()) - float(image.min()))
+    low, high = float(value) - margin, float(value) + margin
+    if image.dtype.kind in "iu":
+        # Comparing whole numbers is ten times as fast.
+        info = np.iinfo(image.dtype)
+        low, high = max(math.ceil(low), info.min), min(math.floor(high), info.max)
+    same = (image >= low) & (image <= high)
     return _connected(same & ~found, found)
 
 
@@ -122,6 +130,9 @@ def _darker_than_air(image, found) -> np.ndarray:
 
 def _connected(region, found) -> np.ndarray | None:
     """Return the large components that touch the image's border or ``found``."""
+    least = max(_LEAST_OF_IMAGE * region.size, _LEAST_VOXELS)
+    if np.count_nonzero(region) < least:
+        return None
     pieces, count = cast(tuple[np.ndarray, int], ndimage.label(region))
     touched = [face.ravel() for face in _faces(pieces)]
     if found.any():
@@ -130,8 +141,10 @@ def _connected(region, found) -> np.ndarray | None:
     keep = np.zeros(count + 1, bool)
     for piece in touched:
         keep[np.unique(piece)] = True
-    least = max(_LEAST_OF_IMAGE * region.size, _LEAST_VOXELS)
-    keep &= np.bincount(pieces.ravel()) >= least
+    # In parts, as it would copy all of them to 64 bits.
+    flat = pieces.ravel()
+    parts = (flat[k : k + _AT_ONCE] for k in range(0, flat.size, _AT_ONCE))
+    keep &= sum(np.bincount(part, minlength=count + 1) for part in parts) >= least
     keep[0] = False
     return keep[pieces] if keep.any() else None
 

@@ -1,20 +1,31 @@
 """Transforms against ``sitk.ReadTransform`` and ``TransformPoint``."""
 
 import dataclasses
+import gzip
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
+    grid_of,
     read_displacement,
     read_transform,
     write_displacement,
     write_transform,
 )
-from regnet_jax.spatial import affine_transform, composite, to_world, total_displacement
+from regnet_jax.spatial import (
+    Frame,
+    affine_transform,
+    composite,
+    sample_transform,
+    to_sitk,
+    to_world,
+    total_displacement,
+)
 from tests.helpers.frames import FRAMES, rotation
 
 every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
@@ -41,6 +52,46 @@ def points_within(frame, count=100):
 
 def mapped(transform, points):
     return np.array([transform.TransformPoint(p) for p in points.tolist()])
+
+
+@every_frame
+def test_compressed_displacement_is_the_file_that_itk_writes(tmp_path, frame):
+    vectors = some_residual(frame).astype(np.float32)
+    write_displacement(tmp_path / "own.nii.gz", vectors, frame)
+    sitk.WriteImage(to_sitk(vectors, frame), str(tmp_path / "itk.nii.gz"), True)
+    own, itk = (
+        gzip.decompress((tmp_path / name).read_bytes())
+        for name in ("own.nii.gz", "itk.nii.gz")
+    )
+    assert own == itk
+
+
+def test_rounding_stays_within_the_tolerance_and_shrinks_files(tmp_path):
+    frame = Frame((20, 30, 40), (0.7, 0.8, 2.0), (5, -3, 8), rotation(3, 0.4))
+    noise = np.random.default_rng(0).normal(size=(*frame.shape, 3))
+    vectors = 300 * ndimage.gaussian_filter(noise, (4, 4, 4, 0))
+    fixed = dataclasses.replace(frame, shape=(3, 4, 5), spacing=(0.3, 0.3, 0.3))
+    sizes = {}
+    for tolerance in (0.0, 1e-3):
+        image, file = tmp_path / f"{tolerance}.nii.gz", tmp_path / f"{tolerance}.h5"
+        write_displacement(image, vectors, frame, tolerance=tolerance)
+        transform = composite(frame, vectors, np.eye(4))
+        write_transform(file, transform, fixed=fixed, tolerance=tolerance)
+        read, grid = read_displacement(image)
+        assert grid.shape == frame.shape
+        # Single precision takes a little more.
+        np.testing.assert_allclose(read, vectors, atol=tolerance + 2e-6, rtol=0)
+        again = sitk.ReadTransform(str(file))
+        found = sample_transform(again, frame)
+        np.testing.assert_allclose(found, vectors, atol=tolerance + 1e-9, rtol=0)
+        # The file knows for which grid it is; ITK's own does not.
+        assert grid_of(file, again) == fixed
+        sizes[tolerance] = [path.stat().st_size for path in (image, file)]
+    itk = tmp_path / "itk.h5"
+    sitk.WriteTransform(transform, str(itk))
+    assert grid_of(itk, transform) == frame
+    assert sizes[1e-3][0] < 0.7 * sizes[0.0][0]
+    assert sizes[1e-3][1] < 0.4 * sizes[0.0][1] < 0.4 * itk.stat().st_size
 
 
 @every_frame

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from regnet_jax.registration import report as reports
 from regnet_jax.registration.report import build_report, make_canonical_arrays
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.reporting.schema import RegistrationReport
@@ -52,7 +53,31 @@ def report(
         parameters,
         tuple(notices),
     )
-    return build_report(found, make_canonical_arrays(found), **known)
+    return build_report(found, found, make_canonical_arrays(found), **known)
+
+
+def test_large_images_are_measured_at_larger_voxels(monkeypatch):
+    """Landmarks, snapped to voxels too, do not depend on that."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(20, 90, (30, 3))
+    known = {"landmarks": (points, points + 3.0)}
+    whole = report(chest(0), chest(0), **known)
+    monkeypatch.setattr(reports, "_MOST_VOXELS", 0.3 * np.prod(SHAPE))
+    images = [Image(chest(0), FRAME, "a") for _ in range(2)]
+    everywhere = Shown(*[np.ones(SHAPE, bool)] * 3)
+    found = Registration(
+        *(*images, np.eye(4), np.zeros((*SHAPE, 3)), images[1], everywhere),
+        *({}, {"model": "m"}),
+    )
+    coarse = reports.coarsen(found)
+    assert 0.1 * np.prod(SHAPE) < coarse.fixed.array.size <= 0.3 * np.prod(SHAPE)
+    assert coarse.grid == FRAME
+    measured = build_report(found, coarse, make_canonical_arrays(coarse), **known)
+    assert measured.parameters["measured_at_mm"] == list(coarse.frame.spacing)
+    assert measured.after.tre_snapped == whole.after.tre_snapped
+    assert measured.after.similarity.correlation == pytest.approx(1.0)
+    assert measured.after.similarity.lung_overlap == pytest.approx(1.0)
+    assert measured.warnings == whole.warnings == ()
 
 
 def warnings(fixed, moving, residual=None):

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from regnet_jax.spatial import (
     Frame,
     Image,
+    average,
     isotropic_frame,
     resample,
     to_sitk,
@@ -107,4 +108,31 @@ def test_transforms_map_points_of_the_frame_to_points_of_the_image(frame):
     expected = sitk.Resample(to_sitk(array, frame), transform)
     np.testing.assert_allclose(
         result.array, sitk.GetArrayFromImage(expected), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(7, 8), (5, 7, 12)], ids=str)
+def test_average_is_the_mean_of_blocks(shape):
+    d = len(shape)
+    factors = (2, 3, 1)[:d]
+    array = np.random.default_rng(0).integers(-1000, 1000, shape).astype(np.int16)
+    spacing, direction = (0.7, 1.5, 2.0)[:d], rotation(d, 0.4)
+    image = Image(array, Frame(shape, spacing, (3.0, -8.0, 40.0)[:d], direction), "i")
+    found = average(image, factors)
+    assert found.array.dtype == np.float32
+    for index in np.ndindex(*found.frame.shape):
+        block = tuple(
+            slice(k * i, k * (i + 1)) for i, k in zip(index, factors, strict=True)
+        )
+        within = array[block]
+        if within.shape == factors:
+            assert found.array[index] == pytest.approx(within.mean(), abs=1e-3)
+            corner = [b.start for b in block]
+            middle = np.add(corner, (np.array(factors) - 1) / 2)
+            np.testing.assert_allclose(
+                to_world(found.frame, index), to_world(image.frame, middle)
+            )
+    # The last block is filled up with its last voxel, so no part is lost.
+    assert found.frame.shape == tuple(
+        -(-n // k) for n, k in zip(shape, factors, strict=True)
     )
