@@ -1,5 +1,6 @@
 """The files and the report of a registration."""
 
+import functools
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,11 +96,16 @@ def write_registration(
     """
     with ThreadPoolExecutor(1) as pool:
         # In parallel: compression takes as long as the figures, and ITK drops the GIL.
-        volumes = pool.submit(_write_volumes, folder, registration, formats)
+        write = functools.partial(_write_volumes, folder, registration, formats)
+        limited = registration.parameters.get("memory") is not None
+        volumes = None if limited else pool.submit(write)
         content = None
         if report:
             content = _write_report(folder, registration, landmarks, labels, request)
-        volumes.result()
+        if volumes is None:
+            write()
+        else:
+            volumes.result()
     return content
 
 
