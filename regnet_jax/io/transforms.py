@@ -140,7 +140,8 @@ def _recorded_grid(path: Path) -> Frame | None:
     with h5py.File(path) as file:
         if _GRID not in file:
             return None
-        return Frame(**{key: item[()] for key, item in file[_GRID].items()})
+        names = [field.name for field in dataclasses.fields(Frame)]
+        return Frame(**{name: np.array(file[f"{_GRID}/{name}"]) for name in names})
 
 
 class Link(NamedTuple):

@@ -87,20 +87,19 @@ def coarsen(registration: Registration) -> Registration:
     def shrink(image: Image) -> Image:
         return average(image, factors[0])
 
-    def shrink_mask(mask: np.ndarray | None):
-        if mask is None:
-            return None
+    def shrink_mask(mask: np.ndarray) -> np.ndarray:
         marked = Image(mask.astype(np.uint8), registration.frame, "mask")
         return shrink(marked).array == 1.0
 
     shown = registration.shown
-    masks = (shown.fixed, shown.before, shown.after, shown.matched)
+    matched = None if shown.matched is None else shrink_mask(shown.matched)
+    masks = (shrink_mask(mask) for mask in (shown.fixed, shown.before, shown.after))
     return replace(
         registration,
         fixed=fixed,
         moving=moving,
         warped=shrink(registration.warped),
-        shown=Shown(*map(shrink_mask, masks)),
+        shown=Shown(*masks, matched),
         parameters=registration.parameters | {"measured_at_mm": spacing},
         working_grid=registration.grid,
     )
