@@ -93,13 +93,13 @@ def coarsen(registration: Registration) -> Registration:
 
     shown = registration.shown
     matched = None if shown.matched is None else shrink_mask(shown.matched)
-    masks = (shrink_mask(mask) for mask in (shown.fixed, shown.before, shown.after))
+    own, before, after = map(shrink_mask, (shown.fixed, shown.before, shown.after))
     return replace(
         registration,
         fixed=fixed,
         moving=moving,
         warped=shrink(registration.warped),
-        shown=Shown(*masks, matched),
+        shown=Shown(own, before, after, matched),
         parameters=registration.parameters | {"measured_at_mm": spacing},
         working_grid=registration.grid,
     )
