@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from jax import Array
     from jaxtyping import Bool, Float
 
-# Voxels at a time, to bound the memory.
-_AT_ONCE = 1 << 22
-
 
 def endpoint_error(
     displacement: Float[Array | np.ndarray, "*shape d"],
@@ -59,7 +56,7 @@ def local_volume_change(
     if min(frame.shape) < 2:
         return None
     result = np.empty(frame.shape, np.float32)
-    for rows, _ in split_frame(frame, _AT_ONCE):
+    for rows, _ in split_frame(frame):
         # One more row on each side, for central differences.
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(result))
         around = displacement[first:last]

@@ -15,12 +15,12 @@ from regnet_jax.files import write_atomically
 from regnet_jax.io.headers import header_frame
 from regnet_jax.io.images import execute, open_image, write_image
 from regnet_jax.spatial.frames import Frame, split_frame
-from regnet_jax.spatial.images import from_sitk, straight_frame, to_sitk
+from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to_sitk
 
 # Of a NIfTI header: where the sizes are, and where the values begin, in bytes.
 _SIZES, _BODY = 42, 352
-# Voxels that are written at a time.
-_AT_ONCE = 1 << 20
+# The sizes are 16-bit numbers.
+_LONGEST = 2**15 - 1
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
 
 
@@ -39,13 +39,16 @@ def write_displacement(
         InputError: as ``write_image``.
     """
     vectors = np.asarray(displacement, np.float32)
-    if not str(path).lower().endswith(".nii.gz"):
+    check_shape(vectors, frame)
+    if not str(path).lower().endswith(".nii.gz") or max(frame.shape) > _LONGEST:
         write_image(path, vectors, frame)
         return
     write_atomically(path, lambda name: _write_nifti(name, vectors, frame, tolerance))
 
 
-def _write_nifti(name: str, vectors: np.ndarray, frame: Frame, tolerance: float):
+def _write_nifti(
+    name: str, vectors: np.ndarray, frame: Frame, tolerance: float
+) -> None:
     """Write a compressed NIfTI as ITK does, which would hold four copies of it."""
     d = frame.ndim
     with tempfile.TemporaryDirectory(dir=Path(name).parent) as folder:
@@ -54,13 +57,13 @@ def _write_nifti(name: str, vectors: np.ndarray, frame: Frame, tolerance: float)
         first = dataclasses.replace(frame, shape=(1,) * d)
         sitk.WriteImage(to_sitk(vectors[(slice(0, 1),) * d], first), single)
         header = bytearray(Path(single).read_bytes()[:_BODY])
-    struct.pack_into(f"<{d}h", header, _SIZES, *frame.shape[::-1])
+    struct.pack_into(f"={d}h", header, _SIZES, *frame.shape[::-1])
     with gzip.open(name, "wb", compresslevel=1) as file:
         file.write(header)
         for component in range(d):
-            for rows, _ in split_frame(frame, _AT_ONCE):
+            for rows, _ in split_frame(frame):
                 values = rounded(vectors[rows][..., component], tolerance)
-                file.write(np.ascontiguousarray(values, "<f4").data)
+                file.write(np.ascontiguousarray(values, np.float32).data)
 
 
 def rounded(values: np.ndarray, tolerance: float) -> np.ndarray:

@@ -165,9 +165,10 @@ def _grid(transform: sitk.Transform, path, like) -> Frame:
     """Return the grid of the result."""
     if like:
         return _frame_of(like, transform)
-    first, frame = split_transforms(path)[0], grid_of(path, transform)
+    first = split_transforms(path)[0]
     # The grid of an inverse was made for it.
-    if frame is None or first.inverse:
+    frame = None if first.inverse else grid_of(path, transform)
+    if frame is None:
         raise InputError(
             f"{first.path}: has no grid of its own; give --like, the fixed image"
         )

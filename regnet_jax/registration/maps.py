@@ -38,7 +38,7 @@ def write_inverse(folder: Path, inverse: sitk.Transform, frame: Frame) -> None:
         inverse: from moving points to fixed points.
         frame: the moving grid, on which the displacement lies.
     """
-    write_transform(folder / "inverse_transform.h5", inverse, fixed=frame)
+    write_transform(folder / "inverse_transform.h5", inverse, grid=frame)
     displacement = sample_transform(inverse, frame, np.float32)
     write_displacement(folder / "inverse_displacement.nii.gz", displacement, frame)
 

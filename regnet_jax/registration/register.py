@@ -348,8 +348,8 @@ def _register(
         width = max(each.width or 0.0 for each in limited)
         parameters["masks"]["immobile"]["transition_mm"] = width
     return Registration(
-        *(fixed, moving, start.affine, residual, warped, shown, seconds, parameters),
-        working_grid=grid,
+        *(fixed, moving, start.affine, residual, grid),
+        *(warped, shown, seconds, parameters),
     )
 
 

@@ -65,17 +65,10 @@ class CanonicalArrays(NamedTuple):
     spacing: tuple[float, ...]
 
 
-def coarsen(registration: Registration) -> Registration:
-    """Return a registration with larger voxels, if its images are large.
+def _coarsen(registration: Registration) -> Registration:
+    """Average blocks of voxels of images that are large, and keep the transform.
 
     Measuring and drawing 100 million voxels takes minutes and gigabytes.
-
-    Args:
-        registration: from ``register``.
-
-    Returns:
-        The registration, in whose images blocks of voxels are averaged until they have
-        at most 17 million; or the given one. The transform is the same.
     """
     pair = registration.fixed, registration.moving
     factors = [_block(image.frame) for image in pair]
@@ -101,7 +94,6 @@ def coarsen(registration: Registration) -> Registration:
         warped=shrink(registration.warped),
         shown=Shown(own, before, after, matched),
         parameters=registration.parameters | {"measured_at_mm": spacing},
-        working_grid=registration.grid,
     )
 
 
@@ -114,15 +106,8 @@ def _block(frame: Frame) -> tuple[int, ...]:
     return tuple(factors.tolist())
 
 
-def make_canonical_arrays(registration: Registration) -> CanonicalArrays:
-    """Reorder the images and the field of a registration to canonical orientation.
-
-    Args:
-        registration: from ``register``.
-
-    Returns:
-        The arrays, all on the grid of the fixed image.
-    """
+def _make_canonical_arrays(registration: Registration) -> CanonicalArrays:
+    """Reorder the images and the field of a registration to canonical orientation."""
     frame = registration.frame
     before = resample(registration.moving, frame)
     total, canonical = canonicalise(registration.displacement, frame)
@@ -143,26 +128,27 @@ def make_canonical_arrays(registration: Registration) -> CanonicalArrays:
 
 def build_report(
     registration: Registration,
-    coarse: Registration,
-    arrays: CanonicalArrays,
     *,
     landmarks: tuple[np.ndarray, np.ndarray] | None = None,
     labels: tuple[Image, Image] | None = None,
     request: Mapping[str, Any] | None = None,
-) -> RegistrationReport:
+) -> tuple[RegistrationReport, CanonicalArrays]:
     """Measure a registration and collect its warnings.
+
+    Images of more than 17 million voxels are compared at larger voxels.
 
     Args:
         registration: from ``register``.
-        coarse: the same, from ``coarsen``.
-        arrays: of that, from ``make_canonical_arrays``.
         landmarks: fixed and moving points ``[n, d]``, mm, x first, that correspond.
         labels: label maps of the fixed and of the moving image.
         request: the files and settings that were asked for.
 
     Returns:
-        The report, whose warnings begin with the registration's notices.
+        The report, whose warnings begin with the registration's notices, and the arrays
+        of the images that were compared, on one grid.
     """
+    coarse = _coarsen(registration)
+    arrays = _make_canonical_arrays(coarse)
     similarity = _compare_images(coarse, arrays)
     measures = evaluate_before_and_after(
         registration.transform,
@@ -180,7 +166,7 @@ def build_report(
     warnings = [*registration.notices, *list_warnings(registration)]
     warnings += _warn_of_result(registration, arrays.fixed[shown], after)
     total = sum(registration.seconds.values())
-    return RegistrationReport(
+    report = RegistrationReport(
         model=registration.parameters["model"],
         seconds=registration.seconds | {"total": total},
         before=replace(measures.before, similarity=similarity[0]),
@@ -192,6 +178,7 @@ def build_report(
         warnings=tuple(warnings),
         request=request,
     )
+    return report, arrays
 
 
 def _compare_images(

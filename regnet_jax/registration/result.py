@@ -65,6 +65,7 @@ class Registration:
         moving: the image that is warped.
         affine: homogeneous ``[d + 1, d + 1]``, mm, x first.
         residual: ``[*grid.shape, d]`` vectors, mm, x first; linear between them.
+        grid: where they lie, usually the isotropic grid of the network.
         warped: the moving image on the fixed grid, in the moving image's type.
         shown: where each image shows something, on the fixed grid.
         seconds: duration of each phase.
@@ -73,30 +74,23 @@ class Registration:
             of the two directions.
         notices: warnings about defaults that were chosen for the user, and the logged
             ones.
-        working_grid: where the network predicted and the residual lies; None is the
-            fixed image's own grid.
     """
 
     fixed: Image
     moving: Image
     affine: np.ndarray
     residual: np.ndarray
+    grid: Frame
     warped: Image
     shown: Shown
     seconds: dict
     parameters: dict = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    working_grid: Frame | None = None
 
     @property
     def frame(self) -> Frame:
         """The fixed image's own grid."""
         return self.fixed.frame
-
-    @property
-    def grid(self) -> Frame:
-        """Where the residual lies."""
-        return self.working_grid or self.frame
 
     @functools.cached_property
     def transform(self):

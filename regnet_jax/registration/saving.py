@@ -1,6 +1,5 @@
 """The files and the report of a registration."""
 
-import functools
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +36,6 @@ from regnet_jax.registration.maps import (
 )
 from regnet_jax.registration.report import (
     build_report,
-    coarsen,
-    make_canonical_arrays,
 )
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
@@ -94,18 +91,21 @@ def write_registration(
 
     Arguments and result are those of ``Registration.save``.
     """
-    with ThreadPoolExecutor(1) as pool:
-        # In parallel: compression takes as long as the figures, and ITK drops the GIL.
-        write = functools.partial(_write_volumes, folder, registration, formats)
-        limited = registration.parameters.get("memory") is not None
-        volumes = None if limited else pool.submit(write)
-        content = None
+
+    def write_page():
         if report:
-            content = _write_report(folder, registration, landmarks, labels, request)
-        if volumes is None:
-            write()
-        else:
-            volumes.result()
+            return _write_report(folder, registration, landmarks, labels, request)
+        return None
+
+    if registration.parameters.get("memory") is not None:
+        content = write_page()
+        _write_volumes(folder, registration, formats)
+        return content
+    with ThreadPoolExecutor(1) as pool:
+        # In parallel: compression takes as long as the figures, and drops the GIL.
+        volumes = pool.submit(_write_volumes, folder, registration, formats)
+        content = write_page()
+        volumes.result()
     return content
 
 
@@ -116,7 +116,7 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
     how = {"tolerance": _TOLERANCE * min(registration.grid.spacing)}
     field = registration.displacement
     write_displacement(folder / "displacement.nii.gz", field, frame, **how)
-    write_transform(folder / "transform.h5", registration.transform, fixed=frame, **how)
+    write_transform(folder / "transform.h5", registration.transform, grid=frame, **how)
     if "ants" in formats:
         grid, residual = registration.grid, registration.residual
         write_for_ants(folder, grid, residual, registration.affine)
@@ -137,13 +137,10 @@ def _write_report(
     from regnet_jax.reporting.registration_page import write_registration_page
 
     points = _read_points(registration, landmarks)
-    labels = _read_label_maps(registration, labels)
-    coarse = coarsen(registration)
-    arrays = make_canonical_arrays(coarse)
-    report = build_report(
-        *(registration, coarse, arrays),
+    report, arrays = build_report(
+        registration,
         landmarks=points,
-        labels=labels,
+        labels=_read_label_maps(registration, labels),
         request=request,
     )
     errors = None
@@ -164,11 +161,12 @@ def _write_report(
 
 def make_report(registration: Registration, landmarks, labels) -> RegistrationReport:
     """Build the report of a registration, see ``Registration.report``."""
-    points = _read_points(registration, landmarks)
-    labels = _read_label_maps(registration, labels)
-    coarse = coarsen(registration)
-    arrays = make_canonical_arrays(coarse)
-    return build_report(registration, coarse, arrays, landmarks=points, labels=labels)
+    report, _ = build_report(
+        registration,
+        landmarks=_read_points(registration, landmarks),
+        labels=_read_label_maps(registration, labels),
+    )
+    return report
 
 
 def evaluate_registration(registration: Registration, landmarks, labels) -> Measures:

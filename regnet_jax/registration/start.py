@@ -15,6 +15,7 @@ from regnet_jax.spatial import (
     affine_transform,
     composite,
     field_frame,
+    split_frame,
     to_world,
 )
 from regnet_jax.spatial.continuation import PointMap, continued, solve_affine
@@ -115,14 +116,9 @@ def residual_after(start: Start, frame: Frame, vectors) -> np.ndarray:
     """
     if start.deformation is None:
         return vectors
-    depth, *others = frame.shape
-    axes = [np.arange(n) for n in others]
     residual = np.empty((*frame.shape, frame.ndim))
-    rows = max(1, _CHUNK // int(np.prod(others)))
-    for first in range(0, depth, rows):
-        part = slice(first, min(first + rows, depth))
-        index = np.meshgrid(np.arange(depth)[part], *axes, indexing="ij")
-        points = to_world(frame, np.stack(index, -1))
+    for part, grid in split_frame(frame, _CHUNK):
+        points = to_world(grid, np.moveaxis(np.indices(grid.shape), 0, -1))
         moved = (points + vectors[part]).reshape(-1, frame.ndim)
         residual[part] = start.deformation(moved).reshape(points.shape) - points
     return residual

@@ -240,7 +240,7 @@ def isotropic_frame(
     )
 
 
-def split_frame(frame: Frame, voxels: int) -> Iterator[tuple[slice, Frame]]:
+def split_frame(frame: Frame, voxels: int = 1 << 22) -> Iterator[tuple[slice, Frame]]:
     """Split a grid along its first axis, to bound the memory of what is computed on it.
 
     Args:

@@ -269,16 +269,21 @@ def to_sitk(array, frame: Frame) -> sitk.Image:
         InputError: if the array does not hold real numbers or has another shape.
     """
     array = as_array(array, "array")
-    if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
-        raise InputError(
-            f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
-            " of the grid"
-        )
+    check_shape(array, frame)
     image = sitk.GetImageFromArray(array, isVector=array.ndim > frame.ndim)
     image.SetSpacing(frame.spacing)
     image.SetOrigin(frame.origin)
     image.SetDirection(frame.direction)
     return image
+
+
+def check_shape(array: np.ndarray, frame: Frame) -> None:
+    """Raise InputError unless an array holds numbers or vectors at a grid's voxels."""
+    if array.shape[: frame.ndim] != frame.shape or array.ndim > frame.ndim + 1:
+        raise InputError(
+            f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
+            " of the grid"
+        )
 
 
 def check_pair(fixed: Image, moving: Image) -> None:

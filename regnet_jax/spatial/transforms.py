@@ -11,9 +11,6 @@ from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import to_sitk
 
-# Voxels that are mapped at a time, to bound the memory.
-_AT_ONCE = 1 << 22
-
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
     """Return the transform ``T(x) = A(x + r(x))``.
@@ -144,7 +141,7 @@ def sample_transform(
         InputError: if a result is not finite.
     """
     vectors = np.empty((*frame.shape, frame.ndim), dtype)
-    for rows, part in split_frame(frame, _AT_ONCE):
+    for rows, part in split_frame(frame):
         field = sitk.TransformToDisplacementField(
             transform,
             sitk.sitkVectorFloat64,

@@ -31,6 +31,11 @@ from tests.helpers.frames import FRAMES, rotation
 every_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 
 
+def thin(name):
+    """A frame of a single slice or row."""
+    return dataclasses.replace(FRAMES[name], shape=(1, *FRAMES[name].shape[1:]))
+
+
 def some_affine(d, seed=0):
     rng = np.random.default_rng(seed)
     matrix = np.eye(d + 1)
@@ -54,7 +59,11 @@ def mapped(transform, points):
     return np.array([transform.TransformPoint(p) for p in points.tolist()])
 
 
-@every_frame
+@pytest.mark.parametrize(
+    "frame",
+    [*FRAMES.values(), *(thin(name) for name in ("3d oblique", "2d flipped"))],
+    ids=[*FRAMES, "one slice", "one row"],
+)
 def test_compressed_displacement_is_the_file_that_itk_writes(tmp_path, frame):
     vectors = some_residual(frame).astype(np.float32)
     write_displacement(tmp_path / "own.nii.gz", vectors, frame)
@@ -64,6 +73,13 @@ def test_compressed_displacement_is_the_file_that_itk_writes(tmp_path, frame):
         for name in ("own.nii.gz", "itk.nii.gz")
     )
     assert own == itk
+
+
+def test_displacement_of_another_grid_is_refused(tmp_path):
+    frame = FRAMES["3d plain"]
+    with pytest.raises(InputError, match=r"\(4, 6, 7, 3\) on a grid of \(5, 6, 7\)"):
+        write_displacement(tmp_path / "u.nii.gz", some_residual(frame)[:4], frame)
+    assert not list(tmp_path.iterdir())
 
 
 def test_rounding_stays_within_the_tolerance_and_shrinks_files(tmp_path):
@@ -76,7 +92,7 @@ def test_rounding_stays_within_the_tolerance_and_shrinks_files(tmp_path):
         image, file = tmp_path / f"{tolerance}.nii.gz", tmp_path / f"{tolerance}.h5"
         write_displacement(image, vectors, frame, tolerance=tolerance)
         transform = composite(frame, vectors, np.eye(4))
-        write_transform(file, transform, fixed=fixed, tolerance=tolerance)
+        write_transform(file, transform, grid=fixed, tolerance=tolerance)
         read, grid = read_displacement(image)
         assert grid.shape == frame.shape
         # Single precision takes a little more.
@@ -86,6 +102,7 @@ def test_rounding_stays_within_the_tolerance_and_shrinks_files(tmp_path):
         np.testing.assert_allclose(found, vectors, atol=tolerance + 1e-9, rtol=0)
         # The file knows for which grid it is; ITK's own does not.
         assert grid_of(file, again) == fixed
+        assert grid_of(f"inverse:{file}", again) == frame
         sizes[tolerance] = [path.stat().st_size for path in (image, file)]
     itk = tmp_path / "itk.h5"
     sitk.WriteTransform(transform, str(itk))

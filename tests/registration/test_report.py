@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.registration import report as reports
-from regnet_jax.registration.report import build_report, make_canonical_arrays
+from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Frame, Image
@@ -47,13 +47,14 @@ def report(
         *images,
         np.eye(4),
         residual,
+        FRAME,
         images[1],
         Shown(*shown),
         {},
         parameters,
         tuple(notices),
     )
-    return build_report(found, found, make_canonical_arrays(found), **known)
+    return build_report(found, **known)[0]
 
 
 def test_large_images_are_measured_at_larger_voxels(monkeypatch):
@@ -66,14 +67,13 @@ def test_large_images_are_measured_at_larger_voxels(monkeypatch):
     images = [Image(chest(0), FRAME, "a") for _ in range(2)]
     everywhere = Shown(*[np.ones(SHAPE, bool)] * 3)
     found = Registration(
-        *(*images, np.eye(4), np.zeros((*SHAPE, 3)), images[1], everywhere),
+        *(*images, np.eye(4), np.zeros((*SHAPE, 3)), FRAME, images[1], everywhere),
         *({}, {"model": "m"}),
     )
-    coarse = reports.coarsen(found)
-    assert 0.1 * np.prod(SHAPE) < coarse.fixed.array.size <= 0.3 * np.prod(SHAPE)
-    assert coarse.grid == FRAME
-    measured = build_report(found, coarse, make_canonical_arrays(coarse), **known)
-    assert measured.parameters["measured_at_mm"] == list(coarse.frame.spacing)
+    measured, arrays = build_report(found, **known)
+    for array in (arrays.fixed, arrays.warped, arrays.determinant):
+        assert 0.1 * np.prod(SHAPE) < array.size <= 0.3 * np.prod(SHAPE)
+    assert measured.parameters["measured_at_mm"] == list(arrays.spacing[::-1])
     assert measured.after.tre_snapped == whole.after.tre_snapped
     assert measured.after.similarity.correlation == pytest.approx(1.0)
     assert measured.after.similarity.lung_overlap == pytest.approx(1.0)

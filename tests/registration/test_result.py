@@ -29,8 +29,8 @@ def registration():
     moving = Image(smooth_image(MOVING.shape, 1), MOVING, "moving")
     everywhere = np.ones(FRAME.shape, bool)
     result = Registration(
-        fixed, moving, AFFINE, residual, fixed, Shown(*[everywhere] * 3), {"all": 1.0},
-        {"model": "m"}, ("a notice",),
+        fixed, moving, AFFINE, residual, FRAME, fixed, Shown(*[everywhere] * 3),
+        {"all": 1.0}, {"model": "m"}, ("a notice",),
     )  # fmt: skip
     warped = warp_image(moving, FRAME, result.transform)
     object.__setattr__(result, "warped", warped)
@@ -178,7 +178,9 @@ def test_jacobian_is_that_of_the_map_of_the_world(registration, direction, spaci
     moved[..., 0] += bent
     image = Image(smooth_image(frame.shape), frame, "fixed")
     residual = (moved - AFFINE[:2, 2]) @ np.linalg.inv(AFFINE[:2, :2]).T - grid
-    found = dataclasses.replace(registration, fixed=image, residual=residual).jacobian
+    found = dataclasses.replace(
+        registration, fixed=image, residual=residual, grid=frame
+    ).jacobian
     expected = (1.2 + 0.02 * grid[..., 0]) * 0.8 + 0.03
     inner = (slice(1, -1),) * 2
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-3)
@@ -192,7 +194,7 @@ def test_maps_that_cannot_be_made_are_refused(registration, tmp_path):
     thin = Frame((1, 36), FRAME.spacing, FRAME.origin, FRAME.direction)
     image = Image(smooth_image(thin.shape), thin, "thin")
     flat = dataclasses.replace(
-        registration, fixed=image, residual=registration.residual[:1]
+        registration, fixed=image, residual=registration.residual[:1], grid=thin
     )
     with pytest.raises(InputError, match="jacobian: thin has an axis of a single"):
         flat.save(tmp_path / "out", ["jacobian"], report=False)
@@ -208,7 +210,7 @@ def test_save_writes_the_ventilation_of_lungs(tmp_path):
     )
     everywhere = np.ones(frame.shape, bool)
     result = Registration(
-        fixed, moving, matrix, np.zeros((*frame.shape, 3)), fixed,
+        fixed, moving, matrix, np.zeros((*frame.shape, 3)), frame, fixed,
         Shown(*[everywhere] * 3), {},
     )  # fmt: skip
     result.save(tmp_path / "out", ["ventilation"], report=False)
