@@ -29,7 +29,6 @@ def _untrained(name):
     patch = jnp.zeros((1, *config.patch_shape, 1))
     init = jax.jit(model.init, static_argnames="train")
     variables = init(jax.random.key(0), patch, patch, train=False)
-    variables.pop("heads", None)
     config = dataclasses.replace(config, data=data)
     return make_network(inference_config(config), variables)
 

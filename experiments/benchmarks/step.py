@@ -24,7 +24,6 @@ def _ours(name, fixed, moving, target):
     model, optimizer = make_model(name, dimensions=3), optax.adam(_RATE)
     init = jax.jit(model.init, static_argnames="train")
     variables = init(jax.random.key(0), fixed[:1], moving[:1], train=False)
-    variables.pop("heads", None)
     state = [variables, optimizer.init(variables["params"])]
 
     def error(params, variables):

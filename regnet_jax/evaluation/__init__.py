@@ -1,5 +1,6 @@
 """Measures of a registration: landmarks, labels, fields, similarity, regularity."""
 
+from regnet_jax.evaluation.confidence import ErrorEstimate
 from regnet_jax.evaluation.fields import (
     JacobianStatistics,
     endpoint_error,
@@ -45,6 +46,7 @@ from regnet_jax.evaluation.statistics import (
 
 __all__ = [
     "BeforeAndAfter",
+    "ErrorEstimate",
     "ErrorStatistics",
     "JacobianStatistics",
     "LabelOverlap",

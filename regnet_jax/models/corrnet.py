@@ -45,6 +45,11 @@ _MULTIPLE = 8
 # Displacements that are compared: 8 voxels around at a quarter of the resolution, and
 # 2 around the coarse displacement at half of it.
 _WIDE, _NARROW = 2, 1
+# The layers that estimate errors, which older weights lack, and their channels.
+ERROR_LAYERS = ("errors_0", "errors_1", "errors_2")
+_ERROR_FEATURES = 16
+# Bounds of the logarithm of the width of their distribution, for stable steps.
+LOG_WIDTHS = (-3.0, 2.0)
 # The way that reaches furthest: through the coarsest features, and through a coarse
 # displacement and the features warped by it to the finest. The distance of a match adds
 # nothing, as long as it is shorter than the reach of that way.
@@ -66,6 +71,7 @@ class CorrNet(nn.Module):
             over a batch.
         features: channels of the encoder at a half and a quarter of the resolution.
         decoder: channels of the decoder at a half, a quarter and an eighth.
+        estimates_errors: whether it estimates the error of its prediction, too.
         dtype: of the layers; matches and displacements are computed in float32.
     """
 
@@ -75,6 +81,7 @@ class CorrNet(nn.Module):
     axis_name: str | None = None
     features: tuple[int, ...] = (24, 32)
     decoder: tuple[int, ...] = (32, 48, 64)
+    estimates_errors: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -82,7 +89,10 @@ class CorrNet(nn.Module):
         """Predict the displacement at every voxel.
 
         The displacements before the last correction are sown as ``heads``, for deep
-        supervision.
+        supervision. Where the network estimates errors, the distribution of the
+        length of the error at every voxel is sown as ``errors``,
+        ``[batch, *spatial, 2]``: mean and logarithm of the standard deviation of its
+        logarithm, in voxels. No gradient of these reaches the layers of the prediction.
 
         Args:
             fixed: ``[batch, *spatial, 1]``, scaled by ``scale_hounsfield``.
@@ -101,11 +111,19 @@ class CorrNet(nn.Module):
         half, quarter = (jnp.split(x, 2) for x in self._encode(both))
         first, coarse, context = self._match(*quarter)
         coarse_twice, context = 2.0 * resize(coarse, 2), resize(context, 2)
-        fine = self._correct(*half, displacement=coarse_twice, context=context)
+        fine, seen = self._correct(*half, displacement=coarse_twice, context=context)
         box = box_slices([0] * len(spatial), spatial)
-        self.sow("heads", "matched", 4.0 * resize(first, 4)[box])
-        self.sow("heads", "coarse", 4.0 * resize(coarse, 4)[box])
+        if self.estimates_errors:
+            errors = self._errors(jax.lax.stop_gradient(seen.astype(jnp.float32)))
+            self._tell("errors", "logarithm", resize(errors, 2)[box])
+        self._tell("heads", "matched", 4.0 * resize(first, 4)[box])
+        self._tell("heads", "coarse", 4.0 * resize(coarse, 4)[box])
         return 2.0 * resize(fine, 2)[box]
+
+    def _tell(self, collection, name, value):
+        """Sow a value, which is no variable of the network."""
+        if not self.is_initializing():
+            self.sow(collection, name, value)
 
     def _encode(self, images):
         """Return features at a half and a quarter of the resolution."""
@@ -140,13 +158,29 @@ class CorrNet(nn.Module):
         return matched, matched + self._displacement(x), x
 
     def _correct(self, fixed, moving, displacement, context):
-        """Return the displacement at half the resolution, given a coarse one."""
+        """Return the displacement at half the resolution, given a coarse one.
+
+        Returns:
+            The displacement, and what it was found by: features, matches and the
+            displacement itself.
+        """
         moving = jax.vmap(warp)(moving, displacement)
         scores = self._scores(fixed, moving, _NARROW)
         context = self._layers(context, (self.decoder[0] // 2,), taps=1)
         x = jnp.concatenate([scores, fixed, context, displacement], -1)
         x = self._layers(x, self.decoder[:1] * 2)
-        return displacement + self._displacement(x)
+        change = self._displacement(x)
+        total = displacement + change
+        return total, jnp.concatenate([x, scores, change, total], -1)
+
+    def _errors(self, x):
+        """Return the distribution of errors, that of one voxel before training."""
+        kernel = (3,) * self.dimensions
+        for name in ERROR_LAYERS[:-1]:
+            x = Conv(_ERROR_FEATURES, kernel, padding="SAME", name=name)(x)
+            x = nn.leaky_relu(x, 0.1)
+        one, zeros = (1,) * self.dimensions, nn.initializers.zeros
+        return Conv(2, one, kernel_init=zeros, name=ERROR_LAYERS[-1])(x)
 
     def _scores(self, fixed, moving, radius):
         """Return the similarity of features around each voxel, of learned sharpness."""
@@ -173,3 +207,9 @@ class CorrNet(nn.Module):
             x = Conv(count, kernel, **options)(x)
             x = nn.leaky_relu(x, 0.1)
         return x
+
+
+class ConfidentCorrNet(CorrNet):
+    """CorrNet that estimates the error of its prediction, too."""
+
+    estimates_errors: bool = True

@@ -12,7 +12,7 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.models.corrnet import CorrNet
+from regnet_jax.models.corrnet import ConfidentCorrNet, CorrNet
 from regnet_jax.models.cropped_unet import CroppedUNet
 from regnet_jax.models.multiview import MultiView
 from regnet_jax.models.regnet import (
@@ -32,6 +32,7 @@ MODELS = {
     "multiview": MultiView,
     "cropped_unet": CroppedUNet,
     "corrnet": CorrNet,
+    "corrnet_confident": ConfidentCorrNet,
 }
 
 

@@ -48,6 +48,9 @@ class InferenceConfig:
             ``regnet_jax.intensity``.
         adapt_voxel_size: whether images too small or too large for a human body get
             another voxel size than those of the network.
+        error_width: factor of the widths of estimated errors (``--confidence``), by
+            which 95 % of those of held-out pairs lie within their bounds; 1 changes
+            nothing.
     """
 
     name: str
@@ -61,6 +64,7 @@ class InferenceConfig:
     stage_weights: tuple[str, ...] = ()
     intensity_preset: str = "auto"
     adapt_voxel_size: bool = True
+    error_width: float = 1.0
 
     @property
     def voxel_size(self) -> float:
@@ -141,6 +145,7 @@ def _fault(config: InferenceConfig) -> str:
         and all(isinstance(name, str) for name in config.stage_weights),
         "intensity_preset": is_preset(config.intensity_preset),
         "adapt_voxel_size": isinstance(config.adapt_voxel_size, bool),
+        "error_width": 0 < config.error_width < math.inf,
     }
     wrong = [name for name, fits in checks.items() if not fits]
     return f"{wrong[0]}: {getattr(config, wrong[0])}" if wrong else ""

@@ -7,10 +7,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import Ventilation
+from regnet_jax.evaluation import ErrorEstimate, Ventilation
 from regnet_jax.io import write_displacement, write_image, write_transform
 from regnet_jax.spatial import Frame, Image, sample_transform
 
+# The bound where nothing is known, so that no threshold takes it for a small one.
+UNKNOWN_MM = 1000.0
 MAPS = ("inverse", "jacobian", "ventilation")
 
 
@@ -52,6 +54,18 @@ def write_jacobian(folder: Path, determinant: np.ndarray, frame: Frame) -> None:
         frame: the fixed grid.
     """
     write_image(folder / "jacobian.nii.gz", determinant, frame)
+
+
+def write_confidence(folder: Path, errors: ErrorEstimate) -> None:
+    """Write ``confidence.nii.gz``: the bound of the error at a probability of 95 %, mm.
+
+    Args:
+        folder: an existing folder.
+        errors: on the fixed grid.
+    """
+    bound = errors.bound()
+    bound[~errors.known] = UNKNOWN_MM
+    write_image(folder / "confidence.nii.gz", bound, errors.frame)
 
 
 def write_ventilation(folder: Path, ventilation: Ventilation, image: Image) -> None:

@@ -121,6 +121,7 @@ class RegistrationOptions:
         refine: steps of gradient descent that start from the network's prediction.
         inverse_consistent: register in both directions and return the symmetric field,
             which is inverted where the images are swapped.
+        confidence: estimate the error at every voxel, by networks that can.
         memory: limit of the process during the prediction, GiB; images that need more
             are predicted tile by tile. None sets no limit.
         voxel_size: of the isotropic working grid, mm. None takes the network's own or,
@@ -180,6 +181,15 @@ class RegistrationOptions:
         metadata=option(
             bool,
             "Register in both directions and return the symmetric field.",
+            check_switch,
+        ),
+    )
+    confidence: bool = field(
+        default=False,
+        metadata=option(
+            bool,
+            "Estimate the error at every voxel, and write confidence.nii.gz: the"
+            " distance in mm within which it lies with a probability of 95 %.",
             check_switch,
         ),
     )

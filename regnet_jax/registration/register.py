@@ -20,6 +20,10 @@ from regnet_jax.intensity import (
     resolve_intensity,
 )
 from regnet_jax.io import as_image, has_geometry
+from regnet_jax.registration.inference.confidence import (
+    check_confidence,
+    estimate_errors,
+)
 from regnet_jax.registration.inference.inverse_consistency import symmetric
 from regnet_jax.registration.inference.network import (
     Network,
@@ -177,6 +181,8 @@ def register(
             ]
         elif settings.slice_axis and network.dimensions == 3:
             notices = [*notices, f"slice_axis has no effect, as {name} is a 3D network"]
+        if settings.confidence:
+            check_confidence(network, str(name))
         settings = dataclasses.replace(settings, slice_axis=axis)
         result = _register(fixed, moving, network, masks, settings, progress)
     result = dataclasses.replace(
@@ -316,6 +322,13 @@ def _register(
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
         displacement, cycle = _join(fields)
+    errors = None
+    if options.confidence:
+        with timed(seconds, "confidence"):
+            images, shown, _ = directions[0]
+            how = {"shown": shown, "memory": options.memory}
+            errors = estimate_errors(network, *images, displacement, grid, **how)
+    with timed(seconds, "resampling"):
         vectors = displacement_to_world(grid, displacement)
         if start.deformation is not None:
             # What was given may be finer than the working grid.
@@ -350,6 +363,7 @@ def _register(
     return Registration(
         *(fixed, moving, start.affine, residual, grid),
         *(warped, shown, seconds, parameters),
+        errors=errors,
     )
 
 

@@ -18,6 +18,7 @@ from regnet_jax.evaluation import (
     Measures,
     Similarity,
     evaluate_before_and_after,
+    find_lungs,
     image_similarity,
     jacobian_statistics,
     segment_lungs,
@@ -55,6 +56,8 @@ class CanonicalArrays(NamedTuple):
         determinant: ``[*spatial]``, its Jacobian determinant; None where an axis has a
             single voxel.
         spacing: mm, array-axis order.
+        error_bound: ``[*spatial]``, mm, of the estimated errors at a probability of
+            95 %, not finite where nothing is known; None where they were not estimated.
     """
 
     fixed: np.ndarray
@@ -63,6 +66,7 @@ class CanonicalArrays(NamedTuple):
     displacement: np.ndarray
     determinant: np.ndarray | None
     spacing: tuple[float, ...]
+    error_bound: np.ndarray | None = None
 
 
 def _coarsen(registration: Registration) -> Registration:
@@ -117,12 +121,16 @@ def _make_canonical_arrays(registration: Registration) -> CanonicalArrays:
     determinant = registration.jacobian
     if determinant is not None:
         determinant, _ = canonicalise(determinant, frame)
+    bound = None
+    if registration.errors is not None:
+        bound, _ = canonicalise(registration.errors.bound(), frame)
     images = (registration.fixed.array, before.array, registration.warped.array)
     return CanonicalArrays(
         *(canonicalise(array, frame)[0] for array in images),
         displacement=voxels * np.asarray(spacing, np.float32),
         determinant=determinant,
         spacing=spacing,
+        error_bound=bound,
     )
 
 
@@ -148,6 +156,8 @@ def build_report(
         of the images that were compared, on one grid.
     """
     coarse = _coarsen(registration)
+    if coarse.errors is not None:
+        coarse = replace(coarse, errors=coarse.errors.on(coarse.frame))
     arrays = _make_canonical_arrays(coarse)
     similarity = _compare_images(coarse, arrays)
     measures = evaluate_before_and_after(
@@ -177,8 +187,22 @@ def build_report(
         versions=_versions(),
         warnings=tuple(warnings),
         request=request,
+        confidence=_state_confidence(coarse),
     )
     return report, arrays
+
+
+def _state_confidence(registration: Registration) -> dict[str, float] | None:
+    """Return the distance within which 95 % of each region lies, by the estimate."""
+    errors = registration.errors
+    if errors is None:
+        return None
+    bounds = {"body": errors.bound_within(errors.known)}
+    lungs = find_lungs(registration.fixed)
+    if lungs is not None:
+        inside = errors.on(lungs.frame)
+        bounds["lungs"] = inside.bound_within(lungs.array > 0)
+    return bounds
 
 
 def _compare_images(

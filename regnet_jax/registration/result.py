@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regnet_jax.evaluation import (
+    ErrorEstimate,
     Measures,
     Ventilation,
     local_volume_change,
@@ -74,6 +75,8 @@ class Registration:
             of the two directions.
         notices: warnings about defaults that were chosen for the user, and the logged
             ones.
+        errors: the estimated error at every voxel of the working grid, which the option
+            ``confidence`` asks for; or None.
     """
 
     fixed: Image
@@ -86,6 +89,7 @@ class Registration:
     seconds: dict
     parameters: dict = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    errors: ErrorEstimate | None = None
 
     @property
     def frame(self) -> Frame:

@@ -30,6 +30,7 @@ from regnet_jax.io import (
 from regnet_jax.registration.maps import (
     MAPS,
     check_maps,
+    write_confidence,
     write_inverse,
     write_jacobian,
     write_ventilation,
@@ -53,7 +54,7 @@ RESULT_FILES = (
 OPTIONAL_FILES = (
     *("ants_0GenericAffine.mat", "ants_1Warp.nii.gz", "transform_elastix.txt"),
     *("inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"),
-    *("ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
+    *("confidence.nii.gz", "ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
 )
 
 # Displacements are rounded by this fraction of a working voxel in files.
@@ -117,6 +118,8 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
     field = registration.displacement
     write_displacement(folder / "displacement.nii.gz", field, frame, **how)
     write_transform(folder / "transform.h5", registration.transform, grid=frame, **how)
+    if registration.errors is not None:
+        write_confidence(folder, registration.errors.on(frame))
     if "ants" in formats:
         grid, residual = registration.grid, registration.residual
         write_for_ants(folder, grid, residual, registration.affine)

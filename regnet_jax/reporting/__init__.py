@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regnet_jax.reporting.curves import training_figure
     from regnet_jax.reporting.families import family_figure, statistics_figure
     from regnet_jax.reporting.fields import (
+        confidence_figure,
         displacement_figure,
         grid_figure,
         jacobian_figure,
@@ -38,6 +39,7 @@ __all__ = [
     "ViewerData",
     "box_figure",
     "checkerboard_figure",
+    "confidence_figure",
     "difference_figure",
     "differences_figure",
     "displacement_figure",
@@ -59,7 +61,12 @@ __all__ = [
 _MODULES = {
     "curves": ("training_figure",),
     "families": ("family_figure", "statistics_figure"),
-    "fields": ("displacement_figure", "grid_figure", "jacobian_figure"),
+    "fields": (
+        "confidence_figure",
+        "displacement_figure",
+        "grid_figure",
+        "jacobian_figure",
+    ),
     "html": ("encode_figure", "write_html"),
     "images": (
         "checkerboard_figure",

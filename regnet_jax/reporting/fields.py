@@ -147,6 +147,48 @@ def jacobian_figure(determinant: np.ndarray, view: View) -> Figure:
     return sheet.figure
 
 
+def confidence_figure(
+    bound: np.ndarray, fixed: np.ndarray, view: View, *, top: float = 5.0
+) -> Figure:
+    """Draw the fixed image and below it how far each of its voxels may be wrong.
+
+    Args:
+        bound: ``[*spatial]``, mm, the bound of the error at some probability; not
+            finite where nothing is known, which is left out.
+        fixed: ``[*spatial]``.
+        view: planes and intensity window.
+        top: end of the colour bar, mm.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the bound is not on the grid of the image.
+    """
+    fixed = as_image(fixed, len(view.spacing), "fixed")
+    bound = as_image(bound, len(view.spacing), "bound")
+    if bound.shape != fixed.shape:
+        raise ValueError(
+            f"a bound of shape {bound.shape} does not lie on the grid {fixed.shape} of"
+            " the fixed image"
+        )
+    view = view.resolve(fixed)
+    planes = view.planes(fixed.shape)
+    window = cast(IntensityWindow, view.window)
+    labels = ("fixed image", "95 % within")
+    sheet, (above, below) = drawing.variant_sheet(planes, labels, bar=True)
+    for grey, heat, plane in zip(above, below, planes, strict=True):
+        drawing.show_grey(grey, plane, plane.take(fixed), window)
+        drawing.annotate(grey, plane)
+        drawing.show_grey(heat, plane, plane.take(fixed), window)
+        pixels = np.ma.masked_invalid(plane.take(bound))
+        artist = drawing.show_pixels(
+            heat, plane, pixels, cmap=HEAT, vmin=0.0, vmax=top, alpha=0.75
+        )
+    drawing.colour_bar(sheet, artist, "estimated error, mm", extend="max")
+    return sheet.figure
+
+
 def draw_arrows(
     axes: Axes, plane: Plane, field: np.ndarray, count: int, stretch: float
 ) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from regnet_jax.evaluation import LabelOverlap, Similarity
 from regnet_jax.reporting.fields import (
+    confidence_figure,
     displacement_figure,
     grid_figure,
     jacobian_figure,
@@ -50,6 +51,7 @@ def write_registration_page(
     spacing: Sequence[float],
     displacement: np.ndarray | None = None,
     determinant: np.ndarray | None = None,
+    error_bound: np.ndarray | None = None,
     names: Mapping[str, str] | None = None,
     window: IntensityWindow | None = None,
     landmark_errors: tuple[ArrayLike, ArrayLike] | None = None,
@@ -68,6 +70,8 @@ def write_registration_page(
             its figures out.
         determinant: ``[*spatial]``, its Jacobian determinant; None leaves its figure
             out.
+        error_bound: ``[*spatial]``, mm, of the estimated errors, not finite where
+            nothing is known; None leaves its figure out.
         names: of the images, by fixed and moving.
         window: intensities drawn black and white; None chooses them by the fixed image.
         landmark_errors: before and after, ``[n]`` each, mm; None leaves their figure
@@ -88,6 +92,8 @@ def write_registration_page(
     view = View(spacing, window).resolve(*images[:2])
     figures = _image_figures(images, view)
     figures += _field_figures(images, displacement, determinant, view)
+    if error_bound is not None:
+        figures.append(_confidence_entry(error_bound, images[0], view))
     if landmark_errors is not None:
         figures.append(_landmark_entry(*landmark_errors))
     return write_html(
@@ -126,6 +132,10 @@ def headline_cards(
         lengths = _sampled_lengths(displacement)
         largest = f"largest {np.max(lengths):.1f} mm"
         cards.append(("Median displacement", f"{np.median(lengths):.1f} mm", largest))
+    if report.confidence:
+        region, bound = list(report.confidence.items())[-1]
+        detail = f"of 95 % of the {region}, at most"
+        cards.append(("Estimated error", f"{bound:.2g} mm", detail))
     phases = {k: v for k, v in report.seconds.items() if k != "total"}
     longest = max(phases, key=phases.__getitem__, default="")
     detail = f"longest: {longest}, {phases[longest]:.3g} s" if phases else ""
@@ -151,6 +161,10 @@ def report_tables(report: RegistrationReport) -> list[Table]:
         )
         for name, value in jacobian.items()
     ]
+    confidence_rows = [
+        (region, format_number(bound))
+        for region, bound in (report.confidence or {}).items()
+    ]
     settings = {**(report.request or {}), **report.parameters}
     settings |= {"unmatched_fraction": report.unmatched_fraction}
     settings |= {"affine": report.affine}
@@ -161,6 +175,7 @@ def report_tables(report: RegistrationReport) -> list[Table]:
         _landmark_table(report),
         _label_table(report),
         ("Jacobian determinant", (), jacobian_rows),
+        ("Estimated error, mm", ("region", "of 95 % at most"), confidence_rows),
         ("Time", ("phase", "seconds"), phases),
         ("Parameters", (), _setting_rows(settings)),
         ("Versions", (), list(report.versions.items())),
@@ -266,6 +281,15 @@ def _jacobian_entry(determinant: np.ndarray, view: View) -> Entry:
         caption += " The field folds where it is green; the worst fold is shown."
         view = replace(view, index=None)
     return "Jacobian determinant", caption, jacobian_figure(determinant, view)
+
+
+def _confidence_entry(bound, fixed, view: View) -> Entry:
+    caption = (
+        "The distance within which the result is right with a probability of 95 %, as "
+        "the network estimates it from how well the images match; no colour where "
+        "nothing is known."
+    )
+    return "Confidence", caption, confidence_figure(bound, fixed, view)
 
 
 def _landmark_entry(before, after) -> Entry:

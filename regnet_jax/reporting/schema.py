@@ -40,6 +40,8 @@ class RegistrationReport:
         versions: of the software, by name.
         warnings: sentences to read before trusting the result.
         request: the files and settings that were asked for; None if unknown.
+        confidence: where errors were estimated, the distance in mm within which 95 % of
+            each region lies, as ``{"body": 1.5, "lungs": 1.2}``.
         version: of the schema, ``schema`` in JSON.
     """
 
@@ -53,6 +55,7 @@ class RegistrationReport:
     versions: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     request: Mapping[str, Any] | None = None
+    confidence: Mapping[str, float] | None = None
     version: int = field(default=SCHEMA_VERSION, kw_only=True)
 
     def to_dict(self) -> dict:
@@ -74,7 +77,8 @@ class RegistrationReport:
             "versions": self.versions,
             "warnings": list(self.warnings),
         }
-        return content if self.request is None else {**content, "request": self.request}
+        optional = {"request": self.request, "confidence": self.confidence}
+        return content | {k: v for k, v in optional.items() if v is not None}
 
     def to_json(self) -> str:
         """Return the text of ``report.json``, which ends with a newline."""
@@ -109,6 +113,8 @@ class RegistrationReport:
                 versions=content["versions"],
                 warnings=tuple(content["warnings"]),
                 request=content.get("request"),
+                confidence=content.get("confidence")
+                and {k: _parse_number(v) for k, v in content["confidence"].items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a report: {error!r}") from error

@@ -22,6 +22,7 @@ import optax
 
 from regnet_jax.errors import DivergenceError, InputError
 from regnet_jax.models import inflate, inflate_planes, make_model
+from regnet_jax.models.corrnet import ERROR_LAYERS
 from regnet_jax.pretrained import read_weights
 from regnet_jax.synthesis.generator import make_generator, sample_patches
 from regnet_jax.training import checkpoint, parallel
@@ -228,7 +229,11 @@ def _initial_variables(config: ExperimentConfig, fresh):
         read = {axis: read_weights(name)[1] for axis, name in planes.items()}
         return inflate_planes(read, fresh)
     _, given = read_weights(config.init_from)
-    return inflate(given, fresh) if config.inflate else given
+    if config.inflate:
+        return inflate(given, fresh)
+    # A network that estimates errors may start from one that does not.
+    errors = {k: v for k, v in fresh["params"].items() if k in ERROR_LAYERS}
+    return {**given, "params": errors | given["params"]}
 
 
 def _text(value: str | Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import optax
 
 from regnet_jax.evaluation import endpoint_error
 from regnet_jax.geometry import jacobian_determinant
+from regnet_jax.models.corrnet import LOG_WIDTHS
 from regnet_jax.training.config import LossConfig
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _HEAD_WEIGHT = 0.3
 # Jacobian determinants below this are penalised.
 _LEAST_JACOBIAN = 0.2
+# Added to errors, in voxels, so that none has a logarithm of -inf.
+_LEAST_ERROR = 0.02
 _DEFAULT = LossConfig()
 
 
@@ -81,6 +84,28 @@ def huber_loss(
     """
     loss = optax.huber_loss(prediction, target, delta=delta)
     return jnp.sum(weight * jnp.mean(loss, axis=-1, keepdims=True)), jnp.sum(weight)
+
+
+def error_loss(
+    estimate: Float[Array, "*shape 2"],
+    error: Float[Array, "*shape 1"],
+    weight: Float[Array, "*shape 1"],
+) -> Float[Array, ""]:
+    """Compute how improbable errors are under their estimated distribution.
+
+    Args:
+        estimate: ``[..., 2]``, mean and logarithm of the standard deviation of the
+            logarithm of the error in voxels, which is taken as normal.
+        error: ``[..., 1]``, length of the error, voxels; no gradient goes through it.
+        weight: ``[..., 1]``, 0 leaves a position out.
+
+    Returns:
+        The weighted sum over positions of the negative logarithm of the likelihood.
+    """
+    logarithm = jnp.log(jax.lax.stop_gradient(error) + _LEAST_ERROR)
+    mean, width = jnp.split(estimate, 2, axis=-1)
+    width = jnp.clip(width, *LOG_WIDTHS)
+    return jnp.sum(weight * (0.5 * ((logarithm - mean) / jnp.exp(width)) ** 2 + width))
 
 
 def bending_energy(

@@ -13,7 +13,7 @@ from regnet_jax.evaluation import endpoint_error
 from regnet_jax.geometry import downsample, upsample_field, warp
 from regnet_jax.hounsfield import scale_hounsfield
 from regnet_jax.synthesis.patches import PatchBatch
-from regnet_jax.training.losses import balance_weights, make_loss
+from regnet_jax.training.losses import balance_weights, error_loss, make_loss
 from regnet_jax.training.state import TrainState, update_average
 
 if TYPE_CHECKING:
@@ -281,11 +281,15 @@ def _make_total(model, loss: Callable) -> Callable:
             {**others, "params": params},
             batch,
             train=True,
-            mutable=["batch_stats", "heads"],
+            mutable=["batch_stats", "heads", "errors"],
         )
-        heads = jax.tree.leaves(others.pop("heads", {}))
+        heads, errors = (
+            jax.tree.leaves(others.pop(name, {})) for name in ("heads", "errors")
+        )
         value, weight = loss(prediction, heads, batch.displacement, batch.weight)
         error = endpoint_error(prediction, batch.displacement)[..., None]
+        for estimate in errors:
+            value += error_loss(estimate, error, batch.weight)
         zero_error = endpoint_error(0.0 * prediction, batch.displacement)[..., None]
         metrics = {
             "loss": value,

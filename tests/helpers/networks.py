@@ -134,11 +134,13 @@ def network2d():
     return make_network(inference(2, 2.0), untrained(experiment).variables)
 
 
-def dense(dimensions, spacing, scales=(1.0,), model=None, extra_pass=False):
+def dense(
+    dimensions, spacing, scales=(1.0,), model=None, extra_pass=False, **attributes
+):
     """A network with a prediction for every voxel; a small CorrNet without a model.
 
     Its weights are random, and its displacements of about a voxel. With an extra pass
-    small displacements are shrunk.
+    small displacements are shrunk. Further attributes are those of CorrNet.
     """
     use = dataclasses.replace(
         inference(dimensions, spacing),
@@ -149,7 +151,7 @@ def dense(dimensions, spacing, scales=(1.0,), model=None, extra_pass=False):
     )
     if model is not None:
         return Network(use, model, {})
-    model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8))
+    model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8), **attributes)
     image = jax.ShapeDtypeStruct((1, *(8,) * dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), image, image)["params"]

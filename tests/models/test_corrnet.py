@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from regnet_jax.models.corrnet import CorrNet
+from regnet_jax.models.corrnet import ERROR_LAYERS, ConfidentCorrNet, CorrNet
 
 SMALL = {"features": (6, 8), "decoder": (6, 8, 8)}
 
@@ -107,6 +107,36 @@ def test_heads_are_returned_only_if_mutable():
         assert head.shape == field.shape == (1, 11, 6, 2)
         assert np.abs(head - field).max() > 0.01
     np.testing.assert_allclose(predict(variables, *pair), field, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (5, 9, 3)])
+def test_errors_are_estimated_beside_the_same_prediction(shape):
+    d = len(shape)
+    pair = textures(shape), textures(shape, seed=2)
+    model = ConfidentCorrNet(d, **SMALL)
+    variables = random_variables(model)
+    apply = functools.partial(model.apply, train=False, mutable=["errors"])
+    field, said = jax.jit(apply)(variables, *pair)
+    (errors,) = said["errors"]["logarithm"]
+    assert errors.shape == (1, *shape, 2)
+    assert np.std(errors) > 0.05
+    layers = variables["params"].items()
+    others = {"params": {k: v for k, v in layers if k not in ERROR_LAYERS}}
+    plain = jax.jit(functools.partial(CorrNet(d, **SMALL).apply, train=False))
+    np.testing.assert_allclose(plain(others, *pair), field, atol=1e-6)
+
+
+def test_estimated_errors_train_their_own_layers_alone():
+    model = ConfidentCorrNet(2, **SMALL)
+    pair = textures((9, 13)), textures((9, 13), seed=2)
+
+    def total(params):
+        _, said = model.apply({"params": params}, *pair, train=True, mutable=["errors"])
+        return jnp.sum(said["errors"]["logarithm"][0] ** 2)
+
+    gradients = jax.jit(jax.grad(total))(random_variables(model)["params"])
+    moved = {k for k, v in gradients.items() if np.any(np.abs(jax.tree.leaves(v)[0]))}
+    assert moved == set(ERROR_LAYERS)
 
 
 def test_pairs_of_a_batch_do_not_affect_each_other():

@@ -34,7 +34,6 @@ def shapes_of(model, size):
     window = jax.ShapeDtypeStruct((1, *(size,) * model.dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), window, window)
-    variables.pop("heads", None)
     return variables
 
 

@@ -6,11 +6,14 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import stats
 
 from regnet_jax.errors import InputError
+from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.io import write_points
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.saving import OPTIONAL_FILES
+from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Frame, Image, map_points, to_world, warp_image
 from tests.helpers.chest import grown
 from tests.helpers.networks import smooth_image
@@ -140,8 +143,35 @@ def test_files_of_another_registration_do_not_stay(registration, tmp_path):
     kept = {path.name for path in out.iterdir()}
     usual = {"warped.nii.gz", "displacement.nii.gz", "transform.h5"}
     assert kept == usual | {"jacobian.nii.gz", "notes.txt"}
-    ventilation = {"ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"}
-    assert names - usual == set(OPTIONAL_FILES) - ventilation
+    others = {"ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"}
+    others |= {"confidence.nii.gz"}
+    assert names - usual == set(OPTIONAL_FILES) - others
+
+
+def test_estimated_errors_are_written_and_reported(registration, tmp_path):
+    """On the fixed grid, though the estimate lies on another."""
+    grid = Frame((14, 16), (4.5, 4.5), (3.0, -9.0), np.eye(2))
+    at = to_world(grid, np.moveaxis(np.indices(grid.shape), 0, -1))
+    known = at[..., 0] < 40.0
+    mean = np.log(1.0 + 0.02 * (at[..., 1] + 9.0))
+    errors = ErrorEstimate(mean, np.full(grid.shape, 0.5), known, grid)
+    registration = dataclasses.replace(registration, errors=errors)
+    report = registration.save(tmp_path / "out")
+    image = sitk.ReadImage(str(tmp_path / "out" / "confidence.nii.gz"))
+    assert image.GetSpacing() == FRAME.spacing
+    bound = sitk.GetArrayFromImage(image)
+    place = to_world(FRAME, np.moveaxis(np.indices(FRAME.shape), 0, -1))
+    inside = place[..., 0] < 37.0
+    want = stats.lognorm.ppf(0.95, 0.5, scale=1.0 + 0.02 * (place[..., 1] + 9.0))
+    np.testing.assert_allclose(bound[inside], want[inside], rtol=5e-3)
+    assert (bound[place[..., 0] > 43.0] == 1000.0).all()
+    stated = report.confidence["body"]
+    assert bound[inside].min() < stated < bound[inside].max()
+    content = (tmp_path / "out" / "report.json").read_text("utf-8")
+    assert RegistrationReport.from_json(content).confidence == {"body": stated}
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert f"{stated:.2g} mm" in page
+    assert "Confidence" in page
 
 
 def test_save_writes_the_inverse_and_the_jacobian(registration, tmp_path):

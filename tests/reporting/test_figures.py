@@ -12,6 +12,7 @@ from regnet_jax.evaluation import MotionStatistics
 from regnet_jax.reporting import (
     box_figure,
     checkerboard_figure,
+    confidence_figure,
     difference_figure,
     differences_figure,
     displacement_figure,
@@ -209,6 +210,23 @@ def test_jacobian_without_folds_has_no_legend(case):
     figure = jacobian_figure(np.ones_like(fixed), View(spacing))
     assert not figure.legends
     assert encode_figure(figure)[1] > 100
+
+
+def test_confidence_leaves_out_what_is_not_known(case):
+    fixed, _, _, _, spacing = case
+    bound = np.full(fixed.shape, 2.0)
+    bound[..., :3] = np.inf
+    figure = confidence_figure(bound, fixed, View(spacing), top=4.0)
+    overlays = [
+        axes.images[1] for axes in figure.axes if len(getattr(axes, "images", ())) == 2
+    ]
+    assert len(overlays) == (3 if fixed.ndim == 3 else 1)
+    assert overlays[0].get_clim() == (0.0, 4.0)
+    axial = np.ma.getmaskarray(overlays[0].get_array())
+    assert axial[:, :3].all()
+    assert not axial[:, 3:].any()
+    with pytest.raises(ValueError, match="does not lie on the grid"):
+        confidence_figure(bound[:-1], fixed, View(spacing))
 
 
 def blob(height, shape=(40, 50)):

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from regnet_jax.evaluation import endpoint_error
 from regnet_jax.training.config import LossConfig
 from regnet_jax.training.losses import (
     balance_weights,
     bending_energy,
+    error_loss,
     folding_penalty,
     huber_loss,
     make_loss,
@@ -29,6 +31,26 @@ def test_huber_is_the_one_of_optax(delta):
     got, total = huber_loss(prediction, target, weight, delta=delta)
     assert float(got) == pytest.approx(want, rel=1e-5)
     assert float(total) == pytest.approx(weight.sum(), rel=1e-5)
+
+
+def test_loss_of_estimated_errors_is_the_density_of_scipy():
+    rng = np.random.default_rng(0)
+    estimate = rng.normal(size=(5, 4, 2)).astype(np.float32)
+    error = rng.uniform(0.1, 3, (5, 4, 1)).astype(np.float32)
+    weight = rng.uniform(size=(5, 4, 1)).astype(np.float32)
+    mean, width = estimate[..., 0], np.exp(estimate[..., 1])
+    density = stats.norm.logpdf(np.log(error[..., 0] + 0.02), mean, width)
+    want = -(weight[..., 0] * (density + 0.5 * np.log(2 * np.pi))).sum()
+    for loss in (error_loss, jax.jit(error_loss)):
+        assert float(loss(estimate, error, weight)) == pytest.approx(want, rel=1e-5)
+
+
+def test_loss_of_estimated_errors_leaves_the_prediction_alone():
+    estimate, weight = jnp.ones((4, 2)), jnp.ones((4, 1))
+    error = jnp.full((4, 1), 0.5)
+    gradients = jax.grad(error_loss, (0, 1))(estimate, error, weight)
+    np.testing.assert_array_equal(gradients[1], 0.0)
+    assert np.abs(gradients[0]).min() > 0
 
 
 def test_huber_by_hand():

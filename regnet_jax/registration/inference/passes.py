@@ -21,7 +21,7 @@ from regnet_jax.geometry import (
 # Compiled separately, so that passes at the same voxel size share all programs.
 _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
-_warp, _compose = jax.jit(warp), jax.jit(compose)
+warp_whole, _compose = jax.jit(warp), jax.jit(compose)
 continue_field = jax.jit(continue_smoothly)
 
 # A resampled voxel counts as shown if at least this fraction of its value comes from
@@ -113,7 +113,7 @@ def whole_pass(predict: Callable, shrinkage: float = 0.0) -> Callable:
             field = jnp.zeros((*shape, len(shape)))
         elif ratio > 1:
             field = _upsample(field, ratio, shape)
-        images, shown = (fixed, _warp(moving, field)), None
+        images, shown = (fixed, warp_whole(moving, field)), None
         if fixed.shape[-1] == 2:
             *images, shown = fill_each_other(*images)
         found = shrink_small_displacements(predict(*images), shrinkage)

@@ -9,7 +9,7 @@ import numpy as np
 
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.hounsfield import AIR, scale_hounsfield
-from regnet_jax.registration.inference.boxes import cover_box, find_body
+from regnet_jax.registration.inference.boxes import CropBox, cover_box, find_body
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.inference.passes import run_passes, whole_pass
 from regnet_jax.registration.inference.slices import compute_by_slices
@@ -48,17 +48,11 @@ def predict(
     Raises:
         InputError: if not even the smallest tiles fit.
     """
-    # Networks with a margin are used on whole images, as in their training.
-    box = find_body(fixed) if network.dense else cover_box(fixed.shape)
-    images = [
-        _scaled_channels(
-            box.crop(image, AIR), None if where is None else box.crop(where, 0.0)
-        )
-        for image, where in zip((fixed, moving), shown, strict=True)
-    ]
+    box = choose_box(network, fixed)
+    images = crop_and_scale(box, (fixed, moving), shown)
     room = None
     if memory is not None:
-        held = _bytes_held(network, fixed, images[0].shape)
+        held = bytes_held(network, fixed, images[0].shape)
         room = memory_of_a_tile(memory, held=held)
     passes = _make_passes(network, room, progress=progress and not slice_axis)
     run = functools.partial(run_passes, passes, factors=network.config.factors)
@@ -90,7 +84,7 @@ def _make_passes(network: Network, room: float | None, *, progress: bool) -> lis
     return [make_pass(stage) for stage in network.stages]
 
 
-def _bytes_held(network: Network, fixed, shape) -> float:
+def bytes_held(network: Network, fixed, shape) -> float:
     """Return the bytes of images and fields that are held in addition to a tile.
 
     These are the two given images, the two that the network takes, the fields of the
@@ -105,8 +99,33 @@ def _bytes_held(network: Network, fixed, shape) -> float:
     return 4 * (2 * fixed.size + (2 * channels + fields) * math.prod(box))
 
 
+def choose_box(network: Network, fixed) -> CropBox:
+    """Return the box of a grid ``[*spatial]`` that a network is used on."""
+    # Networks with a margin are used on whole images, as in their training.
+    return find_body(fixed) if network.dense else cover_box(fixed.shape)
+
+
+def crop_and_scale(box: CropBox, images, shown) -> list[np.ndarray]:
+    """Crop images as a network takes them.
+
+    Args:
+        box: of their grid.
+        images: both, ``[*spatial]``, HU.
+        shown: as for ``predict``.
+
+    Returns:
+        Both ``[*box, 1 or 2]``: scaled intensities and, where given, ``shown``.
+    """
+    return [
+        _scaled_channels(
+            box.crop(image, AIR), None if where is None else box.crop(where, 0.0)
+        )
+        for image, where in zip(images, shown, strict=True)
+    ]
+
+
 def _scaled_channels(image, shown) -> np.ndarray:
-    """Stack scaled intensities and, where given, ``shown``: ``[*spatial, 1 or 2]``."""
+    """Stack scaled intensities and, where given, ``shown``."""
     scaled = np.asarray(scale_hounsfield(jnp.asarray(image, jnp.float32)))
     channels = [scaled] if shown is None else [scaled, np.asarray(shown, np.float32)]
     return np.stack(channels, axis=-1)

@@ -60,9 +60,9 @@ def tiled_pass(
         found = np.empty((*shape, d + channels - 1), np.float32)
         for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
             starts = np.asarray([axis.start for axis in tile], np.int32)
-            patch = _crop_patch(fixed, starts, plan.patch)
+            patch = crop_patch(fixed, starts, plan.patch)
             values = predict_tile(patch, moving, coarse, starts, np.float32(ratio))
-            _store_tile(found, np.asarray(values), tile)
+            store_tile(found, np.asarray(values), tile)
         if channels == 1:
             return found
         return np.asarray(continue_field(found[..., :-1], found[..., -1:] > 0.5))
@@ -95,7 +95,7 @@ def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, 
     return jnp.concatenate([total, *shown], axis=-1)
 
 
-def _crop_patch(image, starts, shape) -> np.ndarray:
+def crop_patch(image, starts, shape) -> np.ndarray:
     """Crop a patch, with the image continued by its edge values."""
     box = tuple(slice(s, s + n) for s, n in zip(starts, shape, strict=True))
     crop = image[box]
@@ -103,7 +103,7 @@ def _crop_patch(image, starts, shape) -> np.ndarray:
     return np.pad(crop, [*pads, (0, 0)], mode="edge")
 
 
-def _store_tile(field: np.ndarray, values: np.ndarray, tile) -> None:
+def store_tile(field: np.ndarray, values: np.ndarray, tile) -> None:
     """Write the predictions that are used from a patch into the field."""
     taken = tuple(slice(t.skip, t.skip + t.count) for t in tile)
     field[tuple(slice(t.first, t.first + t.count) for t in tile)] = values[taken]
@@ -147,8 +147,8 @@ def predict_lattice(
     lattice = np.empty((*points, len(shape)), np.float32)
     for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
         starts = [axis.start for axis in tile]
-        patches = (_crop_patch(image, starts, plan.patch) for image in images)
-        _store_tile(lattice, np.asarray(network.predict_patch(*patches)), tile)
+        patches = (crop_patch(image, starts, plan.patch) for image in images)
+        store_tile(lattice, np.asarray(network.predict_patch(*patches)), tile)
     return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape))
 
 

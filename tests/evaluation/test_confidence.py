@@ -1,0 +1,74 @@
+"""The estimated error: bounds of voxels and regions against scipy's distributions."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from regnet_jax.evaluation import ErrorEstimate
+from regnet_jax.spatial import Frame
+
+SHAPES = [(7, 5), (4, 7, 5)]
+
+
+def frame_of(shape, spacing=2.0):
+    d = len(shape)
+    return Frame(shape, (spacing,) * d, (1.0,) * d, np.eye(d))
+
+
+def estimate(shape, seed=0):
+    rng = np.random.default_rng(seed)
+    mean, width = rng.normal(size=shape), rng.uniform(0.2, 1.2, shape)
+    return ErrorEstimate(mean, width, rng.uniform(size=shape) < 0.8, frame_of(shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("fraction", [0.5, 0.95])
+def test_bounds_are_quantiles_of_a_log_normal_distribution(shape, fraction):
+    errors = estimate(shape)
+    want = stats.lognorm.ppf(fraction, s=errors.width, scale=np.exp(errors.mean))
+    got = errors.bound(fraction)
+    np.testing.assert_allclose(got[errors.known], want[errors.known], rtol=1e-5)
+    assert np.isinf(got[~errors.known]).all()
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.95])
+def test_bound_of_a_region_is_the_quantile_of_its_errors(fraction):
+    errors = estimate((9, 8, 7))
+    region = np.random.default_rng(1).uniform(size=(9, 8, 7)) < 0.5
+    inside = region & errors.known
+    rng = np.random.default_rng(2)
+    drawn = np.exp(
+        rng.normal(errors.mean[inside], errors.width[inside], (4000, inside.sum()))
+    )
+    got = errors.bound_within(region, fraction)
+    assert got == pytest.approx(np.quantile(drawn, fraction), rel=0.01)
+
+
+def test_bound_of_a_region_of_one_voxel_is_that_of_the_voxel():
+    errors = estimate((7, 5))
+    region = np.zeros((7, 5), bool)
+    region[np.unravel_index(np.argmax(errors.known), (7, 5))] = True
+    assert errors.bound_within(region) == pytest.approx(errors.bound()[region][0])
+
+
+def test_bound_of_a_region_that_is_unknown_is_missing():
+    errors = estimate((7, 5))
+    assert np.isnan(errors.bound_within(~errors.known))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_estimate_is_interpolated_on_another_grid(shape):
+    """Linear functions of the place stay what they are, and the unknown unknown."""
+    d = len(shape)
+    at = np.stack(np.indices(shape), -1)[..., ::-1] * 2.0 + 1.0  # mm, x first
+    ramp = at @ np.arange(1, d + 1) / 10
+    known = at[..., 0] < 6.0
+    errors = ErrorEstimate(ramp, 0.3 + 0.01 * ramp, known, frame_of(shape))
+    fine = Frame((4,) * d, (0.8,) * d, (2.5,) * d, np.eye(d))
+    got = errors.on(fine)
+    at = np.stack(np.indices(fine.shape), -1)[..., ::-1] * 0.8 + 2.5
+    want = at @ np.arange(1, d + 1) / 10
+    np.testing.assert_allclose(got.mean, want, rtol=1e-5)
+    np.testing.assert_allclose(got.width, 0.3 + 0.01 * want, rtol=1e-5)
+    np.testing.assert_array_equal(got.known, True)
+    assert got.frame == fine
