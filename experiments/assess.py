@@ -16,7 +16,9 @@ are printed and written to --out (JSON, with the numbers of each pair) and besid
 CSV. Their 95 % intervals are over patients. A 2D network gets axial slices. With --crop
 N random boxes of N voxels along each axis are taken, which are faster to register. With
 --refine N the refined prediction is measured, too. Several networks in --model, with
-commas, get the same pairs, and the differences from the first are added.
+commas, get the same pairs, and the differences from the first are added. With
+--confidence the networks estimate their errors, and a table compares these with those
+found.
 """
 
 import functools
@@ -33,6 +35,8 @@ from experiments.heldout.artificial import (
     measure_case,
     register_case,
 )
+from experiments.heldout.calibration import as_text as calibration_text
+from experiments.heldout.calibration import compare_errors, summarise
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
 from experiments.heldout.volumes import check_room, read_volumes
 from regnet_jax.cli import common
@@ -40,6 +44,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import check_output, write_json, write_text
 from regnet_jax.io import ROLES, ListedScan, checksum, read_scans
 from regnet_jax.registration import Network, load_network
+from regnet_jax.registration.inference.confidence import check_confidence
 from regnet_jax.synthesis import FAMILIES
 
 _VOLUMES = flags.DEFINE_string("volumes", None, "File that lists scans.", required=True)
@@ -60,6 +65,9 @@ _CROP = flags.DEFINE_integer(
     "crop", 0, "Voxels of random boxes along each axis; 0 for all.", lower_bound=0
 )
 _REFINE = flags.DEFINE_integer("refine", 0, "Steps of refinement.", lower_bound=0)
+_CONFIDENCE = flags.DEFINE_bool(
+    "confidence", False, "Compare the estimated errors with those found."
+)
 _SEED = flags.DEFINE_integer("seed", 2017, "Seed of the random numbers.")
 
 
@@ -112,6 +120,9 @@ def _load_networks() -> dict[str, Network]:
                 f"--model {name}: is {network.dimensions}D and {first}"
                 f" {one.dimensions}D; measure them one by one"
             )
+    if _CONFIDENCE.value:
+        for name, network in networks.items():
+            check_confidence(network, name)
     return networks
 
 
@@ -120,6 +131,7 @@ def _methods(networks: dict[str, Network]) -> dict:
     methods = {}
     for name, network in networks.items():
         how = {"network": network, "spacing": _SPACING.value}
+        how |= {"confidence": _CONFIDENCE.value}
         methods[name] = functools.partial(register_case, **how, refine=0)
         if _REFINE.value:
             refined = functools.partial(register_case, **how, refine=_REFINE.value)
@@ -156,7 +168,7 @@ def main():
         jax.random.key(_SEED.value), plan, spacing=spacing, d=d, crop=crop
     )
     rows = [
-        measure_case(case, methods, spacing)
+        measure_case(case, methods, spacing, compare_errors)
         for case in tqdm(cases, "registering", total=len(plan))
     ]
     for name in methods:
@@ -168,7 +180,7 @@ def main():
             )
             logging.warning(text)
             warnings.append(text)
-    tables = make_tables(rows)
+    tables, calibration = make_tables(rows), summarise(rows)
     settings = {
         "model": _MODEL.value,
         "spacing": spacing,
@@ -184,8 +196,11 @@ def main():
         "warnings": warnings,
     }
     write_text(_table_path(), as_csv(tables))
-    write_json(_OUT.value, {**settings, "summary": as_json(tables), "pairs": rows})
+    content = {"summary": as_json(tables), "calibration": calibration, "pairs": rows}
+    write_json(_OUT.value, {**settings, **content})
     print(as_text(tables))
+    if calibration:
+        print(f"\n{calibration_text(calibration)}")
     print(f"wrote {_OUT.value} and {_table_path()}")
 
 

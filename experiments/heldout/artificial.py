@@ -14,7 +14,7 @@ import numpy as np
 from experiments.heldout.volumes import Volume, cropped_shape
 from regnet_jax import register
 from regnet_jax.errors import InputError
-from regnet_jax.evaluation import endpoint_error, pair_errors
+from regnet_jax.evaluation import ErrorEstimate, endpoint_error, pair_errors
 from regnet_jax.registration import Network
 from regnet_jax.spatial import Image, displacement_from_world
 from regnet_jax.synthesis import FAMILIES, ArtificialPair, artificial_pair
@@ -162,7 +162,21 @@ def carry(mask: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     return inside & mask[tuple(np.moveaxis(nearest, -1, 0))]
 
 
-def register_case(case: Case, network: Network, spacing: float, refine: int):
+class Found(NamedTuple):
+    """What a method finds of a case.
+
+    Attributes:
+        displacement: ``[*spatial, d]``, mm, in the order of the array's axes.
+        errors: its estimated errors on the same grid; None without an estimate.
+    """
+
+    displacement: np.ndarray
+    errors: ErrorEstimate | None = None
+
+
+def register_case(
+    case: Case, network: Network, spacing: float, refine: int, confidence: bool = False
+) -> Found:
     """Register a case as ``experiments.register`` does, without linear alignment.
 
     Args:
@@ -170,31 +184,41 @@ def register_case(case: Case, network: Network, spacing: float, refine: int):
         network: of the case's dimension.
         spacing: voxel size of the case, mm.
         refine: steps of refinement.
+        confidence: estimate the errors.
 
     Returns:
-        ``[*spatial, d]``, mm, in the order of the array's axes.
+        The displacement, and the estimate.
     """
     images = [
         Image.from_array(image[..., 0], spacing, name=case.place.volume.name)
         for image in (case.pair.fixed, case.pair.moving)
     ]
-    found = register(*images, network, initial="none", refine=refine)
-    return spacing * displacement_from_world(images[0].frame, found.displacement)
+    options = {"refine": refine, "confidence": confidence}
+    found = register(*images, network, initial="none", **options)
+    frame = images[0].frame
+    field = spacing * displacement_from_world(frame, found.displacement)
+    return Found(field, None if found.errors is None else found.errors.on(frame))
 
 
 def measure_case(
-    case: Case, methods: Mapping[str, Callable[[Case], np.ndarray]], spacing: float
+    case: Case,
+    methods: Mapping[str, Callable[[Case], Found]],
+    spacing: float,
+    compare: Callable | None = None,
 ) -> dict:
     """Measure methods on one case.
 
     Args:
         case: from ``make_cases``.
-        methods: by name, each a function that returns the displacement of a case, mm.
+        methods: by name, each a function that returns what it finds of a case.
         spacing: voxel size of the case, mm.
+        compare: ``compare(found, stated, regions)``, of errors and their estimate, as
+            ``calibration.compare_errors``; None leaves these out.
 
     Returns:
         ``volume``, ``patient``, ``family``, ``number``; ``errors``: by method,
-        ``before`` first, and by group of voxels the values of ``PairErrors``; and
+        ``before`` first, and by group of voxels the values of ``PairErrors``;
+        ``calibration``: by method that estimates errors, what ``compare`` returns; and
         ``failed``: reason by method. A method that fails counts as the zero field.
         Groups are the regions and, within the body, classes of the true displacement;
         those without a voxel are left out.
@@ -205,13 +229,15 @@ def measure_case(
     for low, high in itertools.pairwise(_SIZES):
         inside = (size >= low) & (size < high)
         groups[size_name(low, high)] = case.regions["body"] & inside
-    errors, failed = {}, {}
-    for name, method in {BEFORE: lambda _: 0 * truth, **methods}.items():
+    errors, failed, calibration = {}, {}, {}
+    for name, method in {BEFORE: lambda _: Found(0 * truth), **methods}.items():
         try:
-            field = method(case)
+            field, stated = method(case)
         except InputError as error:
-            field, failed[name] = 0 * truth, str(error)
+            field, stated, failed[name] = 0 * truth, None, str(error)
         found = endpoint_error(field, truth)
+        if compare is not None and stated is not None:
+            calibration[name] = compare(found, stated, case.regions)
         errors[name] = {
             group: asdict(pair_errors(found[mask], size[mask]))
             for group, mask in groups.items()
@@ -220,7 +246,7 @@ def measure_case(
     volume, family, number = case.place
     of = {"volume": volume.name, "patient": volume.patient}
     of |= {"family": family, "number": number}
-    return {**of, "errors": errors, "failed": failed}
+    return {**of, "errors": errors, "failed": failed, "calibration": calibration}
 
 
 def size_name(low: float, high: float) -> str:

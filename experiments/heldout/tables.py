@@ -126,13 +126,13 @@ def as_text(tables: Sequence[dict]) -> str:
     for table, title in TITLES.items():
         lines = [line for line in tables if line["table"] == table]
         cells = [_cells(line["statistics"]) for line in lines]
-        blocks.append(_block(f"{title}, mm", _HEAD, lines, cells))
+        blocks.append(block(f"{title}, mm", _HEAD, lines, cells))
     compared = [line for line in tables if line["difference"]]
     if compared:
         first = next(x["method"] for x in tables if x["method"] != BEFORE)
         title = f"Error minus that of {first} on the same pairs, mm"
         cells = [_difference_cells(line["difference"]) for line in compared]
-        blocks.append(_block(title, _DIFFERENCE_HEAD, compared, cells))
+        blocks.append(block(title, _DIFFERENCE_HEAD, compared, cells))
     if any(line["statistics"].interval_over == "pairs" for line in tables):
         blocks.append("* over the pairs of one patient, so it says nothing of others")
     return "\n\n".join(blocks)
@@ -180,8 +180,15 @@ def _spread(mean: str, sd: float) -> str:
     return mean if math.isnan(sd) else f"{mean} ± {sd:.2f}"
 
 
-def _block(title: str, head: Sequence[str], lines, cells) -> str:
-    """Return a table as text, its columns as wide as they have to be."""
+def block(title: str, head: Sequence[str], lines, cells) -> str:
+    """Return a table as text, its columns as wide as they have to be.
+
+    Args:
+        title: of the table.
+        head: of the columns of ``cells``.
+        lines: a mapping for each row, with ``group`` and ``method``.
+        cells: the texts of each row.
+    """
     names = [[line["group"], line["method"]] for line in lines]
     rows = [["", "", *head]]
     for name, row in zip(names, cells, strict=True):

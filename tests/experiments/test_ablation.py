@@ -6,6 +6,7 @@ import pytest
 from experiments import configs
 from experiments.heldout import ablation
 from experiments.heldout.ablation import experiment, with_model
+from experiments.heldout.artificial import Found
 from experiments.heldout.volumes import make_volume
 from regnet_jax.models import MODELS
 from regnet_jax.training.checks import check
@@ -32,7 +33,7 @@ def test_networks_are_measured_on_the_same_slices(network2d, monkeypatch):
     monkeypatch.setattr(
         ablation,
         "register_case",
-        lambda case, *_: np.zeros_like(case.pair.displacement),
+        lambda case, *_: Found(np.zeros_like(case.pair.displacement)),
     )
     image = np.full((40, 44), -1000.0, np.float32)
     image[5:35, 5:39] = 50.0

@@ -12,14 +12,18 @@ from scipy import ndimage
 
 from experiments.heldout.artificial import (
     Case,
+    Found,
     carry,
     make_cases,
     make_plan,
     measure_case,
 )
+from experiments.heldout.calibration import as_text as calibration_text
+from experiments.heldout.calibration import compare_errors, summarise
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
 from experiments.heldout.volumes import Volume, make_volume
 from regnet_jax.errors import InputError
+from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.geometry import warp
 from regnet_jax.io import ListedScan, checksum, write_scans
 from regnet_jax.io.images import write_image
@@ -335,7 +339,7 @@ def measured():
 
 def test_errors_are_of_each_region_and_size(measured):
     truth = 2.0 * measured.pair.displacement
-    methods = {"half": lambda _: truth / 2, "worse": lambda _: -truth}
+    methods = {"half": lambda _: Found(truth / 2), "worse": lambda _: Found(-truth)}
     row = measure_case(measured, methods, 2.0)
     assert (row["volume"], row["patient"], row["family"]) == ("v", "p", "low")
     want = {"body": 36, "lung": 4, "2 to 5 mm": 32, "20 mm and more": 4}
@@ -357,6 +361,36 @@ def test_errors_are_of_each_region_and_size(measured):
     assert [line["worse"] for line in lung] == [0, 0, 1]
     assert lung[2]["difference_mean"] == pytest.approx(45.0)
     assert "nan" not in as_csv(tables) + as_text(tables)
+
+
+def test_stated_errors_are_compared_with_those_found(measured):
+    """Errors of 1 mm where the stated ones have a median of 1 mm, and of 9 mm."""
+    truth = 2.0 * measured.pair.displacement
+    shape = measured.regions["body"].shape
+    wrong = truth + np.where(measured.regions["lung"], 9.0, 1.0)[..., None] * [1.0, 0]
+    frame = Frame(shape, (2.0, 2.0), (0.0, 0.0), np.eye(2))
+    known = np.ones(shape, bool)
+    known[2, 2] = False
+    stated = ErrorEstimate(np.zeros(shape), np.full(shape, 0.5), known, frame)
+    methods = {"mine": lambda _: Found(wrong, stated), "other": lambda _: Found(truth)}
+    row = measure_case(measured, methods, 2.0, compare_errors)
+    assert set(row["calibration"]) == {"mine"}
+    found = row["calibration"]["mine"]
+    assert set(found) == {"body", "lung", "2 to 5 mm"}  # bounds of 2.28 mm
+    assert found["body"] == found["2 to 5 mm"]
+    assert found["body"]["voxels"] == 35
+    assert found["body"]["within"] == pytest.approx(31 / 35)
+    assert found["body"]["stated"] == pytest.approx(np.exp(0.5 * 1.6449), rel=1e-3)
+    assert found["lung"]["found"] == pytest.approx(9.0, rel=1e-5)
+    assert found["lung"]["within"] == 0
+    # The logarithm of 9 mm is where the 95th percentile ought to be.
+    assert found["lung"]["width"] == pytest.approx(np.log(9.0) / 0.5 / 1.6449, rel=1e-3)
+    (body, lung, bounds) = summarise([row])
+    assert [line["group"] for line in (body, lung, bounds)] == list(found)
+    assert body["within"] == found["body"]["within"]
+    text = calibration_text([body, lung, bounds])
+    assert "88.6 %" in text
+    assert summarise([measure_case(measured, {}, 2.0, compare_errors)]) == []
 
 
 def test_a_method_that_fails_counts_as_the_zero_field(measured):
