@@ -23,13 +23,14 @@ class ScansConfig:
 
     Attributes:
         file: path of the list of scans, one path per line; empty for none.
-        resident: number of scans that are on the device at a time; 0 for all.
+        resident: number of scans that are on the device at a time; 0 for all. The next
+            ones are read and resampled while these are trained on.
         rotate_every: steps after which other scans are put on the device.
         skip_unreadable: whether to go on without scans that cannot be read.
     """
 
     file: str = ""
-    resident: int = 0
+    resident: int = 8
     rotate_every: int = 100
     skip_unreadable: bool = False
 

@@ -99,15 +99,20 @@ class Journal:
         """Record the time that sampling the pairs of a step took."""
         self._generation_seconds.append(seconds)
 
-    def log_step(self, number: int, record: Mapping, seconds: float) -> None:
+    def log_step(
+        self, number: int, record: Mapping, seconds: float, *, waited: float = 0.0
+    ) -> None:
         """Write the numbers of a step.
 
         Args:
             number: of the step, from 1.
             record: ``loss``, ``error_mm``, ``zero_mm`` and ``ratio``.
             seconds: duration of the step.
+            waited: seconds of it for which scans were awaited, which is logged as a
+                fraction.
         """
         speed = {"seconds": seconds, "pairs_per_second": self._batch_size / seconds}
+        speed["waiting"] = min(waited / seconds, 1.0)
         elapsed = {"elapsed": time.perf_counter() - self._began}
         if self._generation_seconds:
             share = float(np.mean(self._generation_seconds)) / seconds
@@ -189,7 +194,9 @@ class NoJournal:
     def log_generation(self, seconds: float) -> None:
         """Do nothing."""
 
-    def log_step(self, number: int, record: Mapping, seconds: float) -> None:
+    def log_step(
+        self, number: int, record: Mapping, seconds: float, *, waited: float = 0.0
+    ) -> None:
         """Do nothing."""
 
     def log_fault(self, number: int, record: Mapping, quantity: str) -> None:

@@ -287,11 +287,19 @@ def _next_goal(config: ExperimentConfig, number: int, end: int) -> int:
 
 
 class _Pending(NamedTuple):
-    """Steps that were dispatched but not awaited: first, number, and their sums."""
+    """Steps that were dispatched but not awaited.
+
+    Attributes:
+        first: number of steps before them.
+        count: number of these steps.
+        sums: their metrics.
+        waited: seconds for which their scans were awaited.
+    """
 
     first: int
     count: int
     sums: Mapping
+    waited: float
 
 
 @dataclasses.dataclass
@@ -332,16 +340,18 @@ class StepRunner:
         """
         clock, pending, fault = time.perf_counter(), None, ""
         while number < goal and not fault and not self.must_stop():
-            scans, change = (), None
+            scans, change, waited = (), None, 0.0
             if self.scans:
+                began = time.perf_counter()
                 scans = self.scans.scans_at(number)
+                waited = time.perf_counter() - began
                 change = self.scans.next_change(number)
             stop = min(goal, number + self.config.steps_per_call, change or goal)
             state, sums = self.steps(state, self.stream, scans, np.int32(stop))
             if pending:
                 fault = self._settle(pending, clock)
                 clock = time.perf_counter()
-            pending, number = _Pending(number, stop - number, sums), stop
+            pending, number = _Pending(number, stop - number, sums, waited), stop
             if not fault and self.rehearsals:
                 self.rehearsals -= 1
                 fault, pending = self._settle(pending, clock), None
@@ -382,7 +392,8 @@ class StepRunner:
                 fault = QUANTITIES[int(of_step["fault"]) - 1]
                 self.journal.log_fault(number, means, fault)
                 return fault
-            self.journal.log_step(number, means, seconds)
+            waited = pending.waited / pending.count
+            self.journal.log_step(number, means, seconds, waited=waited)
         return ""
 
 

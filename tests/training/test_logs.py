@@ -43,7 +43,7 @@ def test_a_journal_writes_lines_pages_and_a_bar(journal, tmp_path, capsys):
         written.log_generation(0.1)
         written.log_step(1, RECORD, 0.5)
         written.log_generation(0.3)
-        written.log_step(2, RECORD, 0.5)
+        written.log_step(2, RECORD, 0.5, waited=0.1)
         written.log_evaluation(2, {"low": RESULT}, {"low": picture})
         written.log_real_pairs(2, {"chest": {"tre": 1.5}})
     lines = [
@@ -52,8 +52,9 @@ def test_a_journal_writes_lines_pages_and_a_bar(journal, tmp_path, capsys):
     speed = {"seconds": 0.5, "pairs_per_second": 8.0}
     elapsed = [line.pop("elapsed") for line in lines[:2]]
     assert 0 <= elapsed[0] <= elapsed[1] < 60
-    assert lines[0] == {"step": 1, **RECORD, **speed, "generating": 0.2}
+    assert lines[0] == {"step": 1, **RECORD, **speed, "generating": 0.2, "waiting": 0.0}
     assert lines[1]["generating"] == pytest.approx(0.4)
+    assert lines[1]["waiting"] == pytest.approx(0.2)
     assert lines[2] == {"step": 2, "evaluation": {"low": RESULT}}
     assert lines[3] == {"step": 2, "real_pairs": {"chest": {"tre": 1.5}}}
     found = events(tmp_path)
