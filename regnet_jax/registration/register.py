@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from regnet_jax.registration.inference.network import (
     default_network,
     load_network,
 )
-from regnet_jax.registration.inference.prediction import predict
+from regnet_jax.registration.inference.prediction import predict, prepare
 from regnet_jax.registration.inference.voxel_size import (
     check_voxel_size,
     choose_voxel_size,
@@ -49,7 +50,6 @@ from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.report import list_warnings
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.start import (
-    Start,
     find_start,
     is_kind,
     residual_after,
@@ -71,6 +71,9 @@ from regnet_jax.spatial import (
     warp_image,
     where_shown,
 )
+
+# Programs that are compiled at the same time.
+_COMPILERS = 2
 
 _LOG = logging.getLogger(__name__)
 
@@ -274,6 +277,14 @@ def _register(
     seconds: dict = {}
     with timed(seconds, "alignment"):
         sides = _prepare(fixed, moving, masks, wanted)
+    with timed(seconds, "prediction"):
+        grid = isotropic_frame(canonical_frame(fixed.frame), size)
+        fixed_side = _on_grid(sides[0], grid)
+        how = {"slice_axis": options.slice_axis, "memory": options.memory}
+        # The network is compiled or loaded while the images are aligned.
+        with _threads() as pool:
+            prepare(network, fixed_side.image, pool, **how)
+    with timed(seconds, "alignment"):
         start = find_start(
             sides[0].image,
             sides[1].image,
@@ -283,13 +294,15 @@ def _register(
         )
         _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
-        grid = isotropic_frame(canonical_frame(fixed.frame), size)
-        directions: list[tuple] = [_on_grid(sides, grid, start)]
+        moving_side = _on_grid(sides[1], grid, start_transform(start, grid))
+        images, shown, ignored = zip(fixed_side, moving_side, strict=True)
+        if all(where.all() for where in shown):
+            shown = (None, None)
+        directions: list[tuple] = [(images, shown, ignored)]
         if options.inverse_consistent:
             directions.append(tuple(both[::-1] for both in directions[0]))
-        how = {"slice_axis": options.slice_axis, "progress": progress}
         fields = [
-            predict(network, *images, shown=shown, memory=options.memory, **how)
+            predict(network, *images, shown=shown, progress=progress, **how)
             for images, shown, _ in directions
         ]
         _check_finite(fields, "prediction of the network", names)
@@ -438,31 +451,44 @@ def _prepare(fixed: Image, moving: Image, masks, intensity: str) -> list[_Side]:
     ]
 
 
-def _on_grid(sides: Sequence[_Side], grid: Frame, start: Start):
-    """Resample both images to the working grid, the moving one by the start.
+class _OnGrid(NamedTuple):
+    """One of the images on the working grid.
 
-    Returns:
-        The images ``[*grid.shape]``; for each image where it is compared, bool of the
-        same shape, None for both if that is everywhere; and where it is ignored, None
-        if that is nowhere.
+    Attributes:
+        image: ``[*grid.shape]``, HU or mapped to them.
+        shown: bool of the same shape, where it is compared.
+        ignored: bool of the same shape, or None if that is nowhere.
     """
-    transforms = (None, start_transform(start, grid))
-    images, shown, ignored = [], [], []
-    for side, transform in zip(sides, transforms, strict=True):
-        image, hidden = side.image, side.hidden
-        values = image.array if hidden is None else image.array[~hidden]
-        # Padding becomes air, or the darkest value of another modality.
-        darkest = AIR if side.preset == "ct" else float(values.min())
-        filled = fill_padding(image.array, side.padding, darkest)
-        resampled = resample(
-            dataclasses.replace(image, array=filled), grid, transform
-        ).array
-        images.append(map_intensity(resampled, intensity_map(side.preset, values)))
-        shown.append(where_shown(image, hidden, grid, transform))
-        ignored.append(ignored_on_grid(image, side.ignored, grid, transform))
-    if all(where.all() for where in shown):
-        shown = [None, None]
-    return tuple(images), tuple(shown), tuple(ignored)
+
+    image: np.ndarray
+    shown: np.ndarray
+    ignored: np.ndarray | None
+
+
+def _on_grid(side: _Side, grid: Frame, transform=None) -> _OnGrid:
+    """Resample an image to the working grid, by the transform to its points."""
+    image, hidden = side.image, side.hidden
+    values = image.array if hidden is None else image.array[~hidden]
+    # Padding becomes air, or the darkest value of another modality.
+    darkest = AIR if side.preset == "ct" else float(values.min())
+    filled = fill_padding(image.array, side.padding, darkest)
+    filled = dataclasses.replace(image, array=filled)
+    resampled = resample(filled, grid, transform).array
+    return _OnGrid(
+        map_intensity(resampled, intensity_map(side.preset, values)),
+        where_shown(image, hidden, grid, transform),
+        ignored_on_grid(image, side.ignored, grid, transform),
+    )
+
+
+@contextmanager
+def _threads() -> Iterator[Executor]:
+    """Yield threads that finish what was begun, without being waited for."""
+    pool = ThreadPoolExecutor(_COMPILERS, "compiler")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _find_shown(sides: Sequence[_Side], transform) -> Shown:

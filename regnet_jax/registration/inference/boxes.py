@@ -44,6 +44,12 @@ class CropBox:
         pairs = zip(self.start, self.stop, strict=True)
         return [(0, -(stop - start) % self.step) for start, stop in pairs]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the box with its padding."""
+        sides = zip(self.start, self.stop, self.padding, strict=True)
+        return tuple(stop - start + after for start, stop, (_, after) in sides)
+
     def crop(self, image, fill: float) -> np.ndarray:
         """Crop an array and pad it.
 
@@ -52,8 +58,7 @@ class CropBox:
             fill: value of the padding.
 
         Returns:
-            ``[*shape, ...]`` float32, where ``shape`` is that of the box with its
-            padding.
+            ``[*shape, ...]`` float32.
         """
         box = tuple(slice(*ends) for ends in zip(self.start, self.stop, strict=True))
         crop = np.asarray(image, np.float32)[box]

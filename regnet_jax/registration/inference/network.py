@@ -3,12 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
@@ -27,12 +30,16 @@ def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable
     be called within another ``jit``.
 
     Args:
-        function: pure.
+        function: pure; static arguments are given by keyword, all others by position.
         static_argnames: as for ``jax.jit``.
 
     Returns:
-        The compiled function, for the default platform at its first call.
+        The compiled function, for the default platform at its first call. Its method
+        ``prepare(pool, *arguments, **static)`` begins to compile the program of these
+        arguments, or of ``jax.ShapeDtypeStruct`` in place of arrays, in a thread of an
+        executor; a call with such arguments then waits for it.
     """
+    prepared: dict[Any, Future] = {}
 
     @functools.cache
     def compiled(platform):
@@ -41,10 +48,24 @@ def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable
             function, static_argnames=static_argnames, compiler_options=options
         )
 
-    @functools.wraps(function)
-    def call(*arguments, **options):
-        return compiled(jax.default_backend())(*arguments, **options)
+    def key_of(arguments, static):
+        leaves, structure = jax.tree.flatten(arguments)
+        kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
+        return structure, kinds, *sorted(static.items())
 
+    def prepare(pool: Executor, *arguments, **static) -> None:
+        key = key_of(arguments, static)
+        if key not in prepared:
+            lower = compiled(jax.default_backend()).lower
+            prepared[key] = pool.submit(lambda: lower(*arguments, **static).compile())
+
+    @functools.wraps(function)
+    def call(*arguments, **static):
+        if prepared and (program := prepared.get(key_of(arguments, static))):
+            return program.result()(*arguments)
+        return compiled(jax.default_backend())(*arguments, **static)
+
+    call.prepare = prepare
     return call
 
 
@@ -110,6 +131,16 @@ class Network:
             follow from the model's ``support``.
         """
         return _predict_patch(self.variables, fixed, moving, model=self.model)
+
+    def prepare_patch(self, pool: Executor, shape: Sequence[int]) -> None:
+        """Begin to compile ``predict_patch``, or to load what was compiled before.
+
+        Args:
+            pool: of threads.
+            shape: of the patches that will be predicted.
+        """
+        patch = jax.ShapeDtypeStruct((*shape, 1), jnp.float32)
+        _predict_patch.prepare(pool, self.variables, patch, patch, model=self.model)
 
 
 def make_network(config: InferenceConfig, variables) -> Network:

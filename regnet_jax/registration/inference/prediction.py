@@ -3,10 +3,12 @@
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import jax.numpy as jnp
 import numpy as np
 
+from regnet_jax.geometry import ceil_div
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.hounsfield import AIR, scale_hounsfield
 from regnet_jax.registration.inference.boxes import CropBox, cover_box, find_body
@@ -65,6 +67,34 @@ def predict(
     else:
         field = run(*images)
     return box.restore(field)
+
+
+def prepare(
+    network: Network,
+    fixed,
+    pool: Executor,
+    *,
+    slice_axis: str | None = None,
+    memory: float | None = None,
+) -> None:
+    """Begin to compile the programs of ``predict``, while something else is done.
+
+    Where images are predicted by slices or by tiles, nothing is begun.
+
+    Args:
+        network: as for ``predict``.
+        fixed: the same.
+        pool: of threads.
+        slice_axis: as for ``predict``.
+        memory: the same.
+    """
+    if not network.dense or slice_axis or memory is not None:
+        return
+    shape = choose_box(network, fixed).shape
+    passes = zip(network.stages, network.config.factors, strict=True)
+    # The largest takes longest.
+    for stage, factor in sorted(passes, key=lambda each: each[1]):
+        stage.prepare_patch(pool, tuple(ceil_div(n, factor) for n in shape))
 
 
 def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:

@@ -1,0 +1,83 @@
+"""Programs that are compiled ahead are those that calls use."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regnet_jax.models.support import Support
+from regnet_jax.registration.inference.network import jit_large
+from regnet_jax.registration.inference.prediction import predict, prepare
+from tests.helpers.networks import dense, smooth_image
+
+
+def test_a_call_uses_the_program_that_was_prepared():
+    traced = []
+
+    def scale(values, offset, *, factor):
+        traced.append(values.shape)
+        return factor * values + offset
+
+    call = jit_large(scale, static_argnames=("factor",))
+    struct = jax.ShapeDtypeStruct((3,), jnp.float32)
+    with ThreadPoolExecutor(1) as pool:
+        call.prepare(pool, struct, struct, factor=2.0)
+        call.prepare(pool, struct, struct, factor=2.0)
+        x, y = np.arange(3, dtype=np.float32), np.ones(3, np.float32)
+        np.testing.assert_array_equal(call(x, y, factor=2.0), 2 * x + 1)
+    assert traced == [(3,)]
+    # Other arguments have programs of their own.
+    np.testing.assert_array_equal(call(x, y, factor=3.0), 3 * x + 1)
+    np.testing.assert_array_equal(call(x[:2], y[:2], factor=2.0), 2 * x[:2] + 1)
+    assert traced == [(3,), (3,), (2,)]
+
+
+def test_what_fails_ahead_fails_in_the_call():
+    def refuse(x):
+        raise ValueError("no such network")
+
+    call = jit_large(refuse, static_argnames=())
+    with ThreadPoolExecutor(1) as pool:
+        call.prepare(pool, jax.ShapeDtypeStruct((3,), jnp.float32))
+    with pytest.raises(ValueError, match="no such network"):
+        call(np.zeros(3, np.float32))
+
+
+TRACED = []
+
+
+class Counted(nn.Module):
+    """Predicts the difference of the images, and keeps the shapes it is traced for."""
+
+    dimensions: int = 2
+    support = Support(reach=1, period=1)
+
+    def __call__(self, fixed, moving, *, train):
+        TRACED.append(fixed.shape[1:-1])
+        return jnp.repeat(moving - fixed, self.dimensions, axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(75, 70), (40, 33, 37)])
+def test_a_prediction_compiles_nothing_that_was_not_prepared(shape):
+    d = len(shape)
+    network = dense(d, 2.0, (1.0, 2.0), Counted(d), extra_pass=True)
+    fixed, moving = (smooth_image(shape, seed) for seed in (0, 1))
+    TRACED.clear()
+    with ThreadPoolExecutor(2) as pool:
+        prepare(network, fixed, pool)
+    ahead = sorted(TRACED)
+    assert len(ahead) == len(set(ahead)) == 2
+    found = predict(network, fixed, moving)
+    assert sorted(TRACED) == ahead
+    assert np.abs(found).max() > 0
+
+
+def test_nothing_is_prepared_for_tiles():
+    network = dense(2, 2.0, model=Counted(2))
+    TRACED.clear()
+    with ThreadPoolExecutor(1) as pool:
+        prepare(network, smooth_image((75, 70)), pool, memory=4.0)
+    assert not TRACED
