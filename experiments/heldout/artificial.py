@@ -195,9 +195,9 @@ def register_case(
     ]
     options = {"refine": refine, "confidence": confidence}
     found = register(*images, network, initial="none", **options)
-    frame = images[0].frame
+    frame, stated = images[0].frame, found.error_estimate
     field = spacing * displacement_from_world(frame, found.displacement)
-    return Found(field, None if found.errors is None else found.errors.on(frame))
+    return Found(field, None if stated is None else stated.on(frame))
 
 
 def measure_case(

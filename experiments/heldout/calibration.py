@@ -37,7 +37,7 @@ def compare_errors(
     groups = dict(regions)
     for name, (low, high) in zip(CLASSES, itertools.pairwise(_BOUNDS), strict=True):
         groups[name] = regions["body"] & (bound >= low) & (bound < high)
-    standard = (np.log(np.maximum(found, 1e-6)) - stated.mean) / stated.width
+    standard = (np.log(np.maximum(found, 1e-6)) - stated.log_mean) / stated.log_sd
     compared = {}
     for name, mask in groups.items():
         mask = mask & stated.known

@@ -69,6 +69,8 @@ def print_outcome(
         rows.append(("landmarks, mm", before.tre.mean, after.tre.mean))
     for name, first, second in rows:
         print(f"{name.replace('_', ' '):18s}{first:.3f} -> {second:.3f}")
+    for region, bound in (report.confidence or {}).items():
+        print(f"{region:18s}95 % are right to {bound:.1f} mm, by the estimate")
     print(f"{'seconds':18s}{report.seconds['total']:.1f}")
     print(f"wrote {out}/report.html, .json, transform.h5, warped and displacement")
     if formats:

@@ -58,8 +58,8 @@ _PATH = (
     *(pooling(2), *_TWO, pooling(2), *_TWO),
     *(convolution(_WIDE), *_TWO, pooling(2), *_TWO, upsampling_centres(2)),
     *(*_TWO, upsampling_centres(2), convolution(_NARROW), *_TWO, convolution(1)),
-    upsampling_centres(2),
 )
+_LAST = upsampling_centres(2)
 
 
 class CorrNet(nn.Module):
@@ -75,7 +75,7 @@ class CorrNet(nn.Module):
         dtype: of the layers; matches and displacements are computed in float32.
     """
 
-    support = Support(reach=path_reach(_PATH, _MULTIPLE), period=_MULTIPLE)
+    support = Support(reach=path_reach((*_PATH, _LAST), _MULTIPLE), period=_MULTIPLE)
 
     dimensions: int = 3
     axis_name: str | None = None
@@ -115,12 +115,12 @@ class CorrNet(nn.Module):
         box = box_slices([0] * len(spatial), spatial)
         if self.estimates_errors:
             errors = self._errors(jax.lax.stop_gradient(seen.astype(jnp.float32)))
-            self._tell("errors", "logarithm", resize(errors, 2)[box])
-        self._tell("heads", "matched", 4.0 * resize(first, 4)[box])
-        self._tell("heads", "coarse", 4.0 * resize(coarse, 4)[box])
+            self._sow("errors", "logarithm", resize(errors, 2)[box])
+        self._sow("heads", "matched", 4.0 * resize(first, 4)[box])
+        self._sow("heads", "coarse", 4.0 * resize(coarse, 4)[box])
         return 2.0 * resize(fine, 2)[box]
 
-    def _tell(self, collection, name, value):
+    def _sow(self, collection, name, value):
         """Sow a value, which is no variable of the network."""
         if not self.is_initializing():
             self.sow(collection, name, value)
@@ -211,5 +211,10 @@ class CorrNet(nn.Module):
 
 class ConfidentCorrNet(CorrNet):
     """CorrNet that estimates the error of its prediction, too."""
+
+    # The errors follow from the displacement before the last layer of resizing.
+    support = Support(
+        reach=path_reach((*_PATH, *_TWO, _LAST), _MULTIPLE), period=_MULTIPLE
+    )
 
     estimates_errors: bool = True

@@ -68,6 +68,7 @@ _COLUMNS = (
     "dice_after",
     "folding_fraction",
     "min_jacobian",
+    *(f"error_bound_{region}" for region in ("body", "lungs")),
     "warnings",
     "error",
 )
@@ -96,6 +97,8 @@ def make_row(pair: PairPaths, status: str, report: RegistrationReport) -> dict:
     if report.after.jacobian is not None:
         row["folding_fraction"] = report.after.jacobian.folding_fraction
         row["min_jacobian"] = report.after.jacobian.min
+    for region, bound in (report.confidence or {}).items():
+        row[f"error_bound_{region}"] = bound
     return row
 
 

@@ -11,7 +11,7 @@ from regnet_jax.evaluation import ErrorEstimate, Ventilation
 from regnet_jax.io import write_displacement, write_image, write_transform
 from regnet_jax.spatial import Frame, Image, sample_transform
 
-# The bound where nothing is known, so that no threshold takes it for a small one.
+# The bound where nothing is known, and the largest one.
 UNKNOWN_MM = 1000.0
 MAPS = ("inverse", "jacobian", "ventilation")
 
@@ -63,8 +63,7 @@ def write_confidence(folder: Path, errors: ErrorEstimate) -> None:
         folder: an existing folder.
         errors: on the fixed grid.
     """
-    bound = errors.bound()
-    bound[~errors.known] = UNKNOWN_MM
+    bound = np.minimum(errors.bound(), np.float32(UNKNOWN_MM))
     write_image(folder / "confidence.nii.gz", bound, errors.frame)
 
 

@@ -22,6 +22,7 @@ from regnet_jax.intensity import (
 )
 from regnet_jax.io import as_image, has_geometry
 from regnet_jax.registration.inference.confidence import (
+    can_estimate,
     check_confidence,
     estimate_errors,
 )
@@ -31,7 +32,7 @@ from regnet_jax.registration.inference.network import (
     default_network,
     load_network,
 )
-from regnet_jax.registration.inference.prediction import predict, prepare
+from regnet_jax.registration.inference.prediction import compile_ahead, predict
 from regnet_jax.registration.inference.voxel_size import (
     check_voxel_size,
     choose_voxel_size,
@@ -185,7 +186,7 @@ def register(
         elif settings.slice_axis and network.dimensions == 3:
             notices = [*notices, f"slice_axis has no effect, as {name} is a 3D network"]
         if settings.confidence:
-            check_confidence(network, str(name))
+            check_confidence(network, str(name), axis)
         settings = dataclasses.replace(settings, slice_axis=axis)
         result = _register(fixed, moving, network, masks, settings, progress)
     result = dataclasses.replace(
@@ -281,18 +282,18 @@ def _register(
         grid = isotropic_frame(canonical_frame(fixed.frame), size)
         fixed_side = _on_grid(sides[0], grid)
         how = {"slice_axis": options.slice_axis, "memory": options.memory}
-        # The network is compiled or loaded while the images are aligned.
-        with _threads() as pool:
-            prepare(network, fixed_side.image, pool, **how)
-    with timed(seconds, "alignment"):
-        start = find_start(
-            sides[0].image,
-            sides[1].image,
-            options.initial,
-            [masks.get("fixed_mask"), masks.get("moving_mask")],
-            [side.hidden for side in sides],
-        )
-        _check_finite(start.affine, "linear alignment", names)
+    # The network is compiled or loaded while the images are aligned.
+    with _threads() as pool:
+        compile_ahead(network, fixed_side.image, pool, **how)
+        with timed(seconds, "alignment"):
+            start = find_start(
+                sides[0].image,
+                sides[1].image,
+                options.initial,
+                [masks.get("fixed_mask"), masks.get("moving_mask")],
+                [side.hidden for side in sides],
+            )
+            _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
         moving_side = _on_grid(sides[1], grid, start_transform(start, grid))
         images, shown, ignored = zip(fixed_side, moving_side, strict=True)
@@ -326,6 +327,9 @@ def _register(
                     shown=shown,
                     ignored=ignored,
                     mobility=each.mobility,
+                    expected_error=_expected_error(
+                        network, images, each.field, grid, shown, options
+                    ),
                     **how,
                 )
                 for (images, shown, ignored), each in zip(
@@ -376,8 +380,17 @@ def _register(
     return Registration(
         *(fixed, moving, start.affine, residual, grid),
         *(warped, shown, seconds, parameters),
-        errors=errors,
+        error_estimate=errors,
     )
+
+
+def _expected_error(network: Network, images, field, grid: Frame, shown, options):
+    """Return the median error of a field, voxels, where the network estimates it."""
+    if not can_estimate(network, options.slice_axis):
+        return None
+    how = {"shown": shown, "memory": options.memory}
+    errors = estimate_errors(network, *images, field, grid, **how)
+    return errors.bound(0.5) / min(grid.spacing)
 
 
 def _own_voxel_size(network: Network, fixed: Image, moving: Image) -> float:
@@ -483,12 +496,14 @@ def _on_grid(side: _Side, grid: Frame, transform=None) -> _OnGrid:
 
 @contextmanager
 def _threads() -> Iterator[Executor]:
-    """Yield threads that finish what was begun, without being waited for."""
+    """Yield threads that are not waited for, and that an error keeps from more work."""
     pool = ThreadPoolExecutor(_COMPILERS, "compiler")
     try:
         yield pool
-    finally:
-        pool.shutdown(wait=False)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown(wait=False)
 
 
 def _find_shown(sides: Sequence[_Side], transform) -> Shown:

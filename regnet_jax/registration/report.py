@@ -122,8 +122,8 @@ def _make_canonical_arrays(registration: Registration) -> CanonicalArrays:
     if determinant is not None:
         determinant, _ = canonicalise(determinant, frame)
     bound = None
-    if registration.errors is not None:
-        bound, _ = canonicalise(registration.errors.bound(), frame)
+    if registration.error_estimate is not None:
+        bound, _ = canonicalise(registration.error_estimate.bound(), frame)
     images = (registration.fixed.array, before.array, registration.warped.array)
     return CanonicalArrays(
         *(canonicalise(array, frame)[0] for array in images),
@@ -156,8 +156,8 @@ def build_report(
         of the images that were compared, on one grid.
     """
     coarse = _coarsen(registration)
-    if coarse.errors is not None:
-        coarse = replace(coarse, errors=coarse.errors.on(coarse.frame))
+    if coarse.error_estimate is not None:
+        coarse = replace(coarse, error_estimate=coarse.error_estimate.on(coarse.frame))
     arrays = _make_canonical_arrays(coarse)
     similarity = _compare_images(coarse, arrays)
     measures = evaluate_before_and_after(
@@ -194,7 +194,7 @@ def build_report(
 
 def _state_confidence(registration: Registration) -> dict[str, float] | None:
     """Return the distance within which 95 % of each region lies, by the estimate."""
-    errors = registration.errors
+    errors = registration.error_estimate
     if errors is None:
         return None
     bounds = {"body": errors.bound_within(errors.known)}

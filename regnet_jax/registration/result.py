@@ -75,8 +75,9 @@ class Registration:
             of the two directions.
         notices: warnings about defaults that were chosen for the user, and the logged
             ones.
-        errors: the estimated error at every voxel of the working grid, which the option
-            ``confidence`` asks for; or None.
+        error_estimate: of every voxel of the working grid, which the option
+            ``confidence`` asks for; or None. ``error_estimate.on(result.frame)`` is
+            that on the fixed grid.
     """
 
     fixed: Image
@@ -89,7 +90,7 @@ class Registration:
     seconds: dict
     parameters: dict = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    errors: ErrorEstimate | None = None
+    error_estimate: ErrorEstimate | None = None
 
     @property
     def frame(self) -> Frame:
@@ -204,7 +205,8 @@ class Registration:
         """Write the files of the registration, atomically.
 
         These are ``warped.nii.gz``, ``displacement.nii.gz`` (mm, ITK vectors on the
-        fixed grid), ``transform.h5``, ``report.json`` and ``report.html``.
+        fixed grid), ``transform.h5``, ``report.json`` and ``report.html``; and
+        ``confidence.nii.gz`` (mm) where errors were estimated.
 
         Args:
             folder: of the files; it is made if it does not exist, and other files in it

@@ -118,8 +118,8 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
     field = registration.displacement
     write_displacement(folder / "displacement.nii.gz", field, frame, **how)
     write_transform(folder / "transform.h5", registration.transform, grid=frame, **how)
-    if registration.errors is not None:
-        write_confidence(folder, registration.errors.on(frame))
+    if registration.error_estimate is not None:
+        write_confidence(folder, registration.error_estimate.on(frame))
     if "ants" in formats:
         grid, residual = registration.grid, registration.residual
         write_for_ants(folder, grid, residual, registration.affine)

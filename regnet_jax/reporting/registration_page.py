@@ -135,7 +135,7 @@ def headline_cards(
     if report.confidence:
         region, bound = list(report.confidence.items())[-1]
         detail = f"of 95 % of the {region}, at most"
-        cards.append(("Estimated error", f"{bound:.2g} mm", detail))
+        cards.append(("Estimated error", f"{format_number(bound)} mm", detail))
     phases = {k: v for k, v in report.seconds.items() if k != "total"}
     longest = max(phases, key=phases.__getitem__, default="")
     detail = f"longest: {longest}, {phases[longest]:.3g} s" if phases else ""

@@ -23,8 +23,9 @@ class ScansConfig:
 
     Attributes:
         file: path of the list of scans, one path per line; empty for none.
-        resident: number of scans that are on the device at a time; 0 for all. The next
-            ones are read and resampled while these are trained on.
+        resident: number of scans that are trained on at a time; 0 for all. The next two
+            such sets are read, resampled and placed on the device meanwhile, so that it
+            holds three times as many.
         rotate_every: steps after which other scans are put on the device.
         skip_unreadable: whether to go on without scans that cannot be read.
     """

@@ -231,9 +231,11 @@ def _initial_variables(config: ExperimentConfig, fresh):
     _, given = read_weights(config.init_from)
     if config.inflate:
         return inflate(given, fresh)
-    # A network that estimates errors may start from one that does not.
-    errors = {k: v for k, v in fresh["params"].items() if k in ERROR_LAYERS}
-    return {**given, "params": errors | given["params"]}
+    # A network that estimates errors may start from one that does not, or the reverse.
+    own, given_params = fresh["params"], given["params"]
+    errors = {k: given_params.get(k, own[k]) for k in ERROR_LAYERS if k in own}
+    others = {k: v for k, v in given_params.items() if k not in ERROR_LAYERS}
+    return {**given, "params": others | errors}
 
 
 def _text(value: str | Sequence[str]) -> str:
@@ -293,13 +295,11 @@ class _Pending(NamedTuple):
         first: number of steps before them.
         count: number of these steps.
         sums: their metrics.
-        waited: seconds for which their scans were awaited.
     """
 
     first: int
     count: int
     sums: Mapping
-    waited: float
 
 
 @dataclasses.dataclass
@@ -339,27 +339,28 @@ class StepRunner:
             in the step after ``number``, and is empty otherwise.
         """
         clock, pending, fault = time.perf_counter(), None, ""
+        waited = 0.0  # since the time of the clock
         while number < goal and not fault and not self.must_stop():
-            scans, change, waited = (), None, 0.0
+            scans, change = (), None
             if self.scans:
                 began = time.perf_counter()
                 scans = self.scans.scans_at(number)
-                waited = time.perf_counter() - began
+                waited += time.perf_counter() - began
                 change = self.scans.next_change(number)
             stop = min(goal, number + self.config.steps_per_call, change or goal)
             state, sums = self.steps(state, self.stream, scans, np.int32(stop))
             if pending:
-                fault = self._settle(pending, clock)
-                clock = time.perf_counter()
-            pending, number = _Pending(number, stop - number, sums, waited), stop
+                fault = self._settle(pending, clock, waited)
+                clock, waited = time.perf_counter(), 0.0
+            pending, number = _Pending(number, stop - number, sums), stop
             if not fault and self.rehearsals:
                 self.rehearsals -= 1
-                fault, pending = self._settle(pending, clock), None
+                fault, pending = self._settle(pending, clock, waited), None
                 if not fault:
                     state = self._rehearse(state, number, scans)
-                clock = time.perf_counter()
+                clock, waited = time.perf_counter(), 0.0
         if pending and not fault:
-            fault = self._settle(pending, clock)
+            fault = self._settle(pending, clock, waited)
         # A fault leaves the state unchanged, also in the steps dispatched after it.
         if fault:
             number = int(parallel.local_values(state.step))
@@ -375,8 +376,13 @@ class StepRunner:
         self.journal.log_generation(seconds / self.config.steps_per_call)
         return state
 
-    def _settle(self, pending: _Pending, clock: float) -> str:
+    def _settle(self, pending: _Pending, clock: float, waited: float) -> str:
         """Wait for steps that started at the time ``clock``, and log their numbers.
+
+        Args:
+            pending: the steps.
+            clock: time of the last call.
+            waited: seconds since then for which scans were awaited.
 
         Returns:
             The first quantity that is not finite, after which no step is logged; empty
@@ -392,8 +398,8 @@ class StepRunner:
                 fault = QUANTITIES[int(of_step["fault"]) - 1]
                 self.journal.log_fault(number, means, fault)
                 return fault
-            waited = pending.waited / pending.count
-            self.journal.log_step(number, means, seconds, waited=waited)
+            share = waited / pending.count
+            self.journal.log_step(number, means, seconds, waited=share)
         return ""
 
 

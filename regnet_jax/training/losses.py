@@ -24,6 +24,9 @@ _HEAD_WEIGHT = 0.3
 _LEAST_JACOBIAN = 0.2
 # Added to errors, in voxels, so that none has a logarithm of -inf.
 _LEAST_ERROR = 0.02
+# Weight of the estimated errors. Adam does not depend on it, but the norm by which
+# gradients are clipped does, and the layers of the prediction should not.
+_ERROR_WEIGHT = 0.01
 _DEFAULT = LossConfig()
 
 
@@ -100,12 +103,14 @@ def error_loss(
         weight: ``[..., 1]``, 0 leaves a position out.
 
     Returns:
-        The weighted sum over positions of the negative logarithm of the likelihood.
+        The weighted sum over positions of the negative logarithm of the likelihood,
+        times a small weight.
     """
     logarithm = jnp.log(jax.lax.stop_gradient(error) + _LEAST_ERROR)
     mean, width = jnp.split(estimate, 2, axis=-1)
     width = jnp.clip(width, *LOG_WIDTHS)
-    return jnp.sum(weight * (0.5 * ((logarithm - mean) / jnp.exp(width)) ** 2 + width))
+    improbable = 0.5 * ((logarithm - mean) / jnp.exp(width)) ** 2 + width
+    return _ERROR_WEIGHT * jnp.sum(weight * improbable)
 
 
 def bending_energy(

@@ -155,7 +155,7 @@ def test_estimated_errors_are_written_and_reported(registration, tmp_path):
     known = at[..., 0] < 40.0
     mean = np.log(1.0 + 0.02 * (at[..., 1] + 9.0))
     errors = ErrorEstimate(mean, np.full(grid.shape, 0.5), known, grid)
-    registration = dataclasses.replace(registration, errors=errors)
+    registration = dataclasses.replace(registration, error_estimate=errors)
     report = registration.save(tmp_path / "out")
     image = sitk.ReadImage(str(tmp_path / "out" / "confidence.nii.gz"))
     assert image.GetSpacing() == FRAME.spacing
@@ -170,7 +170,7 @@ def test_estimated_errors_are_written_and_reported(registration, tmp_path):
     content = (tmp_path / "out" / "report.json").read_text("utf-8")
     assert RegistrationReport.from_json(content).confidence == {"body": stated}
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert f"{stated:.2g} mm" in page
+    assert f"{stated:.4g} mm" in page
     assert "Confidence" in page
 
 

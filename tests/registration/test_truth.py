@@ -117,7 +117,7 @@ class Scene:
 def registered(monkeypatch):
     def run(scene, extra, initial=None):
         monkeypatch.setattr(module, "predict", scene.predicted(extra))
-        monkeypatch.setattr(module, "prepare", lambda *_, **__: None)
+        monkeypatch.setattr(module, "compile_ahead", lambda *_, **__: None)
         network = dense(scene.d, SPACING)
         return module.register(
             scene.fixed,

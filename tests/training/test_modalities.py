@@ -79,7 +79,7 @@ def test_training_sees_the_values_that_a_registration_sees(tmp_path, monkeypatch
 
     module = sys.modules[register.__module__]
     monkeypatch.setattr(module, "predict", predict)
-    monkeypatch.setattr(module, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(module, "compile_ahead", lambda *_, **__: None)
     path = stored(tmp_path, scan(d))
     network = networks.fake(d, 1.5, None)
     options = {"initial": "none", "intensity": "2,98", "voxel_size": 1.5}

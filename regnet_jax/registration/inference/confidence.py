@@ -1,8 +1,8 @@
-"""The network's estimate of the error of a registration."""
+"""The network's estimate of the error of a displacement field."""
 
-import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,8 +10,12 @@ from regnet_jax.errors import InputError
 from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.hounsfield import body_mask
 from regnet_jax.models.corrnet import LOG_WIDTHS
-from regnet_jax.registration.inference.network import Network, jit_large
-from regnet_jax.registration.inference.passes import fill_each_other, warp_whole
+from regnet_jax.registration.inference.network import Network, estimates_errors
+from regnet_jax.registration.inference.passes import (
+    fill_each_other,
+    shrink_small_displacements,
+    warp_whole,
+)
 from regnet_jax.registration.inference.prediction import (
     bytes_held,
     choose_box,
@@ -26,16 +30,33 @@ from regnet_jax.registration.inference.tiles import crop_patch, store_tile
 from regnet_jax.spatial import Frame
 
 
-def check_confidence(network: Network, name: str) -> None:
-    """Raise InputError if a network does not estimate its errors.
+def can_estimate(network: Network, slice_axis: str | None = None) -> bool:
+    """Return whether ``estimate_errors`` can be called.
+
+    Args:
+        network: that registers.
+        slice_axis: as for ``prediction.predict``; there is no estimate for slices.
+    """
+    return estimates_errors(network.stages[-1].model) and not slice_axis
+
+
+def check_confidence(
+    network: Network, name: str, slice_axis: str | None = None
+) -> None:
+    """Raise InputError if there is no estimate.
 
     Args:
         network: that registers.
         name: of the network in the message.
+        slice_axis: as for ``prediction.predict``.
+
+    Raises:
+        InputError: if the network does not estimate its errors, or goes by slices.
     """
-    if not getattr(network.stages[-1].model, "estimates_errors", False):
+    if not can_estimate(network, slice_axis):
+        reason = "by slices" if slice_axis else "its errors"
         raise InputError(
-            f"confidence: {name} does not estimate its errors; leave it out, or choose"
+            f"confidence: {name} does not estimate {reason}; leave it out, or choose"
             " another model"
         )
 
@@ -52,58 +73,67 @@ def estimate_errors(
 ) -> ErrorEstimate:
     """Estimate the error of a displacement field, whichever way it was found.
 
-    The network looks once more at both images, the moving one as warped by the field,
-    and its estimate for what it sees is taken. So it costs a pass of the network.
+    The network looks at both images, the moving one as warped by the field. What it
+    would still move, and the error that it expects to leave then, are added in squares.
+    So the estimate costs a pass of the network.
 
     Args:
-        network: one that estimates errors, see ``check_confidence``.
+        network: for which ``can_estimate`` is true.
         fixed: ``[*spatial]``, HU, at the finest voxel size of the network.
         moving: ``[*spatial]``, on the same grid.
         field: ``[*spatial, d]``, voxels, fixed to moving.
         frame: the grid, isotropic.
         shown: as for ``prediction.predict``.
-        memory: as for ``prediction.predict``.
+        memory: the same.
 
     Returns:
-        The estimate.
+        The estimate on the grid.
+
+    Raises:
+        InputError: if not even the smallest tiles fit into the memory.
     """
     stage = network.stages[-1]
     box = choose_box(network, fixed)
     images = crop_and_scale(box, (fixed, moving), shown)
-    warped = warp_whole(images[1], box.crop(field, 0.0))
-    both, pair = None, (images[0], warped)
-    if images[0].shape[-1] == 2:
+    pair = [images[0], warp_whole(images[1], box.crop(field, 0.0))]
+    known = body_mask(fixed) & _stays_inside(field)
+    if pair[0].shape[-1] == 2:
         *pair, both = fill_each_other(*pair)
-        both = box.restore(np.asarray(both, np.float32))[..., 0] > 0.5
+        known &= box.restore(np.asarray(both, np.float32))[..., 0] > 0.5
     room = math.inf
     if memory is not None:
-        room = memory_of_a_tile(memory, held=bytes_held(network, fixed, pair[0].shape))
-    fixed_image, moving_image = map(np.asarray, pair)
-    plan = plan_tiles(
-        stage.model.support,
-        fixed_image.shape[:-1],
-        bytes_per_voxel=bytes_per_voxel(stage.model),
-        memory=room,
-    )
-    found = np.empty((*fixed_image.shape[:-1], 2), np.float32)
+        held = bytes_held(network, fixed, images[0].shape)
+        room = memory_of_a_tile(memory, held=held)
+    shape = images[0].shape[:-1]
+    size = bytes_per_voxel(stage.model)
+    plan = plan_tiles(stage.model.support, shape, bytes_per_voxel=size, memory=room)
+    found = np.empty((*shape, 2), np.float32)
+    pair = [np.asarray(image) for image in pair]
     for tile in plan.tiles:
         starts = [axis.start for axis in tile]
-        patches = (
-            crop_patch(image, starts, plan.patch)
-            for image in (fixed_image, moving_image)
-        )
-        errors = _estimate_patch(stage.variables, *patches, model=stage.model)
-        store_tile(found, np.asarray(errors), tile)
-    mean, width = np.moveaxis(box.restore(found), -1, 0)
-    width = np.exp(np.clip(width, *LOG_WIDTHS)) * network.config.error_width
-    size = min(frame.spacing)
-    known = body_mask(fixed)
-    known = known if both is None else known & both
-    return ErrorEstimate(mean + np.log(size), width, known, frame)
+        patches = (crop_patch(image, starts, plan.patch) for image in pair)
+        change, errors = stage.predict_with_errors(*patches)
+        total = _add_change(errors, change, network.config.shrinkage)
+        store_tile(found, np.asarray(total), tile)
+    log_mean, log_sd = np.moveaxis(box.restore(found), -1, 0)
+    log_sd = np.exp(np.clip(log_sd, *LOG_WIDTHS)) * stage.config.error_width
+    return ErrorEstimate(log_mean + np.log(min(frame.spacing)), log_sd, known, frame)
 
 
-@functools.partial(jit_large, static_argnames=("model",))
-def _estimate_patch(variables, fixed, moving, *, model):
-    images = (jnp.asarray(image)[None] for image in (fixed, moving))
-    _, said = model.apply(variables, *images, train=False, mutable=["errors"])
-    return said["errors"]["logarithm"][0][0]
+def _stays_inside(field) -> np.ndarray:
+    """Return where a field, ``[*spatial, d]`` in voxels, leads into the same grid."""
+    inside = np.ones(field.shape[:-1], bool)
+    for axis, n in enumerate(inside.shape):
+        along = np.moveaxis(field[..., axis], axis, -1) + np.arange(n)
+        inside &= np.moveaxis((along >= -0.5) & (along <= n - 0.5), -1, axis)
+    return inside
+
+
+@jax.jit
+def _add_change(errors, change, shrinkage):
+    """Add the length of a change, without its noise, to the errors left after it."""
+    change = shrink_small_displacements(change, shrinkage)
+    square = jnp.sum(change**2, axis=-1, keepdims=True)
+    mean, width = jnp.split(errors, 2, axis=-1)
+    mean = 0.5 * jnp.log(jnp.exp(2.0 * mean) + square)
+    return jnp.concatenate([mean, width], axis=-1)

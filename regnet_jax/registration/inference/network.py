@@ -37,7 +37,8 @@ def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable
         The compiled function, for the default platform at its first call. Its method
         ``prepare(pool, *arguments, **static)`` begins to compile the program of these
         arguments, or of ``jax.ShapeDtypeStruct`` in place of arrays, in a thread of an
-        executor; a call with such arguments then waits for it.
+        executor; a call with such arguments then waits for it. Where that fails, the
+        call compiles.
     """
     prepared: dict[Any, Future] = {}
 
@@ -61,8 +62,11 @@ def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable
 
     @functools.wraps(function)
     def call(*arguments, **static):
-        if prepared and (program := prepared.get(key_of(arguments, static))):
-            return program.result()(*arguments)
+        if prepared and (key := key_of(arguments, static)) in prepared:
+            try:
+                return prepared[key].result()(*arguments)
+            except Exception:  # Cancelled, failed, or compiled for another device.
+                prepared.pop(key, None)
         return compiled(jax.default_backend())(*arguments, **static)
 
     call.prepare = prepare
@@ -71,7 +75,17 @@ def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable
 
 @functools.partial(jit_large, static_argnames=("model",))
 def _predict_patch(variables, fixed, moving, *, model):
-    return model.apply(variables, fixed[None], moving[None], train=False)[0]
+    """Return the displacement, and the distribution of its error or None."""
+    pair = fixed[None], moving[None]
+    if not estimates_errors(model):
+        return model.apply(variables, *pair, train=False)[0], None
+    found, said = model.apply(variables, *pair, train=False, mutable=["errors"])
+    return found[0], said["errors"]["logarithm"][0][0]
+
+
+def estimates_errors(model: nn.Module) -> bool:
+    """Return whether a model estimates the error of its prediction, see ``CorrNet``."""
+    return getattr(model, "estimates_errors", False)
 
 
 # The shipped network for images of each dimension.
@@ -129,6 +143,20 @@ class Network:
         Returns:
             ``[*predictions, d]``, voxels, fixed to moving. Their positions in the patch
             follow from the model's ``support``.
+        """
+        return self.predict_with_errors(fixed, moving)[0]
+
+    def predict_with_errors(self, fixed, moving):
+        """Predict as ``predict_patch``, by the same program, with the errors.
+
+        Args:
+            fixed: as for ``predict_patch``.
+            moving: the same.
+
+        Returns:
+            The displacements, and for each the mean of the logarithm of its error in
+            voxels and the logarithm of the standard deviation, ``[*predictions, 2]``;
+            None if the model estimates none.
         """
         return _predict_patch(self.variables, fixed, moving, model=self.model)
 

@@ -69,7 +69,7 @@ def predict(
     return box.restore(field)
 
 
-def prepare(
+def compile_ahead(
     network: Network,
     fixed,
     pool: Executor,

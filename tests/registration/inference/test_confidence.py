@@ -6,14 +6,17 @@ import jax
 import numpy as np
 import pytest
 
+from regnet_jax import register
 from regnet_jax.errors import InputError
 from regnet_jax.geometry import warp
 from regnet_jax.hounsfield import AIR, scale_hounsfield
+from regnet_jax.registration.inference import confidence
 from regnet_jax.registration.inference.confidence import (
     check_confidence,
     estimate_errors,
 )
-from regnet_jax.spatial import Frame
+from regnet_jax.registration.inference.tiles import store_tile
+from regnet_jax.spatial import Frame, Image
 from tests.helpers.networks import dense, smooth_image
 
 
@@ -32,43 +35,47 @@ def confident(dimensions, spacing):
     )
 
 
-def pair_of(shape):
+def pair_of(shape, border=2):
     """Two bodies in air, of different structure."""
     images = []
     for seed in (0, 1):
         image = np.full(shape, AIR, np.float32)
-        inside = tuple(slice(2, -2) for _ in shape)
+        inside = tuple(slice(border, -2) for _ in shape)
         image[inside] = 50.0 + 0.1 * smooth_image(shape, seed)[inside]
         images.append(image)
     return images
 
 
-@pytest.mark.parametrize("shape", [(33, 26), (17, 20, 15)])
+@pytest.mark.parametrize("shape", [(45, 38), (29, 31, 27)])
 def test_the_network_looks_at_the_image_as_warped_by_the_field(shape):
-    network = confident(len(shape), 2.0)
-    fixed, moving = pair_of(shape)
+    """Its correction is an error of the field that it is given."""
+    d = len(shape)
+    network = confident(d, 2.0)
+    fixed, moving = pair_of(shape, border=14)
     rng = np.random.default_rng(3)
-    field = rng.uniform(-2, 2, (*shape, len(shape))).astype(np.float32)
+    field = rng.uniform(-2, 2, (*shape, d)).astype(np.float32)
     found = estimate_errors(network, fixed, moving, field, frame_of(shape, 2.0))
-    # What it says of an image that was warped beforehand, without a field.
-    warped = np.asarray(warp(moving[..., None], field))
-    pads = [(0, -n % 32) for n in shape]
+    # What it says of an image that was warped beforehand, in the box around the body,
+    # which begins 8 voxels before it.
+    warped = np.asarray(warp(moving[..., None], field))[..., 0]
+    box, inside = (slice(6, None),) * d, tuple(slice(n - 6) for n in shape)
     images = [
-        np.pad(image, pads, constant_values=AIR)[None, ..., None]
-        for image in (fixed, warped[..., 0])
+        np.pad(image[box], [(0, (6 - n) % 32) for n in shape], constant_values=AIR)
+        for image in (fixed, warped)
     ]
-    scaled = map(scale_hounsfield, images)
+    scaled = (scale_hounsfield(image[None, ..., None]) for image in images)
     apply = jax.jit(network.model.apply, static_argnames=("train", "mutable"))
-    _, said = apply(network.variables, *scaled, train=False, mutable=("errors",))
-    want = np.asarray(said["errors"]["logarithm"][0][0])[tuple(map(slice, shape))]
+    change, said = apply(network.variables, *scaled, train=False, mutable=("errors",))
+    mean, width = np.moveaxis(said["errors"]["logarithm"][0][0][inside], -1, 0)
+    length = np.linalg.norm(change[0][inside], axis=-1)
+    assert np.std(length) > 0.1
+    assert min(np.std(mean), np.std(width)) > 0.01
+    mean = 0.5 * np.log(np.exp(2 * mean) + length**2)
     inner = tuple(slice(4, -4) for _ in shape)  # where no image is continued
-    assert np.std(want[inner], axis=tuple(range(len(shape)))).min() > 0.01
-    np.testing.assert_allclose(
-        found.mean[inner], want[inner][..., 0] + np.log(2.0), atol=2e-3
-    )
-    np.testing.assert_allclose(
-        found.width[inner], np.exp(want[inner][..., 1]), rtol=2e-3
-    )
+    want = np.log(2.0) + mean[inner]
+    np.testing.assert_allclose(found.log_mean[box][inner], want, atol=3e-3)
+    want = np.exp(width[inner])
+    np.testing.assert_allclose(found.log_sd[box][inner], want, rtol=3e-3)
 
 
 def test_errors_are_known_in_the_body_that_both_images_show():
@@ -81,25 +88,38 @@ def test_errors_are_known_in_the_body_that_both_images_show():
     other = both.copy()
     other[:, :10] = False
     still = np.zeros((*shape, 2), np.float32)
-    everywhere = estimate_errors(network, fixed, moving, still, frame_of(shape, 1.0))
+    frame = frame_of(shape, 1.0)
+    everywhere = estimate_errors(network, fixed, moving, still, frame)
     np.testing.assert_array_equal(everywhere.known, body)
-    found = estimate_errors(
-        *(network, fixed, moving, still, frame_of(shape, 1.0)), shown=(both, other)
-    )
+    found = estimate_errors(network, fixed, moving, still, frame, shown=(both, other))
     np.testing.assert_array_equal(found.known, body & other)
+    # Beyond the last of 33 rows there is nothing.
+    away = still + np.float32([20.0, 0.0])
+    found = estimate_errors(network, fixed, moving, away, frame)
+    left = np.arange(33)[:, None] < 13
+    np.testing.assert_array_equal(found.known, body & left)
 
 
 @pytest.mark.slow
-def test_estimates_by_tiles_equal_those_in_one():
+def test_estimates_by_tiles_equal_those_in_one(monkeypatch):
     shape = (20, 24, 300)
     network = confident(3, 1.0)
     pair = pair_of(shape)
     field = 0.3 * np.ones((*shape, 3), np.float32)
     arguments = (network, *pair, field, frame_of(shape, 1.0))
+    tiles = []
+
+    def store(found, values, tile):
+        tiles.append(tile)
+        store_tile(found, values, tile)
+
+    monkeypatch.setattr(confidence, "store_tile", store)
     whole = estimate_errors(*arguments)
-    tiled = estimate_errors(*arguments, memory=0.85)
-    np.testing.assert_allclose(tiled.mean, whole.mean, atol=1e-4)
-    np.testing.assert_allclose(tiled.width, whole.width, rtol=1e-4)
+    assert len(tiles) == 1
+    tiled = estimate_errors(*arguments, memory=0.815)
+    assert len(tiles) > 2
+    np.testing.assert_allclose(tiled.log_mean, whole.log_mean, atol=1e-4)
+    np.testing.assert_allclose(tiled.log_sd, whole.log_sd, rtol=1e-4)
 
 
 def test_widths_are_multiplied_by_the_calibrated_factor():
@@ -113,11 +133,34 @@ def test_widths_are_multiplied_by_the_calibrated_factor():
         estimate_errors(each, *pair, still, frame_of(shape, 1.0))
         for each in (network, wide)
     )
-    np.testing.assert_allclose(other.width, 1.5 * one.width, rtol=1e-6)
-    np.testing.assert_array_equal(other.mean, one.mean)
+    np.testing.assert_allclose(other.log_sd, 1.5 * one.log_sd, rtol=1e-6)
+    np.testing.assert_array_equal(other.log_mean, one.log_mean)
 
 
 def test_networks_without_an_estimate_are_refused():
     check_confidence(confident(2, 1.0), "mine")
     with pytest.raises(InputError, match="confidence: lung2d does not estimate its"):
         check_confidence(dense(2, 1.0), "lung2d")
+    with pytest.raises(InputError, match="mine does not estimate by slices"):
+        check_confidence(confident(2, 1.0), "mine", "axial")
+
+
+def test_a_registration_estimates_its_errors():
+    """On the working grid, which is not that of a flipped image."""
+    frame = Frame((40, 46), (1.5, 2.0), (5.0, 90.0), np.diag([1.0, -1.0]))
+    images = [Image(image, frame, "body") for image in pair_of(frame.shape)]
+    network = confident(2, 2.0)
+    options = {"initial": "none", "voxel_size": 2.0, "refine": 2}
+    options |= {"confidence": True, "inverse_consistent": True}
+    result = register(*images, network, **options)
+    assert result.error_estimate.frame == result.grid
+    errors = result.error_estimate.on(result.frame)
+    assert errors.known.shape == frame.shape
+    assert errors.known[10:-10, 10:-10].mean() > 0.9
+    assert not errors.known[0].any()
+    assert 0 < errors.bound_within(errors.known) < np.inf
+    assert result.report().confidence == {
+        "body": pytest.approx(errors.bound_within(errors.known))
+    }
+    with pytest.raises(InputError, match="take the estimate on the grid of the mask"):
+        result.error_estimate.bound_within(np.ones(frame.shape))

@@ -10,7 +10,7 @@ import pytest
 
 from regnet_jax.models.support import Support
 from regnet_jax.registration.inference.network import jit_large
-from regnet_jax.registration.inference.prediction import predict, prepare
+from regnet_jax.registration.inference.prediction import compile_ahead, predict
 from tests.helpers.networks import dense, smooth_image
 
 
@@ -67,7 +67,7 @@ def test_a_prediction_compiles_nothing_that_was_not_prepared(shape):
     fixed, moving = (smooth_image(shape, seed) for seed in (0, 1))
     TRACED.clear()
     with ThreadPoolExecutor(2) as pool:
-        prepare(network, fixed, pool)
+        compile_ahead(network, fixed, pool)
     ahead = sorted(TRACED)
     assert len(ahead) == len(set(ahead)) == 2
     found = predict(network, fixed, moving)
@@ -79,5 +79,5 @@ def test_nothing_is_prepared_for_tiles():
     network = dense(2, 2.0, model=Counted(2))
     TRACED.clear()
     with ThreadPoolExecutor(1) as pool:
-        prepare(network, smooth_image((75, 70)), pool, memory=4.0)
+        compile_ahead(network, smooth_image((75, 70)), pool, memory=4.0)
     assert not TRACED
