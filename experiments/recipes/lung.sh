@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the network `lung`: chest CT in 3D, at 4 and 2 mm.
+# Train the network `lung`: chest CT in 3D, at 8, 4 and 2 mm.
 #
 #     sh experiments/recipes/lung.sh scans.txt     # from the root of a checkout
 #
@@ -31,3 +31,6 @@ train lung3d_polish_again lung3d_polish --override init_from=lung --override see
     --override steps=1700 --override evaluation.every=1700
 python -m experiments.export --workdir runs/lung3d_polish_again --mean_with lung \
     --name lung
+# So does this.
+train lung3d_confident lung3d_confident
+python -m experiments.export --workdir runs/lung3d_confident --name lung

@@ -296,10 +296,15 @@ def _register(
             _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
         moving_side = _on_grid(sides[1], grid, start_transform(start, grid))
-        images, shown, ignored = zip(fixed_side, moving_side, strict=True)
-        if all(where.all() for where in shown):
-            shown = (None, None)
-        directions: list[tuple] = [(images, shown, ignored)]
+        pair = (fixed_side, moving_side)
+        everywhere = all(side.shown.all() for side in pair)
+        directions: list[tuple] = [
+            (
+                tuple(side.image for side in pair),
+                tuple(None if everywhere else side.shown for side in pair),
+                tuple(side.ignored for side in pair),
+            )
+        ]
         if options.inverse_consistent:
             directions.append(tuple(both[::-1] for both in directions[0]))
         fields = [
@@ -344,7 +349,9 @@ def _register(
         with timed(seconds, "confidence"):
             images, shown, _ = directions[0]
             how = {"shown": shown, "memory": options.memory}
-            errors = estimate_errors(network, *images, displacement, grid, **how)
+            errors = estimate_errors(
+                network, images[0], images[1], displacement, grid, **how
+            )
     with timed(seconds, "resampling"):
         vectors = displacement_to_world(grid, displacement)
         if start.deformation is not None:
@@ -389,7 +396,7 @@ def _expected_error(network: Network, images, field, grid: Frame, shown, options
     if not can_estimate(network, options.slice_axis):
         return None
     how = {"shown": shown, "memory": options.memory}
-    errors = estimate_errors(network, *images, field, grid, **how)
+    errors = estimate_errors(network, images[0], images[1], field, grid, **how)
     return errors.bound(0.5) / min(grid.spacing)
 
 

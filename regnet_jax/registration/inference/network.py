@@ -23,57 +23,65 @@ from regnet_jax.pretrained import InferenceConfig, read_weights
 _LIGHT = {"xla_backend_optimization_level": 1}
 
 
-def jit_large(function: Callable, *, static_argnames: Sequence[str]) -> Callable:
-    """Compile a function that holds a whole network, with little optimisation on CPUs.
+class LargeProgram:
+    """A function that holds a whole network, compiled with little optimisation on CPUs.
 
-    JAX accepts compiler options only at the outermost ``jit``, so the result must not
-    be called within another ``jit``.
-
-    Args:
-        function: pure; static arguments are given by keyword, all others by position.
-        static_argnames: as for ``jax.jit``.
-
-    Returns:
-        The compiled function, for the default platform at its first call. Its method
-        ``prepare(pool, *arguments, **static)`` begins to compile the program of these
-        arguments, or of ``jax.ShapeDtypeStruct`` in place of arrays, in a thread of an
-        executor; a call with such arguments then waits for it. Where that fails, the
-        call compiles.
+    JAX accepts compiler options only at the outermost ``jit``, so it must not be called
+    within another ``jit``.
     """
-    prepared: dict[Any, Future] = {}
+
+    def __init__(self, function: Callable, *, static_argnames: Sequence[str]):
+        """Wrap a function, which is compiled for the platform of its first call.
+
+        Args:
+            function: pure; static arguments are given by keyword, all others by
+                position.
+            static_argnames: as for ``jax.jit``.
+        """
+        self._function, self._static = function, static_argnames
+        self._prepared: dict[Any, Future] = {}
+
+    def __call__(self, *arguments, **static):
+        """Call the function, by the program that was prepared for such arguments."""
+        key = _kind(arguments, static) if self._prepared else None
+        if key in self._prepared:
+            try:
+                return self._prepared[key].result()(*arguments)
+            except Exception:  # Cancelled, failed, or compiled for another device.
+                self._prepared.pop(key, None)
+        return self._compiled(jax.default_backend())(*arguments, **static)
+
+    def prepare(self, pool: Executor, *arguments, **static) -> None:
+        """Begin to compile a program, for which calls then wait.
+
+        Args:
+            pool: of threads.
+            *arguments: of the calls; ``jax.ShapeDtypeStruct`` may stand for arrays.
+            **static: of the calls.
+        """
+        key = _kind(arguments, static)
+        if key not in self._prepared:
+            lower = self._compiled(jax.default_backend()).lower
+            self._prepared[key] = pool.submit(
+                lambda: lower(*arguments, **static).compile()
+            )
 
     @functools.cache
-    def compiled(platform):
+    def _compiled(self, platform: str):
         options = _LIGHT if platform == "cpu" else None
         return jax.jit(
-            function, static_argnames=static_argnames, compiler_options=options
+            self._function, static_argnames=self._static, compiler_options=options
         )
 
-    def key_of(arguments, static):
-        leaves, structure = jax.tree.flatten(arguments)
-        kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
-        return structure, kinds, *sorted(static.items())
 
-    def prepare(pool: Executor, *arguments, **static) -> None:
-        key = key_of(arguments, static)
-        if key not in prepared:
-            lower = compiled(jax.default_backend()).lower
-            prepared[key] = pool.submit(lambda: lower(*arguments, **static).compile())
-
-    @functools.wraps(function)
-    def call(*arguments, **static):
-        if prepared and (key := key_of(arguments, static)) in prepared:
-            try:
-                return prepared[key].result()(*arguments)
-            except Exception:  # Cancelled, failed, or compiled for another device.
-                prepared.pop(key, None)
-        return compiled(jax.default_backend())(*arguments, **static)
-
-    call.prepare = prepare
-    return call
+def _kind(arguments, static) -> tuple:
+    """Return what tells the programs of a function apart."""
+    leaves, structure = jax.tree.flatten(arguments)
+    kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
+    return structure, kinds, *sorted(static.items())
 
 
-@functools.partial(jit_large, static_argnames=("model",))
+@functools.partial(LargeProgram, static_argnames=("model",))
 def _predict_patch(variables, fixed, moving, *, model):
     """Return the displacement, and the distribution of its error or None."""
     pair = fixed[None], moving[None]

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.geometry import ceil_div, identity_grid, sample, upsample
-from regnet_jax.registration.inference.network import Network, jit_large
+from regnet_jax.registration.inference.network import LargeProgram, Network
 from regnet_jax.registration.inference.passes import (
     continue_field,
     fill_each_other,
@@ -70,7 +70,7 @@ def tiled_pass(
     return run_pass
 
 
-@functools.partial(jit_large, static_argnames=("model",))
+@functools.partial(LargeProgram, static_argnames=("model",))
 def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, model):
     """Return ``u(x) + v(x + u(x))`` on a patch, with the field ``v`` so far.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.models.support import Support
-from regnet_jax.registration.inference.network import jit_large
+from regnet_jax.registration.inference.network import LargeProgram
 from regnet_jax.registration.inference.prediction import compile_ahead, predict
 from tests.helpers.networks import dense, smooth_image
 
@@ -21,7 +21,7 @@ def test_a_call_uses_the_program_that_was_prepared():
         traced.append(values.shape)
         return factor * values + offset
 
-    call = jit_large(scale, static_argnames=("factor",))
+    call = LargeProgram(scale, static_argnames=("factor",))
     struct = jax.ShapeDtypeStruct((3,), jnp.float32)
     with ThreadPoolExecutor(1) as pool:
         call.prepare(pool, struct, struct, factor=2.0)
@@ -39,7 +39,7 @@ def test_what_fails_ahead_fails_in_the_call():
     def refuse(x):
         raise ValueError("no such network")
 
-    call = jit_large(refuse, static_argnames=())
+    call = LargeProgram(refuse, static_argnames=())
     with ThreadPoolExecutor(1) as pool:
         call.prepare(pool, jax.ShapeDtypeStruct((3,), jnp.float32))
     with pytest.raises(ValueError, match="no such network"):
