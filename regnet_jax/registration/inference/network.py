@@ -38,8 +38,16 @@ class LargeProgram:
                 position.
             static_argnames: as for ``jax.jit``.
         """
-        self._function, self._static = function, static_argnames
         self._prepared: dict[Any, Future] = {}
+
+        @functools.cache
+        def compiled(platform: str):
+            options = _LIGHT if platform == "cpu" else None
+            return jax.jit(
+                function, static_argnames=static_argnames, compiler_options=options
+            )
+
+        self._compiled = compiled
 
     def __call__(self, *arguments, **static):
         """Call the function, by the program that was prepared for such arguments."""
@@ -65,13 +73,6 @@ class LargeProgram:
             self._prepared[key] = pool.submit(
                 lambda: lower(*arguments, **static).compile()
             )
-
-    @functools.cache
-    def _compiled(self, platform: str):
-        options = _LIGHT if platform == "cpu" else None
-        return jax.jit(
-            self._function, static_argnames=self._static, compiler_options=options
-        )
 
 
 def _kind(arguments, static) -> tuple:
