@@ -50,14 +50,11 @@ class RefinementWeights(NamedTuple):
         smoothness: weight of the squared derivatives of the change of the field. A
             penalty of the whole field would flatten what the network found.
         folding: weight of the squared shortfall of the Jacobian determinant.
-        trust: weight of the squared change, in units of the expected error: the field
-            stays where the network is sure of it.
         learning_rate: of Adam, voxels.
     """
 
     smoothness: float = 1.0
     folding: float = 10.0
-    trust: float = 0.03
     learning_rate: float = 0.15
 
 
@@ -76,8 +73,6 @@ _COARSEST = 2
 _STRUCTURE = 0.04
 # The fraction of a voxel's cube that may be hidden.
 _HIDDEN = 0.01
-# No displacement is expected to be right to less than this, voxels.
-_LEAST_EXPECTED = 0.1
 
 
 def _structure(image):
@@ -127,7 +122,6 @@ def objective(
     field,
     mobility,
     weight,
-    certainty,
     box: BlendBox,
     weights: RefinementWeights,
 ):
@@ -140,14 +134,12 @@ def objective(
         field: ``[*box.shape, d]``, voxels, before the refinement.
         mobility: ``[*box.shape, 1]``, factor of the change.
         weight: ``[*box.shape]``, of the correlation at each voxel.
-        certainty: ``[*box.shape, 1]``, one over the square of the error that the field
-            is expected to have, voxels; 0 where nothing is expected.
         box: place of the fixed voxels in the moving image's grid.
         weights: of the terms.
 
     Returns:
-        One minus the weighted mean correlation, with the penalties of roughness,
-        folding and changes beyond the expected error.
+        One minus the weighted mean correlation, with the penalties of roughness and
+        folding.
     """
     change = mobility * _spline(coefficients, fixed.shape)
     total = field + change
@@ -159,13 +151,10 @@ def objective(
         - similarity
         + weights.smoothness * _roughness(change)
         + weights.folding * _folding(total)
-        + weights.trust * jnp.mean(jnp.sum(certainty * change**2, -1))
     )
 
 
-def _descend(
-    fixed, moving, field, mobility, certainty, shown, ignored, box, iterations, weights
-):
+def _descend(fixed, moving, field, mobility, shown, ignored, box, iterations, weights):
     """Return the change of the field, without the factor, by steps of Adam.
 
     ``shown`` is of both images, by the field at the beginning; what is ``ignored`` in
@@ -175,9 +164,9 @@ def _descend(
     import optax
 
     ignored_here, ignored_there = ignored
-    fixed, field, mobility, certainty, shown, ignored_here = (
+    fixed, field, mobility, shown, ignored_here = (
         crop_box(each, box)
-        for each in (fixed[..., None], field, mobility, certainty, shown, ignored_here)
+        for each in (fixed[..., None], field, mobility, shown, ignored_here)
     )
     fixed = fixed[..., 0]
     shape = fixed.shape
@@ -206,8 +195,7 @@ def _descend(
         memory.hyperparams["learning_rate"] = schedule(fraction)
         current = jax.lax.cond(is_ignored, weight_after, lambda _: weight, coefficients)
         slope = gradient(
-            *(coefficients, fixed, moving, field, mobility, current, certainty),
-            *(box, weights),
+            coefficients, fixed, moving, field, mobility, current, box, weights
         )
         change, memory = optimizer.update(slope, memory)
         return optax.apply_updates(coefficients, change), memory
@@ -227,7 +215,6 @@ def refine(
     shown=(None, None),
     ignored=(None, None),
     mobility=None,
-    expected_error=None,
     box: BlendBox | None = None,
     factors: Sequence[int] = (_COARSEST, 1),
     weights: RefinementWeights = DEFAULT,
@@ -247,9 +234,6 @@ def refine(
             resolution, and no voxel counts whose neighbourhood touches either.
         mobility: ``[*spatial]`` from 0 to 1, by which the change of the field is
             multiplied; None is 1 everywhere.
-        expected_error: ``[*spatial]``, length of the error of the given displacement,
-            voxels: the smaller it is, the less the displacement is changed. None, or
-            infinity, expects nothing.
         box: where the field may change; None for everywhere.
         factors: voxel sizes of the resolutions, in voxels of the images.
         weights: of the objective, and the step size.
@@ -271,9 +255,6 @@ def refine(
         jnp.zeros((*fixed.shape, 1)) if s is None else jnp.asarray(s)[..., None] * 1.0
         for s in ignored
     ]
-    if expected_error is None:
-        expected_error = jnp.full(fixed.shape, jnp.inf)
-    square = jnp.asarray(expected_error)[..., None] ** 2 + _LEAST_EXPECTED**2
     for factor, count in zip(factors, iterations, strict=True):
         one, other = (downsample(image, factor)[..., 0] for image in images)
         every = (slice(None, None, factor),) * one.ndim
@@ -281,7 +262,7 @@ def refine(
         both = downsample(here, factor) * warp(downsample(there, factor), field)
         coarse = box.coarsen(factor)
         change = _descend(
-            *(one, other, field, movable[every], factor**2 / square[every], both),
+            *(one, other, field, movable[every], both),
             [downsample(each, factor) for each in ignored],
             *(coarse, count, weights),
         )
@@ -301,7 +282,6 @@ def refine_on_body(
     shown=(None, None),
     ignored=(None, None),
     mobility=None,
-    expected_error=None,
     slice_axis: str | None = None,
 ):
     """Improve a field within the lungs or, where there are none, the body.
@@ -315,7 +295,6 @@ def refine_on_body(
         shown: as for ``refine``.
         ignored: as for ``refine``.
         mobility: as for ``refine``.
-        expected_error: as for ``refine``.
         slice_axis: a key of ``geometry.SLICE_AXES``: refine slice by slice, with
             nothing moving across; None for images of the field's dimension.
 
@@ -324,8 +303,7 @@ def refine_on_body(
     """
     if slice_axis:
         within = drop_across(jnp.asarray(displacement), SLICE_AXES[slice_axis])
-        limits = (*shown, *ignored, mobility, expected_error)
-        volumes = (fixed, moving, np.asarray(within), *limits)
+        volumes = (fixed, moving, np.asarray(within), *shown, *ignored, mobility)
 
         def refine_slice(fixed, moving, displacement, *limits):
             return refine_on_body(
@@ -335,7 +313,6 @@ def refine_on_body(
                 shown=limits[:2],
                 ignored=limits[2:4],
                 mobility=limits[4],
-                expected_error=limits[5],
             )
 
         return compute_by_slices(refine_slice, volumes, slice_axis)
@@ -358,12 +335,5 @@ def refine_on_body(
     lungs = find_lungs(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
     field = body.crop(displacement, 0.0)
-    unknown = np.full(fixed.shape, np.inf, np.float32)
-    expected = body.crop(unknown if expected_error is None else expected_error, np.inf)
-    limits = {
-        "expected_error": expected,
-        "shown": tuple(shown),
-        "ignored": ignored,
-        "mobility": mobility,
-    }
+    limits = {"shown": tuple(shown), "ignored": ignored, "mobility": mobility}
     return body.restore(refine(*images, field, counts, **limits, box=lungs))

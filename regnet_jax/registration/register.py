@@ -22,7 +22,6 @@ from regnet_jax.intensity import (
 )
 from regnet_jax.io import as_image, has_geometry
 from regnet_jax.registration.inference.confidence import (
-    can_estimate,
     check_confidence,
     estimate_errors,
 )
@@ -332,9 +331,6 @@ def _register(
                     shown=shown,
                     ignored=ignored,
                     mobility=each.mobility,
-                    expected_error=_expected_error(
-                        network, images, each.field, grid, shown, options
-                    ),
                     **how,
                 )
                 for (images, shown, ignored), each in zip(
@@ -389,15 +385,6 @@ def _register(
         *(warped, shown, seconds, parameters),
         error_estimate=errors,
     )
-
-
-def _expected_error(network: Network, images, field, grid: Frame, shown, options):
-    """Return the median error of a field, voxels, where the network estimates it."""
-    if not can_estimate(network, options.slice_axis):
-        return None
-    how = {"shown": shown, "memory": options.memory}
-    errors = estimate_errors(network, images[0], images[1], field, grid, **how)
-    return errors.bound(0.5) / min(grid.spacing)
 
 
 def _own_voxel_size(network: Network, fixed: Image, moving: Image) -> float:
