@@ -15,7 +15,6 @@ from regnet_jax.models.corrnet import LOG_WIDTHS
 from regnet_jax.training.config import LossConfig
 
 if TYPE_CHECKING:
-    import numpy as np
     from jax import Array
     from jaxtyping import Float
 
@@ -92,7 +91,7 @@ def huber_loss(
 
 def error_loss(
     estimate: Float[Array, "*shape 2"],
-    error: Float[Array | np.ndarray, "*shape 1"],
+    error: Float[Array, "*shape 1"],
     weight: Float[Array, "*shape 1"],
 ) -> Float[Array, ""]:
     """Compute how improbable errors are under their estimated distribution.

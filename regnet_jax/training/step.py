@@ -289,7 +289,7 @@ def _make_total(model, loss: Callable) -> Callable:
         value, weight = loss(prediction, heads, batch.displacement, batch.weight)
         error = endpoint_error(prediction, batch.displacement)[..., None]
         for estimate in errors:
-            value += error_loss(estimate, error, batch.weight)
+            value += error_loss(estimate, jnp.asarray(error), batch.weight)
         zero_error = endpoint_error(0.0 * prediction, batch.displacement)[..., None]
         metrics = {
             "loss": value,

@@ -94,8 +94,8 @@ def test_sigterm_saves_and_ends(changed, tmp_path, monkeypatch):
     config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
     write = Journal.log_step
 
-    def step(journal, number, *rest):
-        write(journal, number, *rest)
+    def step(journal, number, *rest, **options):
+        write(journal, number, *rest, **options)
         if number == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -120,8 +120,8 @@ def test_time_limit_saves_and_ends(changed, tmp_path, monkeypatch):
     config = changed("steps=6", "checkpoint_every=5", "evaluation.every=6")
     now, write = [0.0], Journal.log_step
 
-    def step(journal, number, *rest):
-        write(journal, number, *rest)
+    def step(journal, number, *rest, **options):
+        write(journal, number, *rest, **options)
         now[0] = 30.0 * number
 
     with monkeypatch.context() as patch:

@@ -15,6 +15,7 @@ BATCH = PatchBatch(WEIGHTS, WEIGHTS, FIELDS, WEIGHTS)
 
 EXAMPLES = [
     (losses.huber_loss, (FIELDS, FIELDS, WEIGHTS), {}),
+    (losses.error_loss, (FIELDS, WEIGHTS, WEIGHTS), {}),
     (losses.bending_energy, (FIELD,), {}),
     (losses.folding_penalty, (FIELD,), {}),
     (losses.balance_weights, (WEIGHTS[0], FIELD), {"edges": (1.0, 2.0)}),
