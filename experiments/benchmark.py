@@ -7,7 +7,8 @@ Suites: conv (convolutions against XLA's and, where it is installed, PyTorch's),
 synthesis (artificial pairs against scipy and SimpleITK), loop (a training step alone
 and in the whole loop; with --scans FILE also on real CTs), step (training steps against
 the same networks in PyTorch), register (prediction of a pair of 160^3 voxels by every
-network), tiles (a pair of 400 x 512 x 512 voxels within 6 GiB). Run nothing else on the
+network), tiles (a pair of 400 x 512 x 512 voxels within 6 GiB), device (training,
+prediction and refinement on the device that JAX finds). Run nothing else on the
 machine at the same time.
 """
 
@@ -18,12 +19,13 @@ import platform
 import jax
 from absl import flags
 
-from experiments.benchmarks import conv, loop, register, step, synthesis, tiles
+from experiments.benchmarks import conv, device, loop, register, step, synthesis, tiles
 from regnet_jax.cli import common
 from regnet_jax.files import write_text
 
 _SUITES = {
     "conv": conv.run,
+    "device": device.run,
     "loop": lambda: loop.run(_SCANS.value),
     "register": register.run,
     "step": step.run,

@@ -4,7 +4,8 @@
 #     sh experiments/recipes/lung.sh scans.txt     # from the root of a checkout
 #
 # scans.txt lists chest CTs, a path a line. A killed recipe goes on where it stopped.
-# Time: about 4 hours on two CPU cores (61, 40, 59 and 66 minutes).
+# Time: about five hours on two CPU cores (61, 40, 59, 66 and 66 minutes), and eight
+# minutes on one NVIDIA H200 for the last part, which is too long for a CPU.
 # It should reach: on held-out CT, deformed by up to 20 mm, an endpoint error of 0.90 mm
 # where the zero field has 5.82 mm, n = 20 (regnet_jax/pretrained/lung/CARD.md):
 #     python -m experiments.assess --volumes heldout.txt --model lung --count 20 \
@@ -34,3 +35,6 @@ python -m experiments.export --workdir runs/lung3d_polish_again --mean_with lung
 # So does this.
 train lung3d_confident lung3d_confident
 python -m experiments.export --workdir runs/lung3d_confident --name lung
+# And this, on an accelerator.
+train lung3d_long lung3d_long
+python -m experiments.export --workdir runs/lung3d_long --name lung

@@ -105,7 +105,9 @@ def _compress(name: str, grid: Frame | None, tolerance: float) -> None:
         if isinstance(item, h5py.Dataset):
             found[key] = item[()]
 
-    with h5py.File(name) as file:
+    # Nobody else uses the file. A lock would fail on file systems without locks, and
+    # where a process that another thread starts still holds the one of the reading.
+    with h5py.File(name, locking=False) as file:
         file.visititems(read)
     for key in [key for key in found if key.endswith(_KIND)]:
         if found[key][0].startswith(_FIELD):
@@ -113,7 +115,7 @@ def _compress(name: str, grid: Frame | None, tolerance: float) -> None:
             found[numbers] = rounded(found[numbers], tolerance)
     if grid is not None:
         found |= {f"{_GRID}/{k}": v for k, v in dataclasses.asdict(grid).items()}
-    with h5py.File(name, "w") as file:
+    with h5py.File(name, "w", locking=False) as file:
         for key, values in found.items():
             large = np.size(values) > _CHUNK
             how = {"chunks": (_CHUNK,), "compression": 1, "shuffle": True}
@@ -143,7 +145,7 @@ def _recorded_grid(path: Path) -> Frame | None:
         return None
     import h5py
 
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         names = [field.name for field in dataclasses.fields(Frame)]
         if any(f"{_GRID}/{name}" not in file for name in names):
             return None

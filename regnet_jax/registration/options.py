@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,28 @@ from regnet_jax.intensity import PRESETS, check_intensity
 from regnet_jax.io import COORDINATES
 from regnet_jax.registration.alignment.linear import KINDS
 from regnet_jax.registration.inference.network import Network
+
+
+class Effort(NamedTuple):
+    """How much a registration does.
+
+    Attributes:
+        repeats: whether the network's pass at the finest voxel size is repeated, where
+            the network asks for it.
+        refinement: factor by which voxels are smaller than the network's own.
+        steps: of gradient descent after the network.
+    """
+
+    repeats: bool = True
+    refinement: float = 1.0
+    steps: int = 0
+
+
+EFFORTS = {
+    "fast": Effort(repeats=False),
+    "default": Effort(),
+    "accurate": Effort(refinement=4 / 3, steps=50),
+}
 
 
 def option(
@@ -48,7 +70,12 @@ def _check_model(name: str, value) -> None:
         )
 
 
-def _check_preset(name: str, value) -> None:
+def _check_effort(name: str, value) -> None:
+    if not isinstance(value, str) or value not in EFFORTS:
+        raise InputError(f"{name}: is {shown(value)}; give one of {', '.join(EFFORTS)}")
+
+
+def _check_intensity(name: str, value) -> None:
     if not isinstance(value, str):
         raise InputError(
             f"{name}: is {shown(value)}; give the name of a preset, or two"
@@ -58,6 +85,8 @@ def _check_preset(name: str, value) -> None:
 
 
 def _check_steps(name: str, value) -> None:
+    if value is None:
+        return
     if not _is_number(numbers.Integral, value) or value < 0:
         raise InputError(
             f"{name}: is {shown(value)}; give a whole number of steps, from 0"
@@ -118,15 +147,19 @@ class RegistrationOptions:
             the total: the prediction, then this.
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
-        refine: steps of gradient descent that start from the network's prediction.
+        preset: ``fast``, without the network's repeated pass at the finest voxel size;
+            ``default``; or ``accurate``, at voxels of three quarters of the network's
+            own, with refinement.
+        refine: steps of gradient descent that start from the network's prediction. None
+            takes those of the preset, 50 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
             which is inverted where the images are swapped.
         confidence: estimate the error at every voxel, by networks that can.
         memory: limit of the process during the prediction, GiB; images that need more
             are predicted tile by tile. None sets no limit.
-        voxel_size: of the isotropic working grid, mm. None takes the network's own or,
-            for images too small or too large for a human body, a size that gives them
-            as many voxels as a chest has.
+        voxel_size: of the isotropic working grid, mm. None takes that of the preset:
+            the network's own or, for images too small or too large for a human body, a
+            size that gives them as many voxels as a chest has.
         slice_axis: ``axial``, ``coronal`` or ``sagittal``: slices of 3D images that a
             2D network registers one by one, so that nothing moves across them after
             the linear alignment. None takes those of the network's training, or axial
@@ -165,14 +198,25 @@ class RegistrationOptions:
             " percentiles that stand for air and bone. auto is ct for images with air"
             " in Hounsfield units, ct+1024 where these are stored without a sign, and"
             " mr otherwise.",
-            _check_preset,
+            _check_intensity,
         ),
     )
-    refine: int = field(
-        default=0,
+    preset: str = field(
+        default="default",
+        metadata=option(
+            str,
+            "fast: fewer passes of the network; default; accurate: voxels of three"
+            " quarters of the network's own, and 50 steps of refinement. --refine and"
+            " --voxel_size override it.",
+            _check_effort,
+        ),
+    )
+    refine: int | None = field(
+        default=None,
         metadata=option(
             int,
-            "Steps of gradient descent that start from the network's prediction.",
+            "Steps of gradient descent that start from the network's prediction. By"
+            " default those of the preset.",
             _check_steps,
         ),
     )
@@ -237,6 +281,14 @@ class RegistrationOptions:
         for each in dataclasses.fields(self):
             if check := each.metadata["check"]:
                 check(each.name, getattr(self, each.name))
+
+    @property
+    def effort(self) -> Effort:
+        """The effort of the preset, with the steps of ``refine`` where given."""
+        effort = EFFORTS[self.preset]
+        if self.refine is None:
+            return effort
+        return effort._replace(steps=int(self.refine))
 
     def to_keywords(self) -> dict[str, Any]:
         """Return the options as keyword arguments of ``regnet_jax.register``."""

@@ -270,7 +270,9 @@ def _register(
 ) -> Registration:
     """Register two images that fit each other and the network."""
     given_size = check_voxel_size(options.voxel_size, fixed.frame)
-    size = given_size or _own_voxel_size(network, fixed, moving)
+    own_size, effort = _own_voxel_size(network, fixed, moving), options.effort
+    size = given_size or own_size / effort.refinement
+    network = network.with_effort(own_size / size, repeats=effort.repeats)
     trained = network.config.intensity_preset
     wanted = trained if options.intensity == "auto" else options.intensity
     names = f"{fixed.name} and {moving.name}"
@@ -319,7 +321,7 @@ def _register(
             for field, (_, _, ignored) in zip(fields, directions, strict=True)
         ]
         fields = [each.field for each in limited]
-    if options.refine:
+    if effort.steps:
         with timed(seconds, "refinement"):
             how = {"slice_axis": options.slice_axis, "spacing": network.spacing}
             fields = [
@@ -327,7 +329,7 @@ def _register(
                     images[0],
                     images[1],
                     each.field,
-                    steps=int(options.refine),
+                    steps=effort.steps,
                     shown=shown,
                     ignored=ignored,
                     mobility=each.mobility,
@@ -359,6 +361,7 @@ def _register(
         _check_finite((residual, warped.array), "resampling", names)
         shown = _find_shown(sides, transform)
     parameters = options.to_dict() | {
+        "refine": effort.steps,
         "initial": options.initial if is_kind(options.initial) else "given",
         "intensity": {
             **{
@@ -370,6 +373,7 @@ def _register(
         "voxel_size": {
             "mm": size,
             "network": network.spacing,
+            "adapted": own_size != network.spacing and not given_size,
             "given": bool(given_size),
         },
     }

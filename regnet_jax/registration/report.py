@@ -234,7 +234,7 @@ def list_warnings(registration: Registration) -> list[str]:
     """
     warnings = []
     voxel = registration.parameters.get("voxel_size", {})
-    if voxel and not voxel["given"] and voxel["mm"] != voxel["network"]:
+    if voxel.get("adapted"):
         warnings.append(
             "the size of the images is not that of a human body, so they were"
             f" registered with voxels of {voxel['mm']:.3g} mm instead of"

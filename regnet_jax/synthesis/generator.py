@@ -147,8 +147,10 @@ def sample_patches(
     )
 
 
-def _sample_stage(key, config: GeneratorConfig, targets, scans, sample: Callable):
+def _sample_stage(key, group, config: GeneratorConfig, targets, scans, sample):
     family_key, key = jax.random.split(key)
+    if group is not None:
+        family_key = group
     family = choose_family(
         family_key, list(config.amplified.values()), config.probabilities
     )
@@ -170,9 +172,12 @@ def make_generator(
             pair at one scale.
 
     Returns:
-        ``generate(key, scans=()) -> PatchBatch`` with a leading axis of
+        ``generate(key, scans=(), group=None) -> PatchBatch`` with a leading axis of
         ``config.patches_per_pair``; ``scans`` has ``ScanBank`` for each scale, or is
-        empty. ``jax.vmap`` over keys gives a batch.
+        empty. ``jax.vmap`` over keys gives a batch. Every pair has a family and scale
+        of its own, so that ``vmap`` computes all of them for each; with one random key
+        ``group`` for the pairs of a batch, they share family and scale, and only
+        these are computed.
 
     Raises:
         ValueError: if the volume is smaller than a patch.
@@ -182,7 +187,7 @@ def make_generator(
             f"a patch of {config.patch_box} voxels does not fit into {config.shape}"
         )
 
-    def generate(key, scans: Sequence[ScanBank] = ()) -> PatchBatch:
+    def generate(key, scans: Sequence[ScanBank] = (), group=None) -> PatchBatch:
         branches = [
             functools.partial(
                 _sample_stage, config=stage, targets=targets, scans=real, sample=sample
@@ -191,8 +196,8 @@ def make_generator(
                 config.stages, scans or [None] * len(config.scales), strict=True
             )
         ]
-        stage_key = jax.random.fold_in(jax.random.split(key)[0], 1)
-        stage = jax.random.randint(stage_key, (), 0, len(branches))
-        return jax.lax.switch(stage, branches, key)
+        chooser = jax.random.split(key)[0] if group is None else group
+        stage = jax.random.randint(jax.random.fold_in(chooser, 1), (), 0, len(branches))
+        return jax.lax.switch(stage, branches, key, group)
 
     return generate

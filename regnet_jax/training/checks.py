@@ -146,6 +146,11 @@ def _check_step(config: ExperimentConfig, devices: int) -> None:
         raise InputError(
             f"batch_size={config.batch_size}: give a multiple of {devices} devices"
         )
+    if config.batch_size // devices % config.pairs_at_once:
+        raise InputError(
+            f"pairs_at_once={config.pairs_at_once}: give a divisor of the"
+            f" {config.batch_size // devices} pairs of a device"
+        )
     patches = config.batch_size // devices * config.data.patches_per_pair
     if patches % config.microbatches:
         raise InputError(

@@ -118,8 +118,9 @@ class ExperimentConfig:
             weights and losses are always float32.
         microbatches: number of micro-batches that a device's batch is split into;
             gradients are accumulated over them, to save memory.
-        pairs_at_once: number of pairs that a device samples at a time: 1 for CPUs and
-            little memory; more for accelerators, which one pair does not keep busy.
+        pairs_at_once: number of pairs that a device samples at a time, as a group of
+            one family and voxel size: 1 for CPUs and little memory; more for
+            accelerators, which one pair does not keep busy.
         steps_per_call: largest number of steps in one call of the compiled program.
         residual_probability: probability that a step trains on the residuals of the
             network's own prediction, the input of later passes of a registration.

@@ -26,6 +26,8 @@ _COARSE = 2
 _ITERATIONS = 4
 # Folded into the stream before the step, which differs from the keys of all samples.
 _RESIDUAL_STREAM = 0xC014
+# Folded into the key of the first sample of a group.
+_GROUP_STREAM = 0x6209
 _HUBER = make_loss()
 _SUMS = ("loss", "error", "zero_error", "weight")
 # The quantities that must be finite in a step, in the order of their computation.
@@ -114,12 +116,14 @@ def sample_batch(
     """Sample the patches of a step, for given indices in its batch.
 
     Args:
-        generate: ``generate(key) -> PatchBatch`` of one sample.
+        generate: ``generate(key) -> PatchBatch`` of one sample; for groups also with
+            a keyword ``group``, as in ``synthesis.generator.make_generator``.
         stream: random key of the run.
         step: number of the step.
-        indices: ``[n]``, global indices of the samples in the batch.
-        at_once: samples that are computed at a time. One saves memory and keeps a CPU
-            busy; an accelerator needs more.
+        indices: ``[n]``, global indices of the samples in the batch; a multiple of
+            ``at_once``.
+        at_once: samples that are computed at a time, as a group with one family and
+            scale. One saves memory and keeps a CPU busy; an accelerator needs more.
 
     Returns:
         A ``PatchBatch`` with one batch axis over samples and patches. A sample does not
@@ -127,9 +131,16 @@ def sample_batch(
     """
     step_key = jax.random.fold_in(stream, step)
     keys = jax.vmap(lambda index: jax.random.fold_in(step_key, index))(indices)
-    chunk = at_once if at_once > 1 else None
-    patches = jax.lax.map(generate, keys, batch_size=chunk)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), patches)
+    if at_once == 1:
+        patches, axes = jax.lax.map(generate, keys), 2
+    else:
+
+        def sample_group(keys):
+            group = jax.random.fold_in(keys[0], _GROUP_STREAM)
+            return jax.vmap(lambda key: generate(key, group=group))(keys)
+
+        patches, axes = jax.lax.map(sample_group, keys.reshape(-1, at_once)), 3
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[axes:]), patches)
 
 
 def predict(model, variables, batch: PatchBatch, **options):
@@ -159,7 +170,8 @@ def make_batch_sampler(
 
     Args:
         model: Flax module called with (fixed, moving).
-        generate: ``generate(key, scans) -> PatchBatch`` of one sample.
+        generate: ``generate(key, scans) -> PatchBatch`` of one sample; for groups as
+            in ``sample_batch``.
         residual_probability: probability that a step trains on the residuals of the
             network's own prediction.
         at_once: as in ``sample_batch``.
@@ -170,7 +182,7 @@ def make_batch_sampler(
 
     def sample(state: TrainState, stream, indices, scans=()) -> PatchBatch:
         batch = sample_batch(
-            lambda key: generate(key, scans),
+            lambda key, **group: generate(key, scans, **group),
             stream,
             state.step,
             indices,

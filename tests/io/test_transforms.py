@@ -271,3 +271,21 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match=r"use \.h5"):
         write_transform(tmp_path / "t.xyz", sitk.AffineTransform(3))
+
+
+def test_a_lock_that_another_process_holds_stops_no_writing(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "transform.h5"
+    shift = sitk.TranslationTransform(3, (1.0, 2.0, 3.0))
+    write, held = sitk.WriteTransform, []
+
+    def write_and_lock(transform, name):
+        write(transform, name)
+        held.append(open(name, "rb"))  # noqa: SIM115
+        fcntl.flock(held[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    monkeypatch.setattr(sitk, "WriteTransform", write_and_lock)
+    write_transform(path, shift)
+    held[0].close()
+    got = read_transform(path)
+    np.testing.assert_array_equal(got.TransformPoint((0.0, 0.0, 0.0)), (1, 2, 3))

@@ -18,7 +18,7 @@ from regnet_jax.io import PairPaths
 from regnet_jax.registration import RegistrationOptions
 from regnet_jax.registration.files import describe_request
 from regnet_jax.registration.options import option
-from tests.helpers.networks import smooth_image
+from tests.helpers.networks import dense, smooth_image
 
 NAMES = [each.name for each in dataclasses.fields(RegistrationOptions)]
 IMAGES = [smooth_image((30, 34), seed) for seed in (0, 1)]
@@ -81,6 +81,10 @@ def test_options_as_json_name_what_json_does_not_know(network2d):
 def test_options_are_checked_when_made_and_cannot_be_changed():
     with pytest.raises(InputError, match="refine: is -1; give a whole number"):
         RegistrationOptions(refine=-1)
+    with pytest.raises(InputError, match="preset: is 'best'; give one of fast, def"):
+        RegistrationOptions(preset="best")
+    with pytest.raises(InputError, match="preset: is None; give one of fast, default"):
+        RegistrationOptions(preset=None)
     with pytest.raises(InputError, match="voxel_size: is 0; give mm above zero"):
         RegistrationOptions(voxel_size=0)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -98,3 +102,25 @@ def test_module_of_register_is_not_hidden_by_the_function():
 def test_a_voxel_size_is_a_positive_number(given):
     with pytest.raises(InputError, match="voxel_size"):
         RegistrationOptions(voxel_size=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "voxels", "steps"),
+    [
+        ({}, 3.0, 0),
+        ({"preset": "fast"}, 3.0, 0),
+        ({"preset": "accurate"}, 2.25, 50),
+        ({"preset": "accurate", "refine": 0}, 2.25, 0),
+        ({"preset": "accurate", "voxel_size": 2.5}, 2.5, 50),
+        ({"preset": "fast", "refine": 2}, 3.0, 2),
+    ],
+)
+def test_a_preset_chooses_what_is_not_given(options, voxels, steps):
+    network = dense(2, 3.0, (1.0, 2.0), extra_pass=True)
+    result = regnet_jax.register(
+        *IMAGES, network, initial="none", spacing=3.0, **options
+    )
+    assert result.grid.spacing == pytest.approx((voxels, voxels))
+    assert result.parameters["refine"] == steps
+    assert ("refinement" in result.seconds) == (steps > 0)
+    assert not result.parameters["voxel_size"]["adapted"]

@@ -285,6 +285,7 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
         ("loss.balance_edges=3,1", "increasing edges"),
         ("precision=float16", "give float32 or bfloat16"),
         ("microbatches=3", "a divisor of the 8 patches"),
+        ("pairs_at_once=3", "a divisor of the"),
         ("steps_per_call=0", "a positive"),
         ("scans.rotate_every=0", "a positive"),
         ("scans.resident=-1", "zero or a positive"),

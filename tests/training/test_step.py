@@ -1,5 +1,6 @@
 """A step is the same on one device and on four, and compiles once."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -170,20 +171,35 @@ def test_batches_do_not_depend_on_how_samples_are_spread(tiny, stream):
     assert np.abs(a - b).max() > 0.1
 
 
-@pytest.mark.parametrize("at_once", [2, 3, 8])
-def test_batches_do_not_depend_on_how_many_samples_are_drawn_at_once(
-    tiny, stream, at_once
-):
-    generate = make_generator(tiny.data, TARGETS, sample=smooth_patches)
-    one, several = (
-        jax.jit(functools.partial(sample_batch, generate, at_once=count))(
-            stream, 5, jnp.arange(5)
-        )
-        for count in (1, at_once)
+def test_the_pairs_of_a_group_share_family_and_scale(tiny, stream):
+    data = dataclasses.replace(
+        tiny.data,
+        families=("zero", "translation", "affine"),
+        family_weights=(),
+        scales=(1.0, 2.0),
+        patches_per_pair=1,
     )
-    assert one.fixed.shape[0] == 5 * tiny.data.patches_per_pair
-    for a, b in zip(one, several, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-3)
+
+    def tell(key, family, config, targets, scans):
+        # The kind of field, the voxel size, and what differs from pair to pair.
+        kind, _ = family.parameters
+        told = jnp.stack([kind * 1.0, config.spacing, jax.random.uniform(key)])
+        return PatchBatch(told[None], told[None], told[None], told[None])
+
+    draw = functools.partial(
+        sample_batch, make_generator(data, TARGETS, sample=tell), stream, 5
+    )
+    pairs = np.asarray(jax.jit(lambda i: draw(i, at_once=4).fixed)(jnp.arange(80)))
+    groups = pairs.reshape(20, 4, 3)
+    np.testing.assert_array_equal(groups[:, :, :2], groups[:, :1, :2].repeat(4, 1))
+    assert len(np.unique(pairs[:, 2])) == 80
+    # All kinds and both voxel sizes occur.
+    assert len({tuple(group) for group in groups[:, 0, :2]}) == 6
+    # A device that has the second half of the batch draws the same pairs.
+    half = jax.jit(lambda i: draw(i, at_once=4).fixed)(jnp.arange(40, 80))
+    np.testing.assert_array_equal(half, pairs[40:])
+    alone = np.asarray(jax.jit(lambda i: draw(i).fixed)(jnp.arange(80)))
+    assert (alone.reshape(20, 4, 3)[:, :, :2].std(1) > 0).any(), "each has its own"
 
 
 def test_a_batch_without_targets_leaves_the_weights_finite(tiny, tiny_model, stream):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -141,6 +142,28 @@ class Network:
             return all(other.dense for other in self.others)
         support = self.model.support
         return support.margin == 0 and support.stride == 1
+
+    def with_effort(self, refinement: float, *, repeats: bool = True) -> "Network":
+        """Return the network as it is used with more or fewer passes.
+
+        Args:
+            refinement: factor by which voxels are smaller than the network's own. From
+                a factor of about 1.5 on, coarser passes come first, so that the first
+                has about the voxel size in mm that it has without the factor, and
+                reaches as far; not where there is a network for each voxel size.
+            repeats: whether the pass at the finest voxel size may be repeated.
+
+        Returns:
+            A network of the same weights.
+        """
+        sizes = self.config.voxel_sizes
+        further = 0 if self.others else max(round(math.log2(refinement)), 0)
+        config = dataclasses.replace(
+            self.config,
+            voxel_sizes=(*(sizes[0] * 2**n for n in range(further, 0, -1)), *sizes),
+            extra_pass=self.config.extra_pass and repeats,
+        )
+        return dataclasses.replace(self, config=config)
 
     def predict_patch(self, fixed, moving):
         """Predict the displacements of a patch in a single call of the network.

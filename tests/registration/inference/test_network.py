@@ -1,5 +1,6 @@
 """Programs that are compiled ahead are those that calls use."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
@@ -81,3 +82,39 @@ def test_nothing_is_prepared_for_tiles():
     with ThreadPoolExecutor(1) as pool:
         compile_ahead(network, smooth_image((75, 70)), pool, memory=4.0)
     assert not TRACED
+
+
+@pytest.mark.parametrize(
+    ("refinement", "sizes"),
+    [
+        (0.5, (4.0, 2.0)),
+        (1.0, (4.0, 2.0)),
+        (4 / 3, (4.0, 2.0)),
+        (1.6, (8.0, 4.0, 2.0)),
+        (4.0, (16.0, 8.0, 4.0, 2.0)),
+    ],
+)
+def test_finer_voxels_get_further_coarse_passes(refinement, sizes):
+    network = dense(2, 2.0, (1.0, 2.0), extra_pass=True)
+    finer = network.with_effort(refinement)
+    assert finer.config.voxel_sizes == sizes
+    assert finer.config.extra_pass
+    assert len(finer.stages) == len(finer.config.factors) == len(sizes) + 1
+    assert finer.variables is network.variables
+    # The first pass has about the voxel size in mm that it had.
+    first = finer.config.factors[0] * network.spacing / max(refinement, 1.0)
+    assert 0.7 * network.config.voxel_sizes[0] < first < 1.5 * 4.0
+
+
+def test_fewer_passes_leave_out_the_repeated_one():
+    network = dense(2, 2.0, (1.0, 2.0), extra_pass=True)
+    assert network.config.factors == (2, 1, 1)
+    assert network.with_effort(1.0, repeats=False).config.factors == (2, 1)
+    single = dense(2, 2.0)
+    assert single.with_effort(1.0).config.factors == (1,)
+
+
+def test_networks_for_each_voxel_size_get_no_further_pass():
+    one = dense(2, 2.0)
+    network = dataclasses.replace(dense(2, 2.0, (1.0, 2.0)), others=(one, one))
+    assert network.with_effort(2.0).stages == (one, one)
