@@ -54,7 +54,7 @@ def _line(row: dict) -> str:
         if isinstance(value, float)
     )
     texts = [value for value in row.values() if isinstance(value, str)]
-    return f"{', '.join(texts):40s}{', '.join(numbers)}"
+    return f"{', '.join(texts):40s} {', '.join(numbers)}"
 
 
 def main():
