@@ -24,19 +24,19 @@ class Effort(NamedTuple):
     Attributes:
         repeats: whether the network's pass at the finest voxel size is repeated, where
             the network asks for it.
-        refinement: factor by which voxels are smaller than the network's own.
+        fineness: factor by which voxels are smaller than the network's own.
         steps: of gradient descent after the network.
     """
 
     repeats: bool = True
-    refinement: float = 1.0
+    fineness: float = 1.0
     steps: int = 0
 
 
 EFFORTS = {
     "fast": Effort(repeats=False),
     "default": Effort(),
-    "accurate": Effort(refinement=4 / 3, steps=50),
+    "accurate": Effort(fineness=4 / 3, steps=50),
 }
 
 

@@ -271,7 +271,7 @@ def _register(
     """Register two images that fit each other and the network."""
     given_size = check_voxel_size(options.voxel_size, fixed.frame)
     own_size, effort = _own_voxel_size(network, fixed, moving), options.effort
-    size = given_size or own_size / effort.refinement
+    size = given_size or own_size / effort.fineness
     network = network.with_effort(own_size / size, repeats=effort.repeats)
     trained = network.config.intensity_preset
     wanted = trained if options.intensity == "auto" else options.intensity

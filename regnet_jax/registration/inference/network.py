@@ -143,11 +143,11 @@ class Network:
         support = self.model.support
         return support.margin == 0 and support.stride == 1
 
-    def with_effort(self, refinement: float, *, repeats: bool = True) -> "Network":
+    def with_effort(self, fineness: float, *, repeats: bool = True) -> "Network":
         """Return the network as it is used with more or fewer passes.
 
         Args:
-            refinement: factor by which voxels are smaller than the network's own. From
+            fineness: factor by which voxels are smaller than the network's own. From
                 a factor of about 1.5 on, coarser passes come first, so that the first
                 has about the voxel size in mm that it has without the factor, and
                 reaches as far; not where there is a network for each voxel size.
@@ -157,7 +157,7 @@ class Network:
             A network of the same weights.
         """
         sizes = self.config.voxel_sizes
-        further = 0 if self.others else max(round(math.log2(refinement)), 0)
+        further = 0 if self.others else max(round(math.log2(fineness)), 0)
         config = dataclasses.replace(
             self.config,
             voxel_sizes=(*(sizes[0] * 2**n for n in range(further, 0, -1)), *sizes),

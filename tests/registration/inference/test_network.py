@@ -85,7 +85,7 @@ def test_nothing_is_prepared_for_tiles():
 
 
 @pytest.mark.parametrize(
-    ("refinement", "sizes"),
+    ("fineness", "sizes"),
     [
         (0.5, (4.0, 2.0)),
         (1.0, (4.0, 2.0)),
@@ -94,15 +94,15 @@ def test_nothing_is_prepared_for_tiles():
         (4.0, (16.0, 8.0, 4.0, 2.0)),
     ],
 )
-def test_finer_voxels_get_further_coarse_passes(refinement, sizes):
+def test_finer_voxels_get_further_coarse_passes(fineness, sizes):
     network = dense(2, 2.0, (1.0, 2.0), extra_pass=True)
-    finer = network.with_effort(refinement)
+    finer = network.with_effort(fineness)
     assert finer.config.voxel_sizes == sizes
     assert finer.config.extra_pass
     assert len(finer.stages) == len(finer.config.factors) == len(sizes) + 1
     assert finer.variables is network.variables
     # The first pass has about the voxel size in mm that it had.
-    first = finer.config.factors[0] * network.spacing / max(refinement, 1.0)
+    first = finer.config.factors[0] * network.spacing / max(fineness, 1.0)
     assert 0.7 * network.config.voxel_sizes[0] < first < 1.5 * 4.0
 
 
