@@ -79,7 +79,7 @@ def write_page(
     both, single = (f"{ratio(found, name):.2f}" for name in runs)
     summary = [
         ("multi-scale", both, "error in one pass, as a fraction of the displacement"),
-        ("single scale", single, "the same, after as many steps"),
+        ("single scale", single, f"the same, after {_steps(runs)}"),
         ("steps", runs["multi_scale"].steps, f"{_minutes(runs)} of training"),
     ]
     notes = [_origin(patients, config)]
@@ -116,6 +116,11 @@ def write_page(
         figures=figures,
         notes=notes,
     )
+
+
+def _steps(runs: Mapping[str, Trained]) -> str:
+    both, single = (run.steps for run in runs.values())
+    return "as many steps" if single == both else f"{single} steps"
 
 
 def _minutes(runs: Mapping[str, Trained]) -> str:

@@ -166,6 +166,8 @@ def train_both(
 ) -> dict[str, Trained] | None:
     """Train the network at both resolutions, then at the full one for as many steps.
 
+    A step of the second network costs less, so it needs less time than the first. If
+    the machine has become so slow that it would need more, it ends after fewer steps.
     The same call again goes on: seconds of the steps that are in the log count.
 
     Args:
@@ -188,24 +190,44 @@ def train_both(
             ("regnet_single", "single_scale"),
         )
     )
-    for number, (folder, run, share) in enumerate(both):
-        left = 60.0 * share * minutes - _trained(folder).seconds
+    for number, run in enumerate(both):
         # A run must not change once another has started from it or takes its steps.
         later = (*both[number + 1 :], *single)
-        if left <= 0 or any(_trained(other).steps for other, _, _ in later):
+        if any(_trained(other).steps for other, _, _ in later):
             continue
-        began = time.monotonic()
-        train(run, folder, minutes=left / 60.0, cache=cache)
-        if time.monotonic() - began < left:
+        if not _train_for(*run, minutes=minutes, cache=cache):
             return None
-        if not _trained(folder).steps:
-            raise InputError(
-                f"--minutes {minutes:g}: is too short for a step; give more"
-            )
-    for (reference, _, _), (folder, run, _) in zip(both, single, strict=True):
-        if not train(run, folder, until=_trained(reference).steps, cache=cache):
+    for (reference, _, _), run in zip(both, single, strict=True):
+        steps = _trained(reference).steps
+        if not _train_for(*run, minutes=minutes, cache=cache, until=steps):
             return None
     return {"multi_scale": _total(both), "single_scale": _total(single)}
+
+
+def _train_for(
+    folder: Path,
+    config: ExperimentConfig,
+    share: float,
+    *,
+    minutes: float,
+    cache: Path,
+    until: int | None = None,
+) -> bool:
+    """Train for a share of the minutes, less the time of the steps that are logged.
+
+    Returns:
+        False if SIGTERM stopped it.
+    """
+    left = 60.0 * share * minutes - _trained(folder).seconds
+    if left <= 0:
+        return True
+    began = time.monotonic()
+    finished = train(config, folder, minutes=left / 60.0, until=until, cache=cache)
+    if not finished and time.monotonic() - began < left:
+        return False
+    if not _trained(folder).steps:
+        raise InputError(f"--minutes {minutes:g}: is too short for a step; give more")
+    return True
 
 
 def _total(runs) -> Trained:

@@ -116,11 +116,11 @@ def test_both_networks_take_as_many_steps(tmp_path, monkeypatch, dimensions):
         check(config, devices=1)
         asked.append((folder.name, config.model, limits))
         folder.mkdir(parents=True, exist_ok=True)
-        steps = limits.get("until") or 5 + len(asked)
-        lines = '{"step": 1, "seconds": 200.0}\n' * steps
+        steps = limits["until"] or 5 + len(asked)
+        lines = '{"step": 1, "seconds": 10.0}\n' * steps
         (folder / "metrics.jsonl").write_text(lines)
-        clock[0] += 60.0 * (limits.get("minutes") or 0.0)
-        return {"low": {}} if "until" in limits else {}
+        clock[0] += 60.0 * limits["minutes"]
+        return {"low": {}} if limits["until"] else {}
 
     monkeypatch.setattr(recipe, "train", train)
     monkeypatch.setattr(recipe.time, "monotonic", lambda: clock[0])
@@ -138,12 +138,41 @@ def test_both_networks_take_as_many_steps(tmp_path, monkeypatch, dimensions):
         f"regnet{kind}{h}" for kind in ("", "_single") for h in (*halves, "")
     ]
     steps = [6 + index for index in range(len(parts))]
-    assert [limits.get("until") for *_, limits in asked[len(parts) :]] == steps
+    assert [limits["until"] for *_, limits in asked[len(parts) :]] == steps
     assert [run.steps for run in found.values()] == [steps[-1]] * 2
-    assert found["multi_scale"].seconds == 200.0 * sum(steps)
+    assert found["multi_scale"].seconds == 10.0 * sum(steps)
     again = recipe.train_both(config, tmp_path, minutes=10.0, cache=None)
     assert again == found
-    assert all("until" in limits for *_, limits in asked[2 * len(parts) :])
+    assert all(limits["until"] for *_, limits in asked[2 * len(parts) :])
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_second_network_takes_no_more_time_on_a_slower_machine(
+    tmp_path, monkeypatch, dimensions
+):
+    """Its steps take five times as long as those of the first."""
+    clock = [0.0]
+
+    def train(config, folder, *, minutes, until, cache):
+        step = 50.0 if "single" in folder.name else 10.0
+        steps = int(min(60.0 * minutes / step, until or np.inf))
+        folder.mkdir(parents=True)
+        line = f'{{"step": 1, "seconds": {step}}}\n'
+        (folder / "metrics.jsonl").write_text(line * steps)
+        clock[0] += step * steps
+        if steps == until:
+            return {"low": {}}
+        clock[0] += 60.0 * minutes - step * steps + 1.0
+        return {}
+
+    monkeypatch.setattr(recipe, "train", train)
+    monkeypatch.setattr(recipe.time, "monotonic", lambda: clock[0])
+    config = recipe.recipe(
+        dimensions, "axial", scans.Patients(), flat=False, out=tmp_path, seed=1
+    )
+    found = recipe.train_both(config, tmp_path, minutes=60.0, cache=None)
+    assert clock[0] <= 60.0 * 60.0 * 1.1
+    assert 0 < found["single_scale"].steps < found["multi_scale"].steps
 
 
 def test_sigterm_ends_the_recipe(tmp_path, monkeypatch):
