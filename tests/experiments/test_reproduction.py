@@ -171,7 +171,7 @@ def test_second_network_takes_no_more_time_on_a_slower_machine(
         dimensions, "axial", scans.Patients(), flat=False, out=tmp_path, seed=1
     )
     found = recipe.train_both(config, tmp_path, minutes=60.0, cache=None)
-    assert clock[0] <= 60.0 * 60.0 * 1.1
+    assert clock[0] <= 1.12 * 60.0 * 60.0
     assert 0 < found["single_scale"].steps < found["multi_scale"].steps
 
 
