@@ -82,6 +82,7 @@ def test_a_changed_byte_is_refused(home, place):
         ("extra_pass", 1),
         ("shrinkage", -0.1),
         ("tile", 0),
+        ("fineness", 0.0),
         ("unknown", 1),
     ],
 )

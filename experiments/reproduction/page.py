@@ -156,7 +156,8 @@ def _pair_table(registered: Sequence[Registered]):
             continue
         head += [f"{key.replace('_', ' ')} before", "after"]
         for row, pair in zip(rows, registered, strict=True):
-            row += [pair.row[f"{key}_before"], pair.row[f"{key}_after"]]
+            found = (pair.row[f"{key}_{when}"] for when in ("before", "after"))
+            row += [f"{float(cell):.3f}" if cell else "" for cell in found]
     if any(pair.after is not None for pair in registered):
         head += ["endpoint error before, mm", "after"]
         for row, pair in zip(rows, registered, strict=True):

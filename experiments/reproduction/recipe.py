@@ -15,7 +15,7 @@ from experiments import configs
 from experiments.reproduction.scans import Patients
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.models import HALVES
+from regnet_jax.models import HALVES, MODELS
 from regnet_jax.training.config import (
     EvaluationConfig,
     ExperimentConfig,
@@ -43,7 +43,7 @@ _SCANS = 0.8
 # Shares of the time for the network at both resolutions, by dimension: for each network
 # of slices, and for itself. The one at full resolution then takes as many steps, which
 # cost less, and the rest is left for measuring.
-_SHARES = {2: (0.0, 0.55), 3: (0.12, 0.26)}
+_SHARES = {2: (0.0, 0.45), 3: (0.11, 0.24)}
 
 
 class Trained(NamedTuple):
@@ -127,16 +127,21 @@ def _chain(config: ExperimentConfig, model: str, name: str, out: Path):
             plane = dataclasses.replace(
                 config,
                 name=folder.name,
-                model=HALVES[model],
                 data=_on_slices(config.data, axis, 2 * _SLAB),
                 batch_size=2,
             )
-            runs.append((folder, plane, plane_share))
+            runs.append((folder, _with_model(plane, HALVES[model]), plane_share))
             planes.append(f"{axis}={folder}")
-    config = dataclasses.replace(
-        config, name=name, model=model, init_planes=tuple(planes)
-    )
-    return [*runs, (out / name, config, share)]
+    config = dataclasses.replace(config, name=name, init_planes=tuple(planes))
+    return [*runs, (out / name, _with_model(config, model), share)]
+
+
+def _with_model(config: ExperimentConfig, model: str) -> ExperimentConfig:
+    """Return the training of a network, on patches with as many targets as before."""
+    fewer = MODELS[config.model].support.margin - MODELS[model].support.margin
+    size = config.data.patch_size - 2 * fewer
+    data = dataclasses.replace(config.data, patch_size=size)
+    return dataclasses.replace(config, model=model, data=data)
 
 
 def write_list(out: Path, name: str, paths: Sequence[Path]) -> Path:
@@ -166,8 +171,9 @@ def train_both(
 ) -> dict[str, Trained] | None:
     """Train the network at both resolutions, then at the full one for as many steps.
 
-    A step of the second network costs less, so it needs less time than the first. If
-    the machine has become so slow that it would need more, it ends after fewer steps.
+    Both have as many targets in a step. One of the second network costs less, so it
+    needs less time than the first. If the machine has become so slow that it would need
+    more, it ends after fewer steps.
     The same call again goes on: seconds of the steps that are in the log count.
 
     Args:

@@ -33,7 +33,11 @@ class InferenceConfig:
         dimensions: 2 or 3.
         voxel_sizes: of the passes, isotropic, mm, coarse to fine; each a multiple of
             the next.
-        extra_pass: whether the pass at the finest voxel size is repeated.
+        extra_pass: whether the pass at the finest voxel size may be repeated.
+        fineness: factor by which the voxels of a registration are smaller than
+            ``voxel_sizes`` says, unless it is to be fast. Networks that predict on a
+            lattice coarser than their voxels gain from it, also where the images are no
+            finer.
         shrinkage: each pass halves displacements of this length, as they may be noise,
             and shrinks longer ones less; voxels of the pass. 0 keeps all.
         tile: predictions of a tile along each axis where there is no memory limit; used
@@ -65,6 +69,7 @@ class InferenceConfig:
     intensity_preset: str = "auto"
     adapt_voxel_size: bool = True
     error_width: float = 1.0
+    fineness: float = 1.0
 
     @property
     def voxel_size(self) -> float:
@@ -146,6 +151,7 @@ def _fault(config: InferenceConfig) -> str:
         "intensity_preset": is_preset(config.intensity_preset),
         "adapt_voxel_size": isinstance(config.adapt_voxel_size, bool),
         "error_width": 0 < config.error_width < math.inf,
+        "fineness": 0 < config.fineness < math.inf,
     }
     wrong = [name for name, fits in checks.items() if not fits]
     return f"{wrong[0]}: {getattr(config, wrong[0])}" if wrong else ""

@@ -22,21 +22,21 @@ class Effort(NamedTuple):
     """How much a registration does.
 
     Attributes:
-        repeats: whether the network's pass at the finest voxel size is repeated, where
-            the network asks for it.
-        fineness: factor by which voxels are smaller than the network's own.
+        finer: whether voxels are smaller than the network's own by its ``fineness``.
+        repeats: whether the pass at the finest voxel size is repeated, by networks
+            that have an ``extra_pass``; in the default by those without a fineness.
         steps: of gradient descent after the network.
     """
 
-    repeats: bool = True
-    fineness: float = 1.0
+    finer: bool
+    repeats: bool | None
     steps: int = 0
 
 
 EFFORTS = {
-    "fast": Effort(repeats=False),
-    "default": Effort(),
-    "accurate": Effort(fineness=4 / 3, steps=50),
+    "fast": Effort(finer=False, repeats=False),
+    "default": Effort(finer=True, repeats=None),
+    "accurate": Effort(finer=True, repeats=True, steps=50),
 }
 
 
@@ -147,9 +147,8 @@ class RegistrationOptions:
             the total: the prediction, then this.
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
-        preset: ``fast``, without the network's repeated pass at the finest voxel size;
-            ``default``; or ``accurate``, at voxels of three quarters of the network's
-            own, with refinement.
+        preset: ``fast``, for ``lung`` at voxels of 2 mm and not 1.5 mm; ``default``; or
+            ``accurate``, with a repeated pass and refinement.
         refine: steps of gradient descent that start from the network's prediction. None
             takes those of the preset, 50 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
@@ -158,8 +157,8 @@ class RegistrationOptions:
         memory: limit of the process during the prediction, GiB; images that need more
             are predicted tile by tile. None sets no limit.
         voxel_size: of the isotropic working grid, mm. None takes that of the preset:
-            the network's own or, for images too small or too large for a human body, a
-            size that gives them as many voxels as a chest has.
+            one that suits the network or, for images too small or too large for a
+            human body, one that gives them as many voxels as a chest has.
         slice_axis: ``axial``, ``coronal`` or ``sagittal``: slices of 3D images that a
             2D network registers one by one, so that nothing moves across them after
             the linear alignment. None takes those of the network's training, or axial
@@ -205,9 +204,9 @@ class RegistrationOptions:
         default="default",
         metadata=option(
             str,
-            "fast: fewer passes of the network; default; accurate: voxels of three"
-            " quarters of the network's own, and 50 steps of refinement. --refine and"
-            " --voxel_size override it.",
+            "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate: a"
+            " repeated pass and 50 steps of refinement. --refine and --voxel_size"
+            " override it.",
             _check_effort,
         ),
     )
@@ -250,9 +249,9 @@ class RegistrationOptions:
         default=None,
         metadata=option(
             float,
-            "Voxel size of the working grid, mm. By default the network's own or, for"
-            " images too small or too large for a human body, a size that gives them as"
-            " many voxels as a chest has.",
+            "Voxel size of the working grid, mm. By default one that suits the network"
+            " and the preset or, for images too small or too large for a human body, one"
+            " that gives them as many voxels as a chest has.",
             _check_voxel_size,
         ),
     )

@@ -271,8 +271,10 @@ def _register(
     """Register two images that fit each other and the network."""
     given_size = check_voxel_size(options.voxel_size, fixed.frame)
     own_size, effort = _own_voxel_size(network, fixed, moving), options.effort
-    size = given_size or own_size / effort.fineness
-    network = network.with_effort(own_size / size, repeats=effort.repeats)
+    fineness = network.config.fineness
+    size = given_size or (own_size / fineness if effort.finer else own_size)
+    repeats = fineness == 1.0 if effort.repeats is None else effort.repeats
+    network = network.with_effort(own_size / size, repeats=repeats)
     trained = network.config.intensity_preset
     wanted = trained if options.intensity == "auto" else options.intensity
     names = f"{fixed.name} and {moving.name}"

@@ -61,7 +61,14 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, name: str, first: int, end: int, *, batch_size: int
+        self,
+        folder: Path,
+        name: str,
+        first: int,
+        end: int,
+        *,
+        batch_size: int,
+        minutes: float | None = None,
     ):
         """Open the files, truncated to the step at which the run resumes.
 
@@ -71,6 +78,8 @@ class Journal:
             first: number of finished steps.
             end: last step.
             batch_size: pairs in a step.
+            minutes: limit of the run's time. The progress bar then shows the limit and
+                not the last step, which may never come.
         """
         self._batch_size = batch_size
         self._generation_seconds: list[float] = []
@@ -86,7 +95,10 @@ class Journal:
             )
         )
         terminal = self._files.enter_context(_terminal())
-        bar = tqdm(total=end, initial=first, unit="step", desc=name, file=terminal)
+        total, title = (
+            (end, name) if minutes is None else (None, f"{name}, {minutes:.0f} min")
+        )
+        bar = tqdm(total=total, initial=first, unit="step", desc=title, file=terminal)
         self._bar = self._files.enter_context(bar)
 
     def __enter__(self):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from experiments.reproduction import errors, recipe, scans
+from experiments.reproduction import errors, page, recipe, scans
 from regnet_jax.errors import InputError
+from regnet_jax.models import MODELS
 from regnet_jax.models.support import Support
 from regnet_jax.registration import Network
 from regnet_jax.synthesis.volumes.scans import ScanBank
@@ -175,6 +176,31 @@ def test_second_network_takes_no_more_time_on_a_slower_machine(
     assert 0 < found["single_scale"].steps < found["multi_scale"].steps
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_both_networks_have_as_many_targets_in_a_step(
+    tmp_path, monkeypatch, dimensions
+):
+    targets = []
+
+    def train(config, folder, **limits):
+        support = MODELS[config.model].support
+        room = config.data.patch_size - 2 * support.margin - 1
+        outputs = (room // support.stride + 1) ** config.dimensions
+        targets.append(outputs * config.data.patches_per_pair * config.batch_size)
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text('{"step": 1, "seconds": 10.0}\n')
+        return {"low": {}}
+
+    monkeypatch.setattr(recipe, "train", train)
+    config = recipe.recipe(
+        dimensions, "axial", scans.Patients(), flat=False, out=tmp_path, seed=1
+    )
+    recipe.train_both(config, tmp_path, minutes=60.0, cache=None)
+    half = len(targets) // 2
+    assert half == (3 if dimensions == 3 else 1)
+    assert targets[:half] == targets[half:]
+
+
 def test_sigterm_ends_the_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "train", lambda *_, **__: {})
     config = recipe.recipe(
@@ -209,6 +235,20 @@ def test_tables_hold_the_errors_counted_by_hand():
     # Means of sizes: z 1/3, y 1, x 14/3; of errors: z 1/6, y 1/2, x 4/3.
     assert [row[0] for row in by_component[2]] == ["z", "y", "x"]
     assert [row[2] for row in by_component[2]] == ["0.50", "0.50", "0.29"]
+
+
+@pytest.mark.parametrize("axis", ["", "coronal"])
+def test_gallery_shows_the_fields_on_scans_read_from_files(axis):
+    config = networks.config(2, 2.0)
+    shape, size = ((64, 64), 70) if not axis else ((64, 56, 64), 66)
+    data = dataclasses.replace(
+        config.data, shape=shape, slice_axis=axis, scan_probability=1.0
+    )
+    config = dataclasses.replace(config, data=data)
+    noise = np.random.default_rng(0).normal(scale=200.0, size=(1, *[size] * len(shape)))
+    bank = ScanBank(noise[..., None], np.full((1, len(shape)), size))
+    figure = page.field_gallery(config, bank)
+    assert len(figure.axes) > 2 * len(config.data.families)
 
 
 class Constant:

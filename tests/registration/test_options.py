@@ -1,6 +1,7 @@
 """One list of options: what is derived from it has all of them, and any new one."""
 
 import dataclasses
+import importlib
 import inspect
 import json
 from dataclasses import dataclass, field
@@ -105,18 +106,50 @@ def test_a_voxel_size_is_a_positive_number(given):
 
 
 @pytest.mark.parametrize(
+    ("preset", "fineness", "passes"),
+    [
+        ("fast", 1.0, (2, 1)),
+        ("fast", 1.5, (2, 1)),
+        ("default", 1.0, (2, 1, 1)),
+        ("default", 1.5, (4, 2, 1)),
+        ("accurate", 1.0, (2, 1, 1)),
+        ("accurate", 1.5, (4, 2, 1, 1)),
+    ],
+)
+def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes):
+    network, used = dense(2, 3.0, (1.0, 2.0), extra_pass=True), []
+    use = dataclasses.replace(network.config, fineness=fineness)
+    network = dataclasses.replace(network, config=use)
+    module = importlib.import_module("regnet_jax.registration.register")
+
+    def predict(network, fixed, moving, **_):
+        used.append(network.config.factors)
+        return np.zeros((*fixed.shape, 2), np.float32)
+
+    monkeypatch.setattr(module, "predict", predict)
+    regnet_jax.register(
+        *IMAGES, network, initial="none", spacing=3.0, preset=preset, refine=0
+    )
+    assert used == [passes]
+
+
+@pytest.mark.parametrize(
     ("options", "voxels", "steps"),
     [
-        ({}, 3.0, 0),
+        ({}, 2.0, 0),
+        ({"voxel_size": 2.5}, 2.5, 0),
         ({"preset": "fast"}, 3.0, 0),
-        ({"preset": "accurate"}, 2.25, 50),
-        ({"preset": "accurate", "refine": 0}, 2.25, 0),
+        ({"preset": "fast", "voxel_size": 2.5}, 2.5, 0),
+        ({"preset": "accurate"}, 2.0, 50),
+        ({"preset": "accurate", "refine": 0}, 2.0, 0),
         ({"preset": "accurate", "voxel_size": 2.5}, 2.5, 50),
         ({"preset": "fast", "refine": 2}, 3.0, 2),
     ],
 )
 def test_a_preset_chooses_what_is_not_given(options, voxels, steps):
     network = dense(2, 3.0, (1.0, 2.0), extra_pass=True)
+    use = dataclasses.replace(network.config, fineness=1.5)
+    network = dataclasses.replace(network, config=use)
     result = regnet_jax.register(
         *IMAGES, network, initial="none", spacing=3.0, **options
     )

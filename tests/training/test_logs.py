@@ -31,8 +31,8 @@ def events(folder):
 
 @pytest.fixture
 def journal(tmp_path):
-    def build(first, end=9):
-        return Journal(tmp_path, "tiny", first, end, batch_size=4)
+    def build(first, end=9, **options):
+        return Journal(tmp_path, "tiny", first, end, batch_size=4, **options)
 
     return build
 
@@ -66,6 +66,14 @@ def test_a_journal_writes_lines_pages_and_a_bar(journal, tmp_path, capsys):
         assert text in shown.err
     assert "<" in shown.err.split("\r")[-1], "the time left"
     assert "chest" in shown.out
+
+
+def test_bar_of_a_limited_time_shows_the_limit_and_no_last_step(journal, capsys):
+    with journal(0, end=123456, minutes=12.0) as written:
+        written.log_step(1, RECORD, 0.5)
+    shown = capsys.readouterr().err
+    assert "tiny, 12 min" in shown
+    assert "123456" not in shown
 
 
 def test_lines_after_the_last_checkpoint_are_removed_on_resume(journal, tmp_path):

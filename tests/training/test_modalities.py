@@ -202,6 +202,23 @@ def test_the_use_of_a_network_follows_from_its_training(tiny):
     assert not use.adapt_voxel_size
 
 
+@pytest.mark.parametrize(
+    ("changes", "fineness"),
+    [
+        ([], 4 / 3),
+        (["residual_probability=0"], 1.0),
+        (["model=unet"], 1.0),
+        (["data.scales=1"], 1.0),
+        (["data.intensity_preset=2,98"], 1.0),
+    ],
+)
+def test_networks_that_knew_several_voxel_sizes_get_finer_ones(tiny, changes, fineness):
+    base = ["model=corrnet", "data.scales=1,2", "residual_probability=0.5"]
+    use = inference_config(override(tiny, [*base, *changes]))
+    assert use.extra_pass == (use.shrinkage > 0)
+    assert use.fineness == pytest.approx(fineness)
+
+
 def test_a_wrong_preset_beside_the_weights_is_refused(tmp_path):
     use = dataclasses.asdict(networks.inference(2, 2.0))
     for key, value in (("intensity_preset", "pet"), ("adapt_voxel_size", 1)):

@@ -98,6 +98,8 @@ def estimates_errors(model: nn.Module) -> bool:
     return getattr(model, "estimates_errors", False)
 
 
+# A factor that exceeds a power of two by less than this power gets no further pass.
+_NEARLY = 0.1
 # The shipped network for images of each dimension.
 _DEFAULTS = {2: "lung2d", 3: "lung"}
 
@@ -147,17 +149,18 @@ class Network:
         """Return the network as it is used with more or fewer passes.
 
         Args:
-            fineness: factor by which voxels are smaller than the network's own. From
-                a factor of about 1.5 on, coarser passes come first, so that the first
-                has about the voxel size in mm that it has without the factor, and
-                reaches as far; not where there is a network for each voxel size.
+            fineness: factor by which voxels are smaller than the network's own. Above
+                1, coarser passes come first, so that the first reaches as far in mm as
+                without the factor; not where there is a network for each voxel size.
             repeats: whether the pass at the finest voxel size may be repeated.
 
         Returns:
             A network of the same weights.
         """
         sizes = self.config.voxel_sizes
-        further = 0 if self.others else max(round(math.log2(fineness)), 0)
+        further = 0
+        if not self.others and fineness > 1.0:
+            further = math.ceil(math.log2(fineness) - _NEARLY)
         config = dataclasses.replace(
             self.config,
             voxel_sizes=(*(sizes[0] * 2**n for n in range(further, 0, -1)), *sizes),

@@ -67,6 +67,8 @@ def crop(
         ``[*shape, 1]``, HU.
     """
     dimensions = scans.sizes.shape[-1]
+    # Arrays of the host cannot be indexed by traced numbers.
+    scans = jax.tree.map(jnp.asarray, scans)
     if len(shape) == dimensions:
         return _crop_box(key, scans, shape, continued)
 
