@@ -250,7 +250,7 @@ class RegistrationOptions:
         metadata=option(
             float,
             "Voxel size of the working grid, mm. By default one that suits the network"
-            " and the preset or, for images too small or too large for a human body, one"
+            " and the preset; for images too small or too large for a human body, one"
             " that gives them as many voxels as a chest has.",
             _check_voxel_size,
         ),
