@@ -5,8 +5,10 @@ Example:
 
 With --mean_with the weights are the mean of two networks, one of which started its
 training from the other; the mean keeps abilities of the first that the second lost.
-Afterwards --model lung of the other commands means these weights. They are plain arrays
-of half precision with a checksum. Write the model card CARD.md beside them.
+Statistics of batch normalisation are estimated anew, on pairs as in the training; its
+scans are needed where the network has any. Afterwards --model lung of the other
+commands means these weights. They are plain arrays of half precision with a checksum.
+Write the model card CARD.md beside them.
 """
 
 import dataclasses
@@ -23,6 +25,7 @@ from regnet_jax.pretrained.inference import read_inference
 from regnet_jax.pretrained.weights import write_shipped
 from regnet_jax.training.checkpoint import read_config, restore_variables
 from regnet_jax.training.config import to_json
+from regnet_jax.training.normalisation import reestimate_statistics
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _BEST = flags.DEFINE_bool(
@@ -62,6 +65,8 @@ def main():
     variables = restore_variables(folder, best=_BEST.value)
     if _MEAN_WITH.value:
         variables = mean_weights(variables, inference, _MEAN_WITH.value)
+    cache = common.cache_folder() / "volumes"
+    variables = reestimate_statistics(variables, config, cache=cache)
     # The folder of the scans on this machine is of no use elsewhere.
     scans = dataclasses.replace(config.scans, file=Path(config.scans.file).name)
     config = dataclasses.replace(config, scans=scans)

@@ -34,10 +34,12 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import write_json
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.io import read_frame, read_pairs
-from regnet_jax.registration import RegistrationOptions, load_network
+from regnet_jax.registration import Network, RegistrationOptions, load_network
 from regnet_jax.registration.batch import check_pairs
+from regnet_jax.training.checkpoint import read_config
 from regnet_jax.training.config import ScansConfig
 from regnet_jax.training.data import ScanPrefetcher
+from regnet_jax.training.normalisation import reestimate_statistics
 
 _DIMENSIONS = flags.DEFINE_enum(
     "dimensions", None, ["2", "3"], "Of the network.", required=True
@@ -85,6 +87,15 @@ def _scans(config, paths, name: str, out: Path, cache):
         return bank.scans_at(0)[0]
 
 
+def _finished(folder: Path, cache: Path) -> Network:
+    """Return a trained network, with the statistics of its averaged weights."""
+    network = load_network(folder)
+    variables = reestimate_statistics(
+        network.variables, read_config(folder), cache=cache
+    )
+    return dataclasses.replace(network, variables=variables)
+
+
 def main():
     """Train, measure, register, and print where the report is."""
     dimensions, out = int(_DIMENSIONS.value), Path(_OUT.value)
@@ -108,7 +119,7 @@ def main():
     if runs is None:
         print("stopped by SIGTERM; the same command again goes on")
         return
-    networks = {name: load_network(run.folder) for name, run in runs.items()}
+    networks = {name: _finished(run.folder, cache) for name, run in runs.items()}
     scans = _scans(config, patients.held_out, "held_out", out, cache)
     data = dataclasses.replace(config.data, scan_probability=float(scans is not None))
     tested = dataclasses.replace(config, data=data)
@@ -123,7 +134,7 @@ def main():
         seed=_SEED.value,
     )
     options = RegistrationOptions(
-        model=runs["multi_scale"].folder, slice_axis=axis or None
+        model=networks["multi_scale"], slice_axis=axis or None
     )
     registered = register_pairs(Path(path), out / "pairs", options)
     write_page(out / "report.html", tested, patients, runs, found, registered, scans)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+# Of the statistics of batch normalisation. The original's framework has 0.99, by which
+# they lag behind the weights in runs of a thousand steps.
+MOMENTUM = 0.95
+
+
 class LayeredNet(nn.Module):
     """Base of the networks of convolution, batch normalisation and activation.
 
@@ -66,11 +71,9 @@ class LayeredNet(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
         )(x)
-        # The original's framework has a momentum of 0.99, by which the statistics lag
-        # behind the weights in runs of a thousand steps.
         x = nn.BatchNorm(
             use_running_average=not train,
-            momentum=0.95,
+            momentum=MOMENTUM,
             epsilon=1e-3,
             axis_name=self.axis_name,
         )(x)

@@ -98,6 +98,11 @@ def estimates_errors(model: nn.Module) -> bool:
     return getattr(model, "estimates_errors", False)
 
 
+def _without_errors(model: nn.Module) -> nn.Module:
+    """Return the model without the layers of errors, an eighth of its time."""
+    return model.clone(estimates_errors=False) if estimates_errors(model) else model
+
+
 # A factor that exceeds a power of two by less than this power gets no further pass.
 _NEARLY = 0.1
 # The shipped network for images of each dimension.
@@ -179,10 +184,11 @@ class Network:
             ``[*predictions, d]``, voxels, fixed to moving. Their positions in the patch
             follow from the model's ``support``.
         """
-        return self.predict_with_errors(fixed, moving)[0]
+        model = _without_errors(self.model)
+        return _predict_patch(self.variables, fixed, moving, model=model)[0]
 
     def predict_with_errors(self, fixed, moving):
-        """Predict as ``predict_patch``, by the same program, with the errors.
+        """Predict as ``predict_patch``, with the errors.
 
         Args:
             fixed: as for ``predict_patch``.
@@ -203,7 +209,8 @@ class Network:
             shape: of the patches that will be predicted.
         """
         patch = jax.ShapeDtypeStruct((*shape, 1), jnp.float32)
-        _predict_patch.prepare(pool, self.variables, patch, patch, model=self.model)
+        model = _without_errors(self.model)
+        _predict_patch.prepare(pool, self.variables, patch, patch, model=model)
 
 
 def make_network(config: InferenceConfig, variables) -> Network:

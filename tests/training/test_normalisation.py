@@ -1,0 +1,69 @@
+"""Statistics of batch normalisation, estimated for the weights that are used."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from regnet_jax.hounsfield import scale_hounsfield
+from regnet_jax.models.regnet import RegNet
+from regnet_jax.synthesis.generator import make_generator
+from regnet_jax.training.normalisation import _STREAM, reestimate_statistics
+from regnet_jax.training.step import sample_batch
+from tests.helpers import networks
+
+
+def batches(config, count):
+    """The batches that the statistics are estimated from."""
+    generate = make_generator(config.data, config.targets)
+    stream = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
+    indices = jnp.arange(config.batch_size)
+    for number in range(count):
+        yield sample_batch(lambda key: generate(key, ()), stream, number, indices)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_statistics_are_the_moments_of_all_voxels_by_scipy(dimensions):
+    """Of the first layer, which sees the images alone."""
+    config = networks.config(dimensions, 2.0)
+    variables = networks.untrained(config).variables
+    found = reestimate_statistics(variables, config, batches=3)["batch_stats"]
+    kernel = np.asarray(variables["params"]["Conv_0"]["kernel"], np.float64)
+    outputs = []
+    support = RegNet.support
+    for batch in batches(config, 3):
+        images = np.asarray(scale_hounsfield(batch.fixed), np.float64)[..., 0]
+        # The middle of the patch, which the part at full resolution sees.
+        targets = (images.shape[1] - 2 * support.margin - 1) // support.stride + 1
+        start = support.margin - 14
+        middle = slice(start, start + 29 + support.stride * (targets - 1))
+        images = images[(slice(None), *(middle,) * dimensions)]
+        for image in images:
+            outputs += [
+                [correlate(image, kernel[..., 0, f], "valid") for f in range(16)]
+            ]
+    outputs = np.moveaxis(np.array(outputs), 1, 0).reshape(16, -1)
+    layer = found["BatchNorm_0"]
+    np.testing.assert_allclose(layer["mean"], outputs.mean(1), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(layer["var"], outputs.var(1), rtol=1e-2, atol=1e-6)
+
+
+def test_statistics_of_before_have_no_effect():
+    config = networks.config(2, 2.0)
+    variables = networks.untrained(config).variables
+    other = jax.tree.map(lambda x: 3.0 * x + 1.0, variables["batch_stats"])
+    one, two = (
+        reestimate_statistics({**variables, "batch_stats": stats}, config, batches=2)
+        for stats in (variables["batch_stats"], other)
+    )
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert one["params"] is variables["params"]
+
+
+def test_networks_without_statistics_stay_as_they_are():
+    config = dataclasses.replace(networks.config(2, 2.0), model="corrnet")
+    variables = {"params": {"kernel": np.ones(3)}}
+    assert reestimate_statistics(variables, config) is variables
