@@ -58,7 +58,7 @@ OPTIONAL_FILES = (
 )
 
 # Displacements are rounded by this fraction of a working voxel in files.
-_TOLERANCE = 1e-3
+_TOLERANCE = 2e-4
 
 
 def save_registration(
