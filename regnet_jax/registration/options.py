@@ -155,7 +155,8 @@ class RegistrationOptions:
             which is inverted where the images are swapped.
         confidence: estimate the error at every voxel, by networks that can.
         memory: limit of the process during the prediction, GiB; images that need more
-            are predicted tile by tile. None sets no limit.
+            are predicted tile by tile, and voxels are those of the network's training,
+            2 mm for ``lung``, unless ``voxel_size`` says otherwise. None sets no limit.
         voxel_size: of the isotropic working grid, mm. None takes that of the preset:
             one that suits the network or, for images too small or too large for a
             human body, one that gives them as many voxels as a chest has.
@@ -241,7 +242,8 @@ class RegistrationOptions:
         metadata=option(
             float,
             "GiB that may be held during the prediction; larger images are predicted"
-            " tile by tile.",
+            " tile by tile, at larger voxels, 2 mm for lung, unless --voxel_size is"
+            " given.",
             _check_memory,
         ),
     )

@@ -271,7 +271,8 @@ def _register(
     """Register two images that fit each other and the network."""
     given_size = check_voxel_size(options.voxel_size, fixed.frame)
     own_size, effort = _own_voxel_size(network, fixed, moving), options.effort
-    fineness = network.config.fineness
+    # Fields of more voxels would not fit into a limited memory.
+    fineness = network.config.fineness if options.memory is None else 1.0
     size = given_size or (own_size / fineness if effort.finer else own_size)
     repeats = fineness == 1.0 if effort.repeats is None else effort.repeats
     network = network.with_effort(own_size / size, repeats=repeats)

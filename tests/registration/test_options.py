@@ -138,6 +138,8 @@ def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes):
     [
         ({}, 2.0, 0),
         ({"voxel_size": 2.5}, 2.5, 0),
+        ({"memory": 16.0}, 3.0, 0),
+        ({"memory": 16.0, "voxel_size": 2.5}, 2.5, 0),
         ({"preset": "fast"}, 3.0, 0),
         ({"preset": "fast", "voxel_size": 2.5}, 2.5, 0),
         ({"preset": "accurate"}, 2.0, 50),
