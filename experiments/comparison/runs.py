@@ -350,8 +350,9 @@ def compare_on(
 
 @functools.cache
 def _network_spacing(model: str | None, d: int) -> float:
-    """Return the size of the voxels of a network, mm."""
-    return load_network(model or default_network(d)[0]).spacing
+    """Return the size of the voxels that a network is used at, mm."""
+    config = load_network(model or default_network(d)[0]).config
+    return config.voxel_size / config.fineness
 
 
 def _run(

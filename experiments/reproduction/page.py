@@ -132,16 +132,16 @@ def _origin(patients: Patients, config: ExperimentConfig) -> str:
     kind = f"{axis} slices of " if axis else ""
     if not patients.training:
         return f"Trained and measured on {kind}drawn chests; no scans were given."
-    measured = f"{_scans(patients.held_out)} of other patients"
+    measured = f"{_counted(patients.held_out)} of other patients"
     if not patients.held_out:
         measured = "drawn chests, as there is only one patient"
     return (
-        f"Trained on {kind}{_scans(patients.training)} and drawn chests; measured on"
+        f"Trained on {kind}{_counted(patients.training)} and drawn chests; measured on"
         f" {measured}."
     )
 
 
-def _scans(paths: Sequence[Path]) -> str:
+def _counted(paths: Sequence[Path]) -> str:
     return f"{len(paths)} scan{'s' * (len(paths) != 1)}"
 
 

@@ -22,21 +22,22 @@ class Effort(NamedTuple):
     """How much a registration does.
 
     Attributes:
-        finer: whether voxels are smaller than the network's own by its ``fineness``.
-        repeats: whether the pass at the finest voxel size is repeated, by networks
-            that have an ``extra_pass``; in the default by those without a fineness.
+        finer: whether voxels are smaller than the network's own by its ``fineness``; a
+            network without one repeats its pass at the finest voxel size instead, if it
+            has an ``extra_pass``.
+        repeats: whether networks with finer voxels repeat that pass, too.
         steps: of gradient descent after the network.
     """
 
-    finer: bool
-    repeats: bool | None
+    finer: bool = True
+    repeats: bool = False
     steps: int = 0
 
 
 EFFORTS = {
-    "fast": Effort(finer=False, repeats=False),
-    "default": Effort(finer=True, repeats=None),
-    "accurate": Effort(finer=True, repeats=True, steps=50),
+    "fast": Effort(finer=False),
+    "default": Effort(),
+    "accurate": Effort(repeats=True, steps=50),
 }
 
 

@@ -274,7 +274,7 @@ def _register(
     # Fields of more voxels would not fit into a limited memory.
     fineness = network.config.fineness if options.memory is None else 1.0
     size = given_size or (own_size / fineness if effort.finer else own_size)
-    repeats = fineness == 1.0 if effort.repeats is None else effort.repeats
+    repeats = effort.repeats or (effort.finer and fineness == 1.0)
     network = network.with_effort(own_size / size, repeats=repeats)
     trained = network.config.intensity_preset
     wanted = trained if options.intensity == "auto" else options.intensity

@@ -95,10 +95,10 @@ class Journal:
             )
         )
         terminal = self._files.enter_context(_terminal())
-        total, title = (
-            (end, name) if minutes is None else (None, f"{name}, {minutes:.0f} min")
-        )
-        bar = tqdm(total=total, initial=first, unit="step", desc=title, file=terminal)
+        shown: dict = {"desc": name, "total": end}
+        if minutes is not None:
+            shown = {"desc": f"{name}, {minutes:.0f} min"}
+        bar = tqdm(initial=first, unit="step", file=terminal, **shown)
         self._bar = self._files.enter_context(bar)
 
     def __enter__(self):

@@ -110,10 +110,10 @@ def train(
             scans = ScanPrefetcher(config, parallel.replicate, cache=cache)
             contexts.enter_context(scans)
         number, evaluation = int(parallel.local_values(state.step)), None
+        # Where a step to stop at is given, the bar counts up to it.
         limit = minutes if until is None else None
-        journal = contexts.enter_context(
-            _open_journal(config, folder, number, end, minutes=limit)
-        )
+        journal = _open_journal(config, folder, number, end, minutes=limit)
+        journal = contexts.enter_context(journal)
         must_stop = contexts.enter_context(watch_for_stop(deadline))
         runner = StepRunner(config, program.steps, stream, scans, journal, must_stop)
 
@@ -245,12 +245,14 @@ def _text(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def _open_journal(config, folder: Path, *steps: int, minutes: float | None):
+def _open_journal(
+    config, folder: Path, first: int, end: int, *, minutes: float | None
+) -> Journal | NoJournal:
     """Open the log of the run in the main process, and none in the others."""
     if not parallel.is_main():
         return NoJournal()
-    size = config.batch_size
-    return Journal(folder, config.name, *steps, batch_size=size, minutes=minutes)
+    options = {"batch_size": config.batch_size, "minutes": minutes}
+    return Journal(folder, config.name, first, end, **options)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ weights (P. Izmailov et al., "Averaging weights leads to wider optima and better
 generalization", UAI 2018).
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,8 +62,14 @@ def reestimate_statistics(
     indices = jnp.arange(config.batch_size)
     empty = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
+    def statistics_of(params, batch):
+        given = {"params": params, "batch_stats": empty}
+        _, found = predict(model, given, batch, train=True, mutable=["batch_stats"])
+        # What is added to empty statistics is the batch's own part.
+        return jax.tree.map(lambda x: x / (1.0 - MOMENTUM), found["batch_stats"])
+
     @jax.jit
-    def moments(params, number, scans):
+    def sample_statistics(params, number, scans):
         batch = sample_batch(
             lambda key, **group: generate(key, scans, **group),
             stream,
@@ -70,23 +77,23 @@ def reestimate_statistics(
             indices,
             at_once=config.pairs_at_once,
         )
-        given = {"params": params, "batch_stats": empty}
-        _, found = predict(model, given, batch, train=True, mutable=["batch_stats"])
-        # What was left of empty statistics is the batch's own part.
-        found = jax.tree.map(lambda x: x / (1.0 - MOMENTUM), found["batch_stats"])
-        return _map_layers(lambda mean, var: (mean, var + mean**2), found)
+        # As in the training, which normalises each micro-batch by itself.
+        split = jax.tree.map(
+            lambda a: a.reshape(config.microbatches, -1, *a.shape[1:]), batch
+        )
+        return jax.lax.map(functools.partial(statistics_of, params), split)
 
-    total = empty
-    for number in range(batches):
-        found = moments(variables["params"], number, scans)
-        total = jax.tree.map(lambda a, b: a + b / batches, total, found)
-    pooled = _map_layers(lambda mean, square: (mean, square - mean**2), total)
-    return {**variables, "batch_stats": pooled}
+    found = [
+        sample_statistics(variables["params"], number, scans)
+        for number in range(batches)
+    ]
+    found = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    return {**variables, "batch_stats": _pool(found)}
 
 
-def _map_layers(change: Callable, statistics):
-    """Change the mean and the variance of each layer of normalisation."""
+def _pool(statistics):
+    """Return mean and variance of all, given ``[batches, ...]`` of each layer."""
     if "mean" in statistics:
-        mean, var = change(statistics["mean"], statistics["var"])
-        return {"mean": mean, "var": var}
-    return {name: _map_layers(change, inner) for name, inner in statistics.items()}
+        mean, var = statistics["mean"], statistics["var"]
+        return {"mean": mean.mean(axis=0), "var": var.mean(axis=0) + mean.var(axis=0)}
+    return {name: _pool(inner) for name, inner in statistics.items()}

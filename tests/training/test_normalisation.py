@@ -9,10 +9,11 @@ import pytest
 from scipy.signal import correlate
 
 from regnet_jax.hounsfield import scale_hounsfield
+from regnet_jax.models import make_model
 from regnet_jax.models.regnet import RegNet
 from regnet_jax.synthesis.generator import make_generator
 from regnet_jax.training.normalisation import _STREAM, reestimate_statistics
-from regnet_jax.training.step import sample_batch
+from regnet_jax.training.step import predict, sample_batch
 from tests.helpers import networks
 
 
@@ -25,10 +26,12 @@ def batches(config, count):
         yield sample_batch(lambda key: generate(key, ()), stream, number, indices)
 
 
+@pytest.mark.parametrize("microbatches", [1, 2])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_statistics_are_the_moments_of_all_voxels_by_scipy(dimensions):
+def test_statistics_are_the_moments_of_all_voxels_by_scipy(dimensions, microbatches):
     """Of the first layer, which sees the images alone."""
     config = networks.config(dimensions, 2.0)
+    config = dataclasses.replace(config, batch_size=2, microbatches=microbatches)
     variables = networks.untrained(config).variables
     found = reestimate_statistics(variables, config, batches=3)["batch_stats"]
     kernel = np.asarray(variables["params"]["Conv_0"]["kernel"], np.float64)
@@ -49,6 +52,19 @@ def test_statistics_are_the_moments_of_all_voxels_by_scipy(dimensions):
     layer = found["BatchNorm_0"]
     np.testing.assert_allclose(layer["mean"], outputs.mean(1), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(layer["var"], outputs.var(1), rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["regnet", "unet"])
+def test_a_batch_is_predicted_as_it_was_normalised(model):
+    """In all layers: with the statistics of one batch, as the training predicts it."""
+    config = dataclasses.replace(networks.config(2, 2.0), model=model, batch_size=8)
+    variables = networks.untrained(config).variables
+    found = reestimate_statistics(variables, config, batches=1)
+    (batch,) = batches(config, 1)
+    network = make_model(model, dimensions=2)
+    got = predict(network, found, batch, train=False)
+    want, _ = predict(network, variables, batch, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
 
 def test_statistics_of_before_have_no_effect():
