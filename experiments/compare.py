@@ -47,8 +47,8 @@ _RESOLUTION = flags.DEFINE_enum(
     "resolution",
     "full",
     ["full", "network", "both"],
-    "Voxels that the other tools work on: those of the fixed image, or the network's"
-    " (with --setting default they are the same).",
+    "Voxels that the other tools work on: those of the fixed image, or those that the"
+    " network is used at; for --setting lung.",
 )
 _ALIGNMENT = flags.DEFINE_enum(
     "alignment",
@@ -57,7 +57,7 @@ _ALIGNMENT = flags.DEFINE_enum(
     "Linear alignment that the other tools start from: this project's, or their own"
     " (where they have one).",
 )
-_MODEL = flags.DEFINE_string("model", None, "Network of regnet, as for register.")
+_MODEL = flags.DEFINE_string("model", "auto", "Network of regnet, as for register.")
 _REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
     "patience", 3600.0, "Time limit of a method for a pair, seconds.", lower_bound=1.0

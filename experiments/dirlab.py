@@ -53,7 +53,7 @@ _FIXED = flags.DEFINE_enum("fixed", INHALE, PHASES, "Phase of the fixed image.")
 _SIZES = flags.DEFINE_string(
     "sizes", None, "File with lines 4dct1, 256 x 256 x 94, 0.97 x 0.97 x 2.5."
 )
-_MODEL = flags.DEFINE_string("model", None, "Network of regnet, as for register.")
+_MODEL = flags.DEFINE_string("model", "auto", "Network of regnet, as for register.")
 _REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
     "patience", 3600.0, "Time limit of a method for a case, seconds.", lower_bound=1.0

@@ -4,8 +4,8 @@ Example:
     python -m experiments.reproduce --dimensions 2 --scans folder --out out/regnet2d
 
 This does what RegNet2D_MICCAI.py and RegNet3D_MICCAI.py did, and goes on to whole
-images. It reads every CT below --scans (drawn chests where none are given) and holds
-out whole patients; trains RegNet on artificial deformations, and the network of a
+images. It reads every CT below --scans (procedural chests where none are given) and
+holds out whole patients; trains RegNet on artificial deformations, and the network of a
 single scale for as many steps, as the paper compares them; measures both on held-out
 pairs; registers the pairs of --pairs (a CSV or JSON, as regnet register takes it), or
 artificial ones of held-out volumes; and writes report.html. A folder directly below

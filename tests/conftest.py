@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 # Tests compile much and compute little, so little optimisation saves most of their
 # time. The flags of the environment come last and win: an instruction set, say. Child
@@ -12,6 +13,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -22,3 +24,18 @@ gc.set_threshold(100_000)
 
 # Fixtures that several folders use.
 pytest_plugins = ("tests.helpers.commands", "tests.helpers.networks")
+
+_MAPS = Path("/proc/self/maps")
+_MOST_MAPS = 16_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _release_programs():
+    """Keep a worker below Linux's limit of 65,530 memory maps.
+
+    A compiled program has dozens. At the limit not even a thread can start any more.
+    """
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

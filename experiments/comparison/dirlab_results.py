@@ -26,6 +26,7 @@ from experiments.comparison.dirlab_published import (
     set_of,
 )
 from experiments.comparison.methods import OURS, Variant
+from experiments.comparison.network import network_of
 from experiments.comparison.runs import BEFORE, Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -36,7 +37,6 @@ from regnet_jax.evaluation import (
 )
 from regnet_jax.files import write_json
 from regnet_jax.io import Frame, PairPaths, checksum, write_image
-from regnet_jax.registration import default_network, load_network
 from regnet_jax.spatial import composite, map_points
 
 _LOG = logging.getLogger(__name__)
@@ -192,8 +192,7 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
     # Neither of them changes the result.
     del options["cache"], options["patience"]
     if method in OURS:
-        model = plan.options.model or default_network(3)[0]
-        options["weights"] = _weights_checksum(model)
+        options["weights"] = _weights_checksum(plan.options.model)
     request = {
         "case": case,
         "method": method,
@@ -208,7 +207,7 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
 
 @functools.cache
 def _weights_checksum(model: str) -> str:
-    network = load_network(model)
+    network = network_of(model, 3)
     digest = hashlib.sha256()
     for one in (network, *network.others):
         digest.update(repr(one.config).encode())

@@ -215,7 +215,7 @@ def variants(
     return result
 
 
-def load(name: str, *, model: str | None, refine: int) -> Callable:
+def load(name: str, *, model: str, refine: int) -> Callable:
     """Import a method.
 
     Args:

@@ -6,11 +6,21 @@ import numpy as np
 
 from experiments.comparison.methods import Task
 from regnet_jax import register as register_pair
-from regnet_jax.registration import default_network, load_network
+from regnet_jax.registration import (
+    Network,
+    default_network,
+    load_network,
+    named_network,
+)
 from regnet_jax.spatial import Frame, Image
 
 
-def register(task: Task, *, model: str | None, refine: int) -> np.ndarray:
+def network_of(model: str, dimensions: int) -> Network:
+    """Return the network that ``--model`` names for images of a dimension."""
+    return named_network(model) or load_network(default_network(dimensions)[0])
+
+
+def register(task: Task, *, model: str, refine: int) -> np.ndarray:
     """Register a pair; see ``experiments.comparison.methods``.
 
     With the setting ``default`` images may have any intensities, and coordinates are
@@ -19,7 +29,7 @@ def register(task: Task, *, model: str | None, refine: int) -> np.ndarray:
     trained on images of that size.
     """
     frame = task.fixed.frame
-    network = load_network(model or default_network(frame.ndim)[0])
+    network = network_of(model, frame.ndim)
     factor = 1.0
     if task.setting == "default" and network.config.adapt_voxel_size:
         factor = network.spacing / float(np.mean(frame.spacing))

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from experiments.comparison.lungs import lungs_with_vessels
 from experiments.comparison.methods import Variant
+from experiments.comparison.network import network_of
 from experiments.comparison.worker import COSTS, FIELD
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -34,7 +35,6 @@ from regnet_jax.io import (
     read_frame,
     read_pair,
 )
-from regnet_jax.registration import default_network, load_network
 from regnet_jax.reporting import differences_figure
 from regnet_jax.spatial import (
     Image,
@@ -61,7 +61,7 @@ class Options(NamedTuple):
     """
 
     setting: str
-    model: str | None
+    model: str
     refine: int
     patience: float
     cache: str
@@ -349,9 +349,9 @@ def compare_on(
 
 
 @functools.cache
-def _network_spacing(model: str | None, d: int) -> float:
+def _network_spacing(model: str, d: int) -> float:
     """Return the size of the voxels that a network is used at, mm."""
-    config = load_network(model or default_network(d)[0]).config
+    config = network_of(model, d).config
     return config.voxel_size / config.fineness
 
 

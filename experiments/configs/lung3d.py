@@ -1,4 +1,4 @@
-"""CorrNet for chest CT at 2 and 4 mm: the network behind the shipped weights.
+"""CorrNet for chest CT at 2 and 4 mm: part 1 of the training of `lung`.
 
     python -m experiments.train --config lung3d --workdir runs/lung3d \
         --override scans.file=scans.txt

@@ -1,4 +1,4 @@
-"""The last part of the training of `lung`: two scanners, 8 mm, and estimated errors.
+"""Part 5 of the training of `lung`: two scanners, 8 mm, and estimated errors.
 
     python -m experiments.train --config lung3d_confident \
         --workdir runs/lung3d_confident --override scans.file=scans.txt

@@ -1,4 +1,4 @@
-"""The last part of the training of `lung`: small errors get more weight.
+"""Parts 3 and 4 of the training of `lung`: small errors get more weight.
 
     python -m experiments.train --config lung3d_polish --workdir runs/lung3d_polish \
         --override scans.file=scans.txt

@@ -44,7 +44,7 @@ def measure(
         networks: by name, all of the config's patches.
         config: of their training, whose families are sampled; its margin must be the
             largest.
-        scans: ``ScanBank`` of the held-out scans; None for drawn chests.
+        scans: ``ScanBank`` of the held-out scans; None for procedural chests.
         count: pairs of each family.
 
     Returns:

@@ -32,7 +32,7 @@ def field_gallery(config: ExperimentConfig, scans):
 
     Args:
         config: of the training.
-        scans: ``ScanBank`` of its scans; None for drawn chests.
+        scans: ``ScanBank`` of its scans; None for procedural chests.
 
     Returns:
         The figure.
@@ -131,13 +131,13 @@ def _origin(patients: Patients, config: ExperimentConfig) -> str:
     axis = config.data.slice_axis
     kind = f"{axis} slices of " if axis else ""
     if not patients.training:
-        return f"Trained and measured on {kind}drawn chests; no scans were given."
+        return f"Trained and measured on {kind}procedural chests; no scans were given."
     measured = f"{_counted(patients.held_out)} of other patients"
     if not patients.held_out:
-        measured = "drawn chests, as there is only one patient"
+        measured = "procedural chests, as there is only one patient"
     return (
-        f"Trained on {kind}{_counted(patients.training)} and drawn chests; measured on"
-        f" {measured}."
+        f"Trained on {kind}{_counted(patients.training)} and procedural chests;"
+        f" measured on {measured}."
     )
 
 

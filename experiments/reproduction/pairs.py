@@ -23,7 +23,7 @@ from regnet_jax.synthesis.fields.families import FAMILIES, sample_field
 from regnet_jax.synthesis.pairs import add_noise
 from regnet_jax.training.data import read_volumes
 
-# Of drawn volumes, where no scan is held out.
+# Of procedural volumes, where no scan is held out.
 _SHAPE = {2: (160, 160), 3: (96, 112, 128)}
 _FAMILIES = ("low", "medium")
 _NOISE = 5.0
@@ -54,7 +54,7 @@ def make_pairs(
 
     Args:
         folder: for the files.
-        held_out: paths of scans to deform; drawn chests where there are none.
+        held_out: paths of scans to deform; procedural chests where there are none.
         dimensions: of the volumes.
         spacing: voxel size, mm.
         axis: across the slices of 3D volumes within which alone the field moves; empty

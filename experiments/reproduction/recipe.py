@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import configs
 from experiments.reproduction.scans import Patients
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.models import HALVES, MODELS
+from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.training.config import (
     EvaluationConfig,
     ExperimentConfig,
@@ -31,14 +31,16 @@ _STEPS = 10_000_000
 _EVERY = 1_000_000_000
 # Slices are taken from slabs of this many voxels.
 _SLAB = 56
-# Voxels of a volume in 3D, and of a patch by dimension: in 3D it has eight targets,
-# which show little more than one displacement; larger ones cost more and show as many.
+# Voxels of slices, of volumes and, by dimension, of patches, along each axis. In 3D a
+# patch has eight targets, which show little more than one displacement; larger ones
+# cost more and show as many.
+_SLICE = 160
 _VOLUME = 96
 _PATCH = {2: 85, 3: 55}
 # The slices on which the start of the 3D network is trained.
 _PLANES = ("axial", "coronal")
 # Fraction of the pairs that is made of scans, where there are any; the others show
-# drawn chests.
+# procedural chests.
 _SCANS = 0.8
 # Shares of the time for the network at both resolutions, by dimension: for each network
 # of slices, and for itself. The one at full resolution then takes as many steps, which
@@ -70,7 +72,7 @@ def recipe(
     Args:
         dimensions: 2 or 3.
         axis: across the slices of 3D volumes, on which a 2D network is trained.
-        patients: whose scans are trained on; without any, drawn chests are.
+        patients: whose scans are trained on; without any, procedural chests are.
         flat: whether the scans are 2D.
         out: folder that gets the list of the scans.
         seed: of the training.
@@ -78,23 +80,31 @@ def recipe(
     Returns:
         The experiment.
     """
-    config = configs.load("regnet2d_2017")
-    data = config.data
-    if dimensions == 3:
-        data = dataclasses.replace(
-            data, shape=(_VOLUME,) * 3, patch_size=_PATCH[3], patches_per_pair=6
-        )
-    elif not flat:
-        data = _on_slices(data, axis, data.shape[0])
-        config = dataclasses.replace(config, batch_size=2)
+    data = GeneratorConfig(
+        shape=(_SLICE,) * 2 if dimensions == 2 else (_VOLUME,) * 3,
+        spacing=2.0,
+        families=("low", "medium", "high"),
+        # As in the paper, a displacement is in an upper class if any component is.
+        class_limits=(1.5, 4.0, 8.0),
+        noise_fixed=5.0,
+        noise_moving=5.0,
+        unseen_weight=0.05,
+        patches_per_pair={2: 4, 3: 6}[dimensions],
+        patch_size=_PATCH[dimensions],
+    )
+    batch_size = 4
+    if dimensions == 2 and not flat:
+        data = _on_slices(data, axis, _SLICE)
+        batch_size = 2
     scans = ScansConfig()
     if patients.training:
         scans = ScansConfig(file=str(write_list(out, "training", patients.training)))
         data = dataclasses.replace(data, scan_probability=_SCANS)
-    return dataclasses.replace(
-        config,
+    return ExperimentConfig(
         name=f"regnet{dimensions}d",
-        data=dataclasses.replace(data, noise_moving=5.0, unseen_weight=0.05),
+        model="regnet",
+        data=data,
+        batch_size=batch_size,
         steps=_STEPS,
         seed=seed,
         scans=scans,

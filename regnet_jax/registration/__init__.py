@@ -7,6 +7,7 @@ from regnet_jax.registration.inference.network import (
     Network,
     default_network,
     load_network,
+    named_network,
 )
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.registration.options import RegistrationOptions
@@ -18,5 +19,6 @@ __all__ = [
     "RegistrationOptions",
     "default_network",
     "load_network",
+    "named_network",
     "predict",
 ]

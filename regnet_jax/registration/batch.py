@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import functools
-import os
 import re
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +14,11 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io import PairPaths, check_files, read_pairs
 from regnet_jax.registration.files import describe_request, register_files
-from regnet_jax.registration.inference.network import Network, load_network
+from regnet_jax.registration.inference.network import (
+    Network,
+    load_network,
+    named_network,
+)
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.saving import RESULT_FILES
 from regnet_jax.reporting.schema import RegistrationReport
@@ -224,10 +227,8 @@ def run_batch(
         raise InputError(f"{out}: is a file; give a folder for the results")
     batch = _Batch(out, options, tuple(formats), functools.cache(load))
     # All checks come before the first folder is made.
-    model = options.model
-    if isinstance(model, str | os.PathLike):
-        model = batch.load(model)
-    dimensions = None if model is None else model.dimensions
+    network = named_network(options.model, batch.load)
+    dimensions = None if network is None else network.dimensions
     unfinished = [pair for pair in pairs if batch.finished(pair) is None]
     coordinates = options.point_coordinates
     check_pairs(path, unfinished, dimensions, coordinates=coordinates)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
@@ -29,7 +28,7 @@ from regnet_jax.io import (
     read_transform,
 )
 from regnet_jax.io.warping import describe_points_beyond
-from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.network import Network, named_network
 from regnet_jax.registration.maps import (
     check_maps,
     write_inverse,
@@ -143,9 +142,8 @@ def register_loaded(
         with timed(seconds, "network"):
             return load(name)
 
-    if isinstance(options.model, str | os.PathLike):
-        # A wrong name is refused before the images are read.
-        load_in_time(options.model)
+    # A wrong name is refused before the images are read.
+    named_network(options.model, load_in_time)
     stage = staged_folder(out, stale=(*OPTIONAL_FILES, *stale))
     with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):

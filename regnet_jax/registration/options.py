@@ -15,7 +15,7 @@ from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.intensity import PRESETS, check_intensity
 from regnet_jax.io import COORDINATES
 from regnet_jax.registration.alignment.linear import KINDS
-from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.network import AUTO, Network
 
 
 class Effort(NamedTuple):
@@ -139,8 +139,8 @@ class RegistrationOptions:
 
     Attributes:
         model: name of a shipped network, folder of a training run, or a ``Network``
-            that was loaded before. None takes ``lung`` for 3D images and ``lung2d``
-            for 2D images.
+            that was loaded before. ``auto``, or None, takes ``lung`` for 3D images and
+            ``lung2d`` for 2D images.
         initial: kind of linear alignment (``none``, ``center``, ``moments``, ``rigid``,
             ``affine``); or what to start from, from fixed to moving points: a SimpleITK
             transform, a deformation too, the path of one or several as for
@@ -174,11 +174,11 @@ class RegistrationOptions:
     """
 
     model: str | os.PathLike | Network | None = field(
-        default=None,
+        default=AUTO,
         metadata=option(
             str,
             "Shipped network, or folder of a training run; list shows the shipped"
-            " ones. By default lung for 3D images and lung2d for 2D images, chosen for"
+            " ones. auto is lung for 3D images and lung2d for 2D images, chosen for"
             " each pair.",
             _check_model,
         ),
@@ -283,6 +283,8 @@ class RegistrationOptions:
         for each in dataclasses.fields(self):
             if check := each.metadata["check"]:
                 check(each.name, getattr(self, each.name))
+        if self.model is None:
+            object.__setattr__(self, "model", AUTO)
 
     @property
     def effort(self) -> Effort:

@@ -27,9 +27,11 @@ from regnet_jax.registration.inference.confidence import (
 )
 from regnet_jax.registration.inference.inverse_consistency import symmetric
 from regnet_jax.registration.inference.network import (
+    AUTO,
     Network,
     default_network,
     load_network,
+    named_network,
 )
 from regnet_jax.registration.inference.prediction import compile_ahead, predict
 from regnet_jax.registration.inference.voxel_size import (
@@ -81,7 +83,7 @@ _LOG = logging.getLogger(__name__)
 def register(
     fixed,
     moving,
-    model: str | os.PathLike | Network | None = None,
+    model: str | os.PathLike | Network | None = AUTO,
     *,
     spacing=None,
     fixed_mask=None,
@@ -111,8 +113,8 @@ def register(
         fixed: the image that keeps its place.
         moving: the image that is warped; any grid.
         model: a shipped network, the folder of a training run, or a ``Network`` that
-            was loaded before; by default ``lung`` for 3D images and ``lung2d``, with a
-            logged warning, for 2D images.
+            was loaded before; ``auto``, or None, takes ``lung`` for 3D images and
+            ``lung2d``, with a logged warning, for 2D images.
         spacing: mm between the voxels of images that are bare arrays, x first, or one
             number for all axes; voxel zero lies at the origin. Where two arrays have
             different grids, give each as ``regnet_jax.Image.from_array``.
@@ -154,7 +156,7 @@ def register(
             " own; leave it out"
         )
     # A wrong name is refused before the images are read.
-    network = None if model is None else _network(model, load)
+    network = named_network(settings.model, load)
     with collect_warnings() as logged:
         fixed = as_image(fixed, "fixed", spacing=spacing)
         moving = as_image(moving, "moving", spacing=spacing)
@@ -173,7 +175,7 @@ def register(
         name, notices = settings.to_dict()["model"], []
         if network is None:
             name, notices = default_network(fixed.frame.ndim)
-            network = _network(name, load)
+            network = load(name)
         _check_dimensions(network, fixed)
         axis = None
         if network.dimensions < fixed.frame.ndim:
@@ -217,10 +219,6 @@ def _full_signature(function) -> inspect.Signature:
 
 # For help(), and for the completion of notebooks.
 register.__signature__ = _full_signature(register)
-
-
-def _network(model, load: Callable[[str], Network]) -> Network:
-    return model if isinstance(model, Network) else load(model)
 
 
 def _check_dimensions(network: Network, fixed: Image) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.io.phases import Phase, as_phases, find_reference, read_phases
-from regnet_jax.registration.inference.network import Network, load_network
+from regnet_jax.registration.inference.network import AUTO, Network, load_network
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.register import register
 from regnet_jax.registration.result import Registration
@@ -94,7 +94,7 @@ class SeriesRegistration:
 def register_series(
     series,
     reference: int | str | None = None,
-    model: str | os.PathLike | Network | None = None,
+    model: str | os.PathLike | Network | None = AUTO,
     *,
     spacing=None,
     fixed_mask=None,

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +33,11 @@ from regnet_jax.io.phases import Phase, find_reference, read_phases
 from regnet_jax.io.warping import describe_points_beyond
 from regnet_jax.registration.batch import find_finished, write_rows
 from regnet_jax.registration.files import register_loaded
-from regnet_jax.registration.inference.network import Network, load_network
+from regnet_jax.registration.inference.network import (
+    Network,
+    load_network,
+    named_network,
+)
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.saving import OPTIONAL_FILES, RESULT_FILES
@@ -117,9 +120,8 @@ def run_series(
     out, load = Path(out), functools.cache(load)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results")
-    if isinstance(options.model, str | os.PathLike):
-        # A wrong name is refused before the images are read.
-        load(options.model)
+    # A wrong name is refused before the images are read.
+    named_network(options.model, load)
     source, _ = split_series(path)
     if source.is_dir() and out.exists() and out.samefile(source):
         raise InputError(

@@ -207,10 +207,11 @@ def test_default_network_follows_the_dimension_and_is_warned_of_in_2d(
 ):
     networks = {"lung2d": network2d, "lung": network3d}
     options = {"load": networks.__getitem__, "initial": "none"}
-    result = regnet_jax.register(*pair, **options)
-    assert result.parameters["model"] == "lung2d"
-    assert "2D and no model was named, so lung2d was used" in caplog.text
-    caplog.clear()
+    for named in ({}, {"model": "auto"}, {"model": None}):
+        result = regnet_jax.register(*pair, **options, **named)
+        assert result.parameters["model"] == "lung2d"
+        assert "2D and no model was named, so lung2d was used" in caplog.text
+        caplog.clear()
     volumes = [smooth_image((10, 12, 14), seed) for seed in (0, 1)]
     result = regnet_jax.register(*volumes, spacing=4.0, **options)
     assert result.parameters["model"] == "lung"

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def _without_errors(model: nn.Module) -> nn.Module:
 
 # A factor that exceeds a power of two by less than this power gets no further pass.
 _NEARLY = 0.1
-# The shipped network for images of each dimension.
+# Stands for the shipped network for the dimension of the images.
+AUTO = "auto"
 _DEFAULTS = {2: "lung2d", 3: "lung"}
 
 
@@ -254,6 +256,26 @@ def load_network(name: str | Path) -> Network:
                 f" {config.dimensions}D; name networks of one dimension"
             )
     return dataclasses.replace(make_network(config, variables), others=others)
+
+
+def named_network(
+    model: str | os.PathLike | Network, load: Callable[..., Network] = load_network
+) -> Network | None:
+    """Return the network that the option ``model`` names.
+
+    Args:
+        model: as in ``RegistrationOptions``.
+        load: loads a network by its name or folder.
+
+    Returns:
+        The network; None for ``auto``, which depends on the images.
+
+    Raises:
+        InputError: as ``load`` does.
+    """
+    if isinstance(model, Network):
+        return model
+    return None if model == AUTO else load(model)
 
 
 def default_network(dimensions: int) -> tuple[str, list[str]]:
