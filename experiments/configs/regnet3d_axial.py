@@ -17,7 +17,7 @@ from regnet_jax.training.config import (
     ScheduleConfig,
 )
 
-_FAMILIES = {
+FAMILIES = {
     "low": 1.0,
     "medium": 1.0,
     "high": 1.0,
@@ -37,8 +37,8 @@ CONFIG = ExperimentConfig(
         slice_axis="axial",
         through_plane=1.0,
         spacing=2.0,
-        families=tuple(_FAMILIES),
-        family_weights=tuple(_FAMILIES.values()),
+        families=tuple(FAMILIES),
+        family_weights=tuple(FAMILIES.values()),
         noise_fixed=8.0,
         noise_moving=8.0,
         intensity_models=("contrast", "blur"),

@@ -259,7 +259,8 @@ def load_network(name: str | Path) -> Network:
 
 
 def named_network(
-    model: str | os.PathLike | Network, load: Callable[..., Network] = load_network
+    model: str | os.PathLike | Network | None,
+    load: Callable[..., Network] = load_network,
 ) -> Network | None:
     """Return the network that the option ``model`` names.
 
@@ -268,12 +269,12 @@ def named_network(
         load: loads a network by its name or folder.
 
     Returns:
-        The network; None for ``auto``, which depends on the images.
+        The network; None for ``auto`` or None, which depend on the images.
 
     Raises:
         InputError: as ``load`` does.
     """
-    if isinstance(model, Network):
+    if model is None or isinstance(model, Network):
         return model
     return None if model == AUTO else load(model)
 
