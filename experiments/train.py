@@ -77,14 +77,14 @@ def _join():
     alone = given == (None, None, None)
     if given == ("auto", None, None) or (alone and parallel.launched_with_others()):
         parallel.join_processes()
-    if alone or given[0] == "auto":
-        return
-    if any(value is None for value in given) or given[2] >= given[1]:
-        raise InputError(
-            "--coordinator, --processes and --process_id: give all three, the last"
-            " below the number of processes, or none"
-        )
-    parallel.join_processes(given[0], count=given[1], number=given[2])
+    elif not alone:
+        incomplete = given[0] == "auto" or any(value is None for value in given)
+        if incomplete or given[2] >= given[1]:
+            raise InputError(
+                "--coordinator, --processes and --process_id: give all three, the last"
+                " below the number of processes, or none, or --coordinator auto alone"
+            )
+        parallel.join_processes(given[0], count=given[1], number=given[2])
 
 
 def _draw_curves(folder: Path) -> None:

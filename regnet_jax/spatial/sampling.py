@@ -25,19 +25,12 @@ _ROUNDING = 1e-6
 
 
 class _Displacement(NamedTuple):
-    """Vectors on a grid: ``order`` is that of the B-spline that interpolates them."""
+    """Vectors on a grid, interpolated by a B-spline."""
 
     frame: Frame
     vectors: np.ndarray  # [d, *frame.shape], mm, x first
-    order: int
-
-    @property
-    def margin(self) -> float:
-        """How far inside of the outer coefficients the domain ends, in voxels.
-
-        A field of ITK reaches half a voxel beyond its outer vectors.
-        """
-        return (self.order - 1) / 2 if self.order > 1 else -0.5
+    order: int  # of the B-spline
+    margin: float  # from the outer vectors to the end of the domain, inside, in voxels
 
 
 def continued_map(transform: sitk.Transform) -> PointMap:
@@ -117,11 +110,13 @@ def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
     if isinstance(part, sitk.DisplacementFieldTransform):
         image = part.GetDisplacementField()
         vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)
-        return _Displacement(_frame(image), vectors, 1)
+        # A field of ITK reaches half a voxel beyond its outer vectors.
+        return _Displacement(_frame(image), vectors, 1, -0.5)
     if isinstance(part, sitk.BSplineTransform):
         images = part.GetCoefficientImages()
         vectors = np.stack([sitk.GetArrayFromImage(image) for image in images])
-        return _Displacement(_frame(images[0]), vectors, part.GetOrder())
+        order = part.GetOrder()
+        return _Displacement(_frame(images[0]), vectors, order, (order - 1) / 2)
     raise InputError(
         f"the transform has a part of the kind {part.GetName()}, which cannot be"
         " continued; give an image within its grid for --like"

@@ -184,25 +184,46 @@ def warp_images_back(
         progress: show a bar.
 
     Returns:
-        The images, and the number of voxels without an inverse, where the transform
-        folds; they are background.
+        The images, and the number of voxels of ``frame`` without an inverse, where the
+        transform folds; they are background.
 
     Raises:
         InputError: if the transform has no inverse anywhere.
     """
     if sum(not part.IsLinear() for part in flatten(transform)) > 1:
         # No single grid shows all of it.
-        inverse, lost = invert_transform(transform, progress=progress)
-        how = {"interpolation": interpolation, "fills": fills}
-        return warp_images(images, frame, inverse, **how), lost
-    fixed = field_frame(transform) or images[0].frame
-    vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
-    inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
+        inverse, _ = invert_transform(transform, progress=progress)
+        lost = _unmatched(
+            transform, inverse, frame, LOST * min(images[0].frame.spacing)
+        )
+    else:
+        fixed = field_frame(transform) or images[0].frame
+        vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
+        inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
+        lost = errors > LOST * min(fixed.spacing)
     warped = warp_images(
         images, frame, inverse, interpolation=interpolation, fills=fills
     )
-    lost = errors > LOST * min(fixed.spacing)
     for image, result, fill in zip(images, warped, fills, strict=True):
         usual = image.array.min() if interpolation in _MIXING else 0
         result.array[lost] = usual if fill is None else fill
     return warped, int(lost.sum())
+
+
+def _unmatched(
+    transform: sitk.Transform, inverse: sitk.Transform, frame: Frame, tolerance: float
+) -> np.ndarray:
+    """``[*frame.shape]`` bool, where the inverse does not lead back, within its grids.
+
+    Beyond a grid the displacement of its edge stands for both, which is a guess anyway.
+    """
+    there, back = continued_map(transform), continued_map(inverse)
+    parts = []
+    for _, part in split_frame(frame, _CHUNK):
+        points = to_world(part, np.moveaxis(np.indices(part.shape), 0, -1))
+        points = points.reshape(-1, frame.ndim)
+        found, left = back(points)
+        again, left_again = there(found)
+        off = np.linalg.norm(again - points, axis=-1) > tolerance
+        parts.append((off & ~left & ~left_again).reshape(part.shape))
+    return np.concatenate(parts)

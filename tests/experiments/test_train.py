@@ -108,6 +108,7 @@ def test_another_config_is_refused_and_the_run_stays(trained, command):
         ["--processes=2"],
         ["--coordinator=localhost:1", "--processes=2"],
         ["--coordinator=localhost:1", "--processes=2", "--process_id=2"],
+        ["--coordinator=auto", "--processes=2", "--process_id=1"],
     ],
 )
 def test_half_a_group_of_processes_is_refused(command, tmp_path, flags):

@@ -256,3 +256,32 @@ def test_images_go_back_through_a_chain_of_fields(frame, crop_first):
     assert seen.sum() > 50
     assert off[seen].max() < 0.1 * min(frame.spacing)
     assert np.abs(known - grid.reshape(-1, d))[seen].max() > 0.25 * size
+
+
+@pytest.mark.parametrize("folded_first", [None, True, False])
+def test_voxels_without_an_inverse_are_counted_and_are_background(folded_first):
+    """In a field that folds, alone and with a second one; all others lead back."""
+    frame = Frame((60, 50), (1.0, 1.5), (3, -2), rotation(2, 0.6))
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(size=(60, 50, 2)), (2, 2, 0))
+    fade = np.prod(np.meshgrid(*(np.hanning(n) for n in (60, 50)), indexing="ij"), 0)
+    folded = composite(frame, 15 * fade[..., None] * noise / noise.max(), np.eye(3))
+    smooth = composite(frame, fade[..., None] * smooth_field(frame, 2.0), np.eye(3))
+    transform = folded
+    if folded_first is not None:
+        # ITK applies the transform that was added last first.
+        parts = [smooth, folded] if folded_first else [folded, smooth]
+        transform = sitk.CompositeTransform(parts)
+    inner = Frame(
+        (40, 30), frame.spacing, to_world(frame, np.array([10, 10])), frame.direction
+    )
+    grid = to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+    images = [Image(grid[..., k].astype(np.float32), frame, "ramp") for k in range(2)]
+    warped, lost = warp_images_back(images, inner, transform, fills=[-999.0] * 2)
+    found = np.stack([image.array for image in warped], -1)
+    missing = found[..., 0] == -999
+    assert lost == missing.sum() > 0
+    assert missing.mean() < 0.3
+    points = to_world(inner, np.moveaxis(np.indices(inner.shape), 0, -1))
+    again = map_points(transform, found[~missing].astype(float))
+    assert np.linalg.norm(again - points[~missing], axis=-1).max() < 0.51
