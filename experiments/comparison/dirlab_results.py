@@ -1,14 +1,11 @@
 """The methods on cases of DIR-Lab's sets: registration and errors at the landmarks."""
 
-import functools
-import hashlib
 import json
 import logging
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -192,7 +189,7 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
     # Neither of them changes the result.
     del options["cache"], options["patience"]
     if method in OURS:
-        options["weights"] = _weights_checksum(plan.options.model)
+        options["weights"] = network_of(plan.options.model, 3).checksum
     request = {
         "case": case,
         "method": method,
@@ -203,17 +200,6 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
         "options": options,
     }
     return json.loads(json.dumps(request))
-
-
-@functools.cache
-def _weights_checksum(model: str) -> str:
-    network = network_of(model, 3)
-    digest = hashlib.sha256()
-    for one in (network, *network.others):
-        digest.update(repr(one.config).encode())
-        for leaf in jax.tree.leaves(one.variables):
-            digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _read_record(path: Path, request: dict) -> dict | None:

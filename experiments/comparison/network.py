@@ -1,5 +1,6 @@
 """The methods of this project: a network, and the refinement of its prediction."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from regnet_jax.registration import (
 from regnet_jax.spatial import Frame, Image
 
 
+@functools.cache
 def network_of(model: str, dimensions: int) -> Network:
     """Return the network that ``--model`` names for images of a dimension."""
     return named_network(model) or load_network(default_network(dimensions)[0])

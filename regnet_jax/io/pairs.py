@@ -99,6 +99,12 @@ class PairPaths:
     displacement: Path | None = None
     patient: str | None = None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The paths that are given, by attribute."""
+        given = {n: getattr(self, n) for n in _COLUMNS if n not in ("name", "patient")}
+        return {name: path for name, path in given.items() if path}
+
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(PairPaths))
 _REQUIRED = ("name", "fixed", "moving")

@@ -13,14 +13,17 @@ from tqdm import tqdm
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io import PairPaths, check_files, read_pairs
-from regnet_jax.registration.files import describe_request, register_files
+from regnet_jax.registration.files import (
+    describe_request,
+    find_finished,
+    register_files,
+)
 from regnet_jax.registration.inference.network import (
     Network,
     load_network,
     named_network,
 )
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.saving import RESULT_FILES
 from regnet_jax.reporting.schema import RegistrationReport
 
 # At most this number of problems is named in a message; the others are counted.
@@ -124,26 +127,6 @@ def _cell(value):
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def find_finished(folder: Path, request: dict) -> RegistrationReport | None:
-    """Return the report of an earlier registration of the same request.
-
-    Args:
-        folder: of its results.
-        request: as it would be stored in the report.
-
-    Returns:
-        The report; None if there is none, or a file is missing.
-    """
-    if not all((folder / name).is_file() for name in RESULT_FILES):
-        return None
-    try:
-        text = (folder / "report.json").read_text("utf-8")
-        report = RegistrationReport.from_json(text)
-    except (OSError, ValueError):
-        return None
-    return report if report.request == request else None
-
-
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
 
@@ -158,8 +141,9 @@ class _Batch:
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """Return the report of an earlier run of the same request, or None."""
-        asked = describe_request(pair, self.options, self.formats)
-        return find_finished(self.out / pair.name, asked)
+        files = pair.files
+        asked = describe_request(files, self.load, self.options, self.formats)
+        return find_finished(self.out / pair.name, asked, files.values())
 
     def register(self, pair: PairPaths) -> tuple[dict, dict]:
         """Register a pair unless it is finished.

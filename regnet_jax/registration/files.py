@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -26,9 +27,14 @@ from regnet_jax.io import (
     read_landmarks,
     read_pair,
     read_transform,
+    split_series,
 )
 from regnet_jax.io.warping import describe_points_beyond
-from regnet_jax.registration.inference.network import Network, named_network
+from regnet_jax.registration.inference.network import (
+    Network,
+    checksum_of,
+    named_network,
+)
 from regnet_jax.registration.maps import (
     check_maps,
     write_inverse,
@@ -37,7 +43,11 @@ from regnet_jax.registration.maps import (
 )
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import collect_warnings, register, timed
-from regnet_jax.registration.saving import OPTIONAL_FILES, write_registration
+from regnet_jax.registration.saving import (
+    OPTIONAL_FILES,
+    RESULT_FILES,
+    write_registration,
+)
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Frame,
@@ -52,22 +62,77 @@ _LOG = logging.getLogger(__name__)
 
 
 def describe_request(
-    pair: PairPaths, options: RegistrationOptions, formats: Collection[str] = ()
+    sources: Mapping[str, str | os.PathLike],
+    load: Callable[[str], Network],
+    options: RegistrationOptions,
+    formats: Collection[str] = (),
 ) -> dict:
     """Return the request of a registration, as ``report.json`` stores it.
 
     Args:
-        pair: the images.
+        sources: paths of the files that it reads, by name.
+        load: as in ``register_files``.
         options: of the registration.
         formats: of further files.
 
     Returns:
-        Absolute paths by the attributes of ``PairPaths``, the options, and the formats.
+        Absolute paths by name, the options, the checksum of the network, and the
+        formats.
+
+    Raises:
+        InputError: if the network cannot be read.
     """
-    given = dataclasses.asdict(pair)
-    del given["name"], given["patient"]
-    paths = {key: str(Path(path).absolute()) for key, path in given.items() if path}
-    return paths | options.to_dict() | {"formats": sorted(formats)}
+    paths = {name: str(Path(path).absolute()) for name, path in sources.items()}
+    weights = {"weights": checksum_of(options.model, load)}
+    return paths | options.to_dict() | weights | {"formats": sorted(formats)}
+
+
+def find_finished(
+    folder: Path, request: Mapping, sources: Iterable[str | os.PathLike]
+) -> RegistrationReport | None:
+    """Return the report of an earlier registration of the same request.
+
+    Args:
+        folder: of its results.
+        request: as it would be stored in the report.
+        sources: paths of the files and folders that it reads.
+
+    Returns:
+        The report; None if there is none, if a file of the results is missing, or if a
+        source has changed since.
+    """
+    written = folder / "report.json"
+    if not all((folder / name).is_file() for name in RESULT_FILES):
+        return None
+    try:
+        report = RegistrationReport.from_json(written.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    time = written.stat().st_mtime
+    if report.request != request:
+        return None
+    if any(_changed_after(time, path, folder.parent) for path in sources):
+        return None
+    return report
+
+
+def _changed_after(time: float, path: str | os.PathLike, results: Path) -> bool:
+    """Tell whether a file or one in a folder, but for the results, has changed since.
+
+    A file that is gone has not.
+    """
+    try:
+        source, _ = split_series(path)
+    except InputError:
+        return False
+    if source.is_file():
+        return source.stat().st_mtime > time
+    for folder, folders, files in os.walk(source):
+        here = Path(folder)
+        folders[:] = [f for f in folders if not (here / f).samefile(results)]
+        if any((here / file).stat().st_mtime > time for file in files):
+            return True
+    return False
 
 
 def register_files(
@@ -99,7 +164,7 @@ def register_files(
         lambda: read_pair(pair, coordinates=options.point_coordinates),
         *(out, load, options, formats),
         name=pair.fixed,
-        request=describe_request(pair, options, formats),
+        request=describe_request(pair.files, load, options, formats),
         progress=progress,
     )
 

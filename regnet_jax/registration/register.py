@@ -324,7 +324,9 @@ def _register(
         fields = [each.field for each in limited]
     if effort.steps:
         with timed(seconds, "refinement"):
-            how = {"slice_axis": options.slice_axis, "spacing": network.spacing}
+            # As large as the network takes the voxels for.
+            seen = network.spacing * size / own_size
+            how = {"slice_axis": options.slice_axis, "spacing": seen}
             fields = [
                 refine_on_body(
                     images[0],

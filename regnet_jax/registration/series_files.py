@@ -31,8 +31,12 @@ from regnet_jax.io.landmarks import (
 )
 from regnet_jax.io.phases import Phase, find_reference, read_phases
 from regnet_jax.io.warping import describe_points_beyond
-from regnet_jax.registration.batch import find_finished, write_rows
-from regnet_jax.registration.files import register_loaded
+from regnet_jax.registration.batch import write_rows
+from regnet_jax.registration.files import (
+    describe_request,
+    find_finished,
+    register_loaded,
+)
 from regnet_jax.registration.inference.network import (
     Network,
     load_network,
@@ -141,15 +145,13 @@ def run_series(
     for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
         report, seconds = None, {}
         if k != number:
-            request = options.to_dict() | {
-                "series": str(Path(path).absolute()),
+            sources = {"series": path, **masks}
+            request = describe_request(sources, load, options, formats) | {
                 "reference": phases[number].name,
                 "phase": phase.name,
                 "source": phase.source,
-                "masks": {n: str(Path(p).absolute()) for n, p in masks.items()},
-                "formats": sorted(formats),
             }
-            report = find_finished(out / phase.name, request)
+            report = find_finished(out / phase.name, request, sources.values())
             if report is None:
                 report, seconds = register_loaded(
                     lambda phase=phase: LoadedPair(fixed, phase.read(), limits),

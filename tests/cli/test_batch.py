@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -163,6 +164,14 @@ def test_second_run_leaves_finished_pairs_alone(first, batch, folder):
     # Another request is another result.
     result = batch("out", "--initial=none", "--shard=1/4", pairs="mended.csv")
     assert "1 registered" in result.out
+    again = "out", "--initial=none", "--shard=1/4"
+    assert "1 finished before" in batch(*again, pairs="mended.csv").out
+    # So is that of a file that was changed since.
+    image = folder / "a.mha"
+    time = image.stat().st_mtime
+    os.utime(image, (time + 1e4, time + 1e4))
+    assert "1 registered" in batch(*again, pairs="mended.csv").out
+    os.utime(image, (time, time))
     assert times(out / "one") != before
 
 

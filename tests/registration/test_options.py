@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -16,7 +17,7 @@ import regnet_jax
 from regnet_jax.cli.register import define_options
 from regnet_jax.errors import InputError
 from regnet_jax.io import PairPaths
-from regnet_jax.registration import RegistrationOptions
+from regnet_jax.registration import RegistrationOptions, load_network
 from regnet_jax.registration.files import describe_request
 from regnet_jax.registration.options import option
 from tests.helpers.networks import dense, smooth_image
@@ -44,7 +45,7 @@ def test_every_option_is_a_flag_with_its_default(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_in_the_request(name):
-    assert name in describe_request(PAIR, RegistrationOptions())
+    assert name in describe_request(PAIR.files, load_network, RegistrationOptions())
 
 
 def test_every_option_is_in_the_parameters_of_a_registration(network2d):
@@ -63,7 +64,24 @@ def test_a_new_option_is_one_field():
     values(["program", "--dummy=0.25"])
     options = Extended(dummy=values["dummy"].value)
     assert options.to_keywords()["dummy"] == 0.25
-    assert describe_request(PAIR, options)["dummy"] == 0.25
+    request = describe_request(PAIR.files, load_network, options)
+    assert request["dummy"] == 0.25
+    assert request["fixed"] == str(Path("fixed.mha").absolute())
+
+
+def test_other_weights_of_the_same_name_are_another_request(network2d):
+    same = dataclasses.replace(network2d)
+    leaves = jax.tree.map(lambda x: x + 1e-3, network2d.variables)
+    others = dataclasses.replace(network2d, variables=leaves)
+    shrunk = dataclasses.replace(network2d.config, shrinkage=0.5)
+    used = dataclasses.replace(network2d, config=shrunk)
+    found = [
+        describe_request(PAIR.files, load_network, RegistrationOptions(model=network))
+        for network in (network2d, same, others, used)
+    ]
+    assert found[0] == found[1]
+    assert found[2] != found[0] != found[3]
+    assert found[0]["model"] == found[2]["model"]
 
 
 def test_options_as_json_name_what_json_does_not_know(network2d):

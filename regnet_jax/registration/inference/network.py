@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -137,6 +138,16 @@ class Network:
     def spacing(self) -> float:
         """The finest voxel size, mm."""
         return self.config.voxel_size
+
+    @functools.cached_property
+    def checksum(self) -> str:
+        """Of the weights and of how they are used, of all networks: hexadecimal."""
+        digest = hashlib.sha256()
+        for network in (self, *self.others):
+            digest.update(repr(network.config).encode())
+            for leaf in jax.tree.leaves(network.variables):
+                digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     @property
     def stages(self) -> tuple["Network", ...]:
@@ -277,6 +288,28 @@ def named_network(
     if model is None or isinstance(model, Network):
         return model
     return None if model == AUTO else load(model)
+
+
+def checksum_of(
+    model: str | os.PathLike | Network | None,
+    load: Callable[..., Network] = load_network,
+) -> str:
+    """Return the checksum of the network that the option ``model`` names.
+
+    Args:
+        model: as in ``RegistrationOptions``; ``auto`` stands for all that it may take.
+        load: as in ``named_network``.
+
+    Returns:
+        16 hexadecimal digits, others for other weights.
+
+    Raises:
+        InputError: as ``load`` does.
+    """
+    network = named_network(model, load)
+    networks = [network] if network else [load(name) for name in _DEFAULTS.values()]
+    joined = "".join(each.checksum for each in networks)
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
 def default_network(dimensions: int) -> tuple[str, list[str]]:
