@@ -21,11 +21,18 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from experiments.heldout.splits import split_patients
-from experiments.reproduction.scans import find_images, patient_of
+from experiments.reproduction.scans import patient_of
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_output
-from regnet_jax.io import ROLES, ListedScan, checksum, read_ct, write_scans
+from regnet_jax.io import (
+    ROLES,
+    ListedScan,
+    checksum,
+    find_images,
+    read_ct,
+    write_scans,
+)
 
 _SCANS = flags.DEFINE_string(
     "scans", None, "Folder that holds scans, also in its folders.", required=True

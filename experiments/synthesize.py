@@ -265,7 +265,8 @@ def main():
                 images[name] = middle_slice(pair.fixed)[..., 0]
         with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
-        family_figure(fields, images).savefig(folder / "families.png", dpi=150)
+        figure = family_figure(fields, images, spacing=(spacing, spacing))
+        figure.savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
     print("\n".join(table))
     print(f"wrote {len(numbers)} pairs and their figures to {_OUT.value}")

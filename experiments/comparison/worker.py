@@ -23,7 +23,7 @@ from regnet_jax.cli.common import peak_gib
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_image, read_mask, write_displacement
 from regnet_jax.registration.alignment.linear import align
-from regnet_jax.registration.register import collect_warnings
+from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.spatial import check_pair, resample, resample_field, to_isotropic
 
 FIELD, COSTS = "displacement.nii", "costs.json"

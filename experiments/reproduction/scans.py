@@ -9,7 +9,7 @@ from absl import logging
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import IMAGE_SUFFIXES, read_frame
+from regnet_jax.io import find_images, read_frame
 from regnet_jax.training.data import read_volumes
 
 # One patient in so many is held out, and at least one.
@@ -103,16 +103,3 @@ def choose_held_out(patients: Sequence[str], seed: int) -> set[str]:
 def patient_of(folder: Path, path: Path) -> str:
     """Return the patient of a scan below a folder: its first part below the folder."""
     return path.relative_to(folder).parts[0]
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files below a folder, and folders with slices of DICOM."""
-    images, stacks = [], set()
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)):
-            images.append(path)
-        elif path.suffix.lower() in ("", ".dcm", ".ima"):
-            stacks.add(path.parent)
-    return sorted({*images, *stacks})

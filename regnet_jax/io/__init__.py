@@ -36,6 +36,7 @@ from regnet_jax.io.pairs import (
     read_pair,
     read_pairs,
 )
+from regnet_jax.io.search import find_images
 from regnet_jax.io.transforms import (
     affine_matrix,
     grid_of,
@@ -61,6 +62,7 @@ __all__ = [
     "as_image",
     "check_files",
     "checksum",
+    "find_images",
     "grid_of",
     "has_geometry",
     "read_ct",

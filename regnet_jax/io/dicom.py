@@ -146,6 +146,15 @@ def is_multiframe(path: Path) -> bool:
     return len(_slices(path, _header(path))) > 1
 
 
+def is_dicom(file: Path) -> bool:
+    """Tell whether a file is DICOM, by its content.
+
+    Raises:
+        InputError: if the file cannot be read, or is marked as DICOM and damaged.
+    """
+    return _header(file) is not None
+
+
 def find_stack(path: Path, series: str) -> Stack:
     """Find the volume in a folder or in a file of several frames.
 

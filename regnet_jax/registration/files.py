@@ -41,8 +41,9 @@ from regnet_jax.registration.maps import (
     write_jacobian,
     write_ventilation,
 )
+from regnet_jax.registration.monitoring import collect_warnings, timed
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.register import collect_warnings, register, timed
+from regnet_jax.registration.register import register
 from regnet_jax.registration.saving import (
     OPTIONAL_FILES,
     RESULT_FILES,

@@ -4,8 +4,6 @@ import dataclasses
 import inspect
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +45,7 @@ from regnet_jax.registration.masks import (
     neutralise,
     unite,
 )
+from regnet_jax.registration.monitoring import collect_warnings, timed
 from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.registration.report import list_warnings
@@ -228,34 +227,6 @@ def _check_dimensions(network: Network, fixed: Image) -> None:
             f"the network is {network.dimensions}D and {fixed.name} is"
             f" {fixed.frame.ndim}D; choose a 2D model, such as lung2d"
         )
-
-
-class _WarningCollector(logging.Handler):
-    """A handler that keeps the warnings of the thread that made it."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record):
-        if record.thread == self._thread:
-            self.lines.append(record.getMessage())
-
-
-@contextmanager
-def collect_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that the library logs, so that a report can list them.
-
-    Yields:
-        The messages so far.
-    """
-    logger, handler = logging.getLogger("regnet_jax"), _WarningCollector()
-    logger.addHandler(handler)
-    try:
-        yield handler.lines
-    finally:
-        logger.removeHandler(handler)
 
 
 def _register(
@@ -522,11 +493,3 @@ def _find_shown(sides: Sequence[_Side], transform) -> Shown:
             moving.image, moving.padding, fixed.image.frame, transform
         )
     return Shown(own, before, after, matched)
-
-
-@contextmanager
-def timed(seconds: dict, phase: str) -> Iterator[None]:
-    """Add the duration of a block to ``seconds[phase]``."""
-    began = time.perf_counter()
-    yield
-    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - began

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -35,9 +36,8 @@ from regnet_jax.registration.maps import (
     write_jacobian,
     write_ventilation,
 )
-from regnet_jax.registration.report import (
-    build_report,
-)
+from regnet_jax.registration.monitoring import collect_warnings
+from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Image, map_points
@@ -74,7 +74,7 @@ def save_registration(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     check_maps(formats, registration.frame, registration.fixed.name)
-    with staged_folder(folder, stale=OPTIONAL_FILES) as stage:
+    with staged_folder(folder, stale=(*RESULT_FILES, *OPTIONAL_FILES)) as stage:
         return write_registration(registration, stage, formats, **measured)
 
 
@@ -92,25 +92,41 @@ def write_registration(
 
     Arguments and result are those of ``Registration.save``.
     """
+    # Files are read and warnings given before a second thread writes: while ITK
+    # writes, the output of the process is taken for its own.
+    points, label_maps = None, None
+    with collect_warnings() as logged:
+        if report:
+            points = _read_points(registration, landmarks)
+            label_maps = _read_label_maps(registration, labels)
+        inverse = registration.inverse() if "inverse" in formats else None
+    if logged:
+        notices = tuple(dict.fromkeys((*registration.notices, *logged)))
+        registration = replace(registration, notices=notices)
 
     def write_page():
         if report:
-            return _write_report(folder, registration, landmarks, labels, request)
+            return _write_report(folder, registration, points, label_maps, request)
         return None
 
+    volumes = folder, registration, formats, inverse
     if registration.parameters.get("memory") is not None:
         content = write_page()
-        _write_volumes(folder, registration, formats)
+        _write_volumes(*volumes)
         return content
+    # Both threads need it; neither shall compute it again.
+    _ = registration.displacement
     with ThreadPoolExecutor(1) as pool:
         # In parallel: compression takes as long as the figures, and drops the GIL.
-        volumes = pool.submit(_write_volumes, folder, registration, formats)
+        writing = pool.submit(_write_volumes, *volumes)
         content = write_page()
-        volumes.result()
+        writing.result()
     return content
 
 
-def _write_volumes(folder: Path, registration: Registration, formats) -> None:
+def _write_volumes(
+    folder: Path, registration: Registration, formats, inverse: sitk.Transform | None
+) -> None:
     """Write the warped image, the field and the transform."""
     frame = registration.frame
     write_image(folder / "warped.nii.gz", registration.warped.array, frame)
@@ -125,8 +141,8 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
         write_for_ants(folder, grid, residual, registration.affine)
     if "elastix" in formats:
         write_for_elastix(folder, frame)
-    if "inverse" in formats:
-        write_inverse(folder, registration.inverse(), registration.moving.frame)
+    if inverse is not None:
+        write_inverse(folder, inverse, registration.moving.frame)
     if "jacobian" in formats:
         write_jacobian(folder, cast(np.ndarray, registration.jacobian), frame)
     if "ventilation" in formats:
@@ -134,17 +150,13 @@ def _write_volumes(folder: Path, registration: Registration, formats) -> None:
 
 
 def _write_report(
-    folder: Path, registration: Registration, landmarks, labels, request
+    folder: Path, registration: Registration, points, label_maps, request
 ) -> RegistrationReport:
     """Write ``report.json`` and ``report.html``; only this imports Matplotlib."""
     from regnet_jax.reporting.registration_page import write_registration_page
 
-    points = _read_points(registration, landmarks)
     report, arrays = build_report(
-        registration,
-        landmarks=points,
-        labels=_read_label_maps(registration, labels),
-        request=request,
+        registration, landmarks=points, labels=label_maps, request=request
     )
     errors = None
     if points is not None:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import PairPaths, read_frame, read_image, read_pair
-from regnet_jax.registration.register import collect_warnings
+from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.spatial import Frame, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES, rotation
 

@@ -318,6 +318,13 @@ def test_points_of_one_image_need_those_of_the_other(tmp_path):
         read_landmarks((path, None), (FRAME, FRAME))
 
 
+def test_one_file_of_points_of_one_image_is_warned_of(tmp_path, caplog):
+    path = stored(tmp_path, "a.csv", "1,2,3\n")
+    fixed, moving = read_landmarks((path, path), (FRAME, FRAME))
+    np.testing.assert_array_equal(fixed, moving)
+    assert "was given for both, so nothing is taken to move" in caplog.text
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".fcsv", ".mrk.json", ".vtk", ".txt"])
 def test_formats_of_space_hold_points_of_a_plane(tmp_path, suffix):
     """With z = 0, which is left out again."""

@@ -121,10 +121,22 @@ def test_save_writes_the_five_files(registration, tmp_path):
 
 
 def test_save_without_a_report_writes_no_report(registration, tmp_path):
+    # Nor does that of an earlier result stay.
+    registration.save(tmp_path / "out")
+    assert (tmp_path / "out" / "report.json").exists()
     assert registration.save(tmp_path / "out", ["elastix"], report=False) is None
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert "transform_elastix.txt" in names
     assert not {"report.json", "report.html"} & names
+
+
+def test_warnings_of_the_inverse_are_in_the_report(registration, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=registration.residual.shape) * 20.0
+    folded = dataclasses.replace(registration, residual=noise.astype(np.float32))
+    report = folded.save(tmp_path / "out", ["inverse"])
+    assert report.warnings[0] == "a notice"
+    assert any("there is no inverse at" in warning for warning in report.warnings)
 
 
 def test_save_refuses_an_unknown_format_and_writes_nothing(registration, tmp_path):

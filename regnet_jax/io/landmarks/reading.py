@@ -126,10 +126,16 @@ def read_landmarks(
     if together:
         # What is taken for granted of a file is said once.
         files.append(replace(files[0], custom=""))
-    if paths[1] is None and files[0].values.shape[1] < 4:
-        raise InputError(
-            f"{paths[0]}: holds the points of one image; give those of the other, too"
-            " (--moving_points)"
+    if together and files[0].values.shape[1] < 4:
+        if paths[1] is None:
+            raise InputError(
+                f"{paths[0]}: holds the points of one image; give those of the other,"
+                " too"
+            )
+        _LOG.warning(
+            "%s: holds the points of one image and was given for both, so nothing is"
+            " taken to move",
+            paths[0],
         )
     fixed, moving = (
         _in_world(path, parsed, frame, coordinates, None, part if together else None)
