@@ -57,7 +57,7 @@ def main():
             raise InputError(f"--networks {name}: unknown; there are {known}")
     check_output(_OUT.value)
     dimensions, results = int(_DIMENSIONS.value), {}
-    sets = {"drawn": sample_volumes(_COUNT.value // 2 + 1, dimensions)}
+    sets = {"procedural": sample_volumes(_COUNT.value // 2 + 1, dimensions)}
     if _VOLUMES.value:
         scans = read_scans(_VOLUMES.value, "validation")
         spacing = experiment(_NETWORKS.value[0], dimensions, 0).data.spacing

@@ -12,7 +12,6 @@ prediction and refinement on the device that JAX finds). Run nothing else on the
 machine at the same time.
 """
 
-import json
 import os
 import platform
 
@@ -21,7 +20,7 @@ from absl import flags
 
 from experiments.benchmarks import conv, device, loop, register, step, synthesis, tiles
 from regnet_jax.cli import common
-from regnet_jax.files import write_text
+from regnet_jax.files import write_json
 
 _SUITES = {
     "conv": conv.run,
@@ -62,8 +61,7 @@ def main():
     rows = _SUITES[_SUITE.value]()
     for row in rows:
         print(_line(row))
-    text = json.dumps({"machine": _machine(), "rows": rows}, indent=2) + "\n"
-    write_text(_OUT.value, text)
+    write_json(_OUT.value, {"machine": _machine(), "rows": rows})
     print(f"wrote {_OUT.value}")
 
 

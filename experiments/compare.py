@@ -121,6 +121,11 @@ def main():
         write_page(page, rows, made, figures, failures, notes, parameters)
     print(tables.plain(made))
     print(f"wrote {_OUT.value}/report.html, results.json and table.md")
+    if failures:
+        raise InputError(
+            f"{_PAIRS.value}: {len(failures)} of its registrations failed, which"
+            f" {_OUT.value}/report.html lists; the tables are of the others"
+        )
 
 
 def _notes(rows: list[dict]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is published about DIR-Lab's sets: sizes of the images, motion, results.
+"""Published facts about DIR-Lab's sets: sizes of the images, motion, results.
 
 The sizes, the motion and the observers are those of the pages of the sets,
 https://med.emory.edu/departments/radiation-oncology/research-laboratories/deformable-image-registration/downloads-and-reference-data
@@ -20,7 +20,7 @@ class Geometry(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What is published about a case.
+    """The published facts about a case.
 
     Attributes:
         geometry: of both of its images.

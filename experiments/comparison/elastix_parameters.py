@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from experiments.comparison.methods import Setting
 from regnet_jax.spatial import Frame
 
-# What the transform that is found holds, too.
+# Parameters that the found transform holds, too.
 PLACEMENT = {
     "FixedInternalImagePixelType": "float",
     "MovingInternalImagePixelType": "float",

@@ -173,7 +173,7 @@ class Variant(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name of its rows; what is usual is not said."""
+        """The name of its rows: the method, and how it differs from the usual."""
         label = self.method
         if self.resolution == "network":
             label += ", network's voxels"

@@ -25,9 +25,10 @@ from regnet_jax.evaluation import (
     Measures,
     endpoint_error,
     evaluate,
+    find_body,
     registration_errors,
 )
-from regnet_jax.hounsfield import body_mask, looks_like_ct
+from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.io import (
     LoadedPair,
     PairPaths,
@@ -37,13 +38,11 @@ from regnet_jax.io import (
 )
 from regnet_jax.reporting import differences_figure
 from regnet_jax.spatial import (
-    Image,
     canonicalise,
     check_pair,
     composite,
     find_padding,
     map_points,
-    resample,
     warp_image,
     where_shown,
 )
@@ -187,9 +186,7 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     if (padding := find_padding(fixed.array)) is not None:
         both &= ~padding
     if looks_like_ct(fixed.array):
-        array, frame = canonicalise(fixed.array, fixed.frame)
-        body = Image(body_mask(array).astype(np.uint8), frame, fixed.name)
-        both &= resample(body, fixed.frame, interpolation="nearest").array > 0
+        both &= find_body(fixed)
     regions = {"endpoint": both}
     if (lungs := lungs_with_vessels(fixed)) is not None:
         regions["endpoint_lung"] = both & (lungs.array > 0)
@@ -197,7 +194,7 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class Measured(NamedTuple):
-    """What is known of a displacement.
+    """The measures of a displacement.
 
     Attributes:
         measures: those of ``regnet_jax.evaluation``.

@@ -158,7 +158,9 @@ def sample_volumes(count: int, dimensions: int) -> list[Volume]:
     keys = jax.random.split(jax.random.key(1908), count)
     spacing = _SPACING[dimensions]
     sample = jax.jit(lambda key: chest(key, shape, spacing=spacing))
-    images = {f"drawn {i}": np.asarray(sample(k))[..., 0] for i, k in enumerate(keys)}
+    images = {
+        f"procedural {i}": np.asarray(sample(k))[..., 0] for i, k in enumerate(keys)
+    }
     return [
         make_volume(name, image, spacing, patient=name, identity=name)
         for name, image in images.items()

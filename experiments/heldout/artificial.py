@@ -163,7 +163,7 @@ def carry(mask: np.ndarray, displacement: np.ndarray) -> np.ndarray:
 
 
 class Found(NamedTuple):
-    """What a method finds of a case.
+    """The result of a method for a case.
 
     Attributes:
         displacement: ``[*spatial, d]``, mm, in the order of the array's axes.

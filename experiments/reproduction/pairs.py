@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.heldout.files import write_pair
-from regnet_jax.evaluation import evaluate
+from regnet_jax.evaluation import evaluate, find_body
 from regnet_jax.geometry import warp
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.hounsfield import body_mask
 from regnet_jax.io import PairPaths, read_displacement, read_image, read_pairs
 from regnet_jax.io.transforms import read_transform
 from regnet_jax.registration import RegistrationOptions
@@ -114,7 +113,7 @@ def _read(pair: PairPaths, row: dict, folder: Path) -> Registered:
     if not pair.displacement:
         return Registered(pair.name, row, images)
     truth, _ = read_displacement(pair.displacement)
-    inside = body_mask(fixed.array)
+    inside = find_body(fixed)
     transform = read_transform(folder / "transform.h5")
     errors = [
         evaluate(how, fixed.frame, truth=truth, truth_mask=inside).endpoint

@@ -61,8 +61,8 @@ _WRITE = flags.DEFINE_multi_enum(
     "write",
     [],
     MAPS,
-    "What to write beside --out: the inverse, the jacobian determinant or the"
-    " ventilation of lungs as images; several are separated by spaces.",
+    "Images to write beside --out: the inverse, the jacobian determinant or the"
+    " ventilation of lungs; several are separated by spaces.",
 )
 _OUT = flags.DEFINE_string("out", None, "JSON file for the measures.", required=True)
 

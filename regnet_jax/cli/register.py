@@ -114,7 +114,7 @@ _FORMATS = flags.DEFINE_multi_enum(
     "write",
     [],
     FORMATS,
-    "What to write beside the five files: those that ants or elastix read, the inverse,"
+    "Files to write beside the usual five: those of ants or elastix, the inverse,"
     " the jacobian determinant or the ventilation of lungs as images; several are"
     " separated by spaces.",
 )

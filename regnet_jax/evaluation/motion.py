@@ -205,7 +205,7 @@ def _subtract_affine(points: np.ndarray, moves: np.ndarray) -> np.ndarray:
 
 def _correlations(points: np.ndarray, rest: np.ndarray) -> list[float]:
     """Return the correlation of displacements ``[n, 3]`` at each of the distances."""
-    # As above.
+    # Imported here, since it loads slowly.
     from scipy.spatial.distance import pdist
 
     first, second = np.triu_indices(len(rest), 1)

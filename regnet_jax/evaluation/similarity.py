@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regnet_jax.evaluation.labels import dice
-from regnet_jax.hounsfield import AIR, lung_mask
+from regnet_jax.hounsfield import AIR, body_mask, lung_mask
 from regnet_jax.spatial import (
     Image,
     canonicalise,
@@ -180,6 +180,21 @@ def find_lungs(image: Image) -> Image | None:
     array, frame = canonicalise(seen, image.frame)
     mask = lung_mask(array, frame.spacing[::-1])
     return Image(mask.astype(np.uint8), frame, image.name) if mask.any() else None
+
+
+def find_body(image: Image) -> np.ndarray:
+    """Find the body in a CT.
+
+    Args:
+        image: in Hounsfield units, of any grid.
+
+    Returns:
+        ``[*spatial]`` bool, on its grid.
+    """
+    # Slices of the array as it is stored may show no body that air surrounds.
+    array, frame = canonicalise(image.array, image.frame)
+    body = Image(body_mask(array).astype(np.uint8), frame, image.name)
+    return resample(body, image.frame, interpolation="nearest").array > 0
 
 
 def _carry(lungs: Image, fixed: Image, transform) -> np.ndarray:

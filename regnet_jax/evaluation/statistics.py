@@ -42,7 +42,7 @@ class ErrorStatistics:
         p95: their 95th percentile.
         max: the largest.
         mean_ci95: lower and upper end of the bootstrap percentile interval of the
-            mean; None where it was not asked for.
+            mean; None where it was not asked for, and for a single error.
     """
 
     n: int
@@ -89,7 +89,7 @@ def error_statistics(
         median=float(np.median(errors)),
         p95=float(np.percentile(errors, 95)),
         max=float(errors.max()),
-        mean_ci95=_bootstrap_interval(errors) if interval else None,
+        mean_ci95=_bootstrap_interval(errors) if interval and n > 1 else None,
     )
 
 

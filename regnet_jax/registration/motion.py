@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.evaluation import find_lungs
+from regnet_jax.evaluation import find_body, find_lungs
 from regnet_jax.geometry import compose
-from regnet_jax.hounsfield import body_mask, looks_like_ct
+from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.spatial import (
     Frame,
     Image,
@@ -28,6 +28,7 @@ from regnet_jax.spatial import (
     to_world,
     where_shown,
 )
+from regnet_jax.spatial.images import round_to
 from regnet_jax.spatial.inversion import LOST
 
 _compose = jax.jit(compose)
@@ -147,10 +148,7 @@ class _Average:
         mean = self._total / np.maximum(self._count, 1.0)
         mean = np.where(self._count > 0, mean, float(like.array.min()))
         dtype = like.array.dtype
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            mean = np.clip(np.rint(mean), info.min, info.max)
-        return mean.astype(dtype)
+        return round_to(mean, dtype) if dtype.kind in "iu" else mean.astype(dtype)
 
 
 class Region(NamedTuple):
@@ -180,9 +178,7 @@ def find_region(image: Image) -> Region:
         return Region("lungs", mask)
     padding = find_padding(image.array)
     if looks_like_ct(image.array, padding):
-        array, frame = canonicalise(image.array, image.frame)
-        body = Image(body_mask(array).astype(np.uint8), frame, image.name)
-        mask = resample(body, image.frame, interpolation="nearest").array > 0
+        mask = find_body(image)
         if mask.any():
             return Region("body", mask)
     everywhere = np.ones(image.frame.shape, bool)
@@ -205,7 +201,7 @@ class Views(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What the registrations of a series say together.
+    """The motion of a series, summed up over its registrations.
 
     Attributes:
         motion: of each point of the reference.

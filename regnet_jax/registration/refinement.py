@@ -295,8 +295,8 @@ def refine_on_body(
         shown: as for ``refine``.
         ignored: as for ``refine``.
         mobility: as for ``refine``.
-        slice_axis: a key of ``geometry.SLICE_AXES``: refine slice by slice, with
-            nothing moving across; None for images of the field's dimension.
+        slice_axis: a key of ``geometry.slices.SLICE_AXES``: refine slice by slice,
+            with nothing moving across; None for images of the field's dimension.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.

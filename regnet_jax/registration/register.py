@@ -468,7 +468,7 @@ def _on_grid(side: _Side, grid: Frame, transform=None) -> _OnGrid:
 
 @contextmanager
 def _threads() -> Iterator[Executor]:
-    """Yield threads that are not waited for, and that an error keeps from more work."""
+    """Yield threads; nothing waits for them, and after an error they start no more."""
     pool = ThreadPoolExecutor(_COMPILERS, "compiler")
     try:
         yield pool

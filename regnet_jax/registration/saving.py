@@ -43,9 +43,9 @@ from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import Image, map_points
 from regnet_jax.spatial.images import as_numbers
 
-# What can be written in addition: files for other tools, and maps.
+# Formats that can be written in addition: files for other tools, and maps.
 FORMATS = ("ants", "elastix", *MAPS)
-# What is always written.
+# Files that are always written.
 RESULT_FILES = (
     *("displacement.nii.gz", "report.html", "report.json", "transform.h5"),
     "warped.nii.gz",

@@ -59,7 +59,7 @@ from regnet_jax.spatial import (
 _LOG = logging.getLogger(__name__)
 
 _LABELS = "labels.nii.gz"
-# What is carried to a phase depends on its registration.
+# Files that are carried to a phase depend on its registration.
 _CARRIED = (_LABELS, *(f"points{suffix}" for suffix in POINT_SUFFIXES))
 _MEASURES = ("correlation", "lung_correlation", "lung_overlap")
 _COLUMNS = (
@@ -71,7 +71,7 @@ _COLUMNS = (
 
 
 class _Carried(NamedTuple):
-    """What is given on the reference and carried to all phases.
+    """Points and labels on the reference, which are carried to all phases.
 
     Attributes:
         points: or None.

@@ -439,3 +439,19 @@ def _check_values(image: Image) -> None:
             f"{image.name}: {share} of its values are NaN or infinite; replace them,"
             " for example by the background"
         )
+
+
+def round_to(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Round numbers to a type of whole numbers; those beyond its range become its ends.
+
+    Args:
+        array: of floating numbers.
+        dtype: of integers.
+
+    Returns:
+        The array in that type.
+    """
+    info, kind = np.iinfo(dtype), array.dtype.type
+    # 2**31 - 1 and 2**63 - 1 are not floats; the largest is the next float below.
+    highest = np.nextafter(kind(info.max + 1), kind(0))
+    return np.clip(np.rint(array), kind(info.min), highest).astype(dtype)

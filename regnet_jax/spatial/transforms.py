@@ -81,8 +81,8 @@ def add_transforms(
     Args:
         first: any.
         second: any, of the same dimension.
-        frame: the fixed grid. Where neither is linear, and where one is that and the
-            other no B-spline, the sum of displacements is sampled at its voxels.
+        frame: the fixed grid, on which the sum of displacements is sampled unless one
+            transform is linear and the other linear or a B-spline.
 
     Returns:
         The transform.

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, split_frame, to_world
-from regnet_jax.spatial.images import Image, as_array
+from regnet_jax.spatial.images import Image, as_array, round_to
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.resampling import resample
 from regnet_jax.spatial.sampling import continued_map, flatten, leaves_grid
@@ -152,16 +152,8 @@ def _typed(warped: Image, dtype: np.dtype, interpolation: str) -> np.ndarray:
     """Return the values in a type, rounded if it is one of whole numbers."""
     array = warped.array
     if dtype.kind in "iu" and interpolation in _MIXING:
-        array = _rounded(array, dtype)
+        return round_to(array, dtype)
     return array.astype(dtype)
-
-
-def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Round float values to whole numbers within the range of an integer type."""
-    info, kind = np.iinfo(dtype), array.dtype.type
-    # 2**31 - 1 and 2**63 - 1 are not floats; the largest is the next float below.
-    highest = np.nextafter(kind(info.max + 1), kind(0))
-    return np.clip(np.rint(array), kind(info.min), highest)
 
 
 def warp_images_back(

@@ -1,4 +1,4 @@
-"""What lies beside the patient, and differs from one scan to the next: table and arms.
+"""Table and arms, which lie beside the patient and differ from scan to scan.
 
 Both are intensity models like those of ``scanners``: they change one of two images of
 a pair, so that table and arms do not move with the patient. Volumes of which pairs are

@@ -10,7 +10,8 @@ from absl import logging
 from regnet_jax.errors import InputError
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.intensity import CT, is_by_percentiles
-from regnet_jax.models import HALVES, make_model
+from regnet_jax.models import HALVES, MODELS, make_model
+from regnet_jax.models.corrnet import CorrNet
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import (
     CHEST_FAMILIES,
@@ -117,10 +118,10 @@ def _check_start(config: ExperimentConfig) -> None:
         raise InputError("inflate=true: needs a 2D run; name it in init_from")
     if config.dimensions == 2:
         raise InputError("inflate=true: only 3D runs start from a 2D one; give false")
-    if config.model == "corrnet":
+    if issubclass(MODELS[config.model], CorrNet):
         raise InputError(
-            "inflate=true: the weights of corrnet in 2D do not fit its 3D form; give"
-            " false"
+            f"inflate=true: the weights of {config.model} in 2D do not fit its 3D form;"
+            " give false"
         )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.evaluation import endpoint_error
+from regnet_jax.evaluation import endpoint_error, sample_deviation
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.fields.families import pick_family
 from regnet_jax.synthesis.generator import sample_patches
@@ -125,8 +125,8 @@ def _statistics(errors) -> dict:
     return {
         "n": len(error),
         "error_mm": float(error.mean()),
-        "error_sd_mm": float(error.std(ddof=1)) if len(error) > 1 else 0.0,
+        "error_sd_mm": sample_deviation(error),
         "zero_mm": float(zero.mean()),
-        "zero_sd_mm": float(zero.std(ddof=1)) if len(zero) > 1 else 0.0,
+        "zero_sd_mm": sample_deviation(zero),
         "ratio": float(error.mean() / zero.mean()) if zero.any() else math.inf,
     }

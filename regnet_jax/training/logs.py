@@ -47,9 +47,14 @@ def describe(result: Mapping) -> str:
     Returns:
         Mean and standard deviation of the endpoint error and of the zero field's.
     """
+    error, zero = (
+        f"{result[f'{name}_mm']:.2f}"
+        # A single pair does not spread.
+        + (f" ± {result[f'{name}_sd_mm']:.2f}" if result["n"] > 1 else "")
+        for name in ("error", "zero")
+    )
     return (
-        f"endpoint error {result['error_mm']:.2f} ± {result['error_sd_mm']:.2f} mm, "
-        f"zero field {result['zero_mm']:.2f} ± {result['zero_sd_mm']:.2f} mm, "
+        f"endpoint error {error} mm, zero field {zero} mm, "
         f"ratio {result['ratio']:.2f} (n = {result['n']})"
     )
 

@@ -65,7 +65,7 @@ def reestimate_statistics(
     def statistics_of(params, batch):
         given = {"params": params, "batch_stats": empty}
         _, found = predict(model, given, batch, train=True, mutable=["batch_stats"])
-        # What is added to empty statistics is the batch's own part.
+        # The statistics were empty, so all that they hold now is of the batch.
         return jax.tree.map(lambda x: x / (1.0 - MOMENTUM), found["batch_stats"])
 
     @jax.jit

@@ -107,7 +107,8 @@ def test_compare_measures_all_methods_on_a_pair(command, listed, tmp_path):
         *(f"--pairs={listed[2]}", f"--methods={','.join(names)}"),
         f"--out={tmp_path / 'out'}",
     )
-    assert result.status == 0, result.err
+    assert result.status == 2
+    assert "1 of its registrations failed, which" in result.errors[-1]
     assert "failed: all on bad" in result.out
     report = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     assert [f["pair"] for f in report["failures"]] == ["bad"]
@@ -320,7 +321,8 @@ def test_compare_goes_on_after_a_failing_network(command, listed, run3d, tmp_pat
         *(f"--pairs={listed[2]}", "--methods=regnet,affine", f"--model={run3d}"),
         f"--out={tmp_path}",
     )
-    assert result.status == 0, result.err
+    assert result.status == 2
+    assert "2 of its registrations failed, which" in result.errors[-1]
     report = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert [f["method"] for f in report["failures"]] == ["all", "regnet"]
     assert "the network is 3D" in report["failures"][1]["reason"]
@@ -335,7 +337,7 @@ def test_compare_measures_network_and_refinement(command, listed, run2d, tmp_pat
         *(f"--pairs={listed[2]}", f"--methods={names}", f"--model={run2d}"),
         *(f"--out={tmp_path}", "--refine=2"),
     )
-    assert result.status == 0, result.err
+    assert result.status == 2
     summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
     assert list(summary) == ["before", "regnet", "regnet+refine"]
     plain, refined = (summary[name]["endpoint"]["mean"] for name in names.split(","))

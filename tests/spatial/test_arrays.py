@@ -24,6 +24,7 @@ from regnet_jax.spatial import (
     to_sitk,
     warp_image,
 )
+from regnet_jax.spatial.images import round_to
 from tests.helpers.frames import FRAMES
 
 # The type that ITK holds for each that NumPy and JAX can make.
@@ -378,3 +379,17 @@ def test_warped_mask_of_bool_is_not_larger():
     warped = warp_image(Image(mask, frame, ""), frame, shift)
     np.testing.assert_array_equal(warped.array[0], [0, 1, 1, 1, 0, 0, 0, 0])
     assert resample(Image(mask, frame, ""), frame, shift).array[0, 1] == 0.75
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.int64])
+def test_numbers_beyond_a_type_become_its_ends(kind, dtype):
+    info = np.iinfo(dtype)
+    values = np.array([-1e30, -3.0, -0.6, 0.0, 2.4, 100.0, 1e30], kind)
+    found = round_to(values, dtype)
+    assert found.dtype == dtype
+    expected = [max(info.min, v) for v in (-3, -1)]
+    np.testing.assert_array_equal(found[1:6], [*expected, 0, 2, 100])
+    assert found[0] == info.min
+    # The largest number of the type may have no float.
+    assert found[-1] == pytest.approx(float(info.max), rel=1e-6)

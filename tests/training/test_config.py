@@ -325,7 +325,10 @@ def test_a_run_without_scales_is_refused(tiny):
     ("assignments", "said"),
     [
         ((), "only 3D runs start from a 2D one"),
-        (("data.shape=64,64,64", "data.patch_size=64", "model=corrnet"), "of corrnet"),
+        *(
+            (("data.shape=64,64,64", "data.patch_size=64", f"model={m}"), f"of {m} in")
+            for m in ("corrnet", "corrnet_confident")
+        ),
     ],
 )
 def test_inflation_that_cannot_be_is_refused(tiny, assignments, said):

@@ -1,4 +1,4 @@
-"""What a parser of point files returns, and the rows of numbers they share."""
+"""The result of a parser of point files, and rows of numbers, which parsers share."""
 
 import csv
 from collections.abc import Callable, Collection, Iterable, Sequence

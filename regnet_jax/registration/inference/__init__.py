@@ -1,1 +1,1 @@
-"""What a trained network predicts for two images of any size."""
+"""The prediction of a trained network for two images of any size."""

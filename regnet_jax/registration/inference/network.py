@@ -91,8 +91,8 @@ def _predict_patch(variables, fixed, moving, *, model):
     pair = fixed[None], moving[None]
     if not estimates_errors(model):
         return model.apply(variables, *pair, train=False)[0], None
-    found, said = model.apply(variables, *pair, train=False, mutable=["errors"])
-    return found[0], said["errors"]["logarithm"][0][0]
+    found, sown = model.apply(variables, *pair, train=False, mutable=["errors"])
+    return found[0], sown["errors"]["logarithm"][0][0]
 
 
 def estimates_errors(model: nn.Module) -> bool:

@@ -38,8 +38,8 @@ def predict(
         shown: bool ``[*spatial]`` of both images, where they show something. Elsewhere
             the field is continued smoothly. None for both if that is everywhere.
         slice_axis: for a 2D network and 3D images in canonical orientation, of which
-            it predicts the slices one by one: a key of ``geometry.SLICE_AXES``. None
-            for images of the network's dimension.
+            it predicts the slices one by one: a key of ``geometry.slices.SLICE_AXES``;
+            None for images of the network's dimension.
         memory: limit of the process, GiB, including images and interpreter; a
             prediction that needs more is computed tile by tile. None sets no limit.
         progress: show a progress bar while tiles are predicted.
