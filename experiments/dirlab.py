@@ -42,6 +42,7 @@ from experiments.comparison.dirlab_results import (
 from experiments.comparison.dirlab_tables import write_report
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
+from regnet_jax.files import check_folder
 
 _DATA = flags.DEFINE_string("data", None, "Folder of the cases.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
@@ -96,8 +97,7 @@ def main():
         check_case(case, files, geometries)
     points = {c: read_case_landmarks(f, geometries[c]) for c, f in cases.items()}
     out = Path(_OUT.value)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the results")
+    check_folder(out)
     installed = methods.installed(_METHODS.value)
     cache = str(common.cache_folder() / "xla")
     values = ("lung", _MODEL.value, _REFINE.value, _PATIENCE.value, cache)

@@ -135,6 +135,13 @@ def check_output(path) -> None:
         raise InputError(f"{path}: its folder may not be written; choose another")
 
 
+def check_folder(path) -> None:
+    """Raise InputError if ``path``, of a folder for results, is a file."""
+    path = Path(text_of(path))
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; give a folder for the results")
+
+
 def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(f"{path}: its folder does not exist; create it")
@@ -194,9 +201,8 @@ def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
     Raises:
         InputError: if ``path`` is a file, or cannot be written.
     """
+    check_folder(path)
     path = Path(text_of(path))
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file; give a folder for the results")
     parent = next(p for p in path.resolve().parents if p.exists())
     stage = parent / f".{path.name[:_KEPT]}-{uuid.uuid4().hex[:8]}"
     try:

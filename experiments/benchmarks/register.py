@@ -10,12 +10,12 @@ import numpy as np
 
 from experiments import configs
 from experiments.benchmarks.timing import seconds
-from experiments.heldout.ablation import with_model
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.models import MODELS, make_model
 from regnet_jax.registration.inference.network import make_network
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.synthesis import chest
+from regnet_jax.training.config import with_model
 from regnet_jax.training.inference import inference_config
 
 _SHAPE = (160, 160, 160)

@@ -73,7 +73,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
         ``undefined``, the number of others, such as distances to a missing label. Of
         what ``_ACCURACY`` lists also ``patients``, ``failed`` (pairs without a
         result), ``worse`` (pairs that were better before), and ``difference``, see
-        ``paired_difference``.
+        ``difference_over_patients``.
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     names = dict.fromkeys(name for row in rows for name in row["values"])
@@ -99,7 +99,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
                 )
                 reference = _by_pair(rows, _REFERENCE, name)
                 if method != _REFERENCE and reference:
-                    one["difference"] = paired_difference(found, reference)
+                    one["difference"] = difference_over_patients(found, reference)
             result[method][name] = one
     return result
 
@@ -124,7 +124,7 @@ def _moments(numbers: np.ndarray) -> dict:
     }
 
 
-def paired_difference(found: Mapping, reference: Mapping) -> dict:
+def difference_over_patients(found: Mapping, reference: Mapping) -> dict:
     """Return by how much a method differs from another on the same pairs.
 
     The pairs of one patient are not independent, so they count as one: the mean of

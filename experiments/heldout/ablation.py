@@ -1,6 +1,5 @@
 """Train networks on the same data for the same time, and measure them alike."""
 
-import dataclasses
 import functools
 import math
 import time
@@ -21,38 +20,19 @@ from experiments.heldout.tables import overall
 from experiments.heldout.volumes import Volume, make_volume
 from regnet_jax.errors import DivergenceError
 from regnet_jax.models import MODELS, make_model
-from regnet_jax.models.cost import cost, parameters, window_of
+from regnet_jax.models.cost import cost, parameters
 from regnet_jax.registration.inference.network import Network, make_network
 from regnet_jax.synthesis import FAMILIES, chest
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.generator import make_generator
-from regnet_jax.training.config import ExperimentConfig, OptimizerConfig
+from regnet_jax.training.config import (
+    ExperimentConfig,
+    OptimizerConfig,
+    with_model,
+)
 from regnet_jax.training.inference import inference_config
 from regnet_jax.training.state import init_state, make_optimizer
 from regnet_jax.training.step import QUANTITIES, make_batch_sampler, make_update
-
-
-def with_model(config: ExperimentConfig, model: str, targets: int) -> ExperimentConfig:
-    """Return the experiment with another network.
-
-    Args:
-        config: any experiment.
-        model: name in ``regnet_jax.models.registry``.
-        targets: voxels along each axis of a patch for which the network predicts.
-
-    Returns:
-        The experiment with the patch size that the network needs for these targets, and
-        volumes that are large enough for the patches.
-    """
-    support = MODELS[model].support
-    size = window_of(support, targets // support.stride)
-    data = dataclasses.replace(
-        config.data,
-        shape=tuple(max(n, size) for n in config.data.shape),
-        patch_size=size,
-    )
-    return dataclasses.replace(config, model=model, data=data)
-
 
 # Fraction of the budget over which the learning rate rises.
 _WARM_UP = 0.05
@@ -140,8 +120,9 @@ def experiment(model: str, dimensions: int, seed: int) -> ExperimentConfig:
         seed=seed,
         optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=1.0),
     )
-    margin = make_model(model, dimensions=dimensions).support.margin
-    return with_model(config, model, sparse if margin else dense)
+    support = MODELS[model].support
+    targets = sparse if support.margin else dense
+    return with_model(config, model, targets // support.stride)
 
 
 def sample_volumes(count: int, dimensions: int) -> list[Volume]:

@@ -22,6 +22,7 @@ from regnet_jax.training.config import (
     OptimizerConfig,
     ScansConfig,
     ScheduleConfig,
+    with_model,
 )
 from regnet_jax.training.logs import METRICS
 from regnet_jax.training.loop import train
@@ -140,18 +141,19 @@ def _chain(config: ExperimentConfig, model: str, name: str, out: Path):
                 data=_on_slices(config.data, axis, 2 * _SLAB),
                 batch_size=2,
             )
-            runs.append((folder, _with_model(plane, HALVES[model]), plane_share))
+            plane = with_model(plane, HALVES[model], _targets(plane))
+            runs.append((folder, plane, plane_share))
             planes.append(f"{axis}={folder}")
     config = dataclasses.replace(config, name=name, init_planes=tuple(planes))
-    return [*runs, (out / name, _with_model(config, model), share)]
+    # Both networks get as many targets in a patch.
+    last = with_model(config, model, _targets(config))
+    return [*runs, (out / name, last, share)]
 
 
-def _with_model(config: ExperimentConfig, model: str) -> ExperimentConfig:
-    """Return the training of a network, on patches with as many targets as before."""
-    fewer = MODELS[config.model].support.margin - MODELS[model].support.margin
-    size = config.data.patch_size - 2 * fewer
-    data = dataclasses.replace(config.data, patch_size=size)
-    return dataclasses.replace(config, model=model, data=data)
+def _targets(config: ExperimentConfig) -> int:
+    """Return the number of predictions along an axis of a patch."""
+    support = MODELS[config.model].support
+    return (config.data.patch_size - 2 * support.margin - 1) // support.stride + 1
 
 
 def write_list(out: Path, name: str, paths: Sequence[Path]) -> Path:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from regnet_jax.models.registry import MODELS, make_model
-from regnet_jax.models.support import Support
 
 # Primitives that only move numbers.
 _MOVES = {
@@ -85,21 +84,8 @@ def cost(model, patch) -> Cost:
     return Cost(predictions, _operations(jaxpr), _live(jaxpr), _kept(jaxpr))
 
 
-def window_of(support: Support, predictions: int) -> int:
-    """Return the size of the patch that gives a number of predictions along an axis.
-
-    Args:
-        support: of the network.
-        predictions: along the axis.
-
-    Returns:
-        Voxels.
-    """
-    return 2 * support.margin + support.stride * (predictions - 1) + 1
-
-
 def _variables(model):
-    size = window_of(model.support, model.support.period)
+    size = model.support.patch_size(model.support.period)
     patch = jax.ShapeDtypeStruct((1, *(size,) * model.dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
     return jax.eval_shape(init, jax.random.key(0), patch, patch)
@@ -218,7 +204,7 @@ def table(dimensions: int, size: int) -> str:
 def _row(name, dimensions, size):
     model = make_model(name, dimensions=dimensions)
     support = model.support
-    patch = window_of(support, size // support.stride)
+    patch = support.patch_size(size // support.stride)
     spent = cost(model, (patch,) * dimensions)
     places = f"{patch} to {size}"
     if support.stride == 2:

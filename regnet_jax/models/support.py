@@ -34,6 +34,10 @@ class Support:
         """Voxels that a prediction depends on along each axis, at most."""
         return 2 * self.reach + 1
 
+    def patch_size(self, predictions: int) -> int:
+        """Return the voxels of a patch along an axis that has room for predictions."""
+        return 2 * self.margin + self.stride * (predictions - 1) + 1
+
 
 # A step of a network, as a function that returns the range of its inputs that the
 # outputs from ``low`` to ``high`` depend on, in voxels of either grid.

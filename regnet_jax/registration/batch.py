@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import write_atomically
+from regnet_jax.files import check_folder, write_atomically
 from regnet_jax.io import PairPaths, check_files, read_pairs
 from regnet_jax.registration.files import (
     describe_request,
@@ -207,8 +207,7 @@ def run_batch(
     number, count = _parse_shard(shard)
     pairs = read_pairs(path)[number - 1 :: count]
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the results")
+    check_folder(out)
     batch = _Batch(out, options, tuple(formats), functools.cache(load))
     # All checks come before the first folder is made.
     network = named_network(options.model, batch.load)

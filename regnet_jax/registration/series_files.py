@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import staged_folder
+from regnet_jax.files import check_folder, staged_folder
 from regnet_jax.io import (
     LoadedPair,
     read_displacement,
@@ -122,8 +122,7 @@ def run_series(
         InputError: if a file or an option cannot be used.
     """
     out, load = Path(out), functools.cache(load)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the results")
+    check_folder(out)
     # A wrong name is refused before the images are read.
     named_network(options.model, load)
     source, _ = split_series(path)
@@ -186,8 +185,7 @@ def run_series(
 def save_series(series: SeriesRegistration, folder, formats: Collection[str]) -> None:
     """Write the files of a series, see ``SeriesRegistration.save``."""
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give a folder for the results")
+    check_folder(folder)
     reports = [
         registration and registration.save(folder / phase.name, formats)
         for phase, registration in zip(series.phases, series.registrations, strict=True)

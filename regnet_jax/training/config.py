@@ -12,7 +12,8 @@ from absl import logging
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from regnet_jax.errors import InputError
-from regnet_jax.models import make_model
+from regnet_jax.geometry.slices import SLICE_AXES
+from regnet_jax.models import MODELS, make_model
 from regnet_jax.synthesis.config import GeneratorConfig
 from regnet_jax.synthesis.patches import TargetGrid
 
@@ -220,6 +221,31 @@ REMOVED_KEYS = {
     "data.stride": "strides come from the model",
     "plane_steps": "train a 2D run first and name it in init_from, with inflate=true",
 }
+
+
+def with_model(
+    config: ExperimentConfig, model: str, predictions: int
+) -> ExperimentConfig:
+    """Return the experiment with another network.
+
+    Args:
+        config: any experiment.
+        model: name in ``regnet_jax.models.registry``.
+        predictions: along each axis of a patch.
+
+    Returns:
+        The experiment with the patch size that the network needs for them, and volumes
+        that are large enough for the patches.
+    """
+    size = MODELS[model].support.patch_size(predictions)
+    # Across slices no patch has a size.
+    across = SLICE_AXES.get(config.data.slice_axis)
+    shape = tuple(
+        n if axis == across else max(n, size)
+        for axis, n in enumerate(config.data.shape)
+    )
+    data = dataclasses.replace(config.data, shape=shape, patch_size=size)
+    return dataclasses.replace(config, model=model, data=data)
 
 
 def to_json(config: ExperimentConfig) -> str:

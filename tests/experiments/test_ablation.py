@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments import configs
 from experiments.heldout import ablation
-from experiments.heldout.ablation import experiment, with_model
+from experiments.heldout.ablation import experiment
 from experiments.heldout.artificial import Found
 from experiments.heldout.volumes import make_volume
-from regnet_jax.models import MODELS
 from regnet_jax.training.checks import check
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_with_model_gives_patches_that_can_be_trained_on(name):
-    config = with_model(configs.load("demo2d"), name, 32)
-    assert config.model == name
-    check(config, devices=1)
-    size = config.data.patch_size
-    (targets, *_) = config.targets.slices(size, 2)
-    assert len(range(size)[targets]) == 32 // config.targets.stride
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -446,11 +446,11 @@ def test_difference_is_paired_and_counts_a_patient_once():
     """Patient p has two pairs and q one; only what both methods did counts."""
     found = {"a": ("p", 3.0), "b": ("p", 5.0), "c": ("q", 4.0), "d": ("r", 9.0)}
     other = {"a": ("p", 1.0), "b": ("p", 1.0), "c": ("q", 3.0), "e": ("r", 1.0)}
-    difference = tables.paired_difference(found, other)
+    difference = tables.difference_over_patients(found, other)
     assert (difference["mean"], difference["patients"]) == (2.0, 2)
     # Half of the resamples of two patients are of one of them alone.
     assert difference["ci95"] == (1.0, 3.0)
-    alone = tables.paired_difference({"a": ("p", 3.0)}, other)
+    alone = tables.difference_over_patients({"a": ("p", 3.0)}, other)
     assert alone == {"mean": 2.0, "patients": 1, "ci95": None}
     rows = [
         _row("a", "a", "before", dice=0.5),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from regnet_jax.models import make_model
-from regnet_jax.models.cost import cost, parameters, table, window_of
+from regnet_jax.models.cost import cost, parameters, table
 from regnet_jax.models.layers.convolution import Conv
 from regnet_jax.models.support import Support
 
@@ -38,7 +38,7 @@ def test_cost_of_two_convolutions_is_the_count_by_hand():
 @pytest.mark.parametrize(("predictions", "patch"), [(1, 53), (9, 69)])
 def test_patch_has_room_for_the_number_of_predictions(predictions, patch):
     support = make_model("regnet", dimensions=3).support
-    assert window_of(support, predictions) == patch
+    assert support.patch_size(predictions) == patch
 
 
 def test_operations_of_regnet_are_those_of_its_layers():

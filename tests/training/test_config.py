@@ -7,6 +7,7 @@ import pytest
 
 from experiments.configs import load, names
 from regnet_jax.errors import InputError
+from regnet_jax.models import MODELS
 from regnet_jax.training.checks import check
 from regnet_jax.training.config import (
     FORMER_KEYS,
@@ -15,6 +16,7 @@ from regnet_jax.training.config import (
     name_former_keys,
     override,
     to_json,
+    with_model,
 )
 
 
@@ -340,3 +342,20 @@ def test_inflation_that_cannot_be_is_refused(tiny, assignments, said):
 def test_margin_and_stride_come_from_the_model():
     for name, grid in (("demo2d", (0, 1)), ("regnet2d_2017", (26, 2))):
         assert load(name).targets == grid
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_model_gives_patches_that_can_be_trained_on(name):
+    stride = MODELS[name].support.stride
+    config = with_model(load("demo2d"), name, 32 // stride)
+    assert config.model == name
+    check(config, devices=1)
+    size = config.data.patch_size
+    (targets, *_) = config.targets.slices(size, 2)
+    assert len(range(size)[targets]) == 32 // stride
+
+
+def test_with_model_leaves_the_thickness_of_slabs():
+    config = with_model(load("regnet3d_axial"), "regnet", 40)
+    assert config.data.shape == (48, 131, 131)
+    assert config.data.patch_size == 131

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from regnet_jax.errors import InputError
 from regnet_jax.geometry import ceil_div
-from regnet_jax.models.cost import cost, window_of
+from regnet_jax.models.cost import cost
 from regnet_jax.models.support import Support
 
 # Largest number of patches along an axis that is tried.
@@ -111,7 +111,7 @@ def plan_equal(support: Support, predictions: Sequence[int], tile: int) -> Plan:
     Returns:
         The plan.
     """
-    size = window_of(support, tile)
+    size = support.patch_size(tile)
     axes = tuple(_tiles_of_axis(support, n, size) for n in predictions)
     return Plan((size,) * len(predictions), axes)
 
@@ -141,7 +141,7 @@ def _choices(support: Support, predictions: int) -> list[tuple[int, int]]:
         # The patches share the predictions; where two meet, each loses a halo.
         share = ceil_div(predictions + 2 * _halo(support) * (count - 1), count)
         step = support.period // math.gcd(support.period, support.stride)
-        size = window_of(support, step * ceil_div(share, step))
+        size = support.patch_size(step * ceil_div(share, step))
         if count == 1 or size > 2 * _halo(support):
             smallest[size] = count
     return [(count, size) for size, count in smallest.items()]
@@ -184,7 +184,7 @@ def bytes_per_voxel(model) -> float:
     Returns:
         Bytes, estimated for a patch of typical size.
     """
-    size = window_of(model.support, 48 // model.support.stride)
+    size = model.support.patch_size(48 // model.support.stride)
     patch = (size,) * model.dimensions
     return _LOOSE * cost(model, patch).live / size**model.dimensions + _AROUND
 
