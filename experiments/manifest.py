@@ -17,11 +17,9 @@ changed.
 from collections import Counter
 from pathlib import Path
 
-from absl import flags, logging
-from tqdm import tqdm
+from absl import flags
 
-from experiments.heldout.splits import split_patients
-from experiments.reproduction.scans import patient_of
+from experiments.heldout.splits import find_usable, patient_of, split_patients
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_output
@@ -29,7 +27,6 @@ from regnet_jax.io import (
     ROLES,
     ListedScan,
     checksum,
-    find_images,
     read_ct,
     write_scans,
 )
@@ -59,32 +56,14 @@ def _shares() -> tuple[int, ...]:
     return shares
 
 
-def _usable(folder: Path) -> list[Path]:
-    """Return the CTs below a folder, and name the files that are none."""
-    if not folder.is_dir():
-        raise InputError(f"--scans {folder}: is no folder; give one that holds scans")
-    usable = []
-    for path in tqdm(find_images(folder), "reading scans", unit="scan"):
-        try:
-            read_ct(path)
-        except InputError as error:
-            logging.warning("left out: %s", error)
-            continue
-        usable.append(path)
-    if not usable:
-        raise InputError(
-            f"--scans {folder}: holds no CT that can be read; the warnings say why"
-        )
-    return usable
-
-
 def main():
     """Find the scans, choose their roles and write the manifest."""
     shares, folder, out = _shares(), Path(_SCANS.value), Path(_OUT.value)
     check_output(out)
     if out.exists():
         raise InputError(f"{out}: exists, and manifests do not change; name another")
-    paths = _usable(folder)
+    # The images themselves would fill the memory.
+    paths, _ = find_usable(folder, lambda path: read_ct(path).frame)
     patients = [patient_of(folder, path) for path in paths]
     roles = split_patients(patients, shares, _SEED.value)
     scans = [

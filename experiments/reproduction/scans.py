@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from absl import logging
-from tqdm import tqdm
 
+from experiments.heldout.splits import find_usable, patient_of
 from regnet_jax.errors import InputError
-from regnet_jax.io import find_images, read_frame
+from regnet_jax.io import read_frame
 from regnet_jax.training.data import read_volumes
 
 # One patient in so many is held out, and at least one.
@@ -51,29 +50,20 @@ def find_patients(
     Raises:
         InputError: if the folder does not exist or holds no usable scan.
     """
-    if not folder.is_dir():
-        raise InputError(f"--scans {folder}: is no folder; give one that holds scans")
-    usable, left_out = [], []
-    for path in tqdm(find_images(folder), "reading scans", unit="scan"):
-        try:
-            ndim = read_frame(path).ndim
-            if ndim < dimensions:
-                raise InputError(f"{path}: is {ndim}D; give 3D scans")
-            read_volumes(path, [spacing], cache)
-        except InputError as error:
-            left_out.append((path, str(error)))
-            logging.warning("left out: %s", error)
-            continue
-        usable.append((path, ndim))
-    if not usable:
-        raise InputError(
-            f"--scans {folder}: holds no CT that can be read; the warnings say why"
-        )
-    most = max(ndim for _, ndim in usable)
+
+    def read(path: Path) -> int:
+        ndim = read_frame(path).ndim
+        if ndim < dimensions:
+            raise InputError(f"{path}: is {ndim}D; give 3D scans")
+        read_volumes(path, [spacing], cache)
+        return ndim
+
+    usable, left_out = find_usable(folder, read)
+    most = max(usable.values())
     left_out += [
-        (path, "is 2D among 3D scans") for path, ndim in usable if ndim != most
+        (path, "is 2D among 3D scans") for path, ndim in usable.items() if ndim != most
     ]
-    paths = [path for path, ndim in usable if ndim == most]
+    paths = [path for path, ndim in usable.items() if ndim == most]
     chosen = choose_held_out([patient_of(folder, path) for path in paths], seed)
     return Patients(
         tuple(path for path in paths if patient_of(folder, path) not in chosen),
@@ -98,8 +88,3 @@ def choose_held_out(patients: Sequence[str], seed: int) -> set[str]:
     count = max(1, round(len(names) / _HELD_OUT))
     order = np.random.default_rng(seed).permutation(len(names))
     return {names[i] for i in order[:count]}
-
-
-def patient_of(folder: Path, path: Path) -> str:
-    """Return the patient of a scan below a folder: its first part below the folder."""
-    return path.relative_to(folder).parts[0]
