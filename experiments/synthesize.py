@@ -128,11 +128,16 @@ def write_statistics(
     lines = ["family          mean mm      largest mm   least det.    wavelength mm"]
     for name, numbers in columns.items():
         shown = ("mean", "largest", "least_jacobian", "wavelength")
-        cells = (
-            f"{numbers[k].mean():6.2f} ±{sample_deviation(numbers[k]):5.2f}"
+        # A single field does not spread.
+        spreads = (
+            f"±{sample_deviation(numbers[k]):5.2f}" if len(numbers[k]) > 1 else " " * 6
             for k in shown
         )
-        lines.append(f"{name:14s}{' '.join(cells)}")
+        cells = (
+            f"{numbers[k].mean():6.2f} {spread}"
+            for k, spread in zip(shown, spreads, strict=True)
+        )
+        lines.append(f"{name:14s}{' '.join(cells)}".rstrip())
     return lines
 
 
