@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -136,10 +136,33 @@ def check_output(path) -> None:
 
 
 def check_folder(path) -> None:
-    """Raise InputError if ``path``, of a folder for results, is a file."""
-    path = Path(text_of(path))
+    """Raise InputError unless ``path`` can be a folder for results."""
+    text = text_of("" if path is None else path)
+    if not text:
+        raise InputError("the folder for the results has no name; give one")
+    path = Path(text)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; give a folder for the results")
+    if path.resolve() == Path(path.resolve().anchor):
+        raise InputError(f"{path}: is the whole disk; give a folder for the results")
+
+
+def check_not_read(results: Iterable[Path], sources: Iterable) -> None:
+    """Raise InputError if a result would replace a file that it is made from.
+
+    Args:
+        results: paths of files to be written.
+        sources: paths of files to be read; None and folders are passed over.
+    """
+    existing = [result for result in results if result.is_file()]
+    for source in sources:
+        if source is None or not os.path.isfile(source):
+            continue
+        if any(result.samefile(source) for result in existing):
+            raise InputError(
+                f"{source}: is read, and a result would replace it; choose another"
+                " --out"
+            )
 
 
 def _check_parent(path: Path) -> None:

@@ -43,6 +43,10 @@ SOFT_TISSUE_RANGE = (AIR, 300.0)
 # Without air in sight, values this low are fat, and the range of tissues is wider than
 # the second value.
 _FAT_BELOW, _TISSUE_SPREAD = -20.0, 100.0
+# All but a hundredth of the voxels are darker, bone included.
+_BONE_BELOW = 1500.0
+# Fewer dark voxels may be overshoot of an interpolation instead of air.
+_LEAST_AIR = 1e-3
 # Voxels that are read to judge a distribution of values.
 _SAMPLE_SIZE = 1_000_000
 # A CT of a chest has voxels darker than the first and brighter than the second: the
@@ -63,15 +67,23 @@ def looks_like_ct(image, padding=None) -> bool:
         padding: bool, of the same shape, where the image shows nothing; or None.
 
     Returns:
-        True where the image shows something as dark as air. Where it shows no air, but
-        its padding has the value of air, true if it shows fat, below zero.
+        True where a thousandth of the image is as dark as air, or less of it and the
+        rest is soft tissue; but not if most of that is darker than air can be. Where it
+        shows no air, but its padding has the value of air, true if it shows fat, below
+        zero.
     """
     image = np.asarray(image)
     shown = image if padding is None else image[~padding]
     if not shown.size:
         return False
-    if shown.min() < TISSUE_THRESHOLD:
-        return True
+    lowest = shown.min()
+    if lowest < TISSUE_THRESHOLD:
+        dark = np.count_nonzero(shown < TISSUE_THRESHOLD)
+        # One value alone stands for voxels that were not measured.
+        impossible = np.count_nonzero((shown < UNMEASURED_BELOW) & (shown > lowest))
+        if 2 * impossible > dark:
+            return False
+        return dark >= _LEAST_AIR * shown.size or shows_soft_tissue(shown)
     if padding is None or shown.min() > _FAT_BELOW:
         return False
     if np.ptp(shown) < _TISSUE_SPREAD:
@@ -109,9 +121,24 @@ def hounsfield_offset(values) -> int | None:
     # Here all air is below the range of the scanner and has one value.
     if SCANNER_RANGE[0] <= values.min() < TISSUE_THRESHOLD:
         return 0
+    return 0 if shows_soft_tissue(sample) else None
+
+
+def shows_soft_tissue(values) -> bool:
+    """Tell whether values may be Hounsfield units of fat and soft tissue without air.
+
+    Args:
+        values: of all voxels, finite, any shape.
+
+    Returns:
+        True if they are about 0, some as low as fat, in a range of more than 8 bits.
+        Values of MR are like that if they are shifted to a mean of 0.
+    """
+    values = np.ravel(values)
+    sample = values[:: max(values.size // _SAMPLE_SIZE, 1)]
     low, middle, high = np.percentile(sample, (1, 50, 99))
-    is_soft_tissue = low < _FAT_BELOW and abs(middle) < 200 and high > 0
-    return 0 if is_soft_tissue and np.ptp(sample) > 255 else None
+    plausible = low < _FAT_BELOW and abs(middle) < 200 and 0 < high < _BONE_BELOW
+    return bool(plausible and np.ptp(sample) > 255)
 
 
 def _is_stored_without_sign(sample) -> bool:

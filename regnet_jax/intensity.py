@@ -17,6 +17,7 @@ from regnet_jax.hounsfield import (
     UNSIGNED_OFFSET,
     hounsfield_offset,
     looks_like_ct,
+    shows_soft_tissue,
 )
 
 # Percentiles of non-CT images that are mapped to air and bone, and what these are.
@@ -30,7 +31,20 @@ BACKGROUND_BELOW = AIR + 0.1 * (_BRIGHT - AIR)
 _UNSIGNED = f"ct+{UNSIGNED_OFFSET}"
 CT = "ct"
 PRESETS = ("auto", CT, _UNSIGNED, "mr", "none")
+# An image of fewer values is a label map or a mask; voxels that are read to tell.
+FEWEST_VALUES, _SAMPLE_SIZE = 16, 1_000_000
 _PERCENTILES = re.compile(r"(\d+(?:\.\d*)?),(\d+(?:\.\d*)?)")
+
+
+def looks_like_labels(image) -> bool:
+    """Tell whether an image has as few values as a label map or a mask.
+
+    Args:
+        image: any shape.
+    """
+    values = np.ravel(image)
+    sample = values[:: max(values.size // _SAMPLE_SIZE, 1)]
+    return len(np.unique(sample)) < FEWEST_VALUES
 
 
 def is_preset(preset: str) -> bool:
@@ -57,8 +71,9 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
 
     Args:
         preset: checked by ``check_intensity``.
-        image: ``[*spatial]``. ``auto`` takes it for CT if it contains air in Hounsfield
-            units, for ``ct+1024`` if these are shifted to be positive, else for MR.
+        image: ``[*spatial]``. ``auto`` takes it for CT if it looks like one in
+            Hounsfield units, see ``hounsfield.looks_like_ct``, for ``ct+1024`` if these
+            are shifted to be positive, else for MR.
         padding: bool, of the same shape, where the image shows nothing; or None.
 
     Returns:
@@ -70,6 +85,28 @@ def resolve_intensity(preset: str, image, padding=None) -> str:
         return CT
     shown = image if padding is None else image[~padding]
     return _UNSIGNED if hounsfield_offset(shown) == -UNSIGNED_OFFSET else "mr"
+
+
+def resolve_pair(preset: str, images, paddings) -> list[str]:
+    """Choose the presets of two images where ``auto`` is given.
+
+    Args:
+        preset: checked by ``check_intensity``.
+        images: two of ``[*spatial]``.
+        paddings: of each, as for ``resolve_intensity``.
+
+    Returns:
+        The preset of each. Beside a CT, an image that may show soft tissue without air
+        is taken for CT, too.
+    """
+    pairs = list(zip(images, paddings, strict=True))
+    presets = [resolve_intensity(preset, *pair) for pair in pairs]
+    if preset == "auto" and CT in presets:
+        for number, (image, padding) in enumerate(pairs):
+            shown = image if padding is None else image[~padding]
+            if presets[number] == "mr" and shows_soft_tissue(shown):
+                presets[number] = CT
+    return presets
 
 
 def intensity_map(preset: str, image) -> tuple[float, float, float, float]:

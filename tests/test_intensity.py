@@ -9,6 +9,7 @@ from regnet_jax.intensity import (
     intensity_map,
     map_intensity,
     resolve_intensity,
+    resolve_pair,
 )
 
 CT = np.array([[-3024.0, -1000.0, -800.0], [40.0, 300.0, 9000.0]])
@@ -25,6 +26,44 @@ def mapped(preset, image):
 def test_hounsfield_units_are_recognised(image, expected):
     assert resolve_intensity("auto", image) == expected
     assert resolve_intensity("none", image) == "none"
+
+
+def a_chest(rng):
+    """HU of air, lung, fat and tissue with noise, ``[20, 30, 30]``."""
+    index = np.stack(np.indices((20, 30, 30)), -1) / (20, 30, 30) - 0.5
+    radius = np.linalg.norm(index[..., 1:], axis=-1)
+    hu = np.select([radius < 0.2, radius < 0.35, radius < 0.42], [-850, 50, -90], -1000)
+    return hu + rng.normal(0, 15, hu.shape)
+
+
+def test_overshoot_and_other_scales_are_no_ct():
+    rng = np.random.default_rng(0)
+    mr = np.abs(rng.normal(900, 300, (20, 30, 30)))
+    mr[0, 0, :10] = -700.0
+    assert resolve_intensity("auto", mr) == "mr"
+    hu = a_chest(rng)
+    assert resolve_intensity("auto", hu) == "ct"
+    assert resolve_intensity("auto", 10 * hu) == "mr"
+    # Little air beside soft tissue is that of a CT.
+    tissue = np.where(rng.random((20, 30, 30)) < 0.3, -90, 50) + rng.normal(
+        0, 60, (20, 30, 30)
+    )
+    tissue[0, 0, :10] = -950.0
+    assert resolve_intensity("auto", tissue) == "ct"
+
+
+def test_a_crop_of_soft_tissue_is_ct_beside_a_ct():
+    rng = np.random.default_rng(0)
+    chest = a_chest(rng)
+    tissue = np.where(rng.random(chest.shape) < 0.3, -90, 50)
+    tissue = tissue + rng.normal(0, 60, chest.shape).clip(-200, 200)
+    mr = np.abs(rng.normal(900, 300, chest.shape))
+    for other, expected in ((tissue, "ct"), (mr, "mr")):
+        pair = [chest, other]
+        assert resolve_pair("auto", pair, [None, None]) == ["ct", expected]
+        assert resolve_pair("auto", pair[::-1], [None, None]) == [expected, "ct"]
+    assert resolve_pair("auto", [tissue, tissue], [None, None]) == ["mr", "mr"]
+    assert resolve_pair("1,99", [chest, mr], [None, None]) == ["1,99", "1,99"]
 
 
 def test_ct_is_clipped_and_no_more():

@@ -23,13 +23,14 @@ Images may have several channels or, in 4D, frames; each is warped. Points are .
 names; see docs/landmarks.md.
 """
 
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_output, check_suffix
-from regnet_jax.io import COORDINATES, POINT_SUFFIXES
+from regnet_jax.files import check_not_read, check_output, check_suffix
+from regnet_jax.io import COORDINATES, POINT_SUFFIXES, split_transforms
 from regnet_jax.io.images import IMAGE_SUFFIXES
 from regnet_jax.io.warping import warp_image_file, warp_point_file
 
@@ -94,6 +95,9 @@ def _check_flags():
     if _INVERSE.value and not (_POINTS.value or _LIKE.value):
         raise InputError("--like: is needed with --inverse; give the moving image")
     check_output(_OUT.value)
+    links = split_transforms(_TRANSFORM.value)
+    read = [_IMAGE.value, _LABELS.value, _POINTS.value, _LIKE.value]
+    check_not_read([Path(_OUT.value)], [*read, *(link.path for link in links)])
     check_suffix(_OUT.value, POINT_SUFFIXES if _POINTS.value else IMAGE_SUFFIXES)
 
 

@@ -153,6 +153,12 @@ def warp_image_file(
     else:
         warped = warp_images(images, frame, transform, **how)
     lines = write_volumes(out, volumes, [image.array for image in warped], frame)
+    was, found = (any(np.ptp(i.array) for i in each) for each in (images, warped))
+    if was and not found:
+        lines.append(
+            "the result has a single value, as nothing of the image lies on its grid;"
+            " check the transform and --like"
+        )
     if lost:
         lines.append(
             f"no inverse for {lost} of {warped[0].array.size} voxels, where the"

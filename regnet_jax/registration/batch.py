@@ -206,8 +206,8 @@ def run_batch(
     """
     number, count = _parse_shard(shard)
     pairs = read_pairs(path)[number - 1 :: count]
-    out = Path(out)
     check_folder(out)
+    out = Path(out)
     batch = _Batch(out, options, tuple(formats), functools.cache(load))
     # All checks come before the first folder is made.
     network = named_network(options.model, batch.load)
@@ -215,8 +215,13 @@ def run_batch(
     unfinished = [pair for pair in pairs if batch.finished(pair) is None]
     coordinates = options.point_coordinates
     check_pairs(path, unfinished, dimensions, coordinates=coordinates)
-    out.mkdir(parents=True, exist_ok=True)
     table = out / ("pairs.csv" if count == 1 else f"pairs-{number}-of-{count}.csv")
+    if table.name in [pair.name for pair in pairs]:
+        raise InputError(
+            f"{path}: a pair has the name of the table of results, {table.name}; rename"
+            " it"
+        )
+    out.mkdir(parents=True, exist_ok=True)
     rows, total = [], {}
     for pair in tqdm(pairs, "registering", unit="pair"):
         row, seconds = batch.register(pair)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from regnet_jax.evaluation import (
     require_lungs,
     ventilation,
 )
-from regnet_jax.files import staged_folder
+from regnet_jax.files import check_folder, check_not_read, staged_folder
 from regnet_jax.io import (
     LoadedPair,
     PairPaths,
@@ -161,6 +162,9 @@ def register_files(
     Raises:
         InputError: if a file or an option cannot be used.
     """
+    names = (*RESULT_FILES, *OPTIONAL_FILES)
+    check_folder(out)
+    check_not_read([Path(out) / name for name in names], pair.files.values())
     return register_loaded(
         lambda: read_pair(pair, coordinates=options.point_coordinates),
         *(out, load, options, formats),
@@ -307,6 +311,12 @@ def evaluate_files(
         images=scans or None,
         moving_frame=pair[1].frame if pair else None,
     )
+    likeness = measures.after.similarity
+    if likeness is not None and math.isnan(likeness.correlation):
+        _LOG.warning(
+            "no part of the images could be compared after the registration, or one of"
+            " them is constant there; check that they show the same"
+        )
     if maps and folder is not None:
         _write_maps(folder, maps, found, frame, pair, scans)
     return {"transform": transform} | measures.to_dict()

@@ -16,7 +16,7 @@ from regnet_jax.hounsfield import AIR
 from regnet_jax.intensity import (
     intensity_map,
     map_intensity,
-    resolve_intensity,
+    resolve_pair,
 )
 from regnet_jax.io import as_image, has_geometry
 from regnet_jax.registration.inference.confidence import (
@@ -343,6 +343,7 @@ def _register(
                 for name, side in zip(("fixed", "moving"), sides, strict=True)
             },
             "network": trained,
+            "given": options.intensity != "auto",
         },
         "voxel_size": {
             "mm": size,
@@ -430,9 +431,11 @@ def _prepare(fixed: Image, moving: Image, masks, intensity: str) -> list[_Side]:
     ]
     padding = [find_padding(image.array) for image in images]
     check_limits(masks, images, padding)
+    # As the images are: what is ignored may be all that shows a CT to be one.
+    whole = [find_padding(i.array) for i in (fixed, moving)] if masks else padding
+    presets = resolve_pair(intensity, [fixed.array, moving.array], whole)
     return [
-        _Side(*side, resolve_intensity(intensity, side[0].array, unite(*side[1:])))
-        for side in zip(images, padding, ignored, strict=True)
+        _Side(*side) for side in zip(images, padding, ignored, presets, strict=True)
     ]
 
 

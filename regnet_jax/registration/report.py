@@ -4,6 +4,7 @@ The measures use the images that the registration has resampled, in the canonica
 orientation of the fixed image.
 """
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,6 +39,14 @@ from regnet_jax.spatial import (
 # Pairs with a lower correlation in the lungs get a warning. Of twelve pairs of
 # different people the most similar had 0.36; inhale and exhale of a patient have 0.7.
 _LEAST_LUNG_CORRELATION = 0.4
+# Pairs of one part of the body have at least this correlation.
+_LEAST_CORRELATION = 0.3
+# A correlation that falls by more has become worse.
+_LOST_CORRELATION = 0.01
+# The longest sides of two images differ by more if the unit of one is wrong.
+_LARGEST_SIZE_RATIO = 8.0
+# Presets of CT.
+_HOUNSFIELD = ("ct", "ct+1024")
 # The fraction of the fixed image that may have no counterpart without a warning.
 _LARGEST_UNMATCHED_FRACTION = 0.1
 # Larger images are measured and drawn at larger voxels.
@@ -175,6 +184,13 @@ def build_report(
     shown, _ = canonicalise(coarse.shown.fixed, coarse.frame)
     warnings = [*registration.notices, *list_warnings(registration)]
     warnings += _warn_of_result(registration, arrays.fixed[shown], after)
+    unlike = _warn_of_likeness(*(each.correlation for each in similarity))
+    if unlike and registration.error_estimate is not None:
+        unlike.append(
+            "the estimated errors take for granted that the images match; they mean"
+            " nothing where these do not"
+        )
+    warnings += unlike
     total = sum(registration.seconds.values())
     report = RegistrationReport(
         model=registration.parameters["model"],
@@ -256,20 +272,42 @@ def list_warnings(registration: Registration) -> list[str]:
             f" these were mapped by {' and '.join(others)}"
         )
     shifted = [name for name, preset in images.items() if preset == "ct+1024"]
-    if shifted:
+    if shifted and not presets.get("given"):
         warnings.append(
             f"the values of the {' and the '.join(shifted)} image were taken for"
             " Hounsfield units + 1024; if they are not, set --intensity"
         )
+    are_ct = {name: preset in _HOUNSFIELD for name, preset in images.items()}
+    if len(set(are_ct.values())) > 1:
+        (ct,) = (name for name, is_ct in are_ct.items() if is_ct)
+        (other,) = set(are_ct) - {ct}
+        warnings.append(
+            f"the {ct} image looks like CT in Hounsfield units and the {other} one does"
+            " not, so their intensities do not correspond; if both are CT, set"
+            " --intensity ct"
+        )
+    sizes = [
+        _extent(image.frame) for image in (registration.fixed, registration.moving)
+    ]
+    if max(sizes) > _LARGEST_SIZE_RATIO * min(sizes):
+        warnings.append(
+            f"the fixed image is {sizes[0]:.3g} mm long and the moving image"
+            f" {sizes[1]:.3g} mm; check their spacings"
+        )
     return warnings
+
+
+def _extent(frame: Frame) -> float:
+    """Return the length of the longest side, mm."""
+    return float(np.max(np.multiply(frame.shape[::-1], frame.spacing)))
 
 
 def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[str]:
     """Return the warnings that need measures, or values of the fixed image."""
     warnings = []
     presets = registration.parameters.get("intensity", {})
-    is_ct = presets.get("fixed") in ("ct", "ct+1024") or looks_like_ct(fixed)
-    learned_from_ct = presets.get("network", "auto") in ("auto", "ct", "ct+1024")
+    is_ct = presets.get("fixed") in _HOUNSFIELD or looks_like_ct(fixed)
+    learned_from_ct = presets.get("network", "auto") in ("auto", *_HOUNSFIELD)
     if is_ct and not learned_from_ct:
         warnings.append(
             "the fixed image looks like CT in Hounsfield units, and the network has"
@@ -291,6 +329,27 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
             " same part"
         )
     return warnings
+
+
+def _warn_of_likeness(before: float, after: float) -> list[str]:
+    """Return a warning if the correlation of the images does not speak for a result."""
+    if math.isnan(after):
+        return [
+            "no part of the images could be compared after the registration, or one of"
+            " them is constant there; check that they show the same"
+        ]
+    if after < before - _LOST_CORRELATION:
+        return [
+            f"the images are less alike after the registration (correlation"
+            f" {before:.2f} before, {after:.2f} after); check --initial, and that both"
+            " show the same part"
+        ]
+    if after < _LEAST_CORRELATION:
+        return [
+            f"the images are still unlike after the registration (correlation"
+            f" {after:.2f}); check that they show the same part in the same contrast"
+        ]
+    return []
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The files and the report of a registration."""
 
+import logging
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +41,10 @@ from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
-from regnet_jax.spatial import Image, map_points
+from regnet_jax.spatial import Image, map_points, to_index
 from regnet_jax.spatial.images import as_numbers
+
+_LOG = logging.getLogger(__name__)
 
 # Formats that can be written in addition: files for other tools, and maps.
 FORMATS = ("ants", "elastix", *MAPS)
@@ -202,10 +205,12 @@ def _read_points(registration: Registration, landmarks):
     if landmarks is None:
         return None
     images = (registration.fixed, registration.moving)
+    frames = [image.frame for image in images]
     if all(isinstance(given, str | os.PathLike) for given in landmarks):
-        frames = [image.frame for image in images]
         coordinates = registration.parameters.get("point_coordinates")
-        return read_landmarks(landmarks, frames, coordinates=coordinates)
+        points = read_landmarks(landmarks, frames, coordinates=coordinates)
+        _warn_of_points_outside(points, frames)
+        return points
     fixed, moving = (as_numbers(given, "landmarks") for given in landmarks)
     d = registration.frame.ndim
     if fixed.ndim != 2 or fixed.shape[1] != d or fixed.shape != moving.shape:
@@ -213,7 +218,21 @@ def _read_points(registration: Registration, landmarks):
             f"landmarks: have the shapes {fixed.shape} and {moving.shape}; give fixed"
             f" and moving points, [n, {d}] each"
         )
+    _warn_of_points_outside((fixed, moving), frames)
     return fixed, moving
+
+
+def _warn_of_points_outside(points, frames) -> None:
+    """Warn of landmarks that their image does not show."""
+    for name, known, frame in zip(("fixed", "moving"), points, frames, strict=True):
+        index = to_index(frame, known)
+        beyond = (index < -0.5) | (index > np.array(frame.shape) - 0.5)
+        if outside := int(beyond.any(-1).sum()):
+            _LOG.warning(
+                "%d of %d landmarks of the %s image lie outside of it; check their"
+                " coordinates (--point_coordinates)",
+                *(outside, len(known), name),
+            )
 
 
 def _read_label_maps(registration: Registration, labels):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_folder, staged_folder
+from regnet_jax.intensity import looks_like_labels
 from regnet_jax.io import (
     LoadedPair,
     read_displacement,
@@ -121,8 +122,8 @@ def run_series(
     Raises:
         InputError: if a file or an option cannot be used.
     """
-    out, load = Path(out), functools.cache(load)
     check_folder(out)
+    out, load = Path(out), functools.cache(load)
     # A wrong name is refused before the images are read.
     named_network(options.model, load)
     source, _ = split_series(path)
@@ -132,7 +133,7 @@ def run_series(
         )
     phases = read_phases(path)
     number = find_reference(phases, reference)
-    fixed = phases[number].read()
+    fixed = _read(phases[number])
     known = _read_carried(fixed, points, labels, options.point_coordinates)
     limits = {name: read_mask(each, fixed.frame) for name, each in masks.items()}
     print(
@@ -153,7 +154,7 @@ def run_series(
             report = find_finished(out / phase.name, request, sources.values())
             if report is None:
                 report, seconds = register_loaded(
-                    lambda phase=phase: LoadedPair(fixed, phase.read(), limits),
+                    lambda phase=phase: LoadedPair(fixed, _read(phase), limits),
                     *(out / phase.name, load, options, formats),
                     name=phase.source,
                     request=request,
@@ -182,10 +183,22 @@ def run_series(
     return total
 
 
+def _read(phase: Phase) -> Image:
+    """Read a phase, and warn of one that may not belong to the series."""
+    image = phase.read()
+    if looks_like_labels(image.array):
+        _LOG.warning(
+            "%s: has as few values as a label map; take it out of the folder if it is"
+            " one",
+            phase.source,
+        )
+    return image
+
+
 def save_series(series: SeriesRegistration, folder, formats: Collection[str]) -> None:
     """Write the files of a series, see ``SeriesRegistration.save``."""
-    folder = Path(folder)
     check_folder(folder)
+    folder = Path(folder)
     reports = [
         registration and registration.save(folder / phase.name, formats)
         for phase, registration in zip(series.phases, series.registrations, strict=True)

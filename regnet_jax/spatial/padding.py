@@ -122,10 +122,19 @@ def _constant_region(image, value, found) -> np.ndarray | None:
 def _darker_than_air(image, found) -> np.ndarray:
     """Find the voxels too dark for CT that touch the border or padding."""
     dark = image < UNMEASURED_BELOW
-    if not dark.any() or not looks_like_ct(image[~dark]):
+    if not dark.any() or not _has_usual_value(image[dark]):
+        # Many values below air are those of another scale.
+        return np.zeros(image.shape, bool)
+    if not looks_like_ct(image[~dark]):
         return np.zeros(image.shape, bool)
     region = _connected(dark & ~found, found)
     return np.zeros(image.shape, bool) if region is None else region
+
+
+def _has_usual_value(values) -> bool:
+    """Tell whether half of the values are the same."""
+    _, counts = np.unique(values, return_counts=True)
+    return bool(2 * counts.max() >= counts.sum())
 
 
 def _connected(region, found) -> np.ndarray | None:

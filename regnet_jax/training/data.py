@@ -15,7 +15,7 @@ from absl import logging
 
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR, NETWORK_RANGE, looks_like_ct
-from regnet_jax.intensity import CT, intensity_map, map_intensity
+from regnet_jax.intensity import CT, FEWEST_VALUES, intensity_map, map_intensity
 from regnet_jax.io import checksum, read_ct, read_frame, read_image, read_scans
 from regnet_jax.spatial import (
     Image,
@@ -33,8 +33,6 @@ from regnet_jax.training.config import ExperimentConfig, ScansConfig
 _BRIGHTEST = int(NETWORK_RANGE[1])
 # To be changed whenever the same file gives other values.
 _VERSION = "3"
-# An image of fewer values is a label map or a mask.
-_FEWEST_VALUES = 16
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def _open(path: Path, preset: str) -> Callable[[float], np.ndarray]:
 def _check_shown(path: Path, shown: np.ndarray, preset: str) -> None:
     """Refuse a label map among the scans; warn of a CT that is not taken as one."""
     few = np.unique(shown)
-    if len(few) < _FEWEST_VALUES:
+    if len(few) < FEWEST_VALUES:
         raise InputError(
             f"{path}: has {len(few)} different values, so it is a label map or a mask;"
             " list scans"

@@ -318,6 +318,24 @@ def test_points_of_one_image_need_those_of_the_other(tmp_path):
         read_landmarks((path, None), (FRAME, FRAME))
 
 
+def test_points_of_the_same_names_are_matched_by_these(tmp_path, caplog):
+    head = "name,x_mm,y_mm,z_mm\n"
+    one = stored(tmp_path, "a.csv", f"{head}p,1,2,3\nq,4,5,6\nr,7,8,9\n")
+    other = stored(tmp_path, "b.csv", f"{head}r,70,8,9\np,10,2,3\nq,40,5,6\n")
+    fixed, moving = read_landmarks((one, other), (None, None), coordinates="lps")
+    np.testing.assert_array_equal(fixed[:, 0], [1, 4, 7])
+    np.testing.assert_array_equal(moving[:, 0], [10, 40, 70])
+    assert "are matched by name" in caplog.text
+    caplog.clear()
+    # Other names say nothing, and neither do the same in the same order.
+    for names in ("uvw", "pqr"):
+        rows = "".join(f"{n},{x},2,3\n" for n, x in zip(names, (1, 4, 7), strict=True))
+        again = stored(tmp_path, f"{names}.csv", head + rows)
+        moving = read_landmarks((one, again), (None, None), coordinates="lps")[1]
+        np.testing.assert_array_equal(moving[:, 0], [1, 4, 7])
+    assert "by name" not in caplog.text
+
+
 def test_one_file_of_points_of_one_image_is_warned_of(tmp_path, caplog):
     path = stored(tmp_path, "a.csv", "1,2,3\n")
     fixed, moving = read_landmarks((path, path), (FRAME, FRAME))

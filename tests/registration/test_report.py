@@ -1,5 +1,7 @@
 """The warnings and measures of a report, on chests with a texture in the lungs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,31 +32,30 @@ def chest(seed):
 EVERYWHERE = np.ones(SHAPE, bool)
 
 
-def report(
+def registered(
     fixed,
     moving,
     residual=None,
     shown=(EVERYWHERE,) * 3,
     parameters=None,
     notices=(),
-    **known,
+    warped=None,
 ):
-    """The report of a registration that found nothing but the residual."""
+    """A registration that found nothing but the residual."""
     images = [Image(a, FRAME, name) for a, name in ((fixed, "a"), (moving, "b"))]
     residual = np.zeros((*SHAPE, 3)) if residual is None else residual
     parameters = {"model": "m"} | (parameters or {})
-    found = Registration(
-        *images,
-        np.eye(4),
-        residual,
-        FRAME,
-        images[1],
-        Shown(*shown),
-        {},
-        parameters,
+    after = images[1] if warped is None else Image(warped, FRAME, "b")
+    return Registration(
+        *(*images, np.eye(4), residual, FRAME, after, Shown(*shown), {}, parameters),
         tuple(notices),
     )
-    return build_report(found, **known)[0]
+
+
+def report(*images, landmarks=None, labels=None, request=None, **how):
+    """The report of a registration that found nothing but the residual."""
+    known = {"landmarks": landmarks, "labels": labels, "request": request}
+    return build_report(registered(*images, **how), **known)[0]
 
 
 def test_large_images_are_measured_at_larger_voxels(monkeypatch):
@@ -153,6 +154,38 @@ def test_shifted_hounsfield_units_get_a_warning():
     stored = chest(0) + 1024
     (text,) = report(stored, chest(0), parameters=parameters).warnings
     assert "values of the fixed image were taken for Hounsfield units + 1024" in text
+    # Unless the user has said so.
+    parameters["intensity"]["given"] = True
+    assert report(stored, chest(0), parameters=parameters).warnings == ()
+
+
+def test_ct_and_another_image_get_a_warning():
+    parameters = {"intensity": {"fixed": "ct", "moving": "mr"}}
+    (text,) = report(chest(0), chest(0), parameters=parameters).warnings
+    assert "the fixed image looks like CT in Hounsfield units and the moving" in text
+
+
+def test_images_that_are_unlike_get_a_warning():
+    """Less alike than before, unlike, and nothing to compare."""
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 300, SHAPE) for _ in range(2)]
+    texts = warnings(*noise)
+    assert any("still unlike after the registration (correlation" in t for t in texts)
+    off = np.roll(chest(0), 8, axis=2)
+    worse = report(chest(0), chest(0), warped=off).warnings
+    assert any("are less alike after the registration (correlation" in t for t in worse)
+    nothing = np.zeros(SHAPE, bool)
+    texts = report(chest(0), chest(0), shown=(EVERYWHERE, EVERYWHERE, nothing)).warnings
+    assert any("no part of the images could be compared" in text for text in texts)
+
+
+def test_sizes_that_differ_tenfold_get_a_warning():
+    small = Frame(SHAPE, tuple(s / 10 for s in SPACING), FRAME.origin, np.eye(3))
+    assert not any("mm long" in text for text in warnings(chest(0), chest(0)))
+    fixed = Image(chest(0), small, "a")
+    found = dataclasses.replace(registered(chest(0), chest(0)), fixed=fixed)
+    (text,) = reports.list_warnings(found)
+    assert "the fixed image is 19.8 mm long and the moving image 198 mm" in text
 
 
 def test_landmarks_and_labels_are_measured_before_and_after():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def read_landmarks(
         coordinates: as in ``read_points``, of both.
 
     Returns:
-        Fixed and moving points, ``[n, d]``.
+        Fixed and moving points, ``[n, d]``. Where both files name their points, and by
+        the same names, these decide which correspond.
 
     Raises:
         InputError: if a file cannot be read, or the two do not correspond.
@@ -126,16 +128,11 @@ def read_landmarks(
     if together:
         # What is taken for granted of a file is said once.
         files.append(replace(files[0], custom=""))
-    if together and files[0].values.shape[1] < 4:
-        if paths[1] is None:
-            raise InputError(
-                f"{paths[0]}: holds the points of one image; give those of the other,"
-                " too"
-            )
-        _LOG.warning(
-            "%s: holds the points of one image and was given for both, so nothing is"
-            " taken to move",
-            paths[0],
+    of_one_image = together and files[0].values.shape[1] < 4
+    if of_one_image and paths[1] is None:
+        raise InputError(
+            f"{paths[0]}: holds the points of one image; give those of the other, too"
+            " (--moving_points)"
         )
     fixed, moving = (
         _in_world(path, parsed, frame, coordinates, None, part if together else None)
@@ -151,7 +148,33 @@ def read_landmarks(
             f"{paths[1]}: its points are not those of {paths[0]} ({sizes}); give"
             " points that correspond"
         )
-    return fixed.points, moving.points
+    if of_one_image:
+        _LOG.warning(
+            "%s: holds the points of one image and was given for both, so nothing is"
+            " taken to move",
+            paths[0],
+        )
+    order = _order_by_names(*(file.names for file in files))
+    if order is None:
+        return fixed.points, moving.points
+    _LOG.warning(
+        "%s: its points are in another order than those of %s, and are matched by name",
+        *(paths[1], paths[0]),
+    )
+    return fixed.points, moving.points[order]
+
+
+def _order_by_names(fixed: Sequence[str], moving: Sequence[str]) -> list[int] | None:
+    """Return the places of the fixed names among the moving ones.
+
+    None where they have the same order, and unless both have the same unique names.
+    """
+    if list(fixed) == list(moving) or set(fixed) != set(moving):
+        return None
+    if len(set(fixed)) < len(fixed) or len(fixed) != len(moving):
+        return None
+    places = {name: place for place, name in enumerate(moving)}
+    return [places[name] for name in fixed]
 
 
 def parse_points(path: Path) -> Parsed:

@@ -21,8 +21,7 @@ _KNOTS = 64
 # the alignment of the rest.
 _OUTLYING = 0.25
 _REWEIGHTINGS = 3
-# The least overlap of two images, as a fraction of the fixed points or of the voxels of
-# the smaller image.
+# The least overlap of two images, as a fraction of the smaller one.
 LEAST_OVERLAP = 0.15
 # Lower bound of the unexplained fraction when overlaps differ, so that a perfect fit of
 # a small overlap is no better than a good fit of a large one.
@@ -40,6 +39,7 @@ class Level:
 
     Attributes:
         points: ``[n, d + 1]`` homogeneous points of the fixed image.
+        most: number of points that overlap if the smaller image lies in the larger.
         basis: ``[n, knots]``, ``hat_functions`` of its values there.
         sample: from a homogeneous matrix ``[d + 1, d + 1]`` to ``[n, 1 + d]``,
             the moving values at the mapped points and their derivatives there
@@ -48,6 +48,7 @@ class Level:
     """
 
     points: np.ndarray
+    most: float
     basis: csr_array
     sample: Callable[[np.ndarray], np.ndarray]
 
@@ -58,7 +59,8 @@ class Fit:
 
     Attributes:
         cost: unexplained fraction of the moving image, infinite without overlap.
-        overlap: fraction of the fixed points that fall into the moving image.
+        overlap: number of fixed points that fall into the moving image, as a fraction
+            of the most.
         gradient: ``[d * (d + 1)]`` of the cost, up to a factor.
         hessian: its Gauss-Newton approximation, with the same factor.
     """
@@ -86,7 +88,7 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     sampled = level.sample(matrix)
     inside = cast(np.ndarray, np.isfinite(sampled).all(axis=1))
     values = sampled[inside, 0]
-    if len(values) < LEAST_OVERLAP * len(inside) or np.ptp(values) == 0:
+    if len(values) < LEAST_OVERLAP * level.most or np.ptp(values) == 0:
         return Fit(np.inf, 0.0, np.zeros(d * (d + 1)), np.eye(d * (d + 1)))
     slopes = sampled[inside, 1:] @ matrix[:d, :d]
     columns = slopes[:, :, None] * level.points[inside][:, None, :]
@@ -101,7 +103,7 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     hessian = np.einsum("ni,nj->ij", columns * _weights(residual)[:, None], columns)
     cross = weighted.T @ columns
     hessian -= cross.T @ np.linalg.solve(normal, cross)
-    return Fit(cost, len(values) / len(inside), gradient, hessian)
+    return Fit(cost, len(values) / level.most, gradient, hessian)
 
 
 def _fit_intensities(basis: csr_array, values: np.ndarray):

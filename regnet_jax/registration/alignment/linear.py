@@ -93,8 +93,14 @@ def align(
     generators = [make(fixed.frame.ndim) for make in KINDS[kind]]
     names = f"{fixed.name} and {moving.name}"
     if generators and min(*fixed.array.shape, *moving.array.shape) < _THINNEST:
-        _LOG.warning("%s: too thin an axis, so only the centres are aligned", names)
-        generators = []
+        _LOG.warning(
+            "%s: too thin an axis, so they stay as their headers place them, or their"
+            " centres are aligned, if that fits better",
+            names,
+        )
+        starts.insert(0, np.eye(fixed.frame.ndim + 1))
+        # The coarse level blurs across slices, of which one image has too few.
+        levels, generators = levels[-1:], []
     if generators:
         starts += [np.eye(fixed.frame.ndim + 1), *correlation_shifts(target, source)]
     matrix = _aligned(levels, starts, generators, names)
@@ -173,8 +179,10 @@ def _level(fixed: WorkingImage, moving: WorkingImage, factor: int) -> Level:
         )
         return sitk.GetArrayFromImage(sampled)[inside]
 
+    room = np.prod(moving.frame.spacing) * moving.inside.sum() / np.prod(spacing)
     return Level(
         points=np.column_stack([points, np.ones(len(points))]),
+        most=min(len(points), room),
         basis=hat_functions(_blurred(fixed, factor)[every][inside]),
         sample=sample,
     )

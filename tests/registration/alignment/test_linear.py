@@ -243,6 +243,45 @@ def test_center_is_a_shift_and_none_the_identity():
     assert corner_error(align(fixed, moving, kind="rigid"), true) < 0.3
 
 
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_a_small_part_is_found_where_its_header_places_it(d, kind):
+    """An eighth of the body: less than the least overlap, of the larger image."""
+    fixed = image_of(FRAMES[d][0])
+    true = motion_of(np.eye(d), SHIFT)
+    whole = image_of(FRAMES[d][0], true)
+    frame = whole.frame
+    first = [n // 5 for n in frame.shape]
+    sizes = [round(n * 0.125 ** (1 / d)) for n in frame.shape]
+    array = whole.array[
+        tuple(slice(i, i + n) for i, n in zip(first, sizes, strict=True))
+    ]
+    start = to_world(frame, np.array(first))
+    small = Frame(array.shape, frame.spacing, start, frame.direction)
+    moving = Image(array, small, "part")
+    for one, other, expected in (
+        (fixed, moving, true),
+        (moving, fixed, np.linalg.inv(true)),
+    ):
+        found = align(one, other, kind=kind)
+        # In the part that both show; an affine map is loose elsewhere.
+        points = to_world(small, np.moveaxis(np.indices(small.shape), 0, -1))
+        difference = points.reshape(-1, d) @ (found - expected)[:d, :d].T
+        difference += (found - expected)[:d, d]
+        assert np.linalg.norm(difference, axis=1).mean() < 3.0
+
+
+@pytest.mark.parametrize("thin", ["fixed", "moving"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_thin_images_stay_where_their_headers_place_them(thin, slices):
+    """Slices far from the middle of a volume."""
+    whole = image_of(FRAMES[3][0])
+    slab = part(whole, 0.25, 0.25 + slices / whole.array.shape[0], "slab")
+    assert slab.array.shape[0] == slices
+    pair = (slab, whole) if thin == "fixed" else (whole, slab)
+    np.testing.assert_allclose(align(*pair), np.eye(4), atol=1e-9)
+
+
 @pytest.mark.parametrize("slices", [1, 2, 3])
 def test_thin_images_are_centred_with_a_warning(caplog, slices):
     frame = Frame((slices, 40, 40), (2, 2, 5), (-40, -40, 0), np.eye(3))
