@@ -56,7 +56,8 @@ def cache_folder() -> Path:
 
 def _parse_flags(arguments):
     try:
-        rest = flags.FLAGS(_repeat_flags(arguments))
+        asked = ["--help" if word == "-h" else word for word in arguments]
+        rest = flags.FLAGS(_repeat_flags(asked))
     except flags.Error as error:
         _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
     if len(rest) > 1:

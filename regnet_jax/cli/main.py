@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+import regnet_jax
+
 _COMMANDS = {
     "register": "register a moving to a fixed image, many pairs, or a 4D series",
     "warp": "apply a transform to an image, a label map or points",
@@ -18,6 +20,9 @@ def main() -> None:
         for command, purpose in _COMMANDS.items():
             print(f"  {command:10}{purpose}")
         print("\nregnet COMMAND --help shows its flags and an example.")
+        return
+    if name == "--version":
+        print(regnet_jax.__version__)
         return
     if name not in _COMMANDS:
         print(

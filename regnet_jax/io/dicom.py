@@ -155,6 +155,26 @@ def is_dicom(file: Path) -> bool:
     return _header(file) is not None
 
 
+def count_slices(file: Path) -> int:
+    """Count the files of the DICOM series of a file that lie in its folder.
+
+    Args:
+        file: any.
+
+    Returns:
+        Their number with the file itself; 1 if it is not DICOM.
+
+    Raises:
+        InputError: if a header cannot be read.
+    """
+    header = _header(file)
+    uid = "" if header is None else _text(header, "SeriesInstanceUID")
+    if not uid:
+        return 1
+    headers = (_header(other) for other in file.parent.iterdir() if other.is_file())
+    return sum(h is not None and _text(h, "SeriesInstanceUID") == uid for h in headers)
+
+
 def find_stack(path: Path, series: str) -> Stack:
     """Find the volume in a folder or in a file of several frames.
 

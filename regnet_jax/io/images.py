@@ -18,6 +18,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
 from regnet_jax.hounsfield import SCANNER_RANGE, hounsfield_offset, looks_like_ct
 from regnet_jax.io.dicom import (
+    count_slices,
     find_stack,
     is_multiframe,
     read_stack,
@@ -118,6 +119,12 @@ def read_image(path) -> Image:
         if len(stack.slices) > 1 or path.is_file():
             return as_image(Image(*read_stack(path, stack), name), name)
         path = stack.slices[0].file
+    elif (count := count_slices(path)) > 1:
+        _LOG.warning(
+            "%s: is one of %d slices of its DICOM series, and is read alone; give the"
+            " folder for all of them",
+            *(path, count),
+        )
     with open_image(path) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)

@@ -140,7 +140,10 @@ def read_pairs(path) -> list[PairPaths]:
     lines = read_lines(path, "pairs as CSV or JSON")
     rows = (_json_rows if path.suffix.lower() == ".json" else csv_rows)(path, lines)
     if not rows:
-        raise InputError(f"{path}: lists no pair; list at least one")
+        raise InputError(
+            f"{path}: lists no pair; list at least one, below a line that names the"
+            " columns"
+        )
     pairs = [_pair(path, where, row) for where, row in rows]
     names = [pair.name for pair in pairs]
     for name in names:

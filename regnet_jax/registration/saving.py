@@ -71,6 +71,10 @@ def save_registration(
     **measured,
 ) -> RegistrationReport | None:
     """Write the files of a registration atomically, see ``Registration.save``."""
+    if isinstance(formats, str):
+        raise InputError(
+            f"formats: is the text {formats!r}; give a list, [{formats!r}]"
+        )
     for name in formats:
         if name not in FORMATS:
             raise InputError(

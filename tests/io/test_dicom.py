@@ -440,3 +440,15 @@ def test_folder_of_one_slice_is_an_image_of_one_slice(tmp_path):
         image = read_image(path)
         assert image.array.shape == (1, 3, 4)
         np.testing.assert_allclose(image.frame.origin, 5 * np.cross(*SAGITTAL))
+
+
+def test_one_slice_of_a_series_is_read_with_a_warning(tmp_path, caplog):
+    plain_series(tmp_path / "one", (0, 2, 4))
+    file = min((tmp_path / "one").iterdir())
+    assert read_image(file).array.shape[-2:] == PLAIN.shape
+    assert "is one of 3 slices of its DICOM series, and is read alone" in caplog.text
+    caplog.clear()
+    plain_series(tmp_path / "alone", (0,))
+    (file,) = (tmp_path / "alone").iterdir()
+    read_image(file)
+    assert not caplog.text

@@ -193,7 +193,9 @@ def parse_points(path: Path) -> Parsed:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text; give a file with points") from None
+        raise InputError(
+            f"{path}: is not text in UTF-8; save it as that, or give a file with points"
+        ) from None
     return _PARSERS[suffix](path, text)
 
 
