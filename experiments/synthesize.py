@@ -125,7 +125,7 @@ def write_statistics(
     text = strict_json(listed, indent=1) + "\n"
     (folder / "statistics.json").write_text(text, "utf-8")
     statistics_figure(columns).savefig(folder / "statistics.png", dpi=150)
-    lines = ["family          mean mm      largest mm   least det.    wavelength mm"]
+    lines = ["family          mean mm      component mm least det.    wavelength mm"]
     for name, numbers in columns.items():
         shown = ("mean", "largest", "least_jacobian", "wavelength")
         # A single field does not spread.

@@ -83,7 +83,7 @@ def looks_like_ct(image, padding=None) -> bool:
         impossible = np.count_nonzero((shown < UNMEASURED_BELOW) & (shown > lowest))
         if 2 * impossible > dark:
             return False
-        return dark >= _LEAST_AIR * shown.size or shows_soft_tissue(shown)
+        return bool(dark >= _LEAST_AIR * shown.size) or shows_soft_tissue(shown)
     if padding is None or shown.min() > _FAT_BELOW:
         return False
     if np.ptp(shown) < _TISSUE_SPREAD:

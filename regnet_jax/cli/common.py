@@ -58,6 +58,10 @@ def _parse_flags(arguments):
     try:
         asked = ["--help" if word == "-h" else word for word in arguments]
         rest = flags.FLAGS(_repeat_flags(asked))
+    except BrokenPipeError:
+        # The help was piped to a program that has seen enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except flags.Error as error:
         _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
     if len(rest) > 1:
