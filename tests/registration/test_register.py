@@ -212,7 +212,7 @@ def test_network_receives_intensities_mapped_by_the_preset():
     ct = image(np.eye(2))
     mr = Image(np.abs(ct.array) / 4.0, ct.frame, "mr")
     result = register(ct, mr, network, initial="none", intensity="auto")
-    presets = {"fixed": "ct", "moving": "mr", "network": "auto"}
+    presets = {"fixed": "ct", "moving": "mr", "network": "auto", "given": False}
     assert result.parameters["intensity"] == presets
     fixed, moving = seen[0]
     assert fixed.min() >= ct.array.min() - 1

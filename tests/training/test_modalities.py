@@ -238,7 +238,7 @@ def test_register_maps_images_as_the_training_did(command, tmp_path):
     )  # fmt: skip
     assert result.status == 0, result.err
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    presets = {"fixed": "2,98", "moving": "2,98", "network": "2,98"}
+    presets = {"fixed": "2,98", "moving": "2,98", "network": "2,98", "given": False}
     assert report["parameters"]["intensity"] == presets
     assert report["parameters"]["voxel_size"]["mm"] == 2.0
     assert not any("CT" in line or "voxels of" in line for line in report["warnings"])
