@@ -60,7 +60,8 @@ def _parse_flags(arguments):
         rest = flags.FLAGS(_repeat_flags(asked))
     except BrokenPipeError:
         # The help was piped to a program that has seen enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         sys.exit(0)
     except flags.Error as error:
         _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
