@@ -45,6 +45,7 @@ from regnet_jax.registration.maps import (
 from regnet_jax.registration.monitoring import collect_warnings, timed
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import register
+from regnet_jax.registration.report import NOTHING_COMPARED
 from regnet_jax.registration.saving import (
     OPTIONAL_FILES,
     RESULT_FILES,
@@ -313,10 +314,7 @@ def evaluate_files(
     )
     likeness = measures.after.similarity
     if likeness is not None and math.isnan(likeness.correlation):
-        _LOG.warning(
-            "no part of the images could be compared after the registration, or one of"
-            " them is constant there; check that they show the same"
-        )
+        _LOG.warning(NOTHING_COMPARED)
     if maps and folder is not None:
         _write_maps(folder, maps, found, frame, pair, scans)
     return {"transform": transform} | measures.to_dict()

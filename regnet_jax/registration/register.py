@@ -432,7 +432,10 @@ def _prepare(fixed: Image, moving: Image, masks, intensity: str) -> list[_Side]:
     padding = [find_padding(image.array) for image in images]
     check_limits(masks, images, padding)
     # As the images are: what is ignored may be all that shows a CT to be one.
-    whole = [find_padding(i.array) for i in (fixed, moving)] if masks else padding
+    whole = [
+        known if where is None else find_padding(image.array)
+        for image, where, known in zip((fixed, moving), ignored, padding, strict=True)
+    ]
     presets = resolve_pair(intensity, [fixed.array, moving.array], whole)
     return [
         _Side(*side) for side in zip(images, padding, ignored, presets, strict=True)

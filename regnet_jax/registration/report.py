@@ -45,6 +45,10 @@ _LEAST_CORRELATION = 0.3
 _LOST_CORRELATION = 0.01
 # The longest sides of two images differ by more if the unit of one is wrong.
 _LARGEST_SIZE_RATIO = 8.0
+NOTHING_COMPARED = (
+    "no part of the images could be compared after the registration, or one of them is"
+    " constant there; check that they show the same"
+)
 # Presets of CT.
 _HOUNSFIELD = ("ct", "ct+1024")
 # The fraction of the fixed image that may have no counterpart without a warning.
@@ -334,10 +338,7 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
 def _warn_of_likeness(before: float, after: float) -> list[str]:
     """Return a warning if the correlation of the images does not speak for a result."""
     if math.isnan(after):
-        return [
-            "no part of the images could be compared after the registration, or one of"
-            " them is constant there; check that they show the same"
-        ]
+        return [NOTHING_COMPARED]
     if after < before - _LOST_CORRELATION:
         return [
             f"the images are less alike after the registration (correlation"
