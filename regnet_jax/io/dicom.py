@@ -162,17 +162,25 @@ def count_slices(file: Path) -> int:
         file: any.
 
     Returns:
-        Their number with the file itself; 1 if it is not DICOM.
+        Their number with the file itself, without damaged ones; 1 if it is not DICOM.
 
     Raises:
-        InputError: if a header cannot be read.
+        InputError: if the header of the file itself cannot be read.
     """
-    header = _header(file)
-    uid = "" if header is None else _text(header, "SeriesInstanceUID")
+
+    def uid_of(one: Path) -> str:
+        header = _header(one)
+        return "" if header is None else _text(header, "SeriesInstanceUID")
+
+    uid, count = uid_of(file), 1
     if not uid:
-        return 1
-    headers = (_header(other) for other in file.parent.iterdir() if other.is_file())
-    return sum(h is not None and _text(h, "SeriesInstanceUID") == uid for h in headers)
+        return count
+    for other in file.parent.iterdir():
+        if other.is_file() and other.name != file.name:
+            # Another file, which nobody asked for, may be damaged.
+            with contextlib.suppress(InputError):
+                count += uid_of(other) == uid
+    return count
 
 
 def find_stack(path: Path, series: str) -> Stack:

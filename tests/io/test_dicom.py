@@ -447,6 +447,9 @@ def test_one_slice_of_a_series_is_read_with_a_warning(tmp_path, caplog):
     file = min((tmp_path / "one").iterdir())
     assert read_image(file).array.shape[-2:] == PLAIN.shape
     assert "is one of 3 slices of its DICOM series, and is read alone" in caplog.text
+    # A damaged neighbour is not asked for.
+    (tmp_path / "one" / "damaged.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    assert read_image(file).array.shape[-2:] == PLAIN.shape
     caplog.clear()
     plain_series(tmp_path / "alone", (0,))
     (file,) = (tmp_path / "alone").iterdir()
