@@ -14,7 +14,9 @@ their paired differences from regnet with an interval over patients; likeness of
 images, which is not accuracy, and folding; seconds of the whole process, and peak
 memory.
 The headers of all pairs are checked before the first is registered. A method that
-fails on a pair is listed, and the others continue. Methods: affine, regnet,
+fails on a pair is listed, and the others continue. Each registration is recorded in
+pairs/ of --out, and the same command again goes on where it stopped; with further
+methods or pairs it adds these. Methods: affine, regnet,
 regnet+refine, demons and bspline (both of SimpleITK), elastix, elastix-short and greedy
 (pip install ".[compare]"), ants (pip install ".[ants]"), and convexadam
 (pip install ".[convexadam]").
@@ -24,16 +26,17 @@ All start from the same linear alignment, at the voxels of the images. --alignme
 
 import os
 import platform
+from pathlib import Path
 
 from absl import flags
 from tqdm import tqdm
 
 from experiments.comparison import methods, runs, tables
-from experiments.comparison.runs import compare_on
+from experiments.comparison.results import compare_on
 from experiments.comparison.tables import write_page
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.files import staged_folder, write_json
+from regnet_jax.files import check_folder, staged_folder, write_json
 from regnet_jax.io import read_pairs
 from regnet_jax.registration.batch import check_pairs
 
@@ -75,6 +78,8 @@ def main():
             " leave these columns out"
         )
     check_pairs(_PAIRS.value, pairs)
+    out = Path(_OUT.value)
+    check_folder(_OUT.value)
     installed = methods.installed(_METHODS.value)
     cache = str(common.cache_folder() / "xla")
     values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
@@ -85,28 +90,29 @@ def main():
         alignment=_ALIGNMENT.value,
         setting=_SETTING.value,
     )
-    rows, failures, figures = [], [], []
-    with staged_folder(_OUT.value) as folder:
-        for pair in tqdm(pairs, "comparing"):
-            try:
-                compared = compare_on(pair, variants, options)
-            except InputError as error:
-                failures.append(
-                    {"pair": pair.name, "method": "all", "reason": str(error)}
-                )
-                continue
-            rows += compared.rows
-            failures += compared.failures
-            if not figures:
-                caption = f"Fixed minus warped image of {pair.name}; white is none."
-                figures.append(("Difference", caption, compared.figure))
-        for failure in failures:
-            print("failed: {method} on {pair}: {reason}".format(**failure))
-        if not rows:
-            raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
-        notes = _notes(rows)
-        for note in notes:
-            print(f"note: {note}")
+    rows, failures, figures, reused = [], [], [], 0
+    for pair in tqdm(pairs, "comparing"):
+        try:
+            compared = compare_on(pair, variants, options, out / "pairs" / pair.name)
+        except InputError as error:
+            failures.append({"pair": pair.name, "method": "all", "reason": str(error)})
+            continue
+        rows += compared.rows
+        failures += compared.failures
+        reused += compared.reused
+        if not figures:
+            caption = f"Fixed minus warped image of {pair.name}; white is none."
+            figures.append(("Difference", caption, compared.figure))
+    for failure in failures:
+        print("failed: {method} on {pair}: {reason}".format(**failure))
+    if not rows:
+        raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
+    notes = _notes(rows)
+    if reused:
+        notes.insert(0, f"{reused} registrations and their times are of earlier runs")
+    for note in notes:
+        print(f"note: {note}")
+    with staged_folder(out) as folder:
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
         chosen = {"resolution": _RESOLUTION.value, "alignment": _ALIGNMENT.value}
         parameters = options._asdict() | chosen | machine | installed
@@ -124,7 +130,8 @@ def main():
     if failures:
         raise InputError(
             f"{_PAIRS.value}: {len(failures)} of its registrations failed, which"
-            f" {_OUT.value}/report.html lists; the tables are of the others"
+            f" {_OUT.value}/report.html lists; the tables are of the others, and the"
+            " same command tries them again"
         )
 
 

@@ -1,6 +1,5 @@
 """The methods on cases of DIR-Lab's sets: registration and errors at the landmarks."""
 
-import json
 import logging
 import tempfile
 from pathlib import Path
@@ -22,9 +21,9 @@ from experiments.comparison.dirlab_published import (
     Geometry,
     set_of,
 )
-from experiments.comparison.methods import OURS, Variant
-from experiments.comparison.network import network_of
-from experiments.comparison.runs import BEFORE, Options, read_field, run_method
+from experiments.comparison.methods import BEFORE, Variant
+from experiments.comparison.records import describe_run, read_record, write_record
+from experiments.comparison.runs import Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     jacobian_statistics,
@@ -32,7 +31,6 @@ from regnet_jax.evaluation import (
     registration_errors,
     snap_to_voxels,
 )
-from regnet_jax.files import write_json
 from regnet_jax.io import Frame, PairPaths, checksum, write_image
 from regnet_jax.spatial import composite, map_points
 
@@ -100,7 +98,7 @@ def register_case(
     requests = {m: _request(case, m, files, geometry, plan) for m in plan.methods}
     paths = {m: plan.folder / f"{case}-{m}.json" for m in plan.methods}
     for method in plan.methods:
-        if (record := _read_record(paths[method], requests[method])) is not None:
+        if (record := read_record(paths[method], requests[method])) is not None:
             records[method] = record
     reused = len(records) - 1
     missing = [method for method in plan.methods if method not in records]
@@ -116,8 +114,8 @@ def register_case(
                 except InputError as error:
                     failures[method] = str(error)
                     continue
-                records[method] = {"request": requests[method]} | found
-                write_json(paths[method], records[method])
+                path, request = paths[method], requests[method]
+                records[method] = write_record(path, request, found)
                 tqdm.write(f"{case}, {method}: {found['seconds']:.1f} s")
     ordered = {m: records[m] for m in (BEFORE, *plan.methods) if m in records}
     return CaseResults(ordered, failures, reused)
@@ -185,30 +183,14 @@ def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> 
     """Return what a registration depends on, as JSON would give it back."""
     named = {f"image {k}": path for k, path in files.images.items()}
     named |= {f"landmarks {k}": path for k, path in files.landmarks.items()}
-    options = plan.options._asdict()
-    # Neither of them changes the result.
-    del options["cache"], options["patience"]
-    if method in OURS:
-        options["weights"] = network_of(plan.options.model, 3).checksum
-    request = {
+    version = plan.methods[method]
+    return {
         "case": case,
-        "method": method,
-        "version": plan.methods[method],
+        **describe_run(Variant(method), version, plan.options, 3),
         "fixed": plan.fixed,
-        "geometry": geometry,
+        "geometry": [list(values) for values in geometry],
         "files": {k: [p.name, checksum(p)] for k, p in named.items()},
-        "options": options,
     }
-    return json.loads(json.dumps(request))
-
-
-def _read_record(path: Path, request: dict) -> dict | None:
-    """Return the record of an earlier run if it is that of the request."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if record.get("request") == request else None
 
 
 def _write_pair(

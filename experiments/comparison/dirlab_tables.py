@@ -12,7 +12,7 @@ from experiments.comparison.dirlab_published import (
     Geometry,
     set_of,
 )
-from experiments.comparison.runs import BEFORE
+from experiments.comparison.methods import BEFORE
 from regnet_jax.evaluation import error_statistics, sample_deviation
 from regnet_jax.files import write_json, write_text
 

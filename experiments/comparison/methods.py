@@ -69,6 +69,11 @@ class Method(NamedTuple):
     uses_lungs: bool = False
 
 
+# The name of the results before any registration.
+BEFORE = "before"
+# The method whose steps --refine gives.
+REFINED = "regnet+refine"
+
 METHODS = {
     "affine": Method(
         *("simpleitk", "affine", "SimpleITK"),
@@ -80,7 +85,7 @@ METHODS = {
         "this project's network",
         any_resolution=False,
     ),
-    "regnet+refine": Method(
+    REFINED: Method(
         *("network", "register", "regnet_jax"),
         "the same, refined",
         any_resolution=False,
@@ -231,5 +236,5 @@ def load(name: str, *, model: str, refine: int) -> Callable:
     function = getattr(module, method.function)
     if method.module != "network":
         return function
-    steps = refine if name == "regnet+refine" else 0
+    steps = refine if name == REFINED else 0
     return functools.partial(function, model=model, refine=steps)

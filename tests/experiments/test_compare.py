@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from experiments.comparison import elastix_parameters, greedy, methods, runs, tables
+from experiments.comparison import (
+    elastix_parameters,
+    greedy,
+    methods,
+    results,
+    runs,
+    tables,
+)
 from experiments.comparison.methods import Variant
-from experiments.comparison.runs import find_regions, measure
+from experiments.comparison.records import describe_run
+from experiments.comparison.results import find_regions, measure
 from regnet_jax.io import (
     LoadedPair,
     read_displacement,
@@ -129,6 +137,49 @@ def test_compare_measures_all_methods_on_a_pair(command, listed, tmp_path):
     # Of the pairs, the bad one counts as failed.
     assert "| demons | 1 | 1 | 1 | 0 | " in text
     assert "TRE (mm)" in result.out
+
+
+def test_compare_goes_on_where_it_stopped(command, listed, tmp_path):
+    """With another method it registers by that one alone, and damage is repaired."""
+    out = tmp_path / "out"
+    given = ("compare", f"--pairs={listed[2]}", f"--out={out}")
+    command(*given, "--methods=affine")
+    first = (out / "pairs" / "good" / "affine.json").read_text("utf-8")
+    result = command(*given, "--methods=affine,demons")
+    assert "note: 1 registrations and their times are of earlier runs" in result.out
+    assert (out / "pairs" / "good" / "affine.json").read_text("utf-8") == first
+    fresh = json.loads((out / "results.json").read_text("utf-8"))
+    result = command(*given, "--methods=affine,demons")
+    assert "note: 2 registrations" in result.out
+    again = json.loads((out / "results.json").read_text("utf-8"))
+    assert (again["summary"], again["rows"]) == (fresh["summary"], fresh["rows"])
+    record, drawing = (out / "pairs" / "good" / f"demons.{s}" for s in ("json", "npy"))
+    record.write_text(record.read_text("utf-8")[:99], "utf-8")
+    assert "note: 1 reg" in command(*given, "--methods=affine,demons").out
+    drawing.write_bytes(b"")
+    assert "note: 1 reg" in command(*given, "--methods=affine,demons").out
+
+
+def test_records_depend_on_what_a_method_uses_alone(run2d, run3d):
+    def described(method, resolution="full", **changes):
+        options = runs.Options("lung", str(run3d), 5, 60.0, "cache")
+        variant = Variant(method, resolution)
+        return describe_run(variant, "1", options._replace(**changes), 3)
+
+    other = {"model": str(run2d)}
+    for method, uses_model, uses_steps in (
+        ("demons", False, False),
+        ("regnet", True, False),
+        ("regnet+refine", True, True),
+    ):
+        usual = described(method)
+        assert (described(method, **other) != usual) == uses_model
+        assert (described(method, refine=6) != usual) == uses_steps
+        assert described(method, setting="default") != usual
+        assert described(method, patience=9.0, cache="elsewhere") == usual
+    network = described("demons", "network")
+    assert network != described("demons")
+    assert network != described("demons", "network", **other)
 
 
 def _started(d):
@@ -385,7 +436,7 @@ def test_measure_finds_no_error_in_the_true_field(d):
     assert found.measures.jacobian.folding_fraction == 0
     still = measure(known, truth, regions, 0 * truth)
     assert still.errors["endpoint"].mean() == pytest.approx(2 * np.sqrt(d))
-    values = runs.flatten(still, None)
+    values = results.flatten(still, None)
     assert values["endpoint_good"] == 0
     assert values["endpoint_p95"] == pytest.approx(2 * np.sqrt(d))
 

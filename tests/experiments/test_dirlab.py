@@ -403,8 +403,9 @@ def test_a_stopped_run_goes_on_and_repeats_nothing(data, tmp_path, fake):
     results = register()
     assert (results.reused, calls) == (2, [])
     np.testing.assert_allclose(results.records["two"]["errors"], 0, atol=1e-9)
-    # Another request is another registration, and so is a damaged record.
-    assert register(refine=6).reused == 0
+    # Neither method refines. Another request is another registration, and so is a
+    # damaged record.
+    assert register(refine=6).reused == 2
     assert register(refine=6, fixed=EXHALE).reused == 0
     (tmp_path / "4dct8-one.json").write_text("{")
     assert register(refine=6, fixed=EXHALE).reused == 1

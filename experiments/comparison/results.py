@@ -1,0 +1,383 @@
+"""Run the methods on a pair, and measure all their displacements alike."""
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from experiments.comparison.lungs import lungs_with_vessels
+from experiments.comparison.methods import BEFORE, Variant, version
+from experiments.comparison.network import network_of
+from experiments.comparison.records import describe_run, read_record, write_record
+from experiments.comparison.runs import Options, read_field, run_method
+from regnet_jax.errors import InputError
+from regnet_jax.evaluation import (
+    Measures,
+    endpoint_error,
+    evaluate,
+    find_body,
+    registration_errors,
+)
+from regnet_jax.files import write_atomically
+from regnet_jax.hounsfield import looks_like_ct
+from regnet_jax.io import (
+    LoadedPair,
+    PairPaths,
+    checksum,
+    read_displacement,
+    read_frame,
+    read_pair,
+)
+from regnet_jax.reporting import View, differences_figure
+from regnet_jax.spatial import (
+    canonicalise,
+    check_pair,
+    composite,
+    find_padding,
+    map_points,
+    warp_image,
+    where_shown,
+)
+
+
+def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Read the true displacement of a pair.
+
+    Args:
+        pair: its paths.
+        shape: of the fixed image.
+
+    Returns:
+        ``[*shape, d]``, mm, x first; None if it is not known.
+
+    Raises:
+        InputError: if it cannot be read or lies on another grid.
+    """
+    if not pair.displacement:
+        return None
+    truth, frame = read_displacement(pair.displacement)
+    if frame.shape != shape:
+        raise InputError(
+            f"{pair.displacement}: is not on the grid of {pair.fixed}; give the"
+            " displacement of every fixed voxel"
+        )
+    return truth
+
+
+def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Find where a displacement is compared with the truth.
+
+    It depends on the images and the truth alone, so it is the same for all methods.
+
+    Args:
+        known: the pair.
+        truth: ``[*fixed, d]``, mm, x first.
+
+    Returns:
+        Masks ``[*fixed]`` by name: ``endpoint``, the voxels of the fixed image whose
+        points the moving image shows, in CT those of the body; and in chest CT
+        ``endpoint_lung``, those of the lungs and their vessels among them.
+    """
+    fixed, moving = known.fixed, known.moving
+    transform = composite(fixed.frame, truth, np.eye(fixed.frame.ndim + 1))
+    both = where_shown(moving, find_padding(moving.array), fixed.frame, transform)
+    if (padding := find_padding(fixed.array)) is not None:
+        both &= ~padding
+    if looks_like_ct(fixed.array):
+        both &= find_body(fixed)
+    regions = {"endpoint": both}
+    if (lungs := lungs_with_vessels(fixed)) is not None:
+        regions["endpoint_lung"] = both & (lungs.array > 0)
+    return regions
+
+
+class Measured(NamedTuple):
+    """The measures of a displacement.
+
+    Attributes:
+        measures: those of ``regnet_jax.evaluation``.
+        errors: mm, ``[n]`` each, by name: ``tre`` of the landmarks, and those of the
+            regions of ``find_regions``.
+    """
+
+    measures: Measures
+    errors: dict[str, np.ndarray]
+
+
+def measure(known: LoadedPair, truth, regions, field) -> Measured:
+    """Measure a displacement by the landmarks, labels and truth known of a pair.
+
+    Args:
+        known: the pair.
+        truth: ``[*fixed, d]``, mm, x first, or None.
+        regions: from ``find_regions``; empty without a truth.
+        field: ``[*fixed, d]``, mm, x first.
+
+    Returns:
+        The measures, and the errors that they summarise.
+    """
+    frame = known.fixed.frame
+    transform = composite(frame, field, np.eye(frame.ndim + 1))
+    measures = evaluate(
+        transform,
+        frame,
+        landmarks=known.points,
+        labels=known.labels,
+        images=(known.fixed, known.moving),
+        truth=truth,
+        truth_mask=regions.get("endpoint"),
+    )
+    errors = {}
+    if known.points is not None:
+        fixed, moving = known.points
+        errors["tre"] = registration_errors(map_points(transform, fixed), moving)
+    for name, mask in regions.items():
+        errors[name] = endpoint_error(field, truth)[mask]
+    return Measured(measures, errors)
+
+
+# An error below it, mm, is a success.
+GOOD = 2.0
+
+
+def flatten(measured: Measured, ran: dict | None) -> dict[str, float]:
+    """Return the numbers of one method on one pair, by column name.
+
+    Args:
+        measured: from ``measure``.
+        ran: from ``run_method``; None before any registration.
+
+    Returns:
+        Numbers. Of errors ``NAME`` is the mean, and ``NAME_median``, ``NAME_p95`` and
+        ``NAME_good``, the share below 2 mm in percent, are those of the landmarks or
+        voxels of this pair. Dice and HD95 are means over labels, and ``dice N`` of
+        label N.
+    """
+    measures = measured.measures
+    values = measures.similarity.to_dict()
+    if measures.jacobian:
+        values["folding"] = 100 * measures.jacobian.folding_fraction
+    for name, errors in measured.errors.items():
+        if errors.size:
+            values[name] = float(errors.mean())
+            values[f"{name}_median"] = float(np.median(errors))
+            values[f"{name}_p95"] = float(np.percentile(errors, 95))
+            values[f"{name}_good"] = 100 * float(np.mean(errors < GOOD))
+    if measures.overlap:
+        values |= {"dice": measures.dice, "hd95": measures.hd95}
+        for label, overlap in measures.overlap.items():
+            values[f"dice {label}"] = overlap.dice
+            values[f"hd95 {label}"] = overlap.hd95
+    if ran:
+        for name in ("seconds", "registration_seconds", "cpu_seconds"):
+            values[name] = ran[name]
+        values["memory"] = ran["peak_gib"]
+    return values
+
+
+class Subject(NamedTuple):
+    """A pair, and all that its registrations are measured with.
+
+    Attributes:
+        paths: of the pair.
+        known: its images, landmarks and label maps.
+        truth: displacement ``[*fixed, d]``, mm, x first, or None.
+        regions: from ``find_regions``; empty without a truth.
+        files: checksum by column of the list of pairs.
+        plane: index of the coronal plane that is drawn; None in 2D.
+    """
+
+    paths: PairPaths
+    known: LoadedPair
+    truth: np.ndarray | None
+    regions: dict[str, np.ndarray]
+    files: dict[str, str]
+    plane: int | None
+
+    @property
+    def zero(self) -> np.ndarray:
+        """The displacement of no registration."""
+        frame = self.known.fixed.frame
+        return np.zeros((*frame.shape, frame.ndim))
+
+    def measure(self, field: np.ndarray) -> Measured:
+        """Measure a displacement, see ``measure``."""
+        return measure(self.known, self.truth, self.regions, field)
+
+    def draw(self, field: np.ndarray) -> np.ndarray:
+        """Return what is drawn of the moving image as a displacement warps it."""
+        return _cut(_warped(self.known, field), self.plane)
+
+
+def read_subject(pair: PairPaths) -> Subject:
+    """Read a pair, and find where its registrations are measured.
+
+    Args:
+        pair: its paths.
+
+    Raises:
+        InputError: if a file cannot be used.
+    """
+    known = read_pair(pair)
+    check_pair(known.fixed, known.moving)
+    frame = known.fixed.frame
+    truth = read_truth(pair, frame.shape)
+    regions = {} if truth is None else find_regions(known, truth)
+    files = {name: checksum(path) for name, path in pair.files.items()}
+    subject = Subject(pair, known, truth, regions, files, None)
+    if frame.ndim == 3:
+        fixed, canonical = canonicalise(known.fixed.array, frame)
+        view = View(canonical.spacing[::-1]).resolve(fixed, subject.draw(subject.zero))
+        subject = subject._replace(plane=view.planes(fixed.shape)[1].index)
+    return subject
+
+
+class Compared(NamedTuple):
+    """The results of all methods on a pair.
+
+    Attributes:
+        rows: ``pair``, ``patient``, ``method``, ``values`` by column; for methods also
+            ``measures`` and ``notes``.
+        failures: ``pair``, ``method`` and ``reason`` of each failure.
+        figure: fixed minus warped image of each method.
+        reused: number of registrations of an earlier run.
+    """
+
+    rows: list[dict]
+    failures: list[dict]
+    figure: Figure
+    reused: int
+
+
+# The linear alignment, which the other methods start from.
+_ALIGNMENT = Variant("affine")
+
+
+def compare_on(
+    pair: PairPaths,
+    variants: Sequence[Variant],
+    options: Options,
+    folder: Path,
+) -> Compared:
+    """Run methods on a pair, one after another, and measure all alike.
+
+    A registration is recorded in ``folder`` as soon as it is measured, and is not
+    repeated where the record of an equal request is there.
+
+    Args:
+        pair: its paths.
+        variants: of the methods, see ``methods.variants``.
+        options: for all pairs.
+        folder: for the records of the pair; it need not exist.
+
+    Returns:
+        The measures, the first row before any registration.
+
+    Raises:
+        InputError: if the pair cannot be used by any method.
+    """
+    subject = read_subject(pair)
+    base = {"pair": pair.name, "patient": pair.patient or pair.name}
+    values = flatten(subject.measure(subject.zero), None)
+    rows = [base | {"method": BEFORE, "values": values}]
+    failures, images = [], {BEFORE: subject.draw(subject.zero)}
+    # In a process of its own, as itk-elastix is not to share one with JAX at work.
+    aligned = _register(subject, _ALIGNMENT, options, folder)
+    reused = 0
+    for variant in variants:
+        done = aligned
+        if variant != _ALIGNMENT:
+            initial = aligned.ran["alignment"]
+            try:
+                done = _register(subject, variant, options, folder, initial)
+            except InputError as error:
+                failure = {"pair": pair.name, "method": variant.label}
+                failures.append(failure | {"reason": str(error)})
+                continue
+        row = base | {"method": variant.label, "values": done.values}
+        rows.append(row | {"measures": done.measures, "notes": done.ran["notes"]})
+        images[variant.label] = done.drawn
+        reused += done.reused
+    frame = subject.known.fixed.frame
+    fixed, canonical = canonicalise(subject.known.fixed.array, frame)
+    fixed = _cut(fixed, subject.plane)
+    figure = differences_figure(fixed, images, spacing=canonical.spacing[::-1])
+    return Compared(rows, failures, figure, reused)
+
+
+class _Registered(NamedTuple):
+    """A registration: its costs, its measures, and what is drawn of it."""
+
+    ran: dict
+    values: dict[str, float]
+    measures: dict
+    drawn: np.ndarray
+    reused: bool
+
+
+def _register(
+    subject: Subject, variant: Variant, options: Options, folder: Path, initial=None
+) -> _Registered:
+    """Return the recorded registration of a pair, or register and record it."""
+    d = subject.known.fixed.frame.ndim
+    request = describe_run(variant, version(variant.method), options, d)
+    request |= {"files": subject.files}
+    path = folder / f"{variant.label}.json"
+    drawing = path.with_suffix(".npy")
+    record, drawn = read_record(path, request), _read_drawing(drawing)
+    reused = record is not None and drawn is not None
+    if not reused:
+        ran, field = _run(variant, subject.paths, options, initial)
+        measured, drawn = subject.measure(field), subject.draw(field)
+        record = {"ran": ran, "values": flatten(measured, ran)}
+        record |= {"measures": measured.measures.to_dict()}
+        record = write_record(path, request, record)
+        write_atomically(drawing, lambda name: np.save(name, drawn))
+        tqdm.write(f"{subject.paths.name}, {variant.label}: {ran['seconds']:.1f} s")
+    # JSON has null for what is not a number.
+    values = {k: np.nan if v is None else v for k, v in record["values"].items()}
+    return _Registered(record["ran"], values, record["measures"], drawn, reused)
+
+
+def _read_drawing(path: Path) -> np.ndarray | None:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+@functools.cache
+def _network_spacing(model: str, d: int) -> float:
+    """Return the size of the voxels that a network is used at, mm."""
+    config = network_of(model, d).config
+    return config.voxel_size / config.fineness
+
+
+def _run(
+    variant: Variant, pair: PairPaths, options: Options, initial=None
+) -> tuple[dict, np.ndarray]:
+    spacing = None
+    if variant.resolution == "network":
+        spacing = _network_spacing(options.model, read_frame(pair.fixed).ndim)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ran = run_method(
+            variant, pair, folder, options, initial=initial, spacing=spacing
+        )
+        return ran, read_field(folder)
+
+
+def _warped(known: LoadedPair, field: np.ndarray) -> np.ndarray:
+    frame = known.fixed.frame
+    transform = composite(frame, field, np.eye(frame.ndim + 1))
+    return canonicalise(warp_image(known.moving, frame, transform).array, frame)[0]
+
+
+def _cut(array: np.ndarray, plane: int | None) -> np.ndarray:
+    """Return the slab of one voxel at a coronal plane of a canonical image."""
+    return array if plane is None else array[:, plane : plane + 1]
