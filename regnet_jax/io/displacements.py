@@ -79,7 +79,11 @@ def rounded(values: np.ndarray, tolerance: float) -> np.ndarray:
     if not tolerance:
         return values
     step = 2.0 ** math.floor(math.log2(2 * tolerance))
-    return np.round(values / step) * step
+    # Both products are exact, as the step is a power of two.
+    result = np.multiply(values, 1 / step)
+    np.rint(result, out=result)
+    result *= step
+    return result
 
 
 def read_displacement(path) -> tuple[np.ndarray, Frame]:

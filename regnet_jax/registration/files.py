@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -49,6 +50,7 @@ from regnet_jax.registration.report import NOTHING_COMPARED
 from regnet_jax.registration.saving import (
     OPTIONAL_FILES,
     RESULT_FILES,
+    import_drawing,
     write_registration,
 )
 from regnet_jax.reporting.schema import RegistrationReport
@@ -223,15 +225,18 @@ def register_loaded(
             if "ventilation" in formats:
                 # Refused before the registration.
                 require_lungs(known.fixed, known.moving)
-        registration = register(
-            known.fixed,
-            known.moving,
-            load=load_in_time,
-            progress=progress,
-            log_warnings=False,
-            **known.masks,
-            **options.to_keywords(),
-        )
+        with ThreadPoolExecutor(1) as pool:
+            # Matplotlib takes half a second, in which ITK and XLA leave a core idle.
+            pool.submit(import_drawing)
+            registration = register(
+                known.fixed,
+                known.moving,
+                load=load_in_time,
+                progress=progress,
+                log_warnings=False,
+                **known.masks,
+                **options.to_keywords(),
+            )
         seconds |= registration.seconds
         # Warnings of reading come first.
         notices = tuple(dict.fromkeys((*logged, *registration.notices)))

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -156,11 +156,18 @@ def _write_volumes(
         write_ventilation(folder, registration.ventilation(), registration.fixed)
 
 
+def import_drawing() -> Callable:
+    """Import what draws the report; only this imports Matplotlib."""
+    from regnet_jax.reporting.registration_page import write_registration_page
+
+    return write_registration_page
+
+
 def _write_report(
     folder: Path, registration: Registration, points, label_maps, request
 ) -> RegistrationReport:
-    """Write ``report.json`` and ``report.html``; only this imports Matplotlib."""
-    from regnet_jax.reporting.registration_page import write_registration_page
+    """Write ``report.json`` and ``report.html``."""
+    write_registration_page = import_drawing()
 
     report, arrays = build_report(
         registration, landmarks=points, labels=label_maps, request=request
