@@ -33,6 +33,7 @@ from regnet_jax.spatial import (
     average,
     canonicalise,
     displacement_from_world,
+    find_padding,
     resample,
 )
 
@@ -45,6 +46,9 @@ _LEAST_CORRELATION = 0.3
 _LOST_CORRELATION = 0.01
 # The longest sides of two images differ by more if the unit of one is wrong.
 _LARGEST_SIZE_RATIO = 8.0
+# An image of which more voxels have the largest value is cut off there. 0.8 % of an MRI
+# in 8 bits had it, and 1.3 % of a chest CT in a window for lungs, both harmless.
+_CUT_OFF = 0.05
 NOTHING_COMPARED = (
     "no part of the images could be compared after the registration, or one of them is"
     " constant there; check that they show the same"
@@ -290,15 +294,31 @@ def list_warnings(registration: Registration) -> list[str]:
             " not, so their intensities do not correspond; if both are CT, set"
             " --intensity ct"
         )
-    sizes = [
-        _extent(image.frame) for image in (registration.fixed, registration.moving)
-    ]
+    both = {"fixed": registration.fixed, "moving": registration.moving}
+    for name, image in both.items():
+        share = _share_of_largest(image.array)
+        if share > _CUT_OFF:
+            warnings.append(
+                f"{share:.0%} of the voxels of the {name} image have its largest value,"
+                f" {image.array.max():g}, as if a window ended there; nothing is seen"
+                " in them, so give the image without that window"
+            )
+    sizes = [_extent(image.frame) for image in both.values()]
     if max(sizes) > _LARGEST_SIZE_RATIO * min(sizes):
         warnings.append(
             f"the fixed image is {sizes[0]:.3g} mm long and the moving image"
             f" {sizes[1]:.3g} mm; check their spacings"
         )
     return warnings
+
+
+def _share_of_largest(image: np.ndarray) -> float:
+    """Return the share of the voxels, without padding, that have the largest value."""
+    largest = image == image.max()
+    # Seldom, so that padding is not searched in vain.
+    if largest.mean() > _CUT_OFF and (padding := find_padding(image)) is not None:
+        largest = largest[~padding]
+    return float(largest.mean()) if largest.size else 0.0
 
 
 def _extent(frame: Frame) -> float:
@@ -325,8 +345,12 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
     if after.jacobian is not None and after.jacobian.min <= 0:
         warnings.append("the field folds in places; see the Jacobian map")
     likeness = after.similarity and after.similarity.lung_correlation
-    # The lungs may be constant: written so that NaN warns as well.
-    if likeness is not None and not likeness >= _LEAST_LUNG_CORRELATION:
+    if likeness is not None and math.isnan(likeness):
+        warnings.append(
+            "the lungs have a single value in one of the images, so nothing in them"
+            " was compared; give the image without a window of soft tissue"
+        )
+    elif likeness is not None and likeness < _LEAST_LUNG_CORRELATION:
         warnings.append(
             f"the lungs are still unlike after the registration (correlation"
             f" {likeness:.2f}); check that both scans are of one patient and show the"

@@ -98,7 +98,20 @@ def test_lungs_of_two_people_get_a_warning():
 
 def test_lungs_of_undefined_correlation_get_a_warning():
     (text,) = warnings(chest(0), np.where(chest(0) > -500, chest(0), -850.0))
-    assert "correlation nan" in text
+    assert "single value in one of the images" in text
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_an_image_cut_off_by_a_window_gets_a_warning(side):
+    """Padding of the largest value is no window."""
+    images = {"fixed": chest(0), "moving": chest(0)}
+    images[side] = np.minimum(images[side], np.percentile(chest(0), 80))
+    (text,) = warnings(**images)
+    # A fifth of all, and more of what is not the constant air around the body.
+    assert f"31% of the voxels of the {side} image have its largest value" in text
+    images = {"fixed": chest(0), "moving": chest(0)}
+    images[side][:3] = 4000.0
+    assert not any("largest value" in text for text in warnings(**images))
 
 
 @pytest.mark.parametrize("step", [-2.5, 2.5])
