@@ -91,7 +91,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
             if accuracy:
                 sign = -1 if name.split(" ")[0] == "dice" else 1
                 one["patients"] = len({patient for patient, _ in found.values()})
-                one["failed"] = sum(f["method"] in (method, "all") for f in failures)
+                one["failed"] = _count_failures(method, failures)
                 one["worse"] = sum(
                     sign * value > sign * before[pair][1]
                     for pair, (_, value) in found.items()
@@ -102,6 +102,10 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
                     one["difference"] = difference_over_patients(found, reference)
             result[method][name] = one
     return result
+
+
+def _count_failures(method: str, failures: Sequence[dict]) -> int:
+    return sum(failure["method"] in (method, "all") for failure in failures)
 
 
 def _by_pair(rows: Sequence[dict], method: str, name: str) -> dict:
@@ -173,7 +177,7 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
     """
     summary = summarise(rows, failures)
     tables = [
-        _accuracy(name, *column, summary)
+        _accuracy(name, *column, summary, failures)
         for name, column in columns_of(rows, _ACCURACY).items()
     ]
     for title, wanted in (
@@ -196,7 +200,9 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
     return tables
 
 
-def _accuracy(name: str, title: str, unit: str, digits: int, summary: dict) -> Table:
+def _accuracy(
+    name: str, title: str, unit: str, digits: int, summary: dict, failures
+) -> Table:
     """Return the table of one measure of accuracy."""
     is_error = name in _ERRORS
     has_reference = any("difference" in v.get(name, {}) for v in summary.values())
@@ -216,6 +222,11 @@ def _accuracy(name: str, title: str, unit: str, digits: int, summary: dict) -> T
         if has_reference:
             cells.append(_difference(one.get("difference"), digits))
         body.append(cells)
+    # Those that failed on every pair.
+    for method in dict.fromkeys(failure["method"] for failure in failures):
+        if method not in (*summary, "all"):
+            failed = str(_count_failures(method, failures))
+            body.append([method, "0", "0", failed, "0", *[""] * (len(head) - 5)])
     return Table(_titled(title[0].upper() + title[1:], unit), head, body)
 
 

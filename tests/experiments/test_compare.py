@@ -471,11 +471,13 @@ def test_tables_count_pairs_patients_and_failures():
         _row("b", "p", "x", tre=3.0, **tre, seconds=5.0),
     ]
     failures = [{"pair": "c", "method": "x"}, {"pair": "d", "method": "all"}]
+    failures.append({"pair": "a", "method": "never"})
     accuracy, costs = tables.make_tables(rows, failures)
     assert accuracy.title == "TRE (mm)"
     assert accuracy.body[1] == [
         *("x", "2", "1", "2", "1", "2.00 ± 1.41", "1.00", "4.00", "50.0")
     ]
+    assert accuracy.body[2] == ["never", "0", "0", "2", "0", *[""] * 4]
     assert costs.body == [["x", "2", "4.0 ± 1.4"]]
     lines = tables.markdown([accuracy]).splitlines()
     assert lines[5].startswith("| x | 2 | 1 | 2 | 1 |")
