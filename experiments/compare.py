@@ -2,7 +2,7 @@ r"""Register the same pairs with this project and with other tools, in one run.
 
 Example:
     python -m experiments.compare --pairs pairs.csv \
-        --methods regnet,regnet+refine,elastix,greedy --setting lung --out comparison
+        --methods regnet,regnet-accurate,elastix,greedy --setting lung --out comparison
 
 --pairs is a CSV file with the columns name, fixed, moving and, where they are known,
 patient, fixed_mask, moving_mask, fixed_points, moving_points, fixed_labels,
@@ -16,9 +16,10 @@ memory.
 The headers of all pairs are checked before the first is registered. A method that
 fails on a pair is listed, and the others continue. Each registration is recorded in
 pairs/ of --out, and the same command again goes on where it stopped; with further
-methods or pairs it adds these. Methods: affine, regnet,
-regnet+refine, demons and bspline (both of SimpleITK), elastix, elastix-short and greedy
-(pip install ".[compare]"), ants (pip install ".[ants]"), and convexadam
+methods or pairs it adds these.
+Methods: affine; regnet-fast, regnet and regnet-accurate, the presets of the network;
+demons and bspline, both of SimpleITK; elastix, elastix-short and greedy
+(pip install ".[compare]"); ants (pip install ".[ants]"); convexadam
 (pip install ".[convexadam]").
 All start from the same linear alignment, at the voxels of the images. --alignment and
 --resolution add or take the tool's own alignment, and the network's voxels.
@@ -61,7 +62,6 @@ _ALIGNMENT = flags.DEFINE_enum(
     " (where they have one).",
 )
 _MODEL = flags.DEFINE_string("model", "auto", "Network of regnet, as for register.")
-_REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
     "patience", 3600.0, "Time limit of a method for a pair, seconds.", lower_bound=1.0
 )
@@ -82,7 +82,7 @@ def main():
     check_folder(_OUT.value)
     installed = methods.installed(_METHODS.value)
     cache = str(common.cache_folder() / "xla")
-    values = (_SETTING.value, _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
+    values = (_SETTING.value, _MODEL.value, _PATIENCE.value, cache)
     options = runs.Options(*values)
     variants = methods.variants(
         list(installed),

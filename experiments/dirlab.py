@@ -1,8 +1,8 @@
 r"""Measure registration on DIR-Lab: 4DCT and COPDgene, 300 landmarks a case.
 
 Example:
-    python -m experiments.dirlab --data DIR-Lab --methods regnet,regnet+refine,elastix \
-        --out out/dirlab
+    python -m experiments.dirlab --data DIR-Lab --out out/dirlab \
+        --methods regnet,regnet-accurate,elastix
 
 --data is the folder in which the archives of the cases were unpacked; the files of both
 sets are found below it by their names, such as case1_T00_s.img, case6_T50.img,
@@ -46,7 +46,9 @@ from regnet_jax.files import check_folder
 
 _DATA = flags.DEFINE_string("data", None, "Folder of the cases.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_METHODS = flags.DEFINE_list("methods", ["regnet", "regnet+refine"], "Methods to run.")
+_METHODS = flags.DEFINE_list(
+    "methods", ["regnet", "regnet-accurate"], "Methods to run."
+)
 _CASES = flags.DEFINE_list(
     "cases", [], "Cases, such as 4dct1, or sets, 4dct or copd; all by default."
 )
@@ -55,7 +57,6 @@ _SIZES = flags.DEFINE_string(
     "sizes", None, "File with lines 4dct1, 256 x 256 x 94, 0.97 x 0.97 x 2.5."
 )
 _MODEL = flags.DEFINE_string("model", "auto", "Network of regnet, as for register.")
-_REFINE = flags.DEFINE_integer("refine", 50, "Steps of regnet+refine.", lower_bound=1)
 _PATIENCE = flags.DEFINE_float(
     "patience", 3600.0, "Time limit of a method for a case, seconds.", lower_bound=1.0
 )
@@ -100,7 +101,7 @@ def main():
     check_folder(out)
     installed = methods.installed(_METHODS.value)
     cache = str(common.cache_folder() / "xla")
-    values = ("lung", _MODEL.value, _REFINE.value, _PATIENCE.value, cache)
+    values = ("lung", _MODEL.value, _PATIENCE.value, cache)
     plan = Plan(_FIXED.value, installed, runs.Options(*values), out / "cases")
     plan.folder.mkdir(parents=True, exist_ok=True)
     warnings = _missing_cases(cases)

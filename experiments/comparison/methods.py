@@ -71,8 +71,8 @@ class Method(NamedTuple):
 
 # The name of the results before any registration.
 BEFORE = "before"
-# The method whose steps --refine gives.
-REFINED = "regnet+refine"
+# The methods of this project, with their presets.
+OURS = {"regnet-fast": "fast", "regnet": "default", "regnet-accurate": "accurate"}
 
 METHODS = {
     "affine": Method(
@@ -80,16 +80,14 @@ METHODS = {
         "this project's linear alignment alone",
         any_resolution=False,
     ),
-    "regnet": Method(
-        *("network", "register", "regnet_jax"),
-        "this project's network",
-        any_resolution=False,
-    ),
-    REFINED: Method(
-        *("network", "register", "regnet_jax"),
-        "the same, refined",
-        any_resolution=False,
-    ),
+    **{
+        name: Method(
+            *("network", "register", "regnet_jax"),
+            f"this project's network, preset {preset}",
+            any_resolution=False,
+        )
+        for name, preset in OURS.items()
+    },
     "demons": Method(
         *("simpleitk", "demons", "SimpleITK"),
         "SimpleITK's demons with symmetric forces",
@@ -122,9 +120,6 @@ METHODS = {
         *("convex_adam", "register", "convexadam"), "ConvexAdam on MIND, 3D alone"
     ),
 }
-
-
-OURS = tuple(name for name, method in METHODS.items() if method.module == "network")
 
 
 def version(name: str) -> str | None:
@@ -220,13 +215,12 @@ def variants(
     return result
 
 
-def load(name: str, *, model: str, refine: int) -> Callable:
+def load(name: str, *, model: str) -> Callable:
     """Import a method.
 
     Args:
         name: one of ``METHODS``.
         model: of this project's methods.
-        refine: steps of ``regnet+refine``.
 
     Returns:
         ``register(task)``.
@@ -234,7 +228,6 @@ def load(name: str, *, model: str, refine: int) -> Callable:
     method = METHODS[name]
     module = importlib.import_module(f"experiments.comparison.{method.module}")
     function = getattr(module, method.function)
-    if method.module != "network":
-        return function
-    steps = refine if name == REFINED else 0
-    return functools.partial(function, model=model, refine=steps)
+    if name in OURS:
+        return functools.partial(function, model=model, preset=OURS[name])
+    return function

@@ -1,4 +1,4 @@
-"""The methods of this project: a network, and the refinement of its prediction."""
+"""The methods of this project: its presets."""
 
 import functools
 from dataclasses import replace
@@ -22,7 +22,7 @@ def network_of(model: str, dimensions: int) -> Network:
     return named_network(model) or load_network(default_network(dimensions)[0])
 
 
-def register(task: Task, *, model: str, refine: int) -> np.ndarray:
+def register(task: Task, *, model: str, preset: str) -> np.ndarray:
     """Register a pair; see ``experiments.comparison.methods``.
 
     With the setting ``default`` images may have any intensities, and coordinates are
@@ -42,7 +42,7 @@ def register(task: Task, *, model: str, refine: int) -> np.ndarray:
         network,
         initial=initial,
         intensity="ct" if task.setting == "lung" else "auto",
-        refine=refine,
+        preset=preset,
     )
     return registration.displacement / factor
 

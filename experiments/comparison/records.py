@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import regnet_jax
-from experiments.comparison.methods import OURS, REFINED, Variant
+from experiments.comparison.methods import OURS, Variant
 from experiments.comparison.network import network_of
 from experiments.comparison.runs import Options
 from regnet_jax.errors import InputError
@@ -33,8 +33,6 @@ def describe_run(
     used = {"setting": options.setting, "regnet_jax": regnet_jax.__version__}
     if variant.method in OURS or variant.resolution == "network":
         used["weights"] = network_of(options.model, dimensions).checksum
-    if variant.method == REFINED:
-        used["refine"] = options.refine
     return {**variant._asdict(), "version": version, **used}
 
 

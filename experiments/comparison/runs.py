@@ -23,14 +23,12 @@ class Options(NamedTuple):
     Attributes:
         setting: ``lung`` or ``default``.
         model: of this project's methods.
-        refine: steps of ``regnet+refine``.
         patience: time limit of a method, seconds.
         cache: folder of compiled programs.
     """
 
     setting: str
     model: str
-    refine: int
     patience: float
     cache: str
 

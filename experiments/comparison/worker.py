@@ -74,7 +74,7 @@ def _register(request: dict) -> None:
     """Register as requested; write the field, its costs and the warnings."""
     task, name = make_task(request), request["method"]
     method = methods.METHODS[name]
-    register = methods.load(name, model=request["model"], refine=request["refine"])
+    register = methods.load(name, model=request["model"])
     costs: dict = {}
     began, own = time.perf_counter(), time.process_time()
     with collect_warnings() as notes:

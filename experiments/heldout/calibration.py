@@ -112,6 +112,8 @@ def as_text(lines: Sequence[dict]) -> str:
             ]
             for line in own
         ]
-        title = f"Stated and found errors, mm; bounds of {FRACTION:.0%}; means over pairs"
+        title = (
+            f"Stated and found errors, mm; bounds of {FRACTION:.0%}; means over pairs"
+        )
         blocks.append(block(title, _HEAD, own, cells))
     return "\n\n".join(blocks)

@@ -162,19 +162,14 @@ def test_compare_goes_on_where_it_stopped(command, listed, tmp_path):
 
 def test_records_depend_on_what_a_method_uses_alone(run2d, run3d):
     def described(method, resolution="full", **changes):
-        options = runs.Options("lung", str(run3d), 5, 60.0, "cache")
+        options = runs.Options("lung", str(run3d), 60.0, "cache")
         variant = Variant(method, resolution)
         return describe_run(variant, "1", options._replace(**changes), 3)
 
     other = {"model": str(run2d)}
-    for method, uses_model, uses_steps in (
-        ("demons", False, False),
-        ("regnet", True, False),
-        ("regnet+refine", True, True),
-    ):
+    for method, uses_model in (("demons", False), ("regnet-fast", True)):
         usual = described(method)
         assert (described(method, **other) != usual) == uses_model
-        assert (described(method, refine=6) != usual) == uses_steps
         assert described(method, setting="default") != usual
         assert described(method, patience=9.0, cache="elsewhere") == usual
     network = described("demons", "network")
@@ -194,7 +189,7 @@ def _errors(listed, d, folder, variant, **given):
     """What a run returns, and mean errors where it starts and where it ends."""
     pair = read_pairs(listed[d])[1]
     truth, _ = read_displacement(pair.displacement)
-    options = runs.Options("lung", "", 0, 300, str(folder / "cache"))
+    options = runs.Options("lung", "", 300, str(folder / "cache"))
     ran = runs.run_method(variant, pair, folder, options, **given)
     field = runs.read_field(folder)
     start = 0 * truth
@@ -381,16 +376,16 @@ def test_compare_goes_on_after_a_failing_network(command, listed, run3d, tmp_pat
 
 
 @pytest.mark.slow
-def test_compare_measures_network_and_refinement(command, listed, run2d, tmp_path):
-    names = "regnet,regnet+refine"
+def test_compare_measures_the_presets(command, listed, run2d, tmp_path):
+    names = "regnet-fast,regnet-accurate"
     result = command(
         "compare",
         *(f"--pairs={listed[2]}", f"--methods={names}", f"--model={run2d}"),
-        *(f"--out={tmp_path}", "--refine=2"),
+        f"--out={tmp_path}",
     )
     assert result.status == 2
     summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
-    assert list(summary) == ["before", "regnet", "regnet+refine"]
+    assert list(summary) == ["before", *names.split(",")]
     plain, refined = (summary[name]["endpoint"]["mean"] for name in names.split(","))
     assert np.isfinite([plain, refined]).all()
     assert plain != refined

@@ -374,8 +374,8 @@ def fake(monkeypatch):
     return calls, failing
 
 
-def _plan(folder, *, fixed=INHALE, refine=5):
-    options = runs.Options("lung", None, refine, 60.0, "cache")
+def _plan(folder, *, fixed=INHALE, setting="lung"):
+    options = runs.Options(setting, None, 60.0, "cache")
     return Plan(fixed, {"one": "1.0", "two": "2.0"}, options, folder)
 
 
@@ -403,12 +403,11 @@ def test_a_stopped_run_goes_on_and_repeats_nothing(data, tmp_path, fake):
     results = register()
     assert (results.reused, calls) == (2, [])
     np.testing.assert_allclose(results.records["two"]["errors"], 0, atol=1e-9)
-    # Neither method refines. Another request is another registration, and so is a
-    # damaged record.
-    assert register(refine=6).reused == 2
-    assert register(refine=6, fixed=EXHALE).reused == 0
+    # Another request is another registration, and so is a damaged record.
+    assert register(setting="default").reused == 0
+    assert register(fixed=EXHALE).reused == 0
     (tmp_path / "4dct8-one.json").write_text("{")
-    assert register(refine=6, fixed=EXHALE).reused == 1
+    assert register(fixed=EXHALE).reused == 1
 
 
 def test_a_case_of_unusable_values_fails_and_is_reported(data, tmp_path, fake):
