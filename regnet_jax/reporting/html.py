@@ -118,7 +118,7 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> EncodedImage:
     """
     image = _draw(figure, dpi)
     pairs = itertools.combinations(image.split()[:3], 2)
-    if all(np.max(ImageChops.difference(*pair)) <= _GREY for pair in pairs):
+    if all(np.asarray(ImageChops.difference(*p)).max() <= _GREY for p in pairs):
         image = image.convert("LA")
     png = io.BytesIO()
     image.save(png, "PNG", compress_level=_COMPRESSION)
