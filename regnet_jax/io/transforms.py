@@ -28,6 +28,7 @@ from regnet_jax.io.elastix import is_parameter_file, read_parameter_file
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import as_numbers, to_sitk
 from regnet_jax.spatial.inversion import invert_transform
+from regnet_jax.spatial.sampling import flatten
 from regnet_jax.spatial.transforms import (
     affine_transform,
     field_frame,
@@ -39,8 +40,8 @@ _LOG = logging.getLogger(__name__)
 _HDF5 = (".h5", ".hdf5")
 TRANSFORM_SUFFIXES = (*_HDF5, ".tfm", ".txt")
 # Names in the HDF5 files of ITK, and of the grid that is added.
-_KIND, _NUMBERS = "TransformType", "TransformParameters"
-_FIELD, _GRID = b"DisplacementField", "Grid"
+_GROUP, _GRID = "TransformGroup", "Grid"
+_NUMBERS, _FIXED_NUMBERS = "TransformParameters", "TransformFixedParameters"
 # Numbers in a chunk of a compressed file.
 _CHUNK = 1 << 16
 # Of images, which can only be displacement images.
@@ -83,22 +84,38 @@ def write_transform(
     check_suffix(path, TRANSFORM_SUFFIXES)
 
     def write(name):
-        # HDF5 crashes the process at its end if the disk was full. The parameters of a
-        # composite that are counted are those of its last transform, the field.
-        needed = 8 * transform.GetNumberOfParameters()
+        if not str(path).lower().endswith(_HDF5):
+            sitk.WriteTransform(transform, name)
+            return
+        parts = flatten(transform)[::-1]
+        # HDF5 crashes the process at its end if the disk was full.
+        needed = 8 * sum(part.GetNumberOfParameters() for part in parts)
         if shutil.disk_usage(Path(name).parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sitk.WriteTransform(transform, name)
-        if str(path).lower().endswith(_HDF5):
-            _compress(name, grid, tolerance)
+        _write_hdf5(name, parts, grid, tolerance)
 
     write_atomically(path, write)
 
 
-def _compress(name: str, grid: Frame | None, tolerance: float) -> None:
-    """Write an HDF5 file of ITK anew, smaller and with a grid."""
+def _write_hdf5(
+    name: str, parts: list[sitk.Transform], grid: Frame | None, tolerance: float
+) -> None:
+    """Write parts as the composite of ITK, compressed, and with a grid.
+
+    ITK writes the file with fields of one voxel, whose numbers are then replaced: it
+    would write the whole in eight bytes a number, and uncompressed.
+
+    Args:
+        name: of the file.
+        parts: the last is applied first; a single one is no composite.
+        grid: as in ``write_transform``.
+        tolerance: the same.
+    """
     import h5py
 
+    single = len(parts) == 1
+    small = [_shrunk(part) for part in parts]
+    sitk.WriteTransform(small[0] if single else sitk.CompositeTransform(small), name)
     found = {}
 
     def read(key, item):
@@ -109,10 +126,15 @@ def _compress(name: str, grid: Frame | None, tolerance: float) -> None:
     # where a process that another thread starts still holds the one of the reading.
     with h5py.File(name, locking=False) as file:
         file.visititems(read)
-    for key in [key for key in found if key.endswith(_KIND)]:
-        if found[key][0].startswith(_FIELD):
-            numbers = key.removesuffix(_KIND) + _NUMBERS
-            found[numbers] = rounded(found[numbers], tolerance)
+    for number, part in enumerate(parts, 0 if single else 1):
+        if isinstance(part, sitk.DisplacementFieldTransform):
+            group = f"{_GROUP}/{number}"
+            found[f"{group}/{_FIXED_NUMBERS}"] = np.array(part.GetFixedParameters())
+            vectors = sitk.GetArrayViewFromImage(part.GetDisplacementField())
+            # Rounded to 0.0002 voxels, numbers fit into four bytes up to 1600 voxels.
+            kind = np.float32 if tolerance else np.float64
+            numbers = rounded(np.ascontiguousarray(vectors, kind), tolerance)
+            found[f"{group}/{_NUMBERS}"] = numbers.ravel()
     if grid is not None:
         found |= {f"{_GRID}/{k}": v for k, v in dataclasses.asdict(grid).items()}
     with h5py.File(name, "w", locking=False) as file:
@@ -120,6 +142,16 @@ def _compress(name: str, grid: Frame | None, tolerance: float) -> None:
             large = np.size(values) > _CHUNK
             how = {"chunks": (_CHUNK,), "compression": 1, "shuffle": True}
             file.create_dataset(key, data=values, **(how if large else {}))
+
+
+def _shrunk(part: sitk.Transform) -> sitk.Transform:
+    """Return a transform as it is, or a field of one voxel in place of a field."""
+    if not isinstance(part, sitk.DisplacementFieldTransform):
+        return part
+    d = part.GetDimension()
+    return sitk.DisplacementFieldTransform(
+        sitk.Image([1] * d, sitk.sitkVectorFloat64, d)
+    )
 
 
 def grid_of(given, transform: sitk.Transform) -> Frame | None:

@@ -244,6 +244,34 @@ def test_write_transform_is_read_back(tmp_path, suffix):
         np.testing.assert_allclose(found, affine_matrix(transform, 3), atol=1e-9)
 
 
+@every_frame
+@pytest.mark.parametrize("tolerance", [0.0, 1e-4])
+def test_all_parts_of_a_transform_are_written(tmp_path, frame, tolerance):
+    """Single, composite and nested, with several fields and a B-spline."""
+    d = frame.ndim
+    coarse = dataclasses.replace(frame, shape=tuple(n // 2 + 1 for n in frame.shape))
+    fields = [
+        sitk.DisplacementFieldTransform(
+            to_sitk(some_residual(grid).astype(np.float64), grid)
+        )
+        for grid in (frame, coarse)
+    ]
+    spline = sitk.BSplineTransform(d, 3)
+    spline.SetTransformDomainMeshSize((4,) * d)
+    count = spline.GetNumberOfParameters()
+    spline.SetParameters(np.random.default_rng(3).normal(size=count).tolist())
+    linear = affine_transform(some_affine(d))
+    inner = sitk.CompositeTransform([fields[1], linear])
+    nested = sitk.CompositeTransform([linear, inner, spline, fields[0]])
+    points = points_within(frame)
+    for number, transform in enumerate((fields[0], inner, nested)):
+        path = tmp_path / f"{number}.h5"
+        write_transform(path, transform, grid=frame, tolerance=tolerance)
+        found = mapped(sitk.ReadTransform(str(path)), points)
+        expected = mapped(transform, points)
+        np.testing.assert_allclose(found, expected, atol=5 * tolerance + 1e-12, rtol=0)
+
+
 def test_read_transform_refuses_bad_files(tmp_path, capfd):
     good = tmp_path / "good.h5"
     write_transform(good, affine_transform(some_affine(3)))
