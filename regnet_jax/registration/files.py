@@ -53,6 +53,7 @@ from regnet_jax.registration.saving import (
     import_drawing,
     write_registration,
 )
+from regnet_jax.registration.start import checksum_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Frame,
@@ -81,15 +82,18 @@ def describe_request(
         formats: of further files.
 
     Returns:
-        Absolute paths by name, the options, the checksum of the network, and the
-        formats.
+        Absolute paths by name, the options, the checksums of the network and of a
+        transform to start from, and the formats.
 
     Raises:
-        InputError: if the network cannot be read.
+        InputError: if the network or the transform cannot be read.
     """
     paths = {name: str(Path(path).absolute()) for name, path in sources.items()}
-    weights = {"weights": checksum_of(options.model, load)}
-    return paths | options.to_dict() | weights | {"formats": sorted(formats)}
+    content = {
+        "weights": checksum_of(options.model, load),
+        "start": checksum_of_start(options.initial),
+    }
+    return paths | options.to_dict() | content | {"formats": sorted(formats)}
 
 
 def find_finished(

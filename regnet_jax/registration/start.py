@@ -1,5 +1,6 @@
 """Where a registration starts: a linear alignment, or a transform that is given."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 
@@ -7,7 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import affine_matrix, read_transform, split_transforms
+from regnet_jax.io import (
+    affine_matrix,
+    checksum,
+    read_transform,
+    split_transforms,
+)
 from regnet_jax.registration.alignment.linear import KINDS, align
 from regnet_jax.spatial import (
     Frame,
@@ -43,6 +49,36 @@ class Start:
 def is_kind(initial) -> bool:
     """Tell whether an option names a kind of linear alignment."""
     return isinstance(initial, str) and initial in KINDS
+
+
+def checksum_of_start(initial) -> str | None:
+    """Return the checksum of a transform that is given to start from.
+
+    Args:
+        initial: the option of this name, see ``RegistrationOptions``.
+
+    Returns:
+        16 hexadecimal digits, others for another content of a file or other numbers;
+        None if an alignment is computed, or if a file is not there.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    if is_kind(initial):
+        return None
+    digest = hashlib.sha256()
+    if isinstance(initial, str | os.PathLike):
+        for link in split_transforms(initial):
+            if not link.path.exists():
+                return None
+            digest.update(f"{link.inverse}{checksum(link.path)}".encode())
+    elif isinstance(initial, sitk.Transform):
+        for part in flatten(initial):
+            digest.update(repr(part.GetFixedParameters()).encode())
+            digest.update(np.array(part.GetParameters()).tobytes())
+    else:
+        digest.update(repr(np.asarray(initial).tolist()).encode())
+    return digest.hexdigest()[:16]
 
 
 def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:

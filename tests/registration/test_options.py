@@ -69,6 +69,29 @@ def test_a_new_option_is_one_field():
     assert request["fixed"] == str(Path("fixed.mha").absolute())
 
 
+def test_another_transform_to_start_from_is_another_request(tmp_path):
+    """A file of the same name with other numbers, and matrices and transforms."""
+    path = tmp_path / "start.tfm"
+
+    def started(initial):
+        options = RegistrationOptions(initial=initial)
+        return describe_request(PAIR.files, load_network, options)["start"]
+
+    def given(shift):
+        transform = sitk.TranslationTransform(3, (shift, 0.0, 0.0))
+        sitk.WriteTransform(transform, str(path))
+        matrix = np.eye(4)
+        matrix[0, 3] = shift
+        both = f"{path},inverse:{path}"
+        return [started(each) for each in (path, both, transform, matrix)]
+
+    first, again, other = given(1.0), given(1.0), given(2.0)
+    assert first == again
+    assert not set(first) & set(other)
+    assert len(set(first)) == len(first)
+    assert started("affine") is None
+
+
 def test_other_weights_of_the_same_name_are_another_request(network2d):
     same = dataclasses.replace(network2d)
     leaves = jax.tree.map(lambda x: x + 1e-3, network2d.variables)
