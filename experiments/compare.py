@@ -33,6 +33,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.comparison import methods, runs, tables
+from experiments.comparison.records import make_folder
 from experiments.comparison.results import compare_on
 from experiments.comparison.tables import write_page
 from regnet_jax.cli import common
@@ -90,6 +91,7 @@ def main():
         alignment=_ALIGNMENT.value,
         setting=_SETTING.value,
     )
+    make_folder(out / "pairs")
     rows, failures, figures, reused = [], [], [], 0
     for pair in tqdm(pairs, "comparing"):
         try:
@@ -109,7 +111,7 @@ def main():
         raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
     notes = _notes(rows)
     if reused:
-        notes.insert(0, f"{reused} registrations and their times are of earlier runs")
+        notes.insert(0, f"results and times of earlier runs: {reused}")
     for note in notes:
         print(f"note: {note}")
     with staged_folder(out) as folder:

@@ -40,6 +40,7 @@ from experiments.comparison.dirlab_results import (
     register_case,
 )
 from experiments.comparison.dirlab_tables import write_report
+from experiments.comparison.records import make_folder
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_folder
@@ -103,7 +104,7 @@ def main():
     cache = str(common.cache_folder() / "xla")
     values = ("lung", _MODEL.value, _PATIENCE.value, cache)
     plan = Plan(_FIXED.value, installed, runs.Options(*values), out / "cases")
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(plan.folder)
     warnings = _missing_cases(cases)
     for case, ends in points.items():
         warnings += check_against_published(case, geometries[case], ends)

@@ -36,6 +36,17 @@ def describe_run(
     return {**variant._asdict(), "version": version, **used}
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for records; InputError if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: cannot be made ({reason}); choose another --out"
+        ) from error
+
+
 def read_record(path: Path, request: dict) -> dict | None:
     """Return the record of an earlier run.
 
@@ -48,7 +59,7 @@ def read_record(path: Path, request: dict) -> dict | None:
     """
     try:
         record = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     is_record = isinstance(record, dict) and record.get("request") == request
     return record if is_record else None
@@ -58,7 +69,7 @@ def write_record(path: Path, request: dict, found: dict) -> dict:
     """Write what a registration gave, so that it need not be repeated.
 
     Args:
-        path: of its file, whose folder is made.
+        path: of its file, in a folder that exists.
         request: as for ``read_record``.
         found: its results, of types of JSON.
 
@@ -68,12 +79,5 @@ def write_record(path: Path, request: dict, found: dict) -> dict:
     Raises:
         InputError: if it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"{path.parent}: cannot be made ({reason}); choose another --out"
-        ) from error
     write_json(path, {"request": request} | found)
     return json.loads(path.read_text("utf-8"))

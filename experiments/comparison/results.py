@@ -13,7 +13,12 @@ from tqdm import tqdm
 from experiments.comparison.lungs import lungs_with_vessels
 from experiments.comparison.methods import BEFORE, Variant, version
 from experiments.comparison.network import network_of
-from experiments.comparison.records import describe_run, read_record, write_record
+from experiments.comparison.records import (
+    describe_run,
+    make_folder,
+    read_record,
+    write_record,
+)
 from experiments.comparison.runs import Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -242,7 +247,7 @@ class Compared(NamedTuple):
 
     Attributes:
         rows: ``pair``, ``patient``, ``method``, ``values`` by column; for methods also
-            ``measures`` and ``notes``.
+            ``measures``, ``notes`` and ``reused``, whether an earlier run did it.
         failures: ``pair``, ``method`` and ``reason`` of each failure.
         figure: fixed minus warped image of each method.
         reused: number of registrations of an earlier run.
@@ -288,7 +293,7 @@ def compare_on(
     failures, images = [], {BEFORE: subject.draw(subject.zero)}
     # In a process of its own, as itk-elastix is not to share one with JAX at work.
     aligned = _register(subject, _ALIGNMENT, options, folder)
-    reused = 0
+    reused = int(aligned.reused and _ALIGNMENT not in variants)
     for variant in variants:
         done = aligned
         if variant != _ALIGNMENT:
@@ -300,7 +305,8 @@ def compare_on(
                 failures.append(failure | {"reason": str(error)})
                 continue
         row = base | {"method": variant.label, "values": done.values}
-        rows.append(row | {"measures": done.measures, "notes": done.ran["notes"]})
+        row |= {"measures": done.measures, "notes": done.ran["notes"]}
+        rows.append(row | {"reused": done.reused})
         images[variant.label] = done.drawn
         reused += done.reused
     frame = subject.known.fixed.frame
@@ -327,28 +333,34 @@ def _register(
     d = subject.known.fixed.frame.ndim
     request = describe_run(variant, version(variant.method), options, d)
     request |= {"files": subject.files}
+    if initial and variant.alignment == "shared":
+        request["initial"] = initial["matrix"]
     path = folder / f"{variant.label}.json"
     drawing = path.with_suffix(".npy")
-    record, drawn = read_record(path, request), _read_drawing(drawing)
-    reused = record is not None and drawn is not None
-    if not reused:
+    record, drawn = read_record(path, request), None
+    if record is not None:
+        drawn = _read_drawing(drawing, record["drawing"])
+    reused = drawn is not None
+    if record is None or drawn is None:
         ran, field = _run(variant, subject.paths, options, initial)
         measured, drawn = subject.measure(field), subject.draw(field)
+        make_folder(folder)
+        write_atomically(drawing, functools.partial(np.save, arr=drawn))
         record = {"ran": ran, "values": flatten(measured, ran)}
         record |= {"measures": measured.measures.to_dict()}
+        record |= {"drawing": checksum(drawing)}
         record = write_record(path, request, record)
-        write_atomically(drawing, lambda name: np.save(name, drawn))
         tqdm.write(f"{subject.paths.name}, {variant.label}: {ran['seconds']:.1f} s")
     # JSON has null for what is not a number.
     values = {k: np.nan if v is None else v for k, v in record["values"].items()}
     return _Registered(record["ran"], values, record["measures"], drawn, reused)
 
 
-def _read_drawing(path: Path) -> np.ndarray | None:
-    try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError):
+def _read_drawing(path: Path, expected: str) -> np.ndarray | None:
+    """Return what was drawn; None if the file is gone or of another registration."""
+    if not path.is_file() or checksum(path) != expected:
         return None
+    return np.load(path)
 
 
 @functools.cache

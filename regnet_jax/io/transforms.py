@@ -42,6 +42,9 @@ TRANSFORM_SUFFIXES = (*_HDF5, ".tfm", ".txt")
 # Names in the HDF5 files of ITK, and of the grid that is added.
 _GROUP, _GRID = "TransformGroup", "Grid"
 _NUMBERS, _FIXED_NUMBERS = "TransformParameters", "TransformFixedParameters"
+# Multiples of a step are exact in single precision up to 2^24 steps, and the step of
+# ``rounded`` is at least as large as the tolerance.
+_EXACT = 2.0**24
 # Numbers in a chunk of a compressed file.
 _CHUNK = 1 << 16
 # Of images, which can only be displacement images.
@@ -87,7 +90,9 @@ def write_transform(
         if not str(path).lower().endswith(_HDF5):
             sitk.WriteTransform(transform, name)
             return
-        parts = flatten(transform)[::-1]
+        parts = flatten(transform)[::-1] or [
+            sitk.Transform(transform.GetDimension(), sitk.sitkIdentity)
+        ]
         # HDF5 crashes the process at its end if the disk was full.
         needed = 8 * sum(part.GetNumberOfParameters() for part in parts)
         if shutil.disk_usage(Path(name).parent).free < needed:
@@ -131,8 +136,9 @@ def _write_hdf5(
             group = f"{_GROUP}/{number}"
             found[f"{group}/{_FIXED_NUMBERS}"] = np.array(part.GetFixedParameters())
             vectors = sitk.GetArrayViewFromImage(part.GetDisplacementField())
-            # Rounded to 0.0002 voxels, numbers fit into four bytes up to 1600 voxels.
-            kind = np.float32 if tolerance else np.float64
+            # Four bytes are exact for rounded numbers that are not too large.
+            largest = max(-vectors.min(), vectors.max()) if vectors.size else 0.0
+            kind = np.float32 if largest < _EXACT * tolerance else np.float64
             numbers = rounded(np.ascontiguousarray(vectors, kind), tolerance)
             found[f"{group}/{_NUMBERS}"] = numbers.ravel()
     if grid is not None:

@@ -86,7 +86,7 @@ def describe_request(
         transform to start from, and the formats.
 
     Raises:
-        InputError: if the network or the transform cannot be read.
+        InputError: if the network cannot be read.
     """
     paths = {name: str(Path(path).absolute()) for name, path in sources.items()}
     content = {

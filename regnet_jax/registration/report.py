@@ -313,8 +313,13 @@ def list_warnings(registration: Registration) -> list[str]:
 
 
 def _share_of_largest(image: np.ndarray) -> float:
-    """Return the share of the voxels, without padding, that have the largest value."""
+    """Return the share of the voxels, without padding, that have the largest value.
+
+    It is 0 for images of two values, such as masks, which no window has cut off.
+    """
     largest = image == image.max()
+    if np.all(largest | (image == image.min())):
+        return 0.0
     # Seldom, so that padding is not searched in vain.
     if largest.mean() > _CUT_OFF and (padding := find_padding(image)) is not None:
         largest = largest[~padding]
@@ -347,8 +352,9 @@ def _warn_of_result(registration: Registration, fixed, after: Measures) -> list[
     likeness = after.similarity and after.similarity.lung_correlation
     if likeness is not None and math.isnan(likeness):
         warnings.append(
-            "the lungs have a single value in one of the images, so nothing in them"
-            " was compared; give the image without a window of soft tissue"
+            "nothing in the lungs could be compared: the moving image does not show"
+            " them, or one of the images has a single value there, as in a window of"
+            " soft tissue; give images that show the lungs"
         )
     elif likeness is not None and likeness < _LEAST_LUNG_CORRELATION:
         warnings.append(

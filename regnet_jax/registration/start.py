@@ -8,12 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import (
-    affine_matrix,
-    checksum,
-    read_transform,
-    split_transforms,
-)
+from regnet_jax.io import affine_matrix, read_transform, split_transforms
 from regnet_jax.registration.alignment.linear import KINDS, align
 from regnet_jax.spatial import (
     Frame,
@@ -58,24 +53,26 @@ def checksum_of_start(initial) -> str | None:
         initial: the option of this name, see ``RegistrationOptions``.
 
     Returns:
-        16 hexadecimal digits, others for another content of a file or other numbers;
-        None if an alignment is computed, or if a file is not there.
-
-    Raises:
-        InputError: if a file cannot be read.
+        16 hexadecimal digits, others for other numbers, also of files that a file
+        names; None if an alignment is computed, or if what is given is no transform,
+        which ``find_start`` refuses.
     """
     if is_kind(initial):
         return None
-    digest = hashlib.sha256()
     if isinstance(initial, str | os.PathLike):
-        for link in split_transforms(initial):
-            if not link.path.exists():
-                return None
-            digest.update(f"{link.inverse}{checksum(link.path)}".encode())
-    elif isinstance(initial, sitk.Transform):
+        try:
+            initial = read_transform(initial)
+        except (InputError, OSError):
+            return None
+    digest = hashlib.sha256()
+    if isinstance(initial, sitk.Transform):
         for part in flatten(initial):
             digest.update(repr(part.GetFixedParameters()).encode())
-            digest.update(np.array(part.GetParameters()).tobytes())
+            if isinstance(part, sitk.DisplacementFieldTransform):
+                field = sitk.GetArrayViewFromImage(part.GetDisplacementField())
+                digest.update(np.ascontiguousarray(field).data)
+            else:
+                digest.update(repr(part.GetParameters()).encode())
     else:
         digest.update(repr(np.asarray(initial).tolist()).encode())
     return digest.hexdigest()[:16]

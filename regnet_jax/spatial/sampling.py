@@ -89,7 +89,11 @@ def leaves_grid(transform: sitk.Transform, frame: Frame) -> bool:
 
 def flatten(transform: sitk.Transform) -> list[sitk.Transform]:
     """Return the parts of a transform in the order in which they are applied."""
-    transform = transform.Downcast()
+    try:
+        transform = transform.Downcast()
+    except KeyError:
+        # SimpleITK knows no class of it, but it maps points.
+        return [transform]
     if not isinstance(transform, sitk.CompositeTransform):
         return [transform]
     # ITK applies the transform that was added last first.

@@ -146,18 +146,48 @@ def test_compare_goes_on_where_it_stopped(command, listed, tmp_path):
     command(*given, "--methods=affine")
     first = (out / "pairs" / "good" / "affine.json").read_text("utf-8")
     result = command(*given, "--methods=affine,demons")
-    assert "note: 1 registrations and their times are of earlier runs" in result.out
+    assert "note: results and times of earlier runs: 1" in result.out
     assert (out / "pairs" / "good" / "affine.json").read_text("utf-8") == first
     fresh = json.loads((out / "results.json").read_text("utf-8"))
     result = command(*given, "--methods=affine,demons")
-    assert "note: 2 registrations" in result.out
+    assert "of earlier runs: 2" in result.out
     again = json.loads((out / "results.json").read_text("utf-8"))
-    assert (again["summary"], again["rows"]) == (fresh["summary"], fresh["rows"])
+    assert again["summary"] == fresh["summary"]
+    assert [row.pop("reused", None) for row in again["rows"]] == [None, True, True]
+    assert [row.pop("reused", None) for row in fresh["rows"]] == [None, True, False]
+    assert again["rows"] == fresh["rows"]
     record, drawing = (out / "pairs" / "good" / f"demons.{s}" for s in ("json", "npy"))
     record.write_text(record.read_text("utf-8")[:99], "utf-8")
-    assert "note: 1 reg" in command(*given, "--methods=affine,demons").out
+    assert "of earlier runs: 1" in command(*given, "--methods=affine,demons").out
     drawing.write_bytes(b"")
-    assert "note: 1 reg" in command(*given, "--methods=affine,demons").out
+    assert "of earlier runs: 1" in command(*given, "--methods=affine,demons").out
+
+
+def test_another_alignment_is_another_registration(listed, tmp_path, monkeypatch):
+    """Of the methods that start from it, and not of the others."""
+    ran = {"seconds": 1.0, "registration_seconds": 1.0, "cpu_seconds": 1.0}
+    ran |= {"peak_gib": 0.1, "notes": []}
+    field = np.zeros((*FRAMES[2].shape, 2))
+    calls, start = [], {"matrix": np.eye(3).tolist()}
+
+    def run(variant, pair, options, initial=None):
+        calls.append(variant.label)
+        return ran | {"alignment": start}, field
+
+    monkeypatch.setattr(results, "_run", run)
+    pair = read_pairs(listed[2])[1]
+    options = runs.Options("lung", "", 300, "cache")
+    variants = [Variant("greedy"), Variant("greedy", "full", "own")]
+    compared = results.compare_on(pair, variants, options, tmp_path)
+    assert [row.get("reused") for row in compared.rows] == [None, False, False]
+    compared = results.compare_on(pair, variants, options, tmp_path)
+    # The alignment was not asked for, but its time is in that of greedy.
+    assert (compared.reused, len(calls)) == (3, 3)
+    start["matrix"] = (2 * np.eye(3)).tolist()
+    (tmp_path / "affine.json").unlink()
+    calls.clear()
+    results.compare_on(pair, variants, options, tmp_path)
+    assert calls == ["affine", "greedy"]
 
 
 def test_records_depend_on_what_a_method_uses_alone(run2d, run3d):

@@ -256,20 +256,36 @@ def test_all_parts_of_a_transform_are_written(tmp_path, frame, tolerance):
         )
         for grid in (frame, coarse)
     ]
-    spline = sitk.BSplineTransform(d, 3)
-    spline.SetTransformDomainMeshSize((4,) * d)
+    image = to_sitk(np.zeros(frame.shape), frame)
+    spline = sitk.BSplineTransformInitializer(image, (4,) * d)
     count = spline.GetNumberOfParameters()
     spline.SetParameters(np.random.default_rng(3).normal(size=count).tolist())
-    linear = affine_transform(some_affine(d))
+    # So little that the points stay within all fields.
+    linear = sitk.TranslationTransform(d, (0.01,) * d)
     inner = sitk.CompositeTransform([fields[1], linear])
+    parts = [linear, fields[1], linear, spline, fields[0]]
     nested = sitk.CompositeTransform([linear, inner, spline, fields[0]])
     points = points_within(frame)
-    for number, transform in enumerate((fields[0], inner, nested)):
+    expected = mapped(nested, points)
+    for number in range(len(parts)):
+        others = sitk.CompositeTransform(parts[:number] + parts[number + 1 :])
+        assert np.abs(mapped(others, points) - expected).max() > 5e-3
+    nothing = sitk.CompositeTransform(d)
+    for number, transform in enumerate((fields[0], inner, nested, nothing)):
         path = tmp_path / f"{number}.h5"
         write_transform(path, transform, grid=frame, tolerance=tolerance)
         found = mapped(sitk.ReadTransform(str(path)), points)
         expected = mapped(transform, points)
-        np.testing.assert_allclose(found, expected, atol=5 * tolerance + 1e-12, rtol=0)
+        np.testing.assert_allclose(found, expected, atol=9 * tolerance + 1e-12, rtol=0)
+
+
+def test_a_small_tolerance_holds_for_large_displacements(tmp_path):
+    """Beyond the precision of four bytes."""
+    vectors = np.full((4, 5, 6, 3), 100.12)
+    field = sitk.DisplacementFieldTransform(sitk.GetImageFromArray(vectors, True))
+    write_transform(tmp_path / "t.h5", field, tolerance=1e-7)
+    found = sitk.ReadTransform(str(tmp_path / "t.h5")).TransformPoint((1.0, 2.0, 3.0))
+    np.testing.assert_allclose(found, [101.12, 102.12, 103.12], atol=1e-7, rtol=0)
 
 
 def test_read_transform_refuses_bad_files(tmp_path, capfd):

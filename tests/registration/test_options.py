@@ -77,19 +77,36 @@ def test_another_transform_to_start_from_is_another_request(tmp_path):
         options = RegistrationOptions(initial=initial)
         return describe_request(PAIR.files, load_network, options)["start"]
 
+    def elastix(number, shift, before):
+        name = tmp_path / f"TransformParameters.{number}.txt"
+        name.write_text(
+            '(Transform "TranslationTransform")\n(NumberOfParameters 3)\n'
+            f"(TransformParameters {shift} 0 0)\n"
+            f'(InitialTransformParametersFileName "{before}")\n'
+            '(HowToCombineTransforms "Compose")\n'
+            "(FixedImageDimension 3)\n(MovingImageDimension 3)\n"
+        )
+        return name
+
     def given(shift):
         transform = sitk.TranslationTransform(3, (shift, 0.0, 0.0))
         sitk.WriteTransform(transform, str(path))
+        # What changes is the file that another one starts from.
+        chain = elastix(1, 7.0, elastix(0, shift, "NoInitialTransform"))
         matrix = np.eye(4)
         matrix[0, 3] = shift
-        both = f"{path},inverse:{path}"
-        return [started(each) for each in (path, both, transform, matrix)]
+        vectors = np.full((3, 4, 5, 3), shift)
+        field = sitk.DisplacementFieldTransform(sitk.GetImageFromArray(vectors, True))
+        all_of_them = (path, f"{path},{path}", chain, matrix, field)
+        return [started(each) for each in all_of_them]
 
     first, again, other = given(1.0), given(1.0), given(2.0)
+    assert None not in first
     assert first == again
     assert not set(first) & set(other)
     assert len(set(first)) == len(first)
-    assert started("affine") is None
+    nothing = ("affine", tmp_path, "gone.tfm", "x" * 300)
+    assert [started(each) for each in nothing] == [None] * 4
 
 
 def test_other_weights_of_the_same_name_are_another_request(network2d):
