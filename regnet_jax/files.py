@@ -229,13 +229,14 @@ def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
     parent = next(p for p in path.resolve().parents if p.exists())
     stage = parent / f".{path.name[:_KEPT]}-{uuid.uuid4().hex[:8]}"
     try:
-        stage.mkdir()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"{path}: cannot be made ({reason}); choose another"
-        ) from error
-    try:
+        # An interrupt may arrive as soon as the folder is there.
+        try:
+            stage.mkdir()
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"{path}: cannot be made ({reason}); choose another"
+            ) from error
         yield stage
         outdated = [path / n for n in stale if not (stage / n).exists()]
         _move_files(stage, path)

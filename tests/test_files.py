@@ -2,13 +2,14 @@
 
 import json
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import strict_json, write_atomically
+from regnet_jax.files import staged_folder, strict_json, write_atomically
 from regnet_jax.io import read_image, write_displacement, write_transform
 from regnet_jax.io.images import write_image
 from regnet_jax.spatial import Frame
@@ -136,3 +137,17 @@ def test_strict_json_has_null_for_numbers_that_are_not_finite():
 def test_strict_json_keeps_other_values(indent):
     given = {"a": [1, 2.5, None, True], "b": {"c": "text"}}
     assert strict_json(given, indent=indent) == json.dumps(given, indent=indent)
+
+
+def test_an_interrupt_at_once_leaves_no_folder(tmp_path, monkeypatch):
+    """Between the making of the folder and the next line."""
+    make = Path.mkdir
+
+    def interrupted(path, *args, **options):
+        make(path, *args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "out"):
+        pass
+    assert not list(tmp_path.iterdir())
