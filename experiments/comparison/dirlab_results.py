@@ -22,11 +22,7 @@ from experiments.comparison.dirlab_published import (
     set_of,
 )
 from experiments.comparison.methods import BEFORE, Variant
-from experiments.comparison.records import (
-    describe_run,
-    read_record,
-    write_record,
-)
+from experiments.comparison.records import describe_run, read_record, write_record
 from experiments.comparison.runs import Options, read_field, run_method
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (

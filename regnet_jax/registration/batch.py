@@ -146,14 +146,12 @@ class _Batch:
         return find_finished(self.out / pair.name, asked, files.values())
 
     def register(self, pair: PairPaths) -> tuple[dict, dict]:
-        """Register a pair unless it is finished.
+        """Register a pair.
 
         Returns:
             The row of the table, and the seconds of the phases.
         """
         folder = self.out / pair.name
-        if (report := self.finished(pair)) is not None:
-            return make_row(pair, "finished before", report), {}
         trace = self.out / f"{pair.name}.traceback.txt"
         try:
             report, seconds = register_files(
@@ -212,7 +210,8 @@ def run_batch(
     # All checks come before the first folder is made.
     network = named_network(options.model, batch.load)
     dimensions = None if network is None else network.dimensions
-    unfinished = [pair for pair in pairs if batch.finished(pair) is None]
+    reports = {pair.name: batch.finished(pair) for pair in pairs}
+    unfinished = [pair for pair in pairs if reports[pair.name] is None]
     coordinates = options.point_coordinates
     check_pairs(path, unfinished, dimensions, coordinates=coordinates)
     table = out / ("pairs.csv" if count == 1 else f"pairs-{number}-of-{count}.csv")
@@ -224,7 +223,10 @@ def run_batch(
     out.mkdir(parents=True, exist_ok=True)
     rows, total = [], {}
     for pair in tqdm(pairs, "registering", unit="pair"):
-        row, seconds = batch.register(pair)
+        if (report := reports[pair.name]) is not None:
+            row, seconds = make_row(pair, "finished before", report), {}
+        else:
+            row, seconds = batch.register(pair)
         rows.append(row)
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
         write_rows(table, rows)

@@ -318,12 +318,16 @@ def _share_of_largest(image: np.ndarray) -> float:
     It is 0 for images of two values, such as masks, which no window has cut off.
     """
     largest = image == image.max()
+    share = float(largest.mean())
+    if share <= _CUT_OFF:
+        return share
+    # Seldom, so that neither of these is searched in vain.
     if np.all(largest | (image == image.min())):
         return 0.0
-    # Seldom, so that padding is not searched in vain.
-    if largest.mean() > _CUT_OFF and (padding := find_padding(image)) is not None:
-        largest = largest[~padding]
-    return float(largest.mean()) if largest.size else 0.0
+    padding = find_padding(image)
+    if padding is None or padding.all():
+        return share
+    return float(largest[~padding].mean())
 
 
 def _extent(frame: Frame) -> float:

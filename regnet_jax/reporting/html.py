@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jinja2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
@@ -127,11 +126,11 @@ def encode_figure(figure: Figure, dpi: int = DPI) -> EncodedImage:
 
 
 def _draw(figure: Figure, dpi: int) -> Image.Image:
-    """Draw a figure, and return its pixels with four channels."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.array(canvas.buffer_rgba()))
+    """Return the pixels of a figure with four channels; the figure stays as it is."""
+    raw = io.BytesIO()
+    figure.savefig(raw, format="raw", dpi=dpi)
+    width, height = (int(inches * dpi) for inches in figure.get_size_inches())
+    return Image.frombytes("RGBA", (width, height), raw.getvalue())
 
 
 def encode_animation(

@@ -17,9 +17,9 @@ from experiments.comparison import (
     runs,
     tables,
 )
+from experiments.comparison.measures import find_regions, flatten, measure
 from experiments.comparison.methods import Variant
 from experiments.comparison.records import describe_run
-from experiments.comparison.results import find_regions, measure
 from regnet_jax.io import (
     LoadedPair,
     read_displacement,
@@ -461,7 +461,7 @@ def test_measure_finds_no_error_in_the_true_field(d):
     assert found.measures.jacobian.folding_fraction == 0
     still = measure(known, truth, regions, 0 * truth)
     assert still.errors["endpoint"].mean() == pytest.approx(2 * np.sqrt(d))
-    values = results.flatten(still, None)
+    values = flatten(still, None)
     assert values["endpoint_good"] == 0
     assert values["endpoint_p95"] == pytest.approx(2 * np.sqrt(d))
 
