@@ -154,15 +154,21 @@ def check_not_read(results: Iterable[Path], sources: Iterable) -> None:
         results: paths of files to be written.
         sources: paths of files to be read; None and folders are passed over.
     """
-    existing = [result for result in results if result.is_file()]
+    replaced = {_identity(result) for result in results if result.is_file()}
     for source in sources:
         if source is None or not os.path.isfile(source):
             continue
-        if any(result.samefile(source) for result in existing):
+        if _identity(source) in replaced:
             raise InputError(
                 f"{source}: is read, and a result would replace it; choose another"
                 " --out"
             )
+
+
+def _identity(path) -> tuple[int, int]:
+    """Return the numbers that all paths of the same file share."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _check_parent(path: Path) -> None:

@@ -136,7 +136,13 @@ def jacobian_determinant(
     Returns:
         ``[*spatial]``.
     """
-    return determinant(jacobian_matrix(displacement))
+    d = displacement.shape[-1]
+    # By components: a matrix at every voxel would be written to memory first.
+    rows = []
+    for i in range(d):
+        slopes = jnp.gradient(displacement[..., i], axis=tuple(range(d)))
+        rows.append([slope + (i == j) for j, slope in enumerate(slopes)])
+    return _determinant(rows)
 
 
 def determinant(m: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
@@ -148,7 +154,15 @@ def determinant(m: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
     Returns:
         ``[...]``.
     """
-    if m.shape[-1] == 2:
-        return m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
+    d = m.shape[-1]
+    return _determinant([[m[..., i, j] for j in range(d)] for i in range(d)])
+
+
+def _determinant(rows):
+    """Return the determinants of matrices of two or three rows of arrays."""
     # Written out: a batched LU of millions of 3 x 3 matrices is far slower.
-    return jnp.sum(m[..., 0, :] * jnp.cross(m[..., 1, :], m[..., 2, :]), axis=-1)
+    if len(rows) == 2:
+        (a, b), (c, d) = rows
+        return a * d - b * c
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_folder, write_atomically
+from regnet_jax.files import check_folder, check_not_read, write_atomically
 from regnet_jax.io import PairPaths, check_files, read_pairs
 from regnet_jax.registration.files import (
     describe_request,
@@ -24,6 +24,8 @@ from regnet_jax.registration.inference.network import (
     named_network,
 )
 from regnet_jax.registration.options import RegistrationOptions
+from regnet_jax.registration.saving import result_paths
+from regnet_jax.registration.start import files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 
 # At most this number of problems is named in a message; the others are counted.
@@ -220,6 +222,11 @@ def run_batch(
             f"{path}: a pair has the name of the table of results, {table.name}; rename"
             " it"
         )
+    sources = [f for pair in unfinished for f in pair.files.values()]
+    results = [f for pair in unfinished for f in result_paths(out / pair.name)]
+    check_not_read(
+        [table, *results], [path, *files_of_start(options.initial), *sources]
+    )
     out.mkdir(parents=True, exist_ok=True)
     rows, total = [], {}
     for pair in tqdm(pairs, "registering", unit="pair"):

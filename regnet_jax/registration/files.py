@@ -51,9 +51,10 @@ from regnet_jax.registration.saving import (
     OPTIONAL_FILES,
     RESULT_FILES,
     import_drawing,
+    result_paths,
     write_registration,
 )
-from regnet_jax.registration.start import checksum_of_start
+from regnet_jax.registration.start import checksum_of_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Frame,
@@ -169,9 +170,9 @@ def register_files(
     Raises:
         InputError: if a file or an option cannot be used.
     """
-    names = (*RESULT_FILES, *OPTIONAL_FILES)
     check_folder(out)
-    check_not_read([Path(out) / name for name in names], pair.files.values())
+    sources = [*pair.files.values(), *files_of_start(options.initial)]
+    check_not_read(result_paths(Path(out)), sources)
     return register_loaded(
         lambda: read_pair(pair, coordinates=options.point_coordinates),
         *(out, load, options, formats),

@@ -94,21 +94,34 @@ def _roughness(field):
     return sum(jnp.mean(jnp.sum(slope**2, -1)) for slope in slopes)
 
 
+def _shortfall(field):
+    """Return by how much the Jacobian determinant falls short of the least."""
+    return jnp.maximum(LEAST_JACOBIAN - jacobian_determinant(field), 0.0)
+
+
+def _mean_squared_shortfall(field):
+    return jnp.mean(_shortfall(field) ** 2)
+
+
+@jax.custom_vjp
 def _folding(field):
     """Return the mean squared shortfall of the Jacobian determinant."""
+    return _mean_squared_shortfall(field)
 
-    def shortfall(field):
-        return jnp.maximum(LEAST_JACOBIAN - jacobian_determinant(field), 0.0)
 
-    def penalty(field):
-        return jnp.mean(shortfall(field) ** 2)
+def _folding_forward(field):
+    shortfall = _shortfall(field)
+    return jnp.mean(shortfall**2), (field, jnp.any(shortfall > 0.0))
 
-    def nothing(field):
-        return jnp.zeros((), field.dtype)
 
+def _folding_backward(residuals, gradient):
+    field, falls_short = residuals
+    slope = jax.grad(_mean_squared_shortfall)
     # Mostly nothing falls short, and then the gradient need not be computed.
-    falls_short = jnp.any(shortfall(jax.lax.stop_gradient(field)) > 0.0)
-    return jax.lax.cond(falls_short, penalty, nothing, field)
+    return (gradient * jax.lax.cond(falls_short, slope, jnp.zeros_like, field),)
+
+
+_folding.defvjp(_folding_forward, _folding_backward)
 
 
 def _spline(coefficients, shape: Sequence[int]):

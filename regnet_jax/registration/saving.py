@@ -60,6 +60,12 @@ OPTIONAL_FILES = (
     *("confidence.nii.gz", "ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
 )
 
+
+def result_paths(folder: Path) -> list[Path]:
+    """Return the paths of all files that a registration may write to a folder."""
+    return [folder / name for name in (*RESULT_FILES, *OPTIONAL_FILES)]
+
+
 # Displacements are rounded by this fraction of a working voxel in files.
 _TOLERANCE = 2e-4
 

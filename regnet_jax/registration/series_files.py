@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_folder, staged_folder
+from regnet_jax.files import check_folder, check_not_read, staged_folder
 from regnet_jax.intensity import looks_like_labels
 from regnet_jax.io import (
     LoadedPair,
@@ -45,8 +45,9 @@ from regnet_jax.registration.inference.network import (
 )
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.saving import OPTIONAL_FILES, RESULT_FILES
+from regnet_jax.registration.saving import result_paths
 from regnet_jax.registration.series import SeriesRegistration
+from regnet_jax.registration.start import files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Image,
@@ -59,6 +60,9 @@ from regnet_jax.spatial import (
 
 _LOG = logging.getLogger(__name__)
 
+# Files of the whole series.
+_MAPS = ("amplitude.nii.gz", "path.nii.gz", "mid_position.nii.gz")
+_SUMMARY = (*_MAPS, "motion.csv", "report.html")
 _LABELS = "labels.nii.gz"
 # Files that are carried to a phase depend on its registration.
 _CARRIED = (_LABELS, *(f"points{suffix}" for suffix in POINT_SUFFIXES))
@@ -133,6 +137,13 @@ def run_series(
         )
     phases = read_phases(path)
     number = find_reference(phases, reference)
+    results = [out / name for name in _SUMMARY]
+    for phase in phases:
+        folder = out / phase.name
+        results += [*result_paths(folder), *(folder / name for name in _CARRIED)]
+    read = [*masks.values(), points, labels, *files_of_start(options.initial)]
+    read += source.iterdir() if source.is_dir() else [source]
+    check_not_read(results, read)
     fixed = _read(phases[number])
     known = _read_carried(fixed, points, labels, options.point_coordinates)
     limits = {name: read_mask(each, fixed.frame) for name, each in masks.items()}
@@ -275,8 +286,8 @@ def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> 
 
 def _remove_results(folder: Path) -> None:
     """Remove the registration of what has become the reference."""
-    for name in (*RESULT_FILES, *OPTIONAL_FILES):
-        (folder / name).unlink(missing_ok=True)
+    for path in result_paths(folder):
+        path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -305,9 +316,9 @@ def _write_summary(
         return canonicalise(array, frame)[0]
 
     with staged_folder(out) as stage:
-        write_image(stage / "amplitude.nii.gz", motion.amplitude, frame)
-        write_image(stage / "path.nii.gz", motion.path, frame)
-        write_image(stage / "mid_position.nii.gz", mid_position, frame)
+        maps = (motion.amplitude, motion.path, mid_position)
+        for name, array in zip(_MAPS, maps, strict=True):
+            write_image(stage / name, array, frame)
         write_rows(stage / "motion.csv", rows, _COLUMNS)
         write_series_page(
             stage / "report.html",

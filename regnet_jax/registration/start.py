@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -44,6 +45,20 @@ class Start:
 def is_kind(initial) -> bool:
     """Tell whether an option names a kind of linear alignment."""
     return isinstance(initial, str) and initial in KINDS
+
+
+def files_of_start(initial) -> list[Path]:
+    """Return the files of a transform that is given to start from.
+
+    Args:
+        initial: the option of this name, see ``RegistrationOptions``.
+
+    Returns:
+        Their paths; none if an alignment is computed or an object is given.
+    """
+    if is_kind(initial) or not isinstance(initial, str | os.PathLike):
+        return []
+    return [link.path for link in split_transforms(initial)]
 
 
 def checksum_of_start(initial) -> str | None:

@@ -21,6 +21,9 @@ def folder(tmp_path):
     write_displacement(tmp_path / "t.mha", np.ones((30, 34, 2), np.float32), frame)
     write_transform(tmp_path / "t.tfm", affine_transform(np.eye(3)))
     write_points(tmp_path / "p.csv", [[1.0, 2.0], [3.0, 4.0]])
+    write_transform(tmp_path / "transform.h5", affine_transform(np.eye(3)))
+    text = "name,fixed,moving\na,fixed.nii.gz,fixed.nii.gz\n"
+    (tmp_path / "pairs.csv").write_text(text, "utf-8")
     return tmp_path
 
 
@@ -32,6 +35,11 @@ CASES = {
         "register --fixed={0}/fixed.nii.gz --moving={0}/fixed.nii.gz"
         " --ignore_fixed={0}/jacobian.nii.gz --out={0}"
     ),
+    "start": (
+        "register --fixed={0}/fixed.nii.gz --moving={0}/fixed.nii.gz"
+        " --initial=inverse:{0}/transform.h5 --out={0}"
+    ),
+    "list of pairs": "register --pairs={0}/pairs.csv --out={0}",
     "image of evaluate": (
         "evaluate --fixed={0}/fixed.nii.gz --moving={0}/warped.nii.gz"
         " --out={0}/fixed.nii.gz"
@@ -102,3 +110,17 @@ def test_an_image_beyond_the_grid_is_said(command, folder):
     result = command("evaluate", *paths, f"--out={folder}/far.json")
     assert result.status == 0
     assert any("no part of the images could be compared" in e for e in result.errors)
+
+
+def test_a_pair_does_not_replace_what_another_reads(command, folder):
+    (folder / "out" / "a").mkdir(parents=True)
+    image = folder / "out" / "a" / "warped.nii.gz"
+    image.write_bytes((folder / "warped.nii.gz").read_bytes())
+    text = f"name,fixed,moving\na,fixed.nii.gz,fixed.nii.gz\nb,{image},fixed.nii.gz\n"
+    (folder / "list.csv").write_text(text, "utf-8")
+    result = command("register", f"--pairs={folder}/list.csv", f"--out={folder}/out")
+    assert result.status == 2
+    (line,) = result.errors
+    assert f"{image}: is read, and a result would replace it" in line
+    assert image.read_bytes() == (folder / "warped.nii.gz").read_bytes()
+    assert [path.name for path in (folder / "out").rglob("*")] == ["a", image.name]

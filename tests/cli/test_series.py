@@ -316,6 +316,30 @@ def test_results_do_not_go_among_the_phases(series, phases):
     assert sorted(p.name for p in (phases / "phases").iterdir()) == kept
 
 
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        ("--series_points={}", "T0/points.fcsv"),
+        ("--series_labels={}", "T5/labels.nii.gz"),
+        ("--ignore_fixed={}", "amplitude.nii.gz"),
+        ("--initial={}", "T10/transform.h5"),
+    ],
+)
+def test_a_series_does_not_replace_what_it_reads(
+    series, phases, tmp_path, argument, name
+):
+    kept = tmp_path / "results" / name
+    kept.parent.mkdir(parents=True)
+    given = "points.fcsv" if name.endswith(".fcsv") else "labels.mha"
+    shutil.copy(phases / given, kept)
+    before = kept.read_bytes()
+    result = series(tmp_path / "results", argument.format(kept))
+    assert result.status == 2
+    assert f"{kept}: is read, and a result would replace it" in result.errors[0]
+    assert kept.read_bytes() == before
+    assert [p for p in (tmp_path / "results").rglob("*") if p.is_file()] == [kept]
+
+
 def test_python_registers_arrays_to_one_of_them(tmp_path):
     """A network that always says one voxel down and two to the side."""
     network = fake(2, 2.0, lambda fixed, _: 0 * fixed + np.array([1.0, 2.0]))

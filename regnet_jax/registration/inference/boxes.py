@@ -109,7 +109,7 @@ def find_body(image) -> CropBox:
 _LUNG_MARGIN = 8
 _TAPER = 6
 # Shapes are multiples of this wherever the grid is large enough.
-_LUNG_STEP = 64
+_LUNG_STEP = 32
 
 
 @jax.tree_util.register_dataclass

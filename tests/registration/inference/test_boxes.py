@@ -34,7 +34,7 @@ def test_the_box_holds_the_lungs_and_a_margin(first, last):
     shape = (128, 128, 192)
     box = find_lungs(body(shape, first, last), 3.0, multiple=2)
     start, stop = np.asarray(box.start), np.asarray(box.start) + box.shape
-    assert all(n % 64 == 0 for n in box.shape)
+    assert all(n % 32 == 0 for n in box.shape)
     assert (start % 2 == 0).all()
     if np.prod(np.subtract(last, first) + 1) * 27 < 50_000:
         assert box.shape == shape  # too small for a lung
