@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from regnet_jax import pretrained
 from regnet_jax.io import read_image
 from regnet_jax.registration.alignment.linear import KINDS
+from regnet_jax.registration.options import EFFORTS, RegistrationOptions
 from regnet_jax.spatial import Frame, Image, to_sitk
 from tests.helpers.networks import smooth_image
 
@@ -149,7 +150,7 @@ def widget(module, nodes, command):
         selector.currentNode.return_value = node
     made.command.currentPath = command
     made.model.currentText, made.initial.currentText = " lung ", "rigid"
-    made.refine.value = 45
+    made.preset.currentText = "fast"
     return made
 
 
@@ -157,18 +158,25 @@ def test_choices_are_those_of_the_command(module):
     assert set(module.MODELS) <= set(pretrained.names())
     assert module.MODELS[0] == "lung"
     assert set(module.ALIGNMENTS) == set(KINDS)
+    assert set(module.PRESETS) == set(EFFORTS)
+    assert module.PRESETS[0] == RegistrationOptions().preset
 
 
 def test_registration_writes_runs_and_loads(module, nodes, command):
     seen = []
     warped, transform, warnings = module.RegNetLogic().register(
-        *nodes, command, "lung", "rigid", 45, on_progress=lambda *s: seen.append(s)
+        *nodes,
+        command,
+        "lung",
+        "rigid",
+        "accurate",
+        on_progress=lambda *s: seen.append(s),
     )
     assert ("predicting", 40) in seen
     assert ("predicting", 100) in seen
     (told,) = [text for text, _ in seen if text.startswith("[")]
     assert re.search("--fixed=.*fixed.nrrd.*--moving=.*moving.nrrd", told)
-    assert "'--model=lung', '--initial=rigid', '--refine=45'" in told
+    assert "'--model=lung', '--initial=rigid', '--preset=accurate'" in told
     assert (warped.name, transform.name) == ("inhale warped", "inhale to fixed")
     np.testing.assert_array_equal(warped.data.array, nodes[1].data.array)
     assert transform.data.TransformPoint((0.0, 0.0, 0.0)) == (1, 2, 3)

@@ -28,6 +28,7 @@ from slicer.ScriptedLoadableModule import (
 SETTING = "RegNet/Command"
 MODELS = ("lung", "regnet3d_2017", "lung2d")
 ALIGNMENTS = ("affine", "rigid", "moments", "center", "none")
+PRESETS = ("default", "fast", "accurate")
 # Seconds between two looks at the process, and lines that an error shows of its output.
 PAUSE, SHOWN = 0.05, 30
 
@@ -80,7 +81,7 @@ def find_command(given, search_path=None):
     return [path]
 
 
-def build_arguments(fixed, moving, out, model="", initial="", refine=0):
+def build_arguments(fixed, moving, out, model="", initial="", preset=""):
     """Return the arguments of the command.
 
     Args:
@@ -90,7 +91,7 @@ def build_arguments(fixed, moving, out, model="", initial="", refine=0):
         model: network that ships, or the folder of a training run; empty for the
             command's default.
         initial: linear alignment; empty for the default.
-        refine: steps of gradient descent.
+        preset: of accuracy and time; empty for the default.
 
     Returns:
         A list of words.
@@ -100,8 +101,8 @@ def build_arguments(fixed, moving, out, model="", initial="", refine=0):
         arguments.append(f"--model={model}")
     if initial:
         arguments.append(f"--initial={initial}")
-    if refine:
-        arguments.append(f"--refine={refine}")
+    if preset:
+        arguments.append(f"--preset={preset}")
     return arguments
 
 
@@ -228,7 +229,7 @@ class RegNetLogic(ScriptedLoadableModuleLogic):
     """Writes the volumes, runs the command, and loads its results."""
 
     def register(
-        self, fixed, moving, command="", model="", initial="", refine=0,
+        self, fixed, moving, command="", model="", initial="", preset="",
         on_progress=None, on_wait=None,
     ):  # fmt: skip
         """Register two volumes.
@@ -239,7 +240,7 @@ class RegNetLogic(ScriptedLoadableModuleLogic):
             command: see ``find_command``.
             model: see ``build_arguments``.
             initial: see ``build_arguments``.
-            refine: see ``build_arguments``.
+            preset: see ``build_arguments``.
             on_progress: called with a text, and a percentage or None.
             on_wait: called often; what it raises ends the registration.
 
@@ -267,7 +268,7 @@ class RegNetLogic(ScriptedLoadableModuleLogic):
                 if not os.path.isfile(path):
                     raise RegNetError(f"{node.GetName()}: could not be written")
             out = os.path.join(folder, "result")
-            arguments = build_arguments(*paths, out, model, initial, refine)
+            arguments = build_arguments(*paths, out, model, initial, preset)
             run_command(
                 words + arguments, environment, on_line, on_wait or (lambda: None)
             )
@@ -330,10 +331,9 @@ class RegNetWidget(ScriptedLoadableModuleWidget):
         self.initial = self._add_choice(
             form, "Alignment", ALIGNMENTS, "The linear alignment that comes first."
         )
-        self.refine = qt.QSpinBox()
-        self.refine.setRange(0, 1000)
-        self.refine.toolTip = "Steps of gradient descent after the network; try 45."
-        form.addRow("Refinement", self.refine)
+        self.preset = self._add_choice(
+            form, "Preset", PRESETS, "accurate takes about twice as long as default."
+        )
         self.command = ctk.ctkPathLineEdit()
         self.command.filters = ctk.ctkPathLineEdit.Files
         self.command.currentPath = slicer.util.settingsValue(SETTING, "")
@@ -373,7 +373,7 @@ class RegNetWidget(ScriptedLoadableModuleWidget):
                 command=self.command.currentPath,
                 model=self.model.currentText.strip(),
                 initial=self.initial.currentText,
-                refine=self.refine.value,
+                preset=self.preset.currentText,
                 on_progress=self.show_progress,
                 on_wait=self.keep_alive,
             )
