@@ -16,7 +16,7 @@ both images show.
 from absl import flags
 
 from experiments.heldout.ablation import experiment, measure, sample_volumes, train_for
-from experiments.heldout.volumes import check_room, read_volumes
+from experiments.heldout.volumes import check_room, read_held_out
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_output, write_json
@@ -61,7 +61,7 @@ def main():
     if _VOLUMES.value:
         scans = read_scans(_VOLUMES.value, "validation")
         spacing = experiment(_NETWORKS.value[0], dimensions, 0).data.spacing
-        sets["scans"] = read_volumes(scans, spacing, dimensions)
+        sets["scans"] = read_held_out(scans, spacing, dimensions)
         check_room(sets["scans"], list(FAMILIES), spacing=spacing, d=dimensions)
     for name in _NETWORKS.value:
         config = experiment(name, dimensions, _SEED.value)

@@ -38,7 +38,7 @@ from experiments.heldout.artificial import (
 from experiments.heldout.calibration import as_text as calibration_text
 from experiments.heldout.calibration import compare_errors, summarise
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
-from experiments.heldout.volumes import check_room, read_volumes
+from experiments.heldout.volumes import check_room, read_held_out
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_output, write_json, write_text
@@ -148,7 +148,7 @@ def main():
     networks = _load_networks()
     d, spacing = next(iter(networks.values())).dimensions, _SPACING.value
     families, count, crop = _FAMILIES.value, _COUNT.value, _CROP.value
-    volumes = read_volumes(scans, spacing, d)
+    volumes = read_held_out(scans, spacing, d)
     check_room(volumes, families, spacing=spacing, d=d, crop=crop)
     plan = make_plan(volumes, families, count)
     if _COUNT.present and len(plan) > count:

@@ -59,7 +59,7 @@ def make_volume(
     return Volume(name, patient, identity, image, regions)
 
 
-def read_volumes(
+def read_held_out(
     scans: Sequence[ListedScan], spacing: float, dimensions: int
 ) -> list[Volume]:
     """Read scans in canonical orientation at one voxel size.

@@ -20,7 +20,7 @@ from regnet_jax.spatial import Frame, Image
 from regnet_jax.synthesis import ArtificialPair, chest
 from regnet_jax.synthesis.fields.families import FAMILIES, sample_field
 from regnet_jax.synthesis.pairs import add_noise
-from regnet_jax.training.data import read_volumes
+from regnet_jax.training.data import read_anatomy
 
 # Of procedural volumes, where no scan is held out.
 _SHAPE = {2: (160, 160), 3: (96, 112, 128)}
@@ -69,7 +69,7 @@ def make_pairs(
         key = jax.random.fold_in(jax.random.key(seed), number)
         volume_key, field_key, fixed_key, moving_key = jax.random.split(key, 4)
         if held_out:
-            (array,) = read_volumes(held_out[number % len(held_out)], [spacing], None)
+            (array,) = read_anatomy(held_out[number % len(held_out)], [spacing], None)
             volume = jnp.asarray(array, jnp.float32)[..., None]
         else:
             volume = chest(volume_key, _SHAPE[dimensions], spacing=spacing)

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.heldout.splits import find_usable, patient_of
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_frame
-from regnet_jax.training.data import read_volumes
+from regnet_jax.training.data import read_anatomy
 
 # One patient in so many is held out, and at least one.
 _HELD_OUT = 6
@@ -42,7 +42,7 @@ def find_patients(
         spacing: voxel size of the training, mm, at which the scans are read.
         dimensions: of the network; 2D networks take 2D and 3D scans, but one kind.
         seed: of the choice of the patients.
-        cache: of ``training.data.read_volumes``.
+        cache: of ``training.data.read_anatomy``.
 
     Returns:
         The patients. A single one is not held out.
@@ -55,7 +55,7 @@ def find_patients(
         ndim = read_frame(path).ndim
         if ndim < dimensions:
             raise InputError(f"{path}: is {ndim}D; give 3D scans")
-        read_volumes(path, [spacing], cache)
+        read_anatomy(path, [spacing], cache)
         return ndim
 
     usable, left_out = find_usable(folder, read)

@@ -37,7 +37,7 @@ class Effort(NamedTuple):
 EFFORTS = {
     "fast": Effort(finer=False),
     "default": Effort(),
-    "accurate": Effort(repeats=True, steps=50),
+    "accurate": Effort(repeats=True, steps=36),
 }
 
 
@@ -151,7 +151,7 @@ class RegistrationOptions:
         preset: ``fast``, for ``lung`` at voxels of 2 mm and not 1.5 mm; ``default``; or
             ``accurate``, with a repeated pass and refinement.
         refine: steps of gradient descent that start from the network's prediction. None
-            takes those of the preset, 50 of ``accurate`` and none of the others.
+            takes those of the preset, 36 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
             which is inverted where the images are swapped.
         confidence: estimate the error at every voxel, by networks that can.
@@ -207,7 +207,7 @@ class RegistrationOptions:
         metadata=option(
             str,
             "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate: a"
-            " repeated pass and 50 steps of refinement. --refine and --voxel_size"
+            " repeated pass and 36 steps of refinement. --refine and --voxel_size"
             " override it.",
             _check_effort,
         ),

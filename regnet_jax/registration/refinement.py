@@ -30,10 +30,10 @@ from regnet_jax.registration.inference.boxes import (
     BlendBox,
     CropBox,
     blend_crop,
+    body_box,
     cover_grid,
     crop_box,
-    find_body,
-    find_lungs,
+    lung_box,
     sample_displaced,
 )
 from regnet_jax.registration.inference.slices import compute_by_slices
@@ -332,7 +332,7 @@ def refine_on_body(
     # Beside the box the field is continued, where something immobile may lie.
     grid = fixed.shape
     body = (
-        find_body(fixed) if mobility is None else CropBox((0,) * len(grid), grid, grid)
+        body_box(fixed) if mobility is None else CropBox((0,) * len(grid), grid, grid)
     )
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)
@@ -345,7 +345,7 @@ def refine_on_body(
         body.crop(nowhere if where is None else where, 0.0) for where in ignored
     )
     images = [body.crop(image, AIR) for image in (fixed, moving)]
-    lungs = find_lungs(images[0], spacing, multiple=_COARSEST)
+    lungs = lung_box(images[0], spacing, multiple=_COARSEST)
     counts = (steps - steps // 3, steps // 3)
     field = body.crop(displacement, 0.0)
     limits = {"shown": tuple(shown), "ignored": ignored, "mobility": mobility}

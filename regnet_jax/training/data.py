@@ -108,7 +108,7 @@ def skip_or_raise(error: InputError, config: ScansConfig) -> None:
     logging.warning("left out: %s", error)
 
 
-def read_volumes(
+def read_anatomy(
     path: Path, spacings: Sequence[float], cache: Path | None, preset: str = CT
 ) -> list[np.ndarray]:
     """Read the anatomy of a scan at several voxel sizes, in canonical orientation.
@@ -315,7 +315,7 @@ class ScanPrefetcher:
         spacings = [stage.spacing for stage in self._config.data.stages]
         read = [
             self._readers.submit(
-                read_volumes,
+                read_anatomy,
                 self._scans[number].path,
                 spacings,
                 self._cache,

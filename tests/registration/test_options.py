@@ -200,9 +200,9 @@ def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes):
         ({"memory": 16.0, "voxel_size": 2.5}, 2.5, 0),
         ({"preset": "fast"}, 3.0, 0),
         ({"preset": "fast", "voxel_size": 2.5}, 2.5, 0),
-        ({"preset": "accurate"}, 2.0, 50),
+        ({"preset": "accurate"}, 2.0, 36),
         ({"preset": "accurate", "refine": 0}, 2.0, 0),
-        ({"preset": "accurate", "voxel_size": 2.5}, 2.5, 50),
+        ({"preset": "accurate", "voxel_size": 2.5}, 2.5, 36),
         ({"preset": "fast", "refine": 2}, 3.0, 2),
     ],
 )

@@ -61,7 +61,7 @@ def test_percentiles_of_a_scan_become_air_and_bone(
     frame = Frame(shape, (2.0,) * len(shape), (0.0,) * len(shape), np.eye(len(shape)))
     values = np.random.default_rng(0).gamma(3.0, 50.0, shape).astype(np.float32)
     path = stored(tmp_path, Image(values, frame, "a"))
-    (volume,) = data.read_volumes(path, [2.0], None, preset)
+    (volume,) = data.read_anatomy(path, [2.0], None, preset)
     dark, bright = np.percentile(values, ends)
     expected = np.clip((values - dark) / (bright - dark), 0.0, 1.0) * 1400.0 - 1000.0
     np.testing.assert_allclose(volume, expected, atol=0.51)
@@ -84,7 +84,7 @@ def test_training_sees_the_values_that_a_registration_sees(tmp_path, monkeypatch
     network = networks.fake(d, 1.5, None)
     options = {"initial": "none", "intensity": "2,98", "voxel_size": 1.5}
     register(path, path, network, **options)
-    (volume,) = data.read_volumes(path, [1.5], None, "2,98")
+    (volume,) = data.read_anatomy(path, [1.5], None, "2,98")
     np.testing.assert_allclose(volume, seen[0], atol=0.51)
 
 
@@ -93,7 +93,7 @@ def test_the_noise_of_a_scan_is_removed(tmp_path):
     noisy = scan(3).array + np.random.default_rng(0).normal(0, 5, frame.shape)
     path = stored(tmp_path, Image(np.float32(noisy), frame, "noisy"))
     clean = stored(tmp_path, scan(3))
-    kept = [data.read_volumes(p, [1.0], None, "mr")[0] for p in (path, clean)]
+    kept = [data.read_anatomy(p, [1.0], None, "mr")[0] for p in (path, clean)]
     raw = np.float32(noisy - scan(3).array).std() / 860.0 * 1400.0
     assert (kept[0] - np.float32(kept[1])).std() < 0.7 * raw
 
@@ -102,20 +102,20 @@ def test_label_maps_are_refused_and_ct_is_named(tmp_path, caplog):
     labels = (scan(3).array > 300).astype(np.uint8)
     path = stored(tmp_path, Image(labels, FRAMES[3], "labels"))
     with pytest.raises(InputError, match=r"labels\.nii\.gz: has 2 different values"):
-        data.read_volumes(path, [1.0], None, "mr")
+        data.read_anatomy(path, [1.0], None, "mr")
     path = stored(tmp_path, dataclasses.replace(scan(3, -1000.0, 200.0), name="ct"))
     with caplog.at_level(logging.WARNING):
-        data.read_volumes(path, [1.0], None, "mr")
+        data.read_anatomy(path, [1.0], None, "mr")
     assert "ct.nii.gz: looks like CT" in caplog.text
     caplog.clear()
-    data.read_volumes(path, [1.0], None)
+    data.read_anatomy(path, [1.0], None)
     assert not caplog.records
 
 
 def test_presets_do_not_share_the_cache(tmp_path):
     path = stored(tmp_path, scan(3, -1000.0, 300.0))
     volumes = [
-        data.read_volumes(path, [1.5], tmp_path / "cache", preset)[0]
+        data.read_anatomy(path, [1.5], tmp_path / "cache", preset)[0]
         for preset in ("ct", "mr", "10,90", "mr")
     ]
     assert len(list((tmp_path / "cache").iterdir())) == 3

@@ -11,7 +11,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
 from regnet_jax.spatial import Frame, Image, to_sitk, to_world
 from regnet_jax.training.config import override
-from regnet_jax.training.data import ScanPrefetcher, read_volumes
+from regnet_jax.training.data import ScanPrefetcher, read_anatomy
 from regnet_jax.training.loop import train
 from tests.helpers.tiny import noise_patches
 
@@ -169,7 +169,7 @@ def test_series_of_one_folder_are_kept_apart(tmp_path):
     for _ in range(2):
         for series, value in (("1.2.3.1", 10), ("1.2.3.2", 20)):
             path = Path(f"{folder}::{series}")
-            (volume,) = read_volumes(path, [1.0], tmp_path / "cache")
+            (volume,) = read_anatomy(path, [1.0], tmp_path / "cache")
             assert volume.shape == (4, 5, 6)
             # Smoothed a little, where it borders on air.
             np.testing.assert_allclose(volume[..., 2:], value, atol=3)

@@ -83,7 +83,7 @@ def test_all_scans_stay_where_there_is_room(experiment):
 
 def test_resampled_scans_are_kept_by_content(experiment, tmp_path, monkeypatch):
     cache, path = tmp_path / "cache", tmp_path / "1.mha"
-    first = data.read_volumes(path, (4.0, 8.0), cache)
+    first = data.read_anatomy(path, (4.0, 8.0), cache)
     assert len(list(cache.iterdir())) == 2
     shutil.copy(path, tmp_path / "copy.mha")
 
@@ -94,17 +94,17 @@ def test_resampled_scans_are_kept_by_content(experiment, tmp_path, monkeypatch):
         patch.setattr(data, "read_ct", refuse)
         for again in (path, tmp_path / "copy.mha"):
             for a, b in zip(
-                first, data.read_volumes(again, (4.0, 8.0), cache), strict=True
+                first, data.read_anatomy(again, (4.0, 8.0), cache), strict=True
             ):
                 np.testing.assert_array_equal(a, b)
         with pytest.raises(AssertionError, match="read again"):
-            data.read_volumes(path, (5.0,), cache)
+            data.read_anatomy(path, (5.0,), cache)
     # What is damaged there is made anew, and other content is other content.
     for stored in cache.iterdir():
         stored.write_bytes(stored.read_bytes()[:50])
-    np.testing.assert_array_equal(data.read_volumes(path, (4.0,), cache)[0], first[0])
+    np.testing.assert_array_equal(data.read_anatomy(path, (4.0,), cache)[0], first[0])
     shutil.copy(tmp_path / "2.mha", path)
-    assert data.read_volumes(path, (4.0,), cache)[0][0, 0] == 20
+    assert data.read_anatomy(path, (4.0,), cache)[0][0, 0] == 20
 
 
 def test_a_damaged_scan_fails_the_run_or_is_left_out(experiment, tmp_path, caplog):

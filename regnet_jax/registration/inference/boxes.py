@@ -85,7 +85,7 @@ def cover_box(shape) -> CropBox:
     return CropBox((0,) * len(shape), tuple(shape), tuple(shape), step=1)
 
 
-def find_body(image) -> CropBox:
+def body_box(image) -> CropBox:
     """Find the box around the body in a CT.
 
     Args:
@@ -136,7 +136,7 @@ def cover_grid(shape) -> BlendBox:
     return BlendBox(jnp.zeros(len(shape), jnp.int32), tuple(shape))
 
 
-def find_lungs(image, spacing: float, *, multiple: int) -> BlendBox:
+def lung_box(image, spacing: float, *, multiple: int) -> BlendBox:
     """Find a box around the lungs.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from regnet_jax.geometry import ceil_div
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.hounsfield import AIR, scale_hounsfield
-from regnet_jax.registration.inference.boxes import CropBox, cover_box, find_body
+from regnet_jax.registration.inference.boxes import CropBox, body_box, cover_box
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.inference.passes import run_passes, whole_pass
 from regnet_jax.registration.inference.slices import compute_by_slices
@@ -132,7 +132,7 @@ def bytes_held(network: Network, fixed, shape) -> float:
 def choose_box(network: Network, fixed) -> CropBox:
     """Return the box of a grid ``[*spatial]`` that a network is used on."""
     # Networks with a margin are used on whole images, as in their training.
-    return find_body(fixed) if network.dense else cover_box(fixed.shape)
+    return body_box(fixed) if network.dense else cover_box(fixed.shape)
 
 
 def crop_and_scale(box: CropBox, images, shown) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regnet_jax.registration.inference.boxes import find_body
+from regnet_jax.registration.inference.boxes import body_box
 
 MARGIN, STEP = 8, 32
 # Shape of the grid, and first and last voxel of a body in it.
@@ -28,7 +28,7 @@ def test_the_box_is_the_body_and_a_margin(case):
     image = scene(case)
     if image.ndim == 3:
         image.flat[[3, 1700]] = 3000  # a few bright voxels are no body
-    body = find_body(image)
+    body = body_box(image)
     assert body.grid == shape
     assert body.start == tuple(max(a - MARGIN, 0) for a in first)
     ends = zip(last, shape, strict=True)
@@ -38,7 +38,7 @@ def test_the_box_is_the_body_and_a_margin(case):
 @pytest.mark.parametrize("case", BODIES)
 def test_crops_are_restored_to_their_place(case):
     image = scene(case)
-    body = find_body(image)
+    body = body_box(image)
     d = image.ndim
     index = np.moveaxis(np.indices(image.shape), 0, -1).astype(np.float32)
     part = body.crop(index, -5.0)
@@ -59,7 +59,7 @@ def test_crops_are_restored_to_their_place(case):
 
 @pytest.mark.parametrize("shape", [(9, 14), (1, 5), (7, 33, 2)])
 def test_without_a_body_the_box_is_the_grid(shape):
-    body = find_body(np.full(shape, -1000.0))
+    body = body_box(np.full(shape, -1000.0))
     assert (body.start, body.stop) == ((0,) * len(shape), shape)
     field = np.random.default_rng(0).normal(size=(*shape, len(shape)))
     field = field.astype(np.float32)

@@ -11,7 +11,7 @@ from regnet_jax.registration.inference.boxes import (
     blend_crop,
     cover_grid,
     crop_box,
-    find_lungs,
+    lung_box,
     sample_displaced,
 )
 
@@ -32,7 +32,7 @@ def body(shape, first, last):
 )
 def test_the_box_holds_the_lungs_and_a_margin(first, last):
     shape = (128, 128, 192)
-    box = find_lungs(body(shape, first, last), 3.0, multiple=2)
+    box = lung_box(body(shape, first, last), 3.0, multiple=2)
     start, stop = np.asarray(box.start), np.asarray(box.start) + box.shape
     assert all(n % 32 == 0 for n in box.shape)
     assert (start % 2 == 0).all()
@@ -44,7 +44,7 @@ def test_the_box_holds_the_lungs_and_a_margin(first, last):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_lungs_the_box_is_the_grid(shape):
-    box = find_lungs(np.zeros(shape), 2.0, multiple=2)
+    box = lung_box(np.zeros(shape), 2.0, multiple=2)
     assert box.shape == shape
     assert not box.start.any()
 
