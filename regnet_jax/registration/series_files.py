@@ -71,7 +71,8 @@ _COLUMNS = (
     *("phase", "source", "reference", "region", "mean_mm", "p95_mm", "max_mm"),
     *("mean_x_mm", "mean_y_mm", "mean_z_mm"),
     *(f"{name}_{moment}" for name in _MEASURES for moment in ("before", "after")),
-    *("folding_fraction", "min_jacobian", "warnings"),
+    *("folding_fraction", "min_jacobian"),
+    *("error_bound_body", "error_bound_lungs", "warnings"),
 )
 
 
@@ -370,6 +371,8 @@ def _make_row(
     if report.after.jacobian is not None:
         row["folding_fraction"] = report.after.jacobian.folding_fraction
         row["min_jacobian"] = report.after.jacobian.min
+    for region, bound in (report.confidence or {}).items():
+        row[f"error_bound_{region}"] = bound
     return row
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
+from scipy import stats
 
 import regnet_jax
+from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.registration import RegistrationOptions
 from regnet_jax.registration.series_files import run_series
 from tests.helpers.networks import fake, smooth_image
@@ -359,3 +362,22 @@ def test_python_registers_arrays_to_one_of_them(tmp_path):
     result.save(tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_0"}
     assert {p.name for p in (tmp_path / "out" / "phase_0").iterdir()} == RESULTS
+
+
+def test_table_has_the_bounds_of_the_estimated_errors(tmp_path):
+    network = fake(2, 2.0, lambda fixed, _: 0 * fixed + np.array([1.0, 2.0]))
+    arrays = [smooth_image((40, 44), k) for k in range(2)]
+    result = regnet_jax.register_series(
+        arrays, None, network, spacing=2.0, initial="none"
+    )
+    frame = result.fixed.frame
+    everywhere = np.ones(frame.shape, bool)
+    # Errors of about 1 mm with a logarithmic deviation of a half.
+    estimate = ErrorEstimate(0.0 * everywhere, 0.5 * everywhere, everywhere, frame)
+    one = dataclasses.replace(result.registrations[1], error_estimate=estimate)
+    result = dataclasses.replace(result, registrations=(None, one))
+    result.save(tmp_path / "out")
+    row = rows(tmp_path / "out")["phase_1"]
+    bound = stats.lognorm.ppf(0.95, 0.5)
+    assert float(row["error_bound_body"]) == pytest.approx(bound, rel=0.01)
+    assert row["error_bound_lungs"] == ""
