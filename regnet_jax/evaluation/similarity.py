@@ -48,7 +48,7 @@ def correlation(
         return float("nan")
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 0 else float("nan")
+    return float(np.clip(a @ b / scale, -1.0, 1.0)) if scale > 0 else float("nan")
 
 
 @dataclass(frozen=True)
