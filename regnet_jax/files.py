@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # A temporary name keeps this much of a name that may be as long as names can be.
 _KEPT = 32
+# More than writers of files hold back, bytes.
+_BUFFERED = 1 << 15
 # Descriptor 2 belongs to the process: two redirections at once would restore
 # each other's copies.
 _DESCRIPTOR = threading.Lock()
@@ -37,6 +39,8 @@ _MEANINGS = {
         "has been truncated",
     ),
     "names a data file that is missing; copy that too": ("Cannot open data file",),
+    "holds several transforms, of which one alone would be read; save them as one"
+    " composite transform": ("more than one transform in the file",),
     "does not fit on the disk; free some space": (
         "File too large",
         "No space left",
@@ -86,8 +90,14 @@ def _captured_stderr() -> Iterator[list[str]]:
     """Redirect file descriptor 2; on exit the list holds what was printed to it."""
     lines: list[str] = []
     with _DESCRIPTOR, tempfile.TemporaryFile() as sink:
-        sys.stderr.flush()
-        terminal = os.dup(2)
+        # None where a program has no terminal.
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        try:
+            terminal = os.dup(2)
+        except OSError:
+            yield lines
+            return
         os.dup2(sink.fileno(), 2)
         try:
             yield lines
@@ -199,10 +209,25 @@ def write_atomically(path, write: Callable[[str], object]) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}{suffix}")
     try:
         quietly(lambda: write(str(temporary)), path, failure)
+        quietly(lambda: _check_room(temporary), path, failure)
         quietly(lambda: os.replace(temporary, path), path, failure)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _check_room(path: Path) -> None:
+    """Raise OSError if the disk is full after a file has been written.
+
+    ITK does not notice that the end of a compressed file was not written. The disk is
+    still full then, and takes no more bytes than ITK keeps before it writes.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(bytes(_BUFFERED))
+        file.flush()
+        file.truncate(size)
 
 
 def write_text(path, text: str) -> None:

@@ -59,6 +59,24 @@ def test_write_image_on_a_full_disk_keeps_the_old(tmp_path, small_disk, capfd, s
     assert list(tmp_path.iterdir()) == [path]
 
 
+@every_suffix
+def test_an_end_that_finds_no_room_is_noticed(tmp_path, suffix):
+    """The last bytes of a file are written when it is closed, and ITK ignores that."""
+    path, whole = tmp_path / ("a" + suffix), tmp_path / ("whole" + suffix)
+    write_image(path, np.eye(5), Frame((5, 5), (1, 1), (0, 0), np.eye(2)))
+    before = path.read_bytes()
+    write_image(whole, NOISE, FRAME)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size - 90, limits[1]))
+    try:
+        with pytest.raises(InputError, match="free some space"):
+            write_image(path, NOISE, FRAME)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert set(tmp_path.iterdir()) == {path, whole}
+
+
 def test_write_transform_on_a_full_disk_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})

@@ -1,5 +1,6 @@
 """The common setup of all commands: flags, one-line errors, exit status, caches."""
 
+import contextlib
 import io
 import math
 import os
@@ -21,6 +22,7 @@ _BAD_INPUT = 2
 _DIVERGED = 3
 _INTERRUPTED = 130
 _TERMINATED = 143
+_PIPE_CLOSED = 141
 # Where Linux describes a process.
 _STATUS = Path("/proc/self/status")
 
@@ -30,8 +32,8 @@ def run(main: Callable[[], None]) -> None:
 
     Invalid flags, ``InputError`` and file system errors print one line on standard
     error and end with exit status 2, a training that diverges with 3, an interrupt with
-    130, SIGTERM with 143. Compiled programs are kept in the user's cache folder, so
-    that only the first run waits for the compiler.
+    130, a closed standard output with 141, SIGTERM with 143. Compiled programs are kept
+    in the user's cache folder, so that only the first run waits for the compiler.
 
     Args:
         main: the command without arguments; it reads its own flags.
@@ -104,6 +106,9 @@ def _guarded(main):
         _fail(str(error), _BAD_INPUT)
     except DivergenceError as error:
         _fail(str(error), _DIVERGED)
+    except BrokenPipeError:
+        # Standard output was piped to a program that has seen enough of it.
+        _leave(_PIPE_CLOSED, "")
     except OSError as error:
         fact = f"{error.filename}: {error.strerror}" if error.filename else error
         _fail(f"{fact}; check the path and whether it may be written", _BAD_INPUT)
@@ -121,15 +126,17 @@ def _terminate(*_):
     raise _Terminated
 
 
-def _leave(status: int):
+def _leave(status: int, line: str = "error: interrupted"):
     """End the process at once; half-written files have been removed by now.
 
     A normal exit would wait for XLA's threads, or let them run into a finalised
     interpreter.
     """
-    print("error: interrupted", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        if line:
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
+        sys.stdout.flush()
     os._exit(status)
 
 

@@ -7,7 +7,13 @@ from regnet_jax.evaluation.fields import (
     jacobian_statistics,
     local_volume_change,
 )
-from regnet_jax.evaluation.labels import LabelOverlap, dice, hd95, label_overlap
+from regnet_jax.evaluation.labels import (
+    LabelOverlap,
+    describe_overlap,
+    dice,
+    hd95,
+    label_overlap,
+)
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
 from regnet_jax.evaluation.lung_function import Ventilation, require_lungs, ventilation
 from regnet_jax.evaluation.measures import (
@@ -61,6 +67,7 @@ __all__ = [
     "Ventilation",
     "bootstrap_interval",
     "correlation",
+    "describe_overlap",
     "dice",
     "endpoint_error",
     "error_statistics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -49,6 +49,29 @@ def label_overlap(
         masks = _cropped(first == label, second == label)
         result[int(label)] = LabelOverlap(dice(*masks), hd95(*masks, spacing))
     return result
+
+
+def describe_overlap(overlap: Mapping[int, LabelOverlap]) -> list[str]:
+    """Say what is odd about the labels of two maps.
+
+    Args:
+        overlap: from ``label_overlap``, after the one map was warped to the other.
+
+    Returns:
+        Lines for the user; mostly none.
+    """
+    lines = []
+    if any(label < 0 for label in overlap):
+        lines.append(
+            "the label maps hold negative values, as CTs do; check that they are label"
+            " maps"
+        )
+    if overlap and all(np.isnan(each.hd95) for each in overlap.values()):
+        lines.append(
+            "no label is in both label maps, so their overlap is 0; check that they"
+            " have the same labels and lie in the same place"
+        )
+    return lines
 
 
 def dice(

@@ -8,6 +8,7 @@ tell the positions of the frames of a multi-frame file.
 
 import contextlib
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -372,6 +373,7 @@ def _slices(file: Path, header) -> list[Slice]:
     """Return the planes of a file; none if it is not an image."""
     if header is None or header.get("Rows") is None:
         return []
+    _check_length(file, header)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -379,6 +381,27 @@ def _slices(file: Path, header) -> list[Slice]:
         # A faulty header raises many kinds of errors in pydicom.
         except Exception as error:
             raise _damaged(file) from error
+
+
+# Transfer syntaxes without compression.
+_PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+
+
+def _check_length(file: Path, header) -> None:
+    """Raise InputError if a file is shorter than its values, which GDCM makes up."""
+    syntax = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax not in _PLAIN:
+        return
+    factors = ("Rows", "Columns", "BitsAllocated", "NumberOfFrames", "SamplesPerPixel")
+    try:
+        needed = math.prod(int(header.get(name) or 1) for name in factors) // 8
+    except (TypeError, ValueError):
+        return
+    if (size := file.stat().st_size) < needed:
+        raise InputError(
+            f"{file}: is truncated, it has {size} bytes and its values take {needed};"
+            " copy or export it again"
+        )
 
 
 def _planes(file: Path, header):

@@ -20,13 +20,21 @@ from typing import TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.compressed import check_meta_values, check_nrrd_values
 from regnet_jax.io.nifti2 import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
+# The header of a single file, with the four bytes after it; ITK reads from within it
+# where a file says so.
+_FIRST_START = 352
 # Extensions before the values take less than this, bytes.
 _LAST_START = 1 << 24
 # The numbers of dimensions of MetaImage; ``check_kind`` refuses some later.
 _DIMENSIONS = tuple(map(str, range(1, 11)))
+# Where MetaImage may have the sizes of voxels.
+_META_SPACINGS = ("ElementSpacing", "ElementSize")
+# What NRRD may call millimetres; ITK takes every unit for them.
+_MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -131,24 +139,34 @@ def _parse_nifti(
         raise InputError(
             f"{path}: says that its values begin at byte {start:g}; correct its header"
         )
+    if header[344:347] == b"n+1" and start < _FIRST_START:
+        raise InputError(
+            f"{path}: says that its values begin at byte {start:g}, within its header;"
+            " correct it"
+        )
     offset = int(start)
     used = slice(1, dim[0] + 1)
+    if min(dim[used], default=0) < 1:
+        listed = ", ".join(map(str, dim[used]))
+        raise InputError(f"{path}: has a size of ({listed}) voxels; correct its header")
     values = {16: np.dtype(order + "f4"), 64: np.dtype(order + "f8")}.get(kind)
     needed = offset + math.prod(dim[used]) * bits // 8
     return pixdim[used][:3], offset, needed, values
 
 
 def _check_meta(path: Path) -> None:
+    fields: dict[str, str] = {}
     with path.open("rb") as file:
         for raw in file:
             key, _, value = raw.decode("latin-1").partition("=")
             key = key.strip()
+            fields[key] = value.strip()
             if key == "NDims" and value.strip() not in _DIMENSIONS:
                 raise InputError(
                     f"{path}: says that it has {value.strip()[:20]!r} dimensions;"
                     " correct its header"
                 )
-            if key == "ElementSpacing":
+            if key in _META_SPACINGS:
                 check_spacing(path, _numbers(path, key, value))
             if key in ("Offset", "Position", "Origin", "TransformMatrix") and not all(
                 map(math.isfinite, _numbers(path, key, value))
@@ -157,7 +175,10 @@ def _check_meta(path: Path) -> None:
                     f"{path}: {key} is not finite in its header; correct it"
                 )
             if key == "ElementDataFile":
-                return
+                check_meta_values(path, fields, file)
+                break
+    if not any(key in fields for key in _META_SPACINGS):
+        _warn_of_no_spacing(path)
 
 
 def _numbers(path: Path, key: str, value: str) -> list[float]:
@@ -175,6 +196,44 @@ def _check_jpeg(path: Path) -> None:
         raise InputError(f"{path}: is truncated; copy or export it again")
 
 
+def _check_nrrd(path: Path) -> None:
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        for raw in file:
+            line = raw.decode("latin-1").strip()
+            if not line:
+                break
+            key, found, value = line.partition(":")
+            # Not the key/value pairs of programs, which have ":=".
+            if found and not value.startswith("=") and not line.startswith("#"):
+                fields[key.strip().lower()] = value.strip()
+        check_nrrd_values(path, fields, file)
+    if "space directions" in fields:
+        unit = next(
+            (u for u in _quoted(fields.get("space units", "")) if u not in _MM), ""
+        )
+        if unit:
+            raise InputError(
+                f"{path}: says that its space unit is {unit}; convert it to mm"
+            )
+    elif "spacings" in fields:
+        check_spacing(path, _numbers(path, "spacings", fields["spacings"]))
+    else:
+        _warn_of_no_spacing(path)
+
+
+def _quoted(text: str) -> list[str]:
+    return [part.strip() for part in text.split('"')[1::2]]
+
+
+def _warn_of_no_spacing(path: Path) -> None:
+    """Warn of a header without voxel sizes, for which ITK takes 1 mm."""
+    _LOG.warning(
+        "%s: its header has no spacing, so its voxels count as 1 mm wide; correct it",
+        path,
+    )
+
+
 def _accept(path: Path) -> None:
     """Check nothing: the reader itself notices errors."""
 
@@ -182,7 +241,7 @@ def _accept(path: Path) -> None:
 _CHECKS = {
     "MetaImageIO": _check_meta,
     "NiftiImageIO": _check_nifti,
-    "NrrdImageIO": _accept,
+    "NrrdImageIO": _check_nrrd,
     "GDCMImageIO": _accept,
     "MINCImageIO": _accept,
     "HDF5ImageIO": _accept,

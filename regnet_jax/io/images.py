@@ -52,6 +52,10 @@ _IMAGES = "a SimpleITK or nibabel image, a path, a regnet_jax.Image or real numb
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
 
 
+# Whole numbers up to this are exact in double precision, which ITK resamples in.
+_EXACT = 2**53
+
+
 def has_geometry(given) -> bool:
     """Tell whether an input has a frame of its own, which a bare array has not."""
     known = isinstance(given, str | os.PathLike | sitk.Image | Image)
@@ -243,17 +247,22 @@ def read_labels(path) -> Image:
         The label map.
 
     Raises:
-        InputError: as ``read_image``, and if a value has a fraction.
+        InputError: as ``read_image``, and if a value has a fraction or is above 2^53.
     """
     return check_labels(read_image(path))
 
 
 def check_labels(image: Image) -> Image:
-    """Return a label map; InputError if a value has a fraction."""
+    """Return a label map; InputError if a value has a fraction, or too many digits."""
     if (image.array != np.rint(image.array)).any():
         raise InputError(
             f"{image.name}: holds fractions, so it is not a label map; give whole"
             " numbers"
+        )
+    if image.array.dtype.itemsize == 8 and (np.abs(image.array) > _EXACT).any():
+        raise InputError(
+            f"{image.name}: has labels above 2^53, which would lose digits; renumber"
+            " them"
         )
     return image
 

@@ -62,7 +62,7 @@ def warp_point_file(
     frame = _frame_of(like, transform) if like else None
     if inverse:
         points, errors = invert_points(transform, points)
-        lines = _without_inverse(errors)
+        lines = _without_inverse(errors) or describe_points_beyond(transform, points)
     else:
         lines = describe_points_beyond(transform, points)
         points = map_points(transform, points)

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
+    describe_overlap,
     evaluate_before_and_after,
     local_volume_change,
     require_lungs,
@@ -52,6 +53,7 @@ from regnet_jax.registration.saving import (
     RESULT_FILES,
     import_drawing,
     result_paths,
+    warn_of_points_outside,
     write_registration,
 )
 from regnet_jax.registration.start import checksum_of_start, files_of_start
@@ -314,6 +316,8 @@ def evaluate_files(
     if landmarks is not None:
         for line in describe_points_beyond(found, landmarks[0]):
             _LOG.warning(line)
+        if pair:
+            warn_of_points_outside(landmarks, [image.frame for image in pair])
     measures = evaluate_before_and_after(
         found,
         frame,
@@ -322,6 +326,8 @@ def evaluate_files(
         images=scans or None,
         moving_frame=pair[1].frame if pair else None,
     )
+    for line in describe_overlap(measures.after.overlap or {}):
+        _LOG.warning(line)
     likeness = measures.after.similarity
     if likeness is not None and math.isnan(likeness.correlation):
         _LOG.warning(NOTHING_COMPARED)

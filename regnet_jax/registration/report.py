@@ -18,6 +18,7 @@ import regnet_jax
 from regnet_jax.evaluation import (
     Measures,
     Similarity,
+    describe_overlap,
     evaluate_before_and_after,
     find_lungs,
     image_similarity,
@@ -199,6 +200,7 @@ def build_report(
             " nothing where these do not"
         )
     warnings += unlike
+    warnings += describe_overlap(measures.after.overlap or {})
     total = sum(registration.seconds.values())
     report = RegistrationReport(
         model=registration.parameters["model"],

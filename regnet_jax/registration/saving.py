@@ -226,20 +226,20 @@ def _read_points(registration: Registration, landmarks):
     if all(isinstance(given, str | os.PathLike) for given in landmarks):
         coordinates = registration.parameters.get("point_coordinates")
         points = read_landmarks(landmarks, frames, coordinates=coordinates)
-        _warn_of_points_outside(points, frames)
+        warn_of_points_outside(points, frames)
         return points
     fixed, moving = (as_numbers(given, "landmarks") for given in landmarks)
     d = registration.frame.ndim
-    if fixed.ndim != 2 or fixed.shape[1] != d or fixed.shape != moving.shape:
+    if not fixed.size or fixed.shape[1:] != (d,) or fixed.shape != moving.shape:
         raise InputError(
             f"landmarks: have the shapes {fixed.shape} and {moving.shape}; give fixed"
             f" and moving points, [n, {d}] each"
         )
-    _warn_of_points_outside((fixed, moving), frames)
+    warn_of_points_outside((fixed, moving), frames)
     return fixed, moving
 
 
-def _warn_of_points_outside(points, frames) -> None:
+def warn_of_points_outside(points, frames) -> None:
     """Warn of landmarks that their image does not show."""
     for name, known, frame in zip(("fixed", "moving"), points, frames, strict=True):
         index = to_index(frame, known)
@@ -256,6 +256,11 @@ def _read_label_maps(registration: Registration, labels):
     """Return fixed and moving label map, read from files or as given, or None."""
     if labels is None:
         return None
+    if len(labels) != 2:
+        raise InputError(
+            f"labels: has {len(labels)} label maps; give those of the fixed and of the"
+            " moving image"
+        )
     images = (registration.fixed, registration.moving)
     fixed, moving = (
         _read_label_map(*each) for each in zip(labels, images, strict=True)

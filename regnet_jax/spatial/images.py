@@ -9,6 +9,8 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError, shown
 from regnet_jax.spatial.frames import Frame, cosines, straighten
 
+# Units of nibabel's headers other than mm.
+_MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 _LOG = logging.getLogger(__name__)
 
 # The types of ITK in an order in which the first that can hold a type is the smallest.
@@ -223,9 +225,12 @@ def from_nibabel(image, name: str) -> Image:
         InputError: as ``Image.from_affine``.
     """
     get_filename = getattr(image, "get_filename", lambda: None)
-    return Image.from_affine(
-        image.dataobj, image.affine, name=str(get_filename() or name)
-    )
+    units = getattr(getattr(image, "header", None), "get_xyzt_units", lambda: ("", ""))
+    affine = image.affine
+    if scale := _MM_PER_UNIT.get(units()[0]):
+        # As ITK reads the same file.
+        affine = np.diag((scale, scale, scale, 1.0)) @ affine
+    return Image.from_affine(image.dataobj, affine, name=str(get_filename() or name))
 
 
 def is_nibabel(given) -> bool:

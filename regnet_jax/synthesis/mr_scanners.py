@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from regnet_jax.intensity import MAPPED_RANGE
-from regnet_jax.synthesis.random import uniform
-from regnet_jax.synthesis.volumes.shapes import gaussian_noise, smooth_noise
+from regnet_jax.synthesis.random import gaussian_noise, uniform
+from regnet_jax.synthesis.volumes.shapes import smooth_noise
 
 if TYPE_CHECKING:
     from jax import Array

@@ -8,6 +8,7 @@ from regnet_jax.geometry import warp
 from regnet_jax.synthesis.fields.deformation import limit_folding
 from regnet_jax.synthesis.fields.families import Family, sample_field
 from regnet_jax.synthesis.fields.splines import SplineFamily, single_frequency
+from regnet_jax.synthesis.random import gaussian_noise
 from regnet_jax.synthesis.scanners import (
     blur,
     quantum_noise,
@@ -16,7 +17,6 @@ from regnet_jax.synthesis.scanners import (
     thick_slices,
 )
 from regnet_jax.synthesis.surroundings import arms, table
-from regnet_jax.synthesis.volumes.shapes import gaussian_noise
 
 # Another patient differs by slow deformations, mm, that leave their organs intact.
 _MILD = SplineFamily(8.0, finest=40.0, held_border=0.0)

@@ -1,7 +1,7 @@
-"""Random keys and choices, and the materialisation of arrays within programs."""
+"""Random keys, choices and noise, and the materialisation of arrays within programs."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -81,3 +81,17 @@ def materialise(key, make: Callable):
     empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(make))
     always = jax.random.uniform(jax.random.fold_in(key, 2017)) < 2.0
     return jax.lax.cond(always, make, lambda: empty)
+
+
+def gaussian_noise(key, shape: Sequence[int]):
+    """Sample independent normal numbers, those of ``jax.random.normal``.
+
+    Args:
+        key: random key.
+        shape: of the result.
+
+    Returns:
+        ``[*shape]`` float32.
+    """
+    # Within the gathers of a warp they would be sampled a lane at a time.
+    return materialise(key, lambda: jax.random.normal(key, shape))

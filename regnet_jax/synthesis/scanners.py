@@ -21,9 +21,9 @@ from regnet_jax.geometry import gaussian_smooth, identity_grid, jacobian_determi
 from regnet_jax.geometry.smoothing import apply_separable, gaussian_matrix
 from regnet_jax.hounsfield import AIR
 from regnet_jax.synthesis.mr_scanners import MR_MODELS
-from regnet_jax.synthesis.random import uniform
+from regnet_jax.synthesis.random import gaussian_noise, uniform
 from regnet_jax.synthesis.surroundings import arms, table
-from regnet_jax.synthesis.volumes.shapes import gaussian_noise, smooth_noise
+from regnet_jax.synthesis.volumes.shapes import smooth_noise
 
 if TYPE_CHECKING:
     from jax import Array

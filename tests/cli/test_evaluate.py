@@ -491,3 +491,48 @@ def test_landmarks_beyond_the_field_are_told(command, tmp_path):
     )
     assert result.status == 0
     assert "1 of 2 points (number 2) lie beyond the grid" in result.err
+
+
+def test_odd_landmarks_and_labels_get_a_line(command, tmp_path):
+    """Points outside of both images, labels of which none is in both maps."""
+    frame = Frame((20, 24), (2, 2), (0, 0), np.eye(2))
+    one = np.zeros(frame.shape, np.int16)
+    one[5:9, 5:9] = 1
+    for name, array in (("one", one), ("two", 2 * one), ("neg", one - 1)):
+        sitk.WriteImage(to_sitk(array, frame), str(tmp_path / f"{name}.mha"))
+        image = smooth_image(frame.shape, len(name))
+        sitk.WriteImage(to_sitk(image, frame), str(tmp_path / f"image_{name}.mha"))
+    write_points(tmp_path / "in.csv", [[10.0, 12.0], [20.0, 22.0]])
+    write_points(tmp_path / "out.csv", [[-90.0, 12.0], [20.0, 22.0]])
+
+    def run(moving, points):
+        return command(
+            "evaluate",
+            *(
+                f"--fixed={tmp_path}/image_one.mha",
+                f"--moving={tmp_path}/image_two.mha",
+            ),
+            *(f"--fixed_labels={tmp_path}/one.mha", f"--moving_labels={moving}"),
+            *(f"--fixed_points={tmp_path}/in.csv", f"--moving_points={points}"),
+            f"--out={tmp_path}/m.json",
+        )
+
+    whole = run(tmp_path / "one.mha", tmp_path / "in.csv")
+    assert whole.status == 0, whole.err
+    assert "label maps" not in whole.err
+    assert "outside of" not in whole.err
+    odd = run(tmp_path / "two.mha", tmp_path / "out.csv")
+    assert odd.status == 0
+    assert "1 of 2 landmarks of the moving image lie outside of it" in odd.err
+    assert "no label is in both label maps" in odd.err
+    assert "hold negative values" in run(tmp_path / "neg.mha", tmp_path / "in.csv").err
+
+
+def test_labels_that_lose_digits_are_refused(command, tmp_path):
+    frame = Frame((8, 9), (2, 2), (0, 0), np.eye(2))
+    labels = np.full(frame.shape, 2**53 + 1, np.int64)
+    sitk.WriteImage(to_sitk(labels, frame), str(tmp_path / "a.mha"))
+    both = [f"--{n}_labels={tmp_path}/a.mha" for n in ("fixed", "moving")]
+    result = command("evaluate", *both, f"--out={tmp_path}/m.json")
+    assert result.status == 2
+    assert "a.mha: has labels above 2^53" in result.errors[0]

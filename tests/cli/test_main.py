@@ -1,5 +1,6 @@
 """The command ``regnet``, by which everything is reached after ``pip install``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,32 @@ def test_register_and_evaluate_work_on_two_files(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert measures.is_file()
+
+
+def test_closed_standard_output_is_no_fault(tmp_path):
+    """As by a pipe to a program that has ended."""
+    points = tmp_path / "p.csv"
+    points.write_text("x,y,z,t\n1,2,3,0\n", "utf-8")
+    both = [f"--{n}_points={points}" for n in ("fixed", "moving")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "regnet_jax.cli.main",
+            "evaluate",
+            *both,
+            f"--out={tmp_path}/m.json",
+        ],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "m.json").is_file()

@@ -5,7 +5,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.distance import cdist
 
-from regnet_jax.evaluation import LabelOverlap, dice, hd95, label_overlap
+from regnet_jax.evaluation import (
+    LabelOverlap,
+    describe_overlap,
+    dice,
+    hd95,
+    label_overlap,
+)
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 1.5)]
 
@@ -116,3 +122,14 @@ def test_dice_equals_simpleitks():
     overlap.Execute(*(sitk.GetImageFromArray(m.astype(np.uint8)) for m in (a, b)))
     assert dice(a, b) == pytest.approx(overlap.GetDiceCoefficient())
     assert np.isnan(dice(a & False, b & False))
+
+
+def test_odd_labels_are_described():
+    first = np.zeros((6, 7), int)
+    first[2:4, 2:5] = 3
+    assert describe_overlap(label_overlap(first, first, (1, 1))) == []
+    assert describe_overlap({}) == []
+    (line,) = describe_overlap(label_overlap(first, 2 * first, (1, 1)))
+    assert line.startswith("no label is in both label maps")
+    (line,) = describe_overlap(label_overlap(first - 1, first - 1, (1, 1)))
+    assert line.startswith("the label maps hold negative values")

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage
@@ -455,3 +456,16 @@ def test_one_slice_of_a_series_is_read_with_a_warning(tmp_path, caplog):
     (file,) = (tmp_path / "alone").iterdir()
     read_image(file)
     assert not caplog.text
+
+
+def test_values_shorter_than_rows_and_columns_are_refused(tmp_path):
+    """Of a file that is whole otherwise; GDCM makes up the rest."""
+    places = [(0, 0, 2.0 * k) for k in range(3)]
+    arrays = np.ones((3, 60, 70), np.uint16)
+    write_slices(tmp_path, arrays, places, np.eye(3)[:2], (1, 1))
+    file = sorted(tmp_path.iterdir())[1]
+    data = pydicom.dcmread(file)
+    data.PixelData = data.PixelData[:600]
+    data.save_as(file)
+    with pytest.raises(InputError, match=rf"{file.name}: is truncated, it has .* 8400"):
+        read_image(tmp_path)

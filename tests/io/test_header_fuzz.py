@@ -147,3 +147,22 @@ def test_changed_text_header_is_read_or_refused(
     content = "".join(lines).encode("utf-8", errors="replace") + data
     check(tmp_path / f"a{suffix}", content)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (108, np.float32(0), "begin at byte 0, within its header"),
+        (108, np.float32(348), "begin at byte 348, within its header"),
+        (42, np.int16(0), "has a size of"),
+        (44, np.int16(-4), "has a size of"),
+    ],
+)
+def test_nifti_that_itk_would_read_as_another_is_refused(
+    originals, tmp_path, place, value, said
+):
+    content = bytearray(originals[".nii"])
+    content[place : place + value.nbytes] = value.tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_image(tmp_path / "a.nii")

@@ -437,3 +437,32 @@ def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, pieces, suffi
 def test_enormous_words_are_refused(tmp_path, name, text, fact):
     with pytest.raises(InputError, match=fact):
         read_points(stored(tmp_path, name, text))
+
+
+def fcsv(path, names):
+    """Points of 3D Slicer, whose x tells the number in the name."""
+    rows = [f"{k},{name[-1]},2,3,0,0,0,1,1,1,0,{name}" for k, name in enumerate(names)]
+    columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label"
+    head = f"# CoordinateSystem = LPS\n# columns = {columns}\n"
+    path.write_text(head + "\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "said"),
+    [
+        (["F-1", "F-3", "F-4"], ["F-1", "F-2", "F-3"], "'F-4' is in one of them alone"),
+        (["F-1", "F-2", "F-2"], ["F-2", "F-1", "F-2"], "some have the same name"),
+        (["F-1", "F-2"], ["F-2", "F-1"], None),
+        (["F-1", "F-2"], ["M-1", "M-2"], None),
+        (["F-1", "F-1"], ["F-1", "F-1"], None),
+    ],
+)
+def test_names_tell_whether_rows_correspond(tmp_path, fixed, moving, said):
+    paths = fcsv(tmp_path / "f.fcsv", fixed), fcsv(tmp_path / "m.fcsv", moving)
+    if said:
+        with pytest.raises(InputError, match=said):
+            read_landmarks(paths, [None, None])
+        return
+    got = read_landmarks(paths, [None, None])
+    np.testing.assert_array_equal(*got)

@@ -333,3 +333,14 @@ def test_a_lock_that_another_process_holds_stops_no_writing(tmp_path, monkeypatc
     held[0].close()
     got = read_transform(path)
     np.testing.assert_array_equal(got.TransformPoint((0.0, 0.0, 0.0)), (1, 2, 3))
+
+
+def test_several_transforms_in_a_file_are_refused(tmp_path):
+    """ITK would read the first of them alone."""
+    path = tmp_path / "a.tfm"
+    write_transform(path, sitk.TranslationTransform(3, (1.0, 2.0, 3.0)))
+    one = path.read_text("utf-8")
+    more = one.split("\n", 1)[1].replace("#Transform 0", "#Transform 1")
+    path.write_text(one + more, "utf-8")
+    with pytest.raises(InputError, match="holds several transforms"):
+        read_transform(path)

@@ -120,3 +120,17 @@ def test_images_that_cannot_be_used_are_refused(case):
     assert str(error.value).startswith("moving")
     assert fragment in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1), ("meter", 1e3), ("micron", 1e-3)])
+def test_units_of_the_header_are_those_of_the_same_file(nibabel, tmp_path, unit, mm):
+    affine = np.diag((2.0 / mm, 3.0 / mm, 4.0 / mm, 1.0))
+    affine[:3, 3] = np.array((10, -20, 30)) / mm
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.int16), affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    frame = as_image(image, "fixed").frame
+    np.testing.assert_allclose(frame.spacing, (2, 3, 4), rtol=1e-5)
+    known = read_image(tmp_path / "a.nii.gz").frame
+    np.testing.assert_allclose(frame.origin, known.origin, rtol=1e-5)
+    np.testing.assert_allclose(frame.direction, known.direction, atol=1e-5)

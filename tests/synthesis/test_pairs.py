@@ -17,7 +17,7 @@ from regnet_jax.synthesis.generator import (
 )
 from regnet_jax.synthesis.pairs import add_noise, artificial_pair
 from regnet_jax.synthesis.patches import TargetGrid
-from regnet_jax.synthesis.volumes.shapes import gaussian_noise
+from regnet_jax.synthesis.random import gaussian_noise
 
 CONFIG = GeneratorConfig(
     shape=(48, 52),
@@ -177,7 +177,7 @@ def test_same_key_same_batch():
     assert first.weight.shape == (3, 3, 3, 1)
 
 
-def test_noise_in_rounds_is_that_of_jax():
+def test_noise_is_that_of_jax():
     for shape in ((1, 3), (9, 4, 2)):
         got = gaussian_noise(jax.random.key(4), shape)
         np.testing.assert_array_equal(got, jax.random.normal(jax.random.key(4), shape))

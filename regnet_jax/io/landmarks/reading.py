@@ -154,6 +154,7 @@ def read_landmarks(
             " taken to move",
             paths[0],
         )
+    _check_names(paths, *(file.names for file in files))
     order = _order_by_names(*(file.names for file in files))
     if order is None:
         return fixed.points, moving.points
@@ -164,14 +165,30 @@ def read_landmarks(
     return fixed.points, moving.points[order]
 
 
+def _check_names(paths, fixed: Sequence[str], moving: Sequence[str]) -> None:
+    """Raise InputError if names say that the points of a row do not correspond."""
+    shared = set(fixed) & set(moving)
+    if list(fixed) == list(moving) or not shared:
+        return
+    alone = [name for name in (*fixed, *moving) if name not in shared]
+    if alone:
+        raise InputError(
+            f"{paths[1]}: shares some names of points with {paths[0]}, but {alone[0]!r}"
+            " is in one of them alone; give the same points in both"
+        )
+    if len(shared) < max(len(fixed), len(moving)):
+        raise InputError(
+            f"{paths[1]}: its points are in another order than those of {paths[0]}, and"
+            " some have the same name; give each a name of its own"
+        )
+
+
 def _order_by_names(fixed: Sequence[str], moving: Sequence[str]) -> list[int] | None:
     """Return the places of the fixed names among the moving ones.
 
-    None where they have the same order, and unless both have the same unique names.
+    None where they have the same order or other names, see ``_check_names``.
     """
     if list(fixed) == list(moving) or set(fixed) != set(moving):
-        return None
-    if len(set(fixed)) < len(fixed) or len(fixed) != len(moving):
         return None
     places = {name: place for place, name in enumerate(moving)}
     return [places[name] for name in fixed]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from regnet_jax.geometry.bspline import bspline_field, control_points
 
@@ -100,29 +99,6 @@ def blend(image, value, membership):
 # Standard deviation of a cubic B-spline field of unit normal coefficients, for one
 # axis, on average over the positions between two knots.
 _AXIS_DEVIATION = 0.479**0.5
-# Rounds in which independent noise is sampled.
-_ROUNDS = 4
-
-
-def gaussian_noise(key, shape: Sequence[int]):
-    """Sample independent normal numbers, those of ``jax.random.normal``.
-
-    Args:
-        key: random key.
-        shape: of the result.
-
-    Returns:
-        ``[*shape]`` float32.
-    """
-    # jax.random.normal in a loop of its own. The compiler fuses it into whatever
-    # reads it otherwise, and within the gathers of a warp it runs a lane at a time.
-    low = np.nextafter(np.float32(-1), np.float32(0))
-    uniform = jax.random.uniform(key, shape, minval=low, maxval=1.0)
-    return jax.lax.map(
-        lambda u: math.sqrt(2) * jax.lax.erf_inv(u),
-        uniform,
-        batch_size=-(-shape[0] // _ROUNDS),
-    )
 
 
 def smooth_noise(key, shape: Sequence[int], textures: Mapping[str, tuple]):

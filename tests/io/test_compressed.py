@@ -1,0 +1,127 @@
+"""Damaged values of MetaImage and NRRD, and headers that leave the spacing out."""
+
+import logging
+import re
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from regnet_jax.errors import InputError
+from regnet_jax.io import read_image
+
+CODES = np.random.default_rng(0).integers(0, 50, (6, 30, 31)).astype(np.int16)
+SPACING = (1.5, 2.0, 3.0)
+
+
+def store(path, array=CODES, *, compressed=True):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING[: array.ndim])
+    sitk.WriteImage(image, str(path), compressed)
+    return path
+
+
+def header(path):
+    """The lines before the values, and the values."""
+    content = path.read_bytes()
+    end = re.search(rb"ElementDataFile = .*\n|\n\n", content).end()
+    return content[:end], content[end:]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 30, 31), (30, 31)])
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr"])
+def test_whole_files_are_read(tmp_path, name, shape, dtype):
+    array = CODES[: shape[0], : shape[1]].astype(dtype)
+    if len(shape) == 2:
+        array = CODES[0].astype(dtype)
+    image = read_image(store(tmp_path / name, array))
+    np.testing.assert_array_equal(image.array, array)
+    assert image.frame.spacing == SPACING[: array.ndim]
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_damaged_values_are_refused(tmp_path, name):
+    path = store(tmp_path / name)
+    start, values = header(path)
+    middle = len(values) // 2
+    path.write_bytes(start + values[:middle] + bytes(20) + values[middle + 20 :])
+    with pytest.raises(InputError, match=f"{name}: is truncated or damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("a.mhd", "a.zraw"), ("a.nhdr", "a.raw.gz")]
+)
+def test_damage_of_detached_values_is_refused(tmp_path, name, values):
+    path = store(tmp_path / name)
+    text = re.sub(r"CompressedDataSize = .*\n", "", path.read_text("utf-8"))
+    path.write_text(text, "utf-8")
+    np.testing.assert_array_equal(read_image(path).array, CODES)
+    content = (tmp_path / values).read_bytes()
+    (tmp_path / values).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=f"{values}: is truncated or damaged"):
+        read_image(path)
+
+
+def test_compressed_values_of_unknown_length_are_refused(tmp_path):
+    path = store(tmp_path / "a.mha")
+    path.write_bytes(re.sub(rb"CompressedDataSize = .*\n", b"", path.read_bytes()))
+    with pytest.raises(InputError, match="how long its compressed values are"):
+        read_image(path)
+
+
+def test_a_list_needs_a_file_for_each_slice(tmp_path):
+    path = store(tmp_path / "a.mhd", compressed=False)
+    names = []
+    for number, plane in enumerate(CODES):
+        names.append(f"{number}.raw")
+        (tmp_path / names[-1]).write_bytes(plane.tobytes())
+    text = path.read_text("utf-8").replace("ElementDataFile = a.raw\n", "")
+    path.write_text(text + "ElementDataFile = LIST\n" + "\n".join(names), "utf-8")
+    np.testing.assert_array_equal(read_image(path).array, CODES)
+    path.write_text(text + "ElementDataFile = LIST\n" + "\n".join(names[:4]), "utf-8")
+    with pytest.raises(InputError, match="lists 4 files for 6 slices"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("a.mha", rb"ElementSpacing = .*\n"), ("a.nrrd", rb"space directions: .*\n")],
+)
+def test_a_header_without_spacing_gets_a_warning(tmp_path, caplog, name, line):
+    path = store(tmp_path / name)
+    read_image(path)
+    assert not caplog.records
+    start, values = header(path)
+    path.write_bytes(re.sub(line, b"", start) + values)
+    with caplog.at_level(logging.WARNING):
+        assert read_image(path).frame.spacing == (1.0, 1.0, 1.0)
+    assert f"{path}: its header has no spacing" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "new", "said"),
+    [
+        ("a.mha", rb"ElementSpacing = .*", b"ElementSize = 4 4 -4", "must be positive"),
+        ("a.nrrd", rb"space directions: .*", b"spacings: 4 nan 4", "must be positive"),
+        (
+            *("a.nrrd", rb"space directions", b'space units: "um" "um" "um"\n\\g<0>'),
+            "says that its space unit is um; convert it to mm",
+        ),
+    ],
+)
+def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said):
+    path = store(tmp_path / name)
+    start, values = header(path)
+    path.write_bytes(re.sub(line, new, start) + values)
+    with pytest.raises(InputError, match=said):
+        read_image(path)
+
+
+def test_millimetres_may_be_named(tmp_path):
+    path = store(tmp_path / "a.nrrd")
+    start, values = header(path)
+    named = b'space units: "mm" "mm" "mm"\nspace directions'
+    path.write_bytes(start.replace(b"space directions", named) + values)
+    assert read_image(path).frame.spacing == SPACING
