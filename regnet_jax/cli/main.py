@@ -1,6 +1,7 @@
 """The command ``regnet``: ``register``, ``warp`` and ``evaluate``."""
 
 import importlib
+import os
 import sys
 
 import regnet_jax
@@ -31,9 +32,14 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    # Imported late, as JAX takes a second to import.
-    common = importlib.import_module("regnet_jax.cli.common")
-    module = importlib.import_module(f"regnet_jax.cli.{name}")
+    try:
+        # Imported late, as JAX takes a second to import.
+        common = importlib.import_module("regnet_jax.cli.common")
+        module = importlib.import_module(f"regnet_jax.cli.{name}")
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        # Half-imported modules may fail at a normal exit.
+        os._exit(130)
     sys.argv[:2] = [f"regnet {name}"]
     common.run(module.main)
 

@@ -91,3 +91,25 @@ def test_closed_standard_output_is_no_fault(tmp_path):
     assert "error" not in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "m.json").is_file()
+
+
+def test_an_interrupt_of_the_imports_is_told_in_a_line():
+    code = """
+import sys
+from regnet_jax.cli import main
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jax":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["regnet", "register", "--help"]
+main.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted\n"
