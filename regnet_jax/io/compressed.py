@@ -30,9 +30,13 @@ _NRRD_BYTES = {
     **dict.fromkeys(("longlong", "long long", "long long int", "double"), 8),
     **dict.fromkeys(("int64", "int64_t", "ulonglong", "uint64", "uint64_t"), 8),
 }
-_CHUNK = 1 << 22
+# Bytes that are decompressed at a time; zeros grow a thousandfold.
+_CHUNK = 1 << 16
 # zlib finds out by itself whether a stream is its own or that of gzip.
 _EITHER = zlib.MAX_WBITS + 32
+_GZIP = b"\x1f\x8b"
+# Keys of NRRD that move the beginning of the values.
+_SKIPS = {"line skip", "lineskip", "byte skip", "byteskip"}
 
 
 def check_meta_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) -> None:
@@ -87,11 +91,8 @@ def check_nrrd_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
     Raises:
         InputError: if the values are damaged.
     """
-    skips = [
-        fields.get(f"{unit}{gap}skip") for unit in ("line", "byte") for gap in " _"
-    ]
-    skips += [fields.get("lineskip"), fields.get("byteskip")]
-    if fields.get("encoding", "").lower() not in ("gzip", "gz") or any(skips):
+    skips = _SKIPS & set(fields)
+    if fields.get("encoding", "").lower() not in ("gzip", "gz") or skips:
         return
     one = _NRRD_BYTES.get(fields.get("type", "").lower())
     needed = one and one * math.prod(_whole_numbers(fields.get("sizes", "")))
@@ -123,11 +124,11 @@ def _check_stream(path: Path, file: IO[bytes], needed: int | None, length: int) 
             while chunk:
                 count += len(stream.decompress(chunk))
                 chunk = stream.unused_data
-                # gzip streams may follow each other.
-                if stream.eof and chunk[:2] == b"\x1f\x8b":
+                if chunk.startswith(_GZIP):
+                    # A file of gzip may hold several streams.
                     stream = zlib.decompressobj(_EITHER)
                 else:
-                    break
+                    chunk = b""
     except zlib.error:
         count = -1
     if not stream.eof or (needed is not None and count != needed):
