@@ -20,7 +20,6 @@ from typing import TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.compressed import check_meta_values, check_nrrd_values
 from regnet_jax.io.nifti2 import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
@@ -155,6 +154,9 @@ def _parse_nifti(
 
 
 def _check_meta(path: Path) -> None:
+    # Imported where it is needed, which is rarely.
+    from regnet_jax.io.compressed import check_meta_values
+
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for raw in file:
@@ -197,6 +199,8 @@ def _check_jpeg(path: Path) -> None:
 
 
 def _check_nrrd(path: Path) -> None:
+    from regnet_jax.io.compressed import check_nrrd_values
+
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for raw in file:

@@ -277,9 +277,9 @@ def test_masks_limit_the_field_and_the_report_says_so(results, command, tmp_path
         np.testing.assert_allclose(field[index], expected, atol=1e-3)
     row = {"name": "out", "fixed": fixed, "moving": moving} | paths
     lines = ",".join(row), ",".join(map(str, row.values()))
-    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    (tmp_path / "list.csv").write_text("\n".join(lines))
     flags = [a for a in arguments if a.startswith(("--model", "--initial"))]
-    listed = f"--pairs={tmp_path / 'pairs.csv'}"
+    listed = f"--pairs={tmp_path / 'list.csv'}"
     result = command("register", *flags, listed, f"--out={tmp_path}")
     assert result.status == 0, result.err
     assert "1 finished before" in result.out
