@@ -53,7 +53,13 @@ def check_meta_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
     source, *words = fields["ElementDataFile"].split() or [""]
     sizes = _whole_numbers(fields.get("DimSize", ""))
     if source.upper() == "LIST":
-        listed = [line for line in file.read().split(b"\n") if line.strip()]
+        content = file.read()
+        if not content.endswith(b"\n"):
+            # ITK does not read the last slice then.
+            raise InputError(
+                f"{path}: its list of files does not end with a line break; add one"
+            )
+        listed = [line for line in content.split(b"\n") if line.strip()]
         dimensions = _whole_numbers(" ".join(words)) or [len(sizes) - 1]
         wanted = math.prod(sizes[dimensions[0] :])
         if len(listed) != wanted:

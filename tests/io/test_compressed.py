@@ -78,10 +78,15 @@ def test_a_list_needs_a_file_for_each_slice(tmp_path):
         names.append(f"{number}.raw")
         (tmp_path / names[-1]).write_bytes(plane.tobytes())
     text = path.read_text("utf-8").replace("ElementDataFile = a.raw\n", "")
-    path.write_text(text + "ElementDataFile = LIST\n" + "\n".join(names), "utf-8")
+    text += "ElementDataFile = LIST\n"
+    path.write_text(text + "\n".join(names) + "\n", "utf-8")
     np.testing.assert_array_equal(read_image(path).array, CODES)
-    path.write_text(text + "ElementDataFile = LIST\n" + "\n".join(names[:4]), "utf-8")
+    path.write_text(text + "\n".join(names[:4]) + "\n", "utf-8")
     with pytest.raises(InputError, match="lists 4 files for 6 slices"):
+        read_image(path)
+    # ITK leaves out the last slice.
+    path.write_text(text + "\n".join(names), "utf-8")
+    with pytest.raises(InputError, match="does not end with a line break"):
         read_image(path)
 
 
