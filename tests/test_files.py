@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from tests.helpers.frames import FRAMES
 
 FRAME = Frame((40, 50, 60), (1, 1, 1), (0, 0, 0), np.eye(3))
 NOISE = np.random.default_rng(0).normal(size=FRAME.shape).astype(np.float32)
+ROOT = Path(__file__).resolve().parents[1]
 every_suffix = pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd"])
 
 
@@ -169,3 +172,25 @@ def test_an_interrupt_at_once_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "out"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", ["descriptor", "object"])
+def test_files_are_read_and_written_without_a_terminal(tmp_path, closed):
+    """As by a service, whose standard error is closed."""
+    path = tmp_path / "a.nii.gz"
+    close = {"descriptor": "os.close(2)", "object": "sys.stderr = None"}[closed]
+    code = f"""
+import os, sys
+import numpy as np
+from regnet_jax.io import read_image, write_image
+from regnet_jax.spatial import Frame
+{close}
+write_image({str(path)!r}, np.eye(5), Frame((5, 5), (1, 1), (0, 0), np.eye(2)))
+print(read_image({str(path)!r}).array.sum())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout == "5.0\n"

@@ -146,6 +146,15 @@ def test_warp_says_which_points_lie_beyond_the_field(warp, tmp_path):
     np.testing.assert_allclose(read_points(path), expected, atol=1e-5)
 
 
+def test_the_inverse_says_so_too(warp, tmp_path):
+    inside = to_world(FRAME, [[5, 5, 5]])[0]
+    rows = "".join(f"{x},{y},{z},0\n" for x, y, z in (inside + SHIFT, inside + 500))
+    (tmp_path / "a.csv").write_text("x,y,z,t\n" + rows)
+    path, result = warp("a.csv", "b.csv", "--inverse", transform="field.h5")
+    assert "1 of 2 points (number 2) lie beyond the grid" in result.out
+    np.testing.assert_allclose(read_points(path)[0], inside, atol=1e-3)
+
+
 # Voxels of whole millimetres, so that all formats hold the points exactly.
 PLAIN = Frame((20, 20, 20), (3, 3, 4), (0, 0, 0), np.eye(3))
 MOVED = INDEX + np.array([1, -2, 1])
