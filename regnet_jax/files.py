@@ -93,9 +93,10 @@ def _captured_stderr() -> Iterator[list[str]]:
         # None where a program has no terminal.
         if sys.stderr is not None:
             sys.stderr.flush()
-        try:
+        terminal = None
+        with contextlib.suppress(OSError):
             terminal = os.dup(2)
-        except OSError:
+        if terminal is None:
             yield lines
             return
         os.dup2(sink.fileno(), 2)

@@ -213,21 +213,17 @@ def _check_nrrd(path: Path) -> None:
                 fields[key.strip().lower()] = value.strip()
         check_nrrd_values(path, fields, file)
     if "space directions" in fields:
-        unit = next(
-            (u for u in _quoted(fields.get("space units", "")) if u not in _MM), ""
-        )
-        if unit:
+        # A fourth is that of time.
+        units = fields.get("space units", "").split('"')[1::2][:3]
+        others = [unit.strip() for unit in units if unit.strip() not in _MM]
+        if others:
             raise InputError(
-                f"{path}: says that its space unit is {unit}; convert it to mm"
+                f"{path}: says that its space unit is {others[0]}; convert it to mm"
             )
     elif "spacings" in fields:
         check_spacing(path, _numbers(path, "spacings", fields["spacings"]))
     else:
         _warn_of_no_spacing(path)
-
-
-def _quoted(text: str) -> list[str]:
-    return [part.strip() for part in text.split('"')[1::2]]
 
 
 def _warn_of_no_spacing(path: Path) -> None:

@@ -240,7 +240,12 @@ def _read_points(registration: Registration, landmarks):
 
 
 def warn_of_points_outside(points, frames) -> None:
-    """Warn of landmarks that their image does not show."""
+    """Warn of landmarks that their image does not show.
+
+    Args:
+        points: fixed and moving, ``[n, d]`` each, mm, x first.
+        frames: of the fixed and the moving image.
+    """
     for name, known, frame in zip(("fixed", "moving"), points, frames, strict=True):
         index = to_index(frame, known)
         beyond = (index < -0.5) | (index > np.array(frame.shape) - 0.5)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_image
+from regnet_jax.io.headers import check_header
 
 CODES = np.random.default_rng(0).integers(0, 50, (6, 30, 31)).astype(np.int16)
 SPACING = (1.5, 2.0, 3.0)
@@ -124,9 +125,10 @@ def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said)
         read_image(path)
 
 
-def test_millimetres_may_be_named(tmp_path):
+@pytest.mark.parametrize("units", [b'"mm" "mm" "mm"', b'"mm" "mm" "mm" "s"'])
+def test_millimetres_may_be_named_and_a_unit_of_time(tmp_path, units):
     path = store(tmp_path / "a.nrrd")
     start, values = header(path)
-    named = b'space units: "mm" "mm" "mm"\nspace directions'
+    named = b"space units: " + units + b"\nspace directions"
     path.write_bytes(start.replace(b"space directions", named) + values)
-    assert read_image(path).frame.spacing == SPACING
+    check_header(path, "NrrdImageIO")
