@@ -125,10 +125,18 @@ def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said)
         read_image(path)
 
 
-@pytest.mark.parametrize("units", [b'"mm" "mm" "mm"', b'"mm" "mm" "mm" "s"'])
-def test_millimetres_may_be_named_and_a_unit_of_time(tmp_path, units):
-    path = store(tmp_path / "a.nrrd")
-    start, values = header(path)
+def named_units(path, units):
+    start, values = header(store(path))
     named = b"space units: " + units + b"\nspace directions"
     path.write_bytes(start.replace(b"space directions", named) + values)
+    return path
+
+
+def test_millimetres_may_be_named(tmp_path):
+    path = named_units(tmp_path / "a.nrrd", b'"mm" "mm" "mm"')
+    assert read_image(path).frame.spacing == SPACING
+
+
+def test_a_unit_of_time_is_none_of_space(tmp_path):
+    path = named_units(tmp_path / "a.nrrd", b'"mm" "mm" "mm" "s"')
     check_header(path, "NrrdImageIO")
