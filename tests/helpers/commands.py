@@ -85,13 +85,18 @@ class Server:
 
     def start(self, module, *arguments, meanwhile=None):
         """Run the same as a user does, who may do something to the process."""
+        rules = self._environment
+        if meanwhile:
+            # A signal may come after a file was opened and before it is in a `with`.
+            warnings = rules["PYTHONWARNINGS"] + ",ignore::ResourceWarning"
+            rules = rules | {"PYTHONWARNINGS": warnings}
         process = subprocess.Popen(
             [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=self._environment,
+            env=rules,
         )
         if meanwhile:
             meanwhile(process)
