@@ -10,6 +10,7 @@ determinants.
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import jax
@@ -36,6 +37,7 @@ from regnet_jax.registration.inference.boxes import (
     lung_box,
     sample_displaced,
 )
+from regnet_jax.registration.inference.programs import LargeProgram
 from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.local_correlation import (
     local_correlation_coefficient,
@@ -285,6 +287,61 @@ def refine(
     return displacement
 
 
+@functools.partial(LargeProgram, static_argnames=())
+def _refine_in_box(fixed, moving, displacement, iterations, limits, box):
+    return refine(fixed, moving, displacement, iterations, **limits, box=box)
+
+
+class RefinedRegion(NamedTuple):
+    """Where a refinement may change a field.
+
+    Attributes:
+        body: the part of the grid that is computed.
+        lungs: a box of that part, where the field changes.
+    """
+
+    body: CropBox
+    lungs: BlendBox
+
+
+def find_region(fixed, *, spacing: float, whole: bool = False) -> RefinedRegion:
+    """Find the lungs or, where there are none, the body.
+
+    Args:
+        fixed: ``[*spatial]``, HU.
+        spacing: isotropic voxel size, mm.
+        whole: whether to compute the whole grid, as something beside the body stays in
+            its place, next to which the field is continued.
+
+    Returns:
+        The region.
+    """
+    grid = fixed.shape
+    body = CropBox((0,) * len(grid), grid, grid) if whole else body_box(fixed)
+    crop = body.crop(fixed, AIR)
+    return RefinedRegion(body, lung_box(crop, spacing, multiple=_COARSEST))
+
+
+def compile_refinement_ahead(region: RefinedRegion, pool: Executor) -> None:
+    """Begin to compile the program of ``refine_on_body``, while something else is done.
+
+    Args:
+        region: where it will refine.
+        pool: of threads.
+    """
+    shape = region.body.shape
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    field = jax.ShapeDtypeStruct((*shape, len(shape)), jnp.float32)
+    limits = {"shown": (image, image), "ignored": (image, image), "mobility": image}
+    counts = _share_steps(0)
+    _refine_in_box.prepare(pool, image, image, field, counts, limits, region.lungs)
+
+
+def _share_steps(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps of each resolution, as arrays, so that no number is compiled."""
+    return np.asarray(steps - steps // 3, np.int32), np.asarray(steps // 3, np.int32)
+
+
 def refine_on_body(
     fixed,
     moving,
@@ -296,6 +353,7 @@ def refine_on_body(
     ignored=(None, None),
     mobility=None,
     slice_axis: str | None = None,
+    region: RefinedRegion | None = None,
 ):
     """Improve a field within the lungs or, where there are none, the body.
 
@@ -310,6 +368,7 @@ def refine_on_body(
         mobility: as for ``refine``.
         slice_axis: a key of ``geometry.slices.SLICE_AXES``: refine slice by slice,
             with nothing moving across; None for images of the field's dimension.
+        region: from ``find_region``; None calls it. Not used with ``slice_axis``.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.
@@ -329,11 +388,8 @@ def refine_on_body(
             )
 
         return compute_by_slices(refine_slice, volumes, slice_axis)
-    # Beside the box the field is continued, where something immobile may lie.
-    grid = fixed.shape
-    body = (
-        body_box(fixed) if mobility is None else CropBox((0,) * len(grid), grid, grid)
-    )
+    region = region or find_region(fixed, spacing=spacing, whole=mobility is not None)
+    body = region.body
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)
     *shown, mobility = (
@@ -345,8 +401,8 @@ def refine_on_body(
         body.crop(nowhere if where is None else where, 0.0) for where in ignored
     )
     images = [body.crop(image, AIR) for image in (fixed, moving)]
-    lungs = lung_box(images[0], spacing, multiple=_COARSEST)
-    counts = (steps - steps // 3, steps // 3)
     field = body.crop(displacement, 0.0)
     limits = {"shown": tuple(shown), "ignored": ignored, "mobility": mobility}
-    return body.restore(refine(*images, field, counts, **limits, box=lungs))
+    return body.restore(
+        _refine_in_box(*images, field, _share_steps(steps), limits, region.lungs)
+    )

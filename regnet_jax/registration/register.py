@@ -47,7 +47,11 @@ from regnet_jax.registration.masks import (
 )
 from regnet_jax.registration.monitoring import collect_warnings, timed
 from regnet_jax.registration.options import RegistrationOptions, check_switch
-from regnet_jax.registration.refinement import refine_on_body
+from regnet_jax.registration.refinement import (
+    compile_refinement_ahead,
+    find_region,
+    refine_on_body,
+)
 from regnet_jax.registration.report import list_warnings
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.start import (
@@ -255,9 +259,18 @@ def _register(
         grid = isotropic_frame(canonical_frame(fixed.frame), size)
         fixed_side = _on_grid(sides[0], grid)
         how = {"slice_axis": options.slice_axis, "memory": options.memory}
-    # The network is compiled or loaded while the images are aligned.
+    # As large as the network takes the voxels for.
+    seen = network.spacing * size / own_size
+    # Programs are compiled or loaded while the images are aligned.
     with _threads() as pool:
         compile_ahead(network, fixed_side.image, pool, **how)
+        region = None
+        if effort.steps and not options.slice_axis:
+            with timed(seconds, "refinement"):
+                region = find_region(
+                    fixed_side.image, spacing=seen, whole="immobile" in masks
+                )
+                compile_refinement_ahead(region, pool)
         with timed(seconds, "alignment"):
             start = find_start(
                 sides[0].image,
@@ -295,8 +308,6 @@ def _register(
         fields = [each.field for each in limited]
     if effort.steps:
         with timed(seconds, "refinement"):
-            # As large as the network takes the voxels for.
-            seen = network.spacing * size / own_size
             how = {"slice_axis": options.slice_axis, "spacing": seen}
             fields = [
                 refine_on_body(
@@ -307,6 +318,7 @@ def _register(
                     shown=shown,
                     ignored=ignored,
                     mobility=each.mobility,
+                    region=region if images is directions[0][0] else None,
                     **how,
                 )
                 for (images, shown, ignored), each in zip(

@@ -1,6 +1,7 @@
 """Refinement: the gradient of its objective, and fields that get better."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,13 @@ from jax.test_util import check_grads
 from scipy import ndimage
 
 from regnet_jax.geometry import jacobian_determinant, warp
+from regnet_jax.registration import refinement
 from regnet_jax.registration.inference.boxes import BlendBox, cover_grid
+from regnet_jax.registration.inference.programs import LargeProgram
 from regnet_jax.registration.refinement import (
     RefinementWeights,
+    compile_refinement_ahead,
+    find_region,
     objective,
     refine,
     refine_on_body,
@@ -195,3 +200,36 @@ def test_refinement_on_the_body_keeps_the_grid():
         np.linalg.norm(f - truth, axis=-1)[inside].mean() for f in (0 * truth, field)
     )
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("shape", [(30, 37), (23, 20, 27)], ids=str)
+@pytest.mark.parametrize("immobile", [False, True])
+def test_a_refinement_compiles_nothing_that_was_not_prepared(
+    monkeypatch, shape, immobile
+):
+    traced = []
+
+    def counted(fixed, moving, displacement, iterations, limits, box):
+        traced.append(fixed.shape)
+        return refine(fixed, moving, displacement, iterations, **limits, box=box)
+
+    program = LargeProgram(counted, static_argnames=())
+    monkeypatch.setattr(refinement, "_refine_in_box", program)
+    fixed, moving, truth = (np.array(a) for a in _pair(shape))
+    fixed[:5] = moving[:5] = -1000.0
+    region = find_region(fixed, spacing=2.0, whole=immobile)
+    with ThreadPoolExecutor(1) as pool:
+        compile_refinement_ahead(region, pool)
+    assert len(traced) == 1
+    options = {"steps": 6, "spacing": 2.0}
+    if immobile:
+        options["mobility"] = np.ones(shape, np.float32)
+    zero = np.zeros_like(truth)
+    field = refine_on_body(fixed, moving, zero, region=region, **options)
+    again = refine_on_body(fixed, moving, zero, **options)
+    np.testing.assert_array_equal(field, again)
+    masks = np.ones(shape, bool), np.zeros(shape, bool)
+    refine_on_body(
+        fixed, moving, zero, shown=masks[:1] * 2, ignored=(None, masks[1]), **options
+    )
+    assert len(traced) == 1

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,70 +19,7 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.pretrained import InferenceConfig, read_weights
-
-# LLVM takes 24 s to compile a network for a new grid at its default level 3, and 7 s at
-# this level. The program is as fast: its time is spent in matrix products and
-# convolutions, which come from libraries.
-_LIGHT = {"xla_backend_optimization_level": 1}
-
-
-class LargeProgram:
-    """A function that holds a whole network, compiled with little optimisation on CPUs.
-
-    JAX accepts compiler options only at the outermost ``jit``, so it must not be called
-    within another ``jit``.
-    """
-
-    def __init__(self, function: Callable, *, static_argnames: Sequence[str]):
-        """Wrap a function, which is compiled for the platform of its first call.
-
-        Args:
-            function: pure; static arguments are given by keyword, all others by
-                position.
-            static_argnames: as for ``jax.jit``.
-        """
-        self._prepared: dict[Any, Future] = {}
-
-        @functools.cache
-        def compiled(platform: str):
-            options = _LIGHT if platform == "cpu" else None
-            return jax.jit(
-                function, static_argnames=static_argnames, compiler_options=options
-            )
-
-        self._compiled = compiled
-
-    def __call__(self, *arguments, **static):
-        """Call the function, by the program that was prepared for such arguments."""
-        key = _kind(arguments, static) if self._prepared else None
-        if key in self._prepared:
-            try:
-                return self._prepared[key].result()(*arguments)
-            except Exception:  # Cancelled, failed, or compiled for another device.
-                self._prepared.pop(key, None)
-        return self._compiled(jax.default_backend())(*arguments, **static)
-
-    def prepare(self, pool: Executor, *arguments, **static) -> None:
-        """Begin to compile a program, for which calls then wait.
-
-        Args:
-            pool: of threads.
-            *arguments: of the calls; ``jax.ShapeDtypeStruct`` may stand for arrays.
-            **static: of the calls.
-        """
-        key = _kind(arguments, static)
-        if key not in self._prepared:
-            lower = self._compiled(jax.default_backend()).lower
-            self._prepared[key] = pool.submit(
-                lambda: lower(*arguments, **static).compile()
-            )
-
-
-def _kind(arguments, static) -> tuple:
-    """Return what tells the programs of a function apart."""
-    leaves, structure = jax.tree.flatten(arguments)
-    kinds = tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
-    return structure, kinds, *sorted(static.items())
+from regnet_jax.registration.inference.programs import LargeProgram
 
 
 @functools.partial(LargeProgram, static_argnames=("model",))

@@ -13,12 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.geometry import ceil_div, identity_grid, sample, upsample
-from regnet_jax.registration.inference.network import LargeProgram, Network
+from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.inference.passes import (
     continue_field,
     fill_each_other,
     shrink_small_displacements,
 )
+from regnet_jax.registration.inference.programs import LargeProgram
 from regnet_jax.registration.inference.tile_plan import (
     Plan,
     bytes_per_voxel,

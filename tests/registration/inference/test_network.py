@@ -4,48 +4,13 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from regnet_jax.models.support import Support
-from regnet_jax.registration.inference.network import LargeProgram
 from regnet_jax.registration.inference.prediction import compile_ahead, predict
 from tests.helpers.networks import dense, smooth_image
-
-
-def test_a_call_uses_the_program_that_was_prepared():
-    traced = []
-
-    def scale(values, offset, *, factor):
-        traced.append(values.shape)
-        return factor * values + offset
-
-    call = LargeProgram(scale, static_argnames=("factor",))
-    struct = jax.ShapeDtypeStruct((3,), jnp.float32)
-    with ThreadPoolExecutor(1) as pool:
-        call.prepare(pool, struct, struct, factor=2.0)
-        call.prepare(pool, struct, struct, factor=2.0)
-        x, y = np.arange(3, dtype=np.float32), np.ones(3, np.float32)
-        np.testing.assert_array_equal(call(x, y, factor=2.0), 2 * x + 1)
-    assert traced == [(3,)]
-    # Other arguments have programs of their own.
-    np.testing.assert_array_equal(call(x, y, factor=3.0), 3 * x + 1)
-    np.testing.assert_array_equal(call(x[:2], y[:2], factor=2.0), 2 * x[:2] + 1)
-    assert traced == [(3,), (3,), (2,)]
-
-
-def test_what_fails_ahead_fails_in_the_call():
-    def refuse(x):
-        raise ValueError("no such network")
-
-    call = LargeProgram(refuse, static_argnames=())
-    with ThreadPoolExecutor(1) as pool:
-        call.prepare(pool, jax.ShapeDtypeStruct((3,), jnp.float32))
-    with pytest.raises(ValueError, match="no such network"):
-        call(np.zeros(3, np.float32))
-
 
 TRACED = []
 
