@@ -17,7 +17,7 @@ from typing import Any
 
 import flax
 import jax
-import jaxlib
+import jaxlib.version
 import numpy as np
 from jax import export
 
@@ -30,8 +30,11 @@ _LIGHT = {"xla_backend_optimization_level": 1}
 _FOLDER = "regnet_jax_traced"
 _DIGEST = 32
 _PACKAGE = Path(__file__).resolve().parents[2]
-# The settings of JAX that tracing depends on.
+# The settings of JAX: where programs are kept, whether, and those that tracing
+# depends on.
 _SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_enable_compilation_cache",
     "jax_enable_x64",
     "jax_default_matmul_precision",
     "jax_numpy_dtype_promotion",
@@ -129,16 +132,15 @@ class LargeProgram:
 
         The name follows from all that the program depends on.
         """
-        cache = jax.config.jax_compilation_cache_dir
-        if not cache or not jax.config.jax_enable_compilation_cache:
+        cache, enabled, *settings = (getattr(jax.config, name) for name in _SETTINGS)
+        if not cache or not enabled:
             return None
         given = (self._function, *(type(value) for value in static.values()))
         # What is defined elsewhere may change while this package stays the same.
         if not all(each.__module__.startswith("regnet_jax.") for each in given):
             return None
         structure, kinds, *values = _kind(arguments, static)
-        settings = [getattr(jax.config, name) for name in _SETTINGS]
-        versions = jax.__version__, jaxlib.__version__, flax.__version__
+        versions = [each.__version__ for each in (jax, jaxlib.version, flax)]
         names = [f"{each.__module__}.{each.__qualname__}" for each in given]
         where = _digest_of_code(), versions, jax.default_backend(), settings
         text = repr([*where, names, str(structure), kinds, values])
