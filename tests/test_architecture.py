@@ -2,11 +2,11 @@
 
 import ast
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.python import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = sorted(p.relative_to(ROOT) for p in ROOT.glob("regnet_jax/**/*.py"))
@@ -252,10 +252,7 @@ def test_the_checker_lets_good_code_pass(path, source):
 def _run_without_backend(source: str):
     """Runs Python where any computation fails: JAX finds no such platform."""
     environment = {**os.environ, "JAX_PLATFORMS": "there_is_no_such_platform"}
-    return subprocess.run(
-        [sys.executable, "-c", source],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_python(source, env=environment)
 
 
 def test_importing_the_package_loads_next_to_nothing():

@@ -2,8 +2,6 @@
 
 import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +14,10 @@ from regnet_jax.io import read_image, write_displacement, write_transform
 from regnet_jax.io.images import write_image
 from regnet_jax.spatial import Frame
 from tests.helpers.frames import FRAMES
+from tests.helpers.python import run_python
 
 FRAME = Frame((40, 50, 60), (1, 1, 1), (0, 0, 0), np.eye(3))
 NOISE = np.random.default_rng(0).normal(size=FRAME.shape).astype(np.float32)
-ROOT = Path(__file__).resolve().parents[1]
 every_suffix = pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd"])
 
 
@@ -188,9 +186,6 @@ from regnet_jax.spatial import Frame
 write_image({str(path)!r}, np.eye(5), Frame((5, 5), (1, 1), (0, 0), np.eye(2)))
 print(read_image({str(path)!r}).array.sum())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = run_python(code)
     assert done.returncode == 0
     assert done.stdout == "5.0\n"

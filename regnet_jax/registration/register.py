@@ -309,6 +309,8 @@ def _register(
     if effort.steps:
         with timed(seconds, "refinement"):
             how = {"slice_axis": options.slice_axis, "spacing": seen}
+            # The other direction has another region.
+            regions = (region, None)[: len(directions)]
             fields = [
                 refine_on_body(
                     images[0],
@@ -318,11 +320,11 @@ def _register(
                     shown=shown,
                     ignored=ignored,
                     mobility=each.mobility,
-                    region=region if images is directions[0][0] else None,
+                    region=region,
                     **how,
                 )
-                for (images, shown, ignored), each in zip(
-                    directions, limited, strict=True
+                for (images, shown, ignored), each, region in zip(
+                    directions, limited, regions, strict=True
                 )
             ]
             _check_finite(fields, "refinement", names)

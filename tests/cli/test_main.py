@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from tests.helpers.networks import smooth_image
+from tests.helpers.python import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,9 +108,6 @@ sys.meta_path.insert(0, Interrupting())
 sys.argv = ["regnet", "register", "--help"]
 main.main()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = run_python(code)
     assert done.returncode == 130
     assert done.stderr == "error: interrupted\n"

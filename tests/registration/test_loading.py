@@ -1,10 +1,7 @@
 """What a registration loads: libraries of training and of figures only when needed."""
 
-import subprocess
-import sys
-from pathlib import Path
+from tests.helpers.python import run_python
 
-ROOT = Path(__file__).resolve().parents[2]
 # They take up to a second each to import.
 HEAVY = {"orbax", "optax", "matplotlib", "tensorboardX", "tensorstore"}
 REGISTER = """
@@ -21,10 +18,7 @@ assert np.isfinite(result.displacement).all() and np.isfinite(result.jacobian).a
 
 def loaded(source):
     """The modules that are loaded after a program has run."""
-    run = subprocess.run(
-        [sys.executable, "-c", f"{source}\nprint(*sys.modules)"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = run_python(f"{source}\nprint(*sys.modules)")
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 

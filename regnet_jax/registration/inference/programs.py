@@ -81,8 +81,10 @@ class LargeProgram:
                 self._programs[key] = self._lower(arguments, static).compile()
             return self._programs[key](*arguments)
         except Exception:  # Cancelled, failed, or compiled for another device.
-            self._programs.pop(key, None)
-        return self._compiled(jax.default_backend())(*arguments, **static)
+            # From now on JAX chooses the program, so that none is compiled in vain.
+            jitted = self._compiled(jax.default_backend())
+            self._programs[key] = functools.partial(jitted, **static)
+        return self._programs[key](*arguments)
 
     def prepare(self, pool: Executor, *arguments, **static) -> None:
         """Begin to compile a program, for which calls then wait.

@@ -12,6 +12,13 @@ from regnet_jax.registration.inference import programs
 from regnet_jax.registration.inference.programs import LargeProgram
 
 
+class Factor(float):
+    """A static argument whose class this package has defined."""
+
+
+Factor.__module__ = "regnet_jax.here"
+
+
 def test_a_call_uses_the_program_that_was_prepared():
     traced = []
 
@@ -42,6 +49,27 @@ def test_what_fails_ahead_fails_in_the_call():
         call.prepare(pool, jax.ShapeDtypeStruct((3,), jnp.float32))
     with pytest.raises(ValueError, match="no such network"):
         call(np.zeros(3, np.float32))
+
+
+def test_a_program_that_does_not_fit_its_device_is_compiled_once(monkeypatch):
+    """As for arguments on another device than the default."""
+    lowered = []
+
+    class Elsewhere:
+        def compile(self):
+            return self
+
+        def __call__(self, *arguments):
+            raise ValueError("compiled for another device")
+
+    call = LargeProgram(lambda x: 2 * x, static_argnames=())
+    monkeypatch.setattr(
+        call, "_lower", lambda *given: lowered.append(given) or Elsewhere()
+    )
+    x = np.arange(3, dtype=np.float32)
+    for _ in range(3):
+        np.testing.assert_array_equal(call(x), 2 * x)
+    assert len(lowered) == 1
 
 
 @pytest.fixture
@@ -92,13 +120,6 @@ def test_a_program_is_traced_once_for_all_processes(cache, ahead):
     )
     assert traced == [(2, 3), (1, 3), (2, 3), (2, 3)]
     assert len(kept(cache)) == 4
-
-
-class Factor(float):
-    """A static argument whose class this package has defined."""
-
-
-Factor.__module__ = "regnet_jax.here"
 
 
 def test_a_program_is_traced_again_after_a_change_of_the_code(cache, monkeypatch):
