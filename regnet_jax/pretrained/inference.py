@@ -39,7 +39,8 @@ class InferenceConfig:
             lattice coarser than their voxels gain from it, also where the images are no
             finer.
         shrinkage: each pass halves displacements of this length, as they may be noise,
-            and shrinks longer ones less; voxels of the pass. 0 keeps all.
+            and shrinks longer ones less; voxels of the pass. 0 keeps all. Where the
+            network estimates its errors, these count, too (``passes.settle``).
         tile: predictions of a tile along each axis where there is no memory limit; used
             by networks with a margin alone (``Support.margin``).
         slice_axis: across the slices on which a 2D network is used in 3D images:

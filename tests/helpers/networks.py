@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.models import make_model
-from regnet_jax.models.corrnet import CorrNet
+from regnet_jax.models.corrnet import ConfidentCorrNet, CorrNet
 from regnet_jax.models.regnet import RegNet
 from regnet_jax.pretrained import InferenceConfig
 from regnet_jax.pretrained.inference import write_inference
@@ -64,7 +64,7 @@ class FakeNetwork(Network):
 
     def predict_patch(self, fixed, moving):
         """Call the function."""
-        return self.function(fixed[None], moving[None])[0]
+        return self.function(fixed[None], moving[None])[0], None
 
 
 def fake(dimensions, spacing, function, *, tile=_TILE) -> FakeNetwork:
@@ -151,7 +151,8 @@ def dense(
     )
     if model is not None:
         return Network(use, model, {})
-    model = CorrNet(dimensions, features=(6, 8), decoder=(6, 8, 8), **attributes)
+    kind = ConfidentCorrNet if attributes.get("estimates_errors") else CorrNet
+    model = kind(dimensions, features=(6, 8), decoder=(6, 8, 8), **attributes)
     image = jax.ShapeDtypeStruct((1, *(8,) * dimensions, 1), jnp.float32)
     init = functools.partial(model.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), image, image)["params"]

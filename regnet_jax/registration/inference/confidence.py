@@ -112,7 +112,7 @@ def estimate_errors(
     for tile in plan.tiles:
         starts = [axis.start for axis in tile]
         patches = (crop_patch(image, starts, plan.patch) for image in pair)
-        change, errors = stage.predict_with_errors(*patches)
+        change, errors = stage.predict_patch(*patches)
         total = _add_change(errors, change, network.config.shrinkage)
         store_tile(found, np.asarray(total), tile)
     log_mean, log_sd = np.moveaxis(box.restore(found), -1, 0)

@@ -22,9 +22,8 @@ from regnet_jax.pretrained import InferenceConfig, read_weights
 from regnet_jax.registration.inference.programs import LargeProgram
 
 
-@functools.partial(LargeProgram, static_argnames=("model",))
-def _predict_patch(variables, fixed, moving, *, model):
-    """Return the displacement, and the distribution of its error or None."""
+def apply_model(variables, fixed, moving, *, model: nn.Module) -> tuple[Any, Any]:
+    """Apply a model to one patch of each image; see ``Network.predict_patch``."""
     pair = fixed[None], moving[None]
     if not estimates_errors(model):
         return model.apply(variables, *pair, train=False)[0], None
@@ -32,14 +31,12 @@ def _predict_patch(variables, fixed, moving, *, model):
     return found[0], sown["errors"]["logarithm"][0][0]
 
 
+_predict_patch = LargeProgram(apply_model, static_argnames=("model",))
+
+
 def estimates_errors(model: nn.Module) -> bool:
     """Return whether a model estimates the error of its prediction, see ``CorrNet``."""
     return getattr(model, "estimates_errors", False)
-
-
-def _without_errors(model: nn.Module) -> nn.Module:
-    """Return the model without the layers of errors, an eighth of its time."""
-    return model.clone(estimates_errors=False) if estimates_errors(model) else model
 
 
 # A factor that exceeds a power of two by less than this power gets no further pass.
@@ -131,23 +128,11 @@ class Network:
             moving: of the same shape.
 
         Returns:
-            ``[*predictions, d]``, voxels, fixed to moving. Their positions in the patch
-            follow from the model's ``support``.
-        """
-        model = _without_errors(self.model)
-        return _predict_patch(self.variables, fixed, moving, model=model)[0]
-
-    def predict_with_errors(self, fixed, moving):
-        """Predict as ``predict_patch``, with the errors.
-
-        Args:
-            fixed: as for ``predict_patch``.
-            moving: the same.
-
-        Returns:
-            The displacements, and for each the mean of the logarithm of its error in
-            voxels and the logarithm of the standard deviation, ``[*predictions, 2]``;
-            None if the model estimates none.
+            Displacements ``[*predictions, d]``, voxels, fixed to moving, whose
+            positions in the patch follow from the model's ``support``; and for each
+            the mean of the logarithm of its error in voxels and the logarithm of the
+            standard deviation, ``[*predictions, 2]``, or None if the model estimates
+            none.
         """
         return _predict_patch(self.variables, fixed, moving, model=self.model)
 
@@ -159,8 +144,7 @@ class Network:
             shape: of the patches that will be predicted.
         """
         patch = jax.ShapeDtypeStruct((*shape, 1), jnp.float32)
-        model = _without_errors(self.model)
-        _predict_patch.prepare(pool, self.variables, patch, patch, model=model)
+        _predict_patch.prepare(pool, self.variables, patch, patch, model=self.model)
 
 
 def make_network(config: InferenceConfig, variables) -> Network:

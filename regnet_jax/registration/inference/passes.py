@@ -5,6 +5,7 @@ composed with theirs, not added. The loop takes the pass as an argument, so that
 images (here) and tiles (``tiles``) share it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -14,6 +15,7 @@ from regnet_jax.geometry import (
     compose,
     continue_smoothly,
     downsample,
+    gaussian_smooth,
     upsample_field,
     warp,
 )
@@ -21,12 +23,20 @@ from regnet_jax.geometry import (
 # Compiled separately, so that passes at the same voxel size share all programs.
 _downsample = jax.jit(downsample, static_argnums=1)
 _upsample = jax.jit(upsample_field, static_argnums=(1, 2))
-warp_whole, _compose = jax.jit(warp), jax.jit(compose)
+warp_whole, compose_fields = jax.jit(warp), jax.jit(compose)
 continue_field = jax.jit(continue_smoothly)
 
 # A resampled voxel counts as shown if at least this fraction of its value comes from
 # voxels that are.
 _SHOWN = 0.99
+# Standard deviation of the surroundings that a prediction is pooled with, voxels, and
+# the weight that the prediction of the voxel itself keeps.
+_SURROUNDINGS, _OWN = 2.0, 0.25
+# The finest passes halve a displacement of this multiple of the shrinkage times its
+# error.
+_DOUBT = 3.0
+# Largest difference of the logarithms of errors that counts.
+_LARGEST_EXCESS = 15.0
 
 
 @jax.jit
@@ -52,19 +62,60 @@ def fill_each_other(fixed, moving):
     return one, jnp.where(other_shown, other, one), both
 
 
-@jax.jit
-def shrink_small_displacements(displacement, half):
+@functools.partial(jax.jit, static_argnames="power")
+def shrink_small_displacements(displacement, half, *, power: int = 2):
     """Shrink displacements that may be noise, and keep large ones.
 
     Args:
         displacement: ``[*spatial, d]``, voxels.
-        half: length of a displacement that is halved, voxels; 0 keeps all.
+        half: length of a displacement that is halved, voxels, a number or
+            ``[*spatial, 1]``; 0 keeps all.
+        power: even; the larger, the more abrupt.
 
     Returns:
-        ``u |u|^2 / (|u|^2 + half^2)``.
+        ``u |u|^power / (|u|^power + half^power)``.
     """
     square = jnp.sum(displacement**2, axis=-1, keepdims=True)
-    return displacement * square / jnp.maximum(square + half**2, 1e-12)
+    raised, halved = square ** (power // 2), half**power
+    return displacement * raised / jnp.maximum(raised + halved, 1e-30)
+
+
+@functools.partial(jax.jit, static_argnames="pooled")
+def settle(displacement, errors, shrinkage, *, pooled: bool):
+    """Decide how much of a prediction to believe.
+
+    Without estimated errors, small displacements are shrunk. With them, a coarse pass
+    takes the mean over the surroundings of each voxel, weighted by the precision of the
+    predictions, so that they reach from structures into uniform tissue; and the finest
+    passes, whose details that would blur, shrink displacements below their errors.
+
+    Args:
+        displacement: ``[*spatial, d]``, voxels.
+        errors: ``[*spatial, 2]``, of which the first is the mean of the logarithm of
+            the error in voxels; None if the network estimates none.
+        shrinkage: length of a displacement that is halved without errors, voxels; 0
+            shrinks nothing.
+        pooled: whether the pass is a coarse one.
+
+    Returns:
+        ``[*spatial, d]``, voxels.
+    """
+    if errors is None:
+        return shrink_small_displacements(displacement, shrinkage)
+    error = jnp.exp(errors[..., :1])
+    if not pooled:
+        half = shrinkage * jnp.sqrt(1.0 + (_DOUBT * error) ** 2)
+        return shrink_small_displacements(displacement, half, power=4)
+    # Relative to the least error, and bounded, so that no sum of weights is zero.
+    excess = errors[..., :1] - jnp.min(errors[..., :1])
+    precision = jnp.exp(-2.0 * jnp.minimum(excess, _LARGEST_EXCESS))
+    sums = gaussian_smooth(
+        jnp.concatenate([precision * displacement, precision], axis=-1),
+        jnp.full(displacement.ndim - 1, _SURROUNDINGS),
+    )
+    mean = sums[..., :-1] / sums[..., -1:]
+    mixed = _OWN * displacement + (1.0 - _OWN) * mean
+    return shrink_small_displacements(mixed, shrinkage)
 
 
 def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[int]):
@@ -93,31 +144,47 @@ def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[i
     return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
 
 
-def whole_pass(predict: Callable, shrinkage: float = 0.0) -> Callable:
+def bring_to(field, ratio: int, shape: Sequence[int]):
+    """Return the field of the earlier passes at the voxels of a pass.
+
+    Args:
+        field: ``[*coarse, d]``, voxels; None for none.
+        ratio: of the voxel sizes.
+        shape: spatial shape of the pass.
+
+    Returns:
+        ``[*shape, d]``, voxels.
+    """
+    if field is None:
+        return jnp.zeros((*shape, len(shape)))
+    return _upsample(field, ratio, tuple(shape)) if ratio > 1 else field
+
+
+def whole_pass(
+    predict: Callable, shrinkage: float = 0.0, *, pooled: bool = False
+) -> Callable:
     """Build a pass over whole images, for ``run_passes``.
 
     Where an image shows nothing, the field is continued smoothly from the voxels that
     both images show.
 
     Args:
-        predict: ``predict(fixed, moving) -> displacement`` of images ``[*spatial, 1]``.
-        shrinkage: see ``shrink_small_displacements``, in voxels of each pass.
+        predict: ``predict(fixed, moving) -> (displacement, errors)`` of images
+            ``[*spatial, 1]``, as ``Network.predict_patch``.
+        shrinkage: see ``settle``.
+        pooled: the same.
 
     Returns:
         ``run_pass``.
     """
 
     def run_pass(fixed, moving, field, ratio):
-        shape = fixed.shape[:-1]
-        if field is None:
-            field = jnp.zeros((*shape, len(shape)))
-        elif ratio > 1:
-            field = _upsample(field, ratio, shape)
+        field = bring_to(field, ratio, fixed.shape[:-1])
         images, shown = (fixed, warp_whole(moving, field)), None
         if fixed.shape[-1] == 2:
             *images, shown = fill_each_other(*images)
-        found = shrink_small_displacements(predict(*images), shrinkage)
-        field = _compose(found, field)
+        found = settle(*predict(*images), shrinkage, pooled=pooled)
+        field = compose_fields(found, field)
         return field if shown is None else continue_field(field, shown)
 
     return run_pass

@@ -99,19 +99,23 @@ def compile_ahead(
 
 def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:
     """Build a pass for each factor; ``room`` is the memory of a tile, GiB."""
+    shrinkage, factors = network.config.shrinkage, network.config.factors
 
-    def make_pass(stage: Network) -> Callable:
-        shrinkage = network.config.shrinkage
+    def make_pass(stage: Network, factor: int) -> Callable:
+        pooled = factor > 1
         if not stage.dense:
             options = {"memory": room, "progress": progress}
-            predict_stage = functools.partial(predict_lattice, stage, **options)
-        elif room is None:
-            predict_stage = stage.predict_patch
-        else:
-            return tiled_pass(stage, shrinkage, memory=room, progress=progress)
-        return whole_pass(predict_stage, shrinkage)
+            lattice = functools.partial(predict_lattice, stage, **options)
+            return whole_pass(lambda *images: (lattice(*images), None), shrinkage)
+        if room is None:
+            return whole_pass(stage.predict_patch, shrinkage, pooled=pooled)
+        options = {"memory": room, "pooled": pooled, "progress": progress}
+        return tiled_pass(stage, shrinkage, **options)
 
-    return [make_pass(stage) for stage in network.stages]
+    return [
+        make_pass(stage, factor)
+        for stage, factor in zip(network.stages, factors, strict=True)
+    ]
 
 
 def bytes_held(network: Network, fixed, shape) -> float:

@@ -29,6 +29,8 @@ _LIGHT = {"xla_backend_optimization_level": 1}
 # rest.
 _FOLDER = "regnet_jax_traced"
 _DIGEST = 32
+# Modules whose classes and functions this package and Python's version determine.
+_STABLE = ("regnet_jax.", "builtins")
 _PACKAGE = Path(__file__).resolve().parents[2]
 # The settings of JAX: where programs are kept, whether, and those that tracing
 # depends on.
@@ -139,7 +141,7 @@ class LargeProgram:
             return None
         given = (self._function, *(type(value) for value in static.values()))
         # What is defined elsewhere may change while this package stays the same.
-        if not all(each.__module__.startswith("regnet_jax.") for each in given):
+        if not all(each.__module__.startswith(_STABLE) for each in given):
             return None
         structure, kinds, *values = _kind(arguments, static)
         versions = [each.__version__ for each in (jax, jaxlib.version, flax)]

@@ -13,11 +13,17 @@ import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.geometry import ceil_div, identity_grid, sample, upsample
-from regnet_jax.registration.inference.network import Network
+from regnet_jax.registration.inference.network import (
+    Network,
+    apply_model,
+    estimates_errors,
+)
 from regnet_jax.registration.inference.passes import (
+    bring_to,
+    compose_fields,
     continue_field,
     fill_each_other,
-    shrink_small_displacements,
+    settle,
 )
 from regnet_jax.registration.inference.programs import LargeProgram
 from regnet_jax.registration.inference.tile_plan import (
@@ -29,7 +35,12 @@ from regnet_jax.registration.inference.tile_plan import (
 
 
 def tiled_pass(
-    network: Network, shrinkage: float = 0.0, *, memory: float, progress: bool = False
+    network: Network,
+    shrinkage: float = 0.0,
+    *,
+    memory: float,
+    pooled: bool = False,
+    progress: bool = False,
 ) -> Callable:
     """Build a pass by tiles, for ``run_passes``.
 
@@ -38,8 +49,9 @@ def tiled_pass(
 
     Args:
         network: one that predicts at every voxel.
-        shrinkage: see ``passes.shrink_small_displacements``.
+        shrinkage: see ``passes.settle``.
         memory: for a tile, GiB.
+        pooled: see ``passes.settle``.
         progress: show a progress bar for each pass.
 
     Returns:
@@ -47,8 +59,12 @@ def tiled_pass(
     """
     model = network.model
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
+    # Surroundings reach beyond a tile, so that the whole prediction is pooled.
+    later = pooled and estimates_errors(model)
     predict_tile = functools.partial(
-        _predict_tile, network.variables, np.float32(shrinkage), model=model
+        *(_predict_tile, network.variables, np.float32(shrinkage)),
+        model=model,
+        settled=not later,
     )
 
     def run_pass(fixed, moving, field, ratio):
@@ -58,22 +74,31 @@ def tiled_pass(
         fixed = np.asarray(fixed)
         coarse = jnp.zeros((*(1,) * d, d)) if field is None else jnp.asarray(field)
         # The last channel of a field marks the voxels that both images show.
-        found = np.empty((*shape, d + channels - 1), np.float32)
+        found = np.empty((*shape, d + 2 * later + channels - 1), np.float32)
         for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
             starts = np.asarray([axis.start for axis in tile], np.int32)
             patch = crop_patch(fixed, starts, plan.patch)
             values = predict_tile(patch, moving, coarse, starts, np.float32(ratio))
             store_tile(found, np.asarray(values), tile)
-        if channels == 1:
-            return found
-        return np.asarray(continue_field(found[..., :-1], found[..., -1:] > 0.5))
+        total, shown = found[..., :d], found[..., d + 2 * later :]
+        if later:
+            errors = found[..., d : d + 2]
+            total = settle(total, errors, np.float32(shrinkage), pooled=True)
+            total = compose_fields(total, bring_to(field, ratio, shape))
+        if channels == 2:
+            total = continue_field(total, shown > 0.5)
+        return np.asarray(total)
 
     return run_pass
 
 
-@functools.partial(LargeProgram, static_argnames=("model",))
-def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, model):
+@functools.partial(LargeProgram, static_argnames=("model", "settled"))
+def _predict_tile(
+    variables, shrinkage, fixed, moving, coarse, start, ratio, *, model, settled: bool
+):
     """Return ``u(x) + v(x + u(x))`` on a patch, with the field ``v`` so far.
+
+    Not ``settled``, it is ``u(x)`` and its errors as the model predicts them.
 
     ``v`` is sampled on the grid of its own pass: upsampling it to the finer grid is
     linear as well and would give the same values.
@@ -90,8 +115,10 @@ def _predict_tile(variables, shrinkage, fixed, moving, coarse, start, ratio, *, 
     if fixed.shape[-1] == 2:
         *images, both = fill_each_other(*images)
         shown = [both.astype(jnp.float32)]
-    found = model.apply(variables, *(image[None] for image in images), train=False)
-    found = shrink_small_displacements(found[0], shrinkage)
+    found, errors = apply_model(variables, *images, model=model)
+    if not settled:
+        return jnp.concatenate([found, errors, *shown], axis=-1)
+    found = settle(found, errors, shrinkage, pooled=False)
     total = found + field_so_far(points + found)
     return jnp.concatenate([total, *shown], axis=-1)
 
@@ -149,7 +176,7 @@ def predict_lattice(
     for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
         starts = [axis.start for axis in tile]
         patches = (crop_patch(image, starts, plan.patch) for image in images)
-        store_tile(lattice, np.asarray(network.predict_patch(*patches)), tile)
+        store_tile(lattice, np.asarray(network.predict_patch(*patches)[0]), tile)
     return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape))
 
 

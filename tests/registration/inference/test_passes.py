@@ -17,6 +17,7 @@ from regnet_jax.geometry.pyramids import downsample, upsample_field
 from regnet_jax.models.support import Support
 from regnet_jax.registration.inference.passes import (
     run_passes,
+    settle,
     shrink_small_displacements,
     whole_pass,
 )
@@ -101,7 +102,7 @@ def test_passes_compose_their_linear_maps(shape, factors):
         number = next(calls)
         points = factors[number] * indices(fixed.shape[:-1])
         field = points @ slopes[number] + shifts[number]
-        return jnp.asarray(field / factors[number], jnp.float32)
+        return jnp.asarray(field / factors[number], jnp.float32), None
 
     images = jnp.zeros((2, *shape, 1))
     got = run_passes([whole_pass(step)] * len(factors), *images, factors=factors)
@@ -143,7 +144,7 @@ def test_passes_ignore_values_where_an_image_shows_nothing(shape, factors):
         assert difference[..., -edge + 4 :, :].max() == 0.0
         field = np.full((*fixed.shape[:-1], d), motion / factor, np.float32)
         field[: 8 // factor, ..., :-edge, :], field[..., -edge:, :] = 7.0, -7.0
-        return jnp.asarray(field)
+        return jnp.asarray(field), None
 
     got = np.asarray(
         run_passes([whole_pass(step)] * len(factors), *images, factors=factors)
@@ -165,7 +166,7 @@ def test_each_pass_takes_the_moving_image_as_warped_so_far(factors):
         found = (one[middle] - other[middle])[0] / rise[0]
         left.append(float(found))
         half = jnp.stack([0.0 * found, 0.5 * found])
-        return jnp.broadcast_to(half, (*one.shape[:-1], 2))
+        return jnp.broadcast_to(half, (*one.shape[:-1], 2)), None
 
     got = run_passes([whole_pass(step)] * len(factors), fixed, moving, factors=factors)
     want = [shift * 0.5**i / factor for i, factor in enumerate(factors)]
@@ -175,7 +176,7 @@ def test_each_pass_takes_the_moving_image_as_warped_so_far(factors):
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4)])
-def test_small_displacements_are_shrink_small_displacements(shape):
+def test_small_displacements_are_shrunk(shape):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(*shape, len(shape)))
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
@@ -187,6 +188,109 @@ def test_small_displacements_are_shrink_small_displacements(shape):
     field = jnp.asarray(directions, jnp.float32)
     np.testing.assert_allclose(shrink_small_displacements(field, 0.0), field, rtol=1e-6)
     assert np.isfinite(shrink_small_displacements(0 * field, 0.0)).all()
+    # A higher power keeps more of a large displacement and less of a small one.
+    for length, kept in ((0.0, 0.0), (0.1, 1 / 17), (0.2, 0.5), (0.6, 81 / 82)):
+        field = jnp.asarray(length * directions, jnp.float32)
+        got = shrink_small_displacements(field, 0.2, power=4)
+        np.testing.assert_allclose(got, kept * length * directions, atol=1e-4)
+
+
+def prediction(shape, seed=0):
+    """Displacements of about half a voxel, and logarithms of errors that vary."""
+    rng = np.random.default_rng(seed)
+    field = 0.5 * rng.normal(size=(*shape, len(shape)))
+    errors = rng.normal(-1.0, 1.0, size=(*shape, 2))
+    return jnp.asarray(field, jnp.float32), jnp.asarray(errors, jnp.float32)
+
+
+@pytest.mark.parametrize("shape", [(5, 13), (1, 7), (9, 4, 11)])
+def test_without_errors_small_displacements_are_shrunk_in_every_pass(shape):
+    field, _ = prediction(shape)
+    want = shrink_small_displacements(field, 0.2)
+    for pooled in (False, True):
+        got = settle(field, None, 0.2, pooled=pooled)
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("shape", [(5, 13), (9, 4, 11)])
+def test_the_finest_passes_shrink_displacements_below_their_errors(shape):
+    field, errors = prediction(shape)
+    got = settle(field, errors, 0.2, pooled=False)
+    length = np.linalg.norm(np.asarray(field, np.float64), axis=-1)
+    error = np.exp(np.asarray(errors, np.float64)[..., 0])
+    half = np.hypot(0.2, 0.6 * error)
+    kept = 1 / (1 + (half / length) ** 4)
+    np.testing.assert_allclose(got, kept[..., None] * field, atol=1e-5)
+    # Displacements of several times their errors stay.
+    sure = errors.at[..., 0].set(-3.0)
+    np.testing.assert_allclose(
+        settle(8.0 * field, sure, 0.0, pooled=False), 8.0 * field, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 13), (40, 33), (9, 4, 21)])
+def test_coarse_passes_take_the_weighted_mean_of_the_surroundings(shape):
+    """By scipy's filter, whose weights at the border cancel in the ratio."""
+    field, errors = prediction(shape)
+    got = settle(field, errors, 0.0, pooled=True)
+    weight = np.exp(-2.0 * np.asarray(errors, np.float64)[..., 0])
+
+    def smooth(values):
+        return ndi.gaussian_filter(values, 2.0, mode="constant", truncate=20.0)
+
+    for axis in range(len(shape)):
+        own = np.asarray(field, np.float64)[..., axis]
+        mean = smooth(weight * own) / smooth(weight)
+        np.testing.assert_allclose(got[..., axis], own / 4 + mean * 3 / 4, atol=1e-5)
+
+
+def test_pooling_follows_the_sure_voxels_and_keeps_a_shift():
+    shape = (21, 30)
+    shift = jnp.broadcast_to(jnp.asarray([1.5, -0.75]), (*shape, 2))
+    _, errors = prediction(shape)
+    np.testing.assert_allclose(
+        settle(shift, errors, 0.0, pooled=True), shift, atol=1e-5
+    )
+    # One sure voxel among others whose errors are beyond any range of floats.
+    sure = jnp.zeros((*shape, 2)).at[10, 15].set(1.0)
+    extreme = jnp.full((*shape, 2), 60.0).at[10, 15].set(-60.0)
+    got = settle(sure, extreme, 0.0, pooled=True)
+    assert np.isfinite(got).all()
+    near = np.s_[8:13, 12:19]
+    np.testing.assert_allclose(got[near], 0.75 + 0.25 * sure[near], rtol=1e-5)
+
+
+class Chequers:
+    """Displacements of alternating sign, on fine grids or coarse ones, and errors."""
+
+    support = Support(reach=0, period=1)
+    estimates_errors = True
+
+    def __init__(self, fine):
+        self.fine = fine
+
+    def apply(self, variables, fixed, moving, *, train, mutable):
+        assert not train
+        assert mutable == ["errors"]
+        shape = fixed.shape[1:-1]
+        signs = (-1.0) ** np.indices(shape).sum(0)
+        field = jnp.asarray(signs * ((shape[0] > 40) == self.fine), jnp.float32)
+        errors = jnp.full((1, *shape, 2), -3.0)
+        field = jnp.stack([field] * len(shape), -1)[None]
+        return field, {"errors": {"logarithm": (errors,)}}
+
+
+@pytest.mark.parametrize("shape", [(48, 61), (50, 16, 23)])
+def test_coarse_passes_are_pooled_and_the_finest_keep_details(shape):
+    images = [smooth_image(shape, seed) for seed in (0, 1)]
+
+    def largest(fine):
+        network = dense(len(shape), 2.0, (1.0, 2.0), Chequers(fine))
+        return np.abs(predict(network, *images)).max()
+
+    assert largest(fine=True) == pytest.approx(1.0, rel=1e-3)
+    # A quarter of two voxels, and less between the coarse ones.
+    assert 0.1 < largest(fine=False) < 0.55
 
 
 class Shift:

@@ -167,7 +167,7 @@ def test_a_damaged_program_is_traced_again(cache, damage):
 def test_code_of_others_is_not_kept_as_it_may_change(cache, kind):
     values, others, traced = {"a": np.ones((1, 2), np.float32)}, [np.ones(1)], []
     module = "elsewhere" if kind == "code" else "regnet_jax.here"
-    factor = 1.0 if kind == "static" else Factor(1.0)
+    factor = np.float64(1.0) if kind == "static" else Factor(1.0)
     for _ in range(2):
         process(traced, module=module)(values, others, factor=factor)
     assert traced == [(1, 2), (1, 2)]
