@@ -44,6 +44,7 @@ _TAGS = (
     "SeriesNumber",
     "SeriesDescription",
     "Modality",
+    "PatientID",
     "InstanceNumber",
     "ImageType",
     "Rows",
@@ -337,17 +338,19 @@ def _damaged(file: Path) -> InputError:
 
 def _stacks(files) -> list[Stack]:
     """Return the stacks of all images among DICOM files, ordered by series."""
-    stacks: dict[str, list[Stack]] = {}
+    stacks: dict[tuple[str, str], list[Stack]] = {}
     for file in files:
         header = _header(file)
         for each in _slices(file, header):
-            own = stacks.setdefault(_text(header, "SeriesInstanceUID"), [])
+            # Removing names may give the series of two patients one UID.
+            key = _text(header, "SeriesInstanceUID"), _text(header, "PatientID")
+            own = stacks.setdefault(key, [])
             stack = next((s for s in own if _parallel(s.slices[0], each)), None)
             if stack is None:
                 values = (_text(header, tag) for tag in _TAGS[:4])
                 own.append(stack := Stack(*values, slices=[]))
             stack.slices.append(each)
-    return [stack for uid in sorted(stacks) for stack in stacks[uid]]
+    return [stack for key in sorted(stacks) for stack in stacks[key]]
 
 
 def _text(header, tag: str) -> str:

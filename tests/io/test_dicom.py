@@ -395,6 +395,14 @@ def test_series_is_divided_into_parallel_slices(tmp_path, refused, caplog):
     refused("parts of one", "4 slices", "5 slices", "a folder of their own")
 
 
+def test_two_patients_in_a_series_are_refused(tmp_path, refused):
+    """Slices of one UID between each other, as one wrong volume without gaps."""
+    plain_series(tmp_path, range(0, 12, 2), PatientID="A")
+    assert read_image(tmp_path).frame.shape[0] == 6
+    plain_series(tmp_path, range(1, 12, 2), first=7, PatientID="B")
+    refused("holds 2 DICOM series or parts of one", "a folder of their own")
+
+
 def test_other_files_in_the_folder_are_left_out(tmp_path):
     plain_series(tmp_path, range(4))
     (tmp_path / "notes.txt").write_text("old")
