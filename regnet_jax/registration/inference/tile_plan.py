@@ -172,7 +172,7 @@ _LOOSE = 1.15
 _RUNTIME = 0.7
 # Fraction of the limit that is planned for; the rest is memory that the allocator does
 # not return.
-_PLANNED = 0.9
+_PLANNED = 0.85
 
 
 def bytes_per_voxel(model) -> float:
