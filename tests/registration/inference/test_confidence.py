@@ -116,7 +116,7 @@ def test_estimates_by_tiles_equal_those_in_one(monkeypatch):
     monkeypatch.setattr(confidence, "store_tile", store)
     whole = estimate_errors(*arguments)
     assert len(tiles) == 1
-    tiled = estimate_errors(*arguments, memory=0.815)
+    tiled = estimate_errors(*arguments, memory=0.863)
     assert len(tiles) > 2
     np.testing.assert_allclose(tiled.log_mean, whole.log_mean, atol=1e-4)
     np.testing.assert_allclose(tiled.log_sd, whole.log_sd, rtol=1e-4)
