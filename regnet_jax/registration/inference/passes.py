@@ -102,12 +102,12 @@ def settle(displacement, errors, shrinkage, *, pooled: bool):
     """
     if errors is None:
         return shrink_small_displacements(displacement, shrinkage)
-    error = jnp.exp(errors[..., :1])
+    log_error = errors[..., :1]
     if not pooled:
-        half = shrinkage * jnp.sqrt(1.0 + (_DOUBT * error) ** 2)
+        half = shrinkage * jnp.sqrt(1.0 + (_DOUBT * jnp.exp(log_error)) ** 2)
         return shrink_small_displacements(displacement, half, power=4)
     # Relative to the least error, and bounded, so that no sum of weights is zero.
-    excess = errors[..., :1] - jnp.min(errors[..., :1])
+    excess = log_error - jnp.min(log_error)
     precision = jnp.exp(-2.0 * jnp.minimum(excess, _LARGEST_EXCESS))
     sums = gaussian_smooth(
         jnp.concatenate([precision * displacement, precision], axis=-1),

@@ -61,10 +61,9 @@ def tiled_pass(
     room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
     # Surroundings reach beyond a tile, so that the whole prediction is pooled.
     later = pooled and estimates_errors(model)
+    half = np.float32(shrinkage)
     predict_tile = functools.partial(
-        *(_predict_tile, network.variables, np.float32(shrinkage)),
-        model=model,
-        settled=not later,
+        _predict_tile, network.variables, half, model=model, settled=not later
     )
 
     def run_pass(fixed, moving, field, ratio):
@@ -73,17 +72,17 @@ def tiled_pass(
         plan = plan_tiles(model.support, shape, **room)
         fixed = np.asarray(fixed)
         coarse = jnp.zeros((*(1,) * d, d)) if field is None else jnp.asarray(field)
-        # The last channel of a field marks the voxels that both images show.
-        found = np.empty((*shape, d + 2 * later + channels - 1), np.float32)
+        # Displacements; their errors for later; where both images show something.
+        ends = d, d + 2 * later
+        found = np.empty((*shape, ends[1] + channels - 1), np.float32)
         for tile in tqdm(plan.tiles, "predicting", unit="tile", disable=not progress):
             starts = np.asarray([axis.start for axis in tile], np.int32)
             patch = crop_patch(fixed, starts, plan.patch)
             values = predict_tile(patch, moving, coarse, starts, np.float32(ratio))
             store_tile(found, np.asarray(values), tile)
-        total, shown = found[..., :d], found[..., d + 2 * later :]
+        total, errors, shown = np.split(found, ends, axis=-1)
         if later:
-            errors = found[..., d : d + 2]
-            total = settle(total, errors, np.float32(shrinkage), pooled=True)
+            total = settle(total, errors, half, pooled=True)
             total = compose_fields(total, bring_to(field, ratio, shape))
         if channels == 2:
             total = continue_field(total, shown > 0.5)
