@@ -154,14 +154,14 @@ def optimise(levels: list[Level], starts, generators: np.ndarray) -> np.ndarray:
         return fit_matrix(coarsest, matrix).gain
 
     followed = sorted(starts, key=gain, reverse=True)[:_FOLLOWED]
-    ends = [_descend(coarsest, start, generators) for start in followed]
+    ends = [descend(coarsest, start, generators) for start in followed]
     matrix = max(ends, key=gain)
     for level in finer:
-        matrix = _descend(level, matrix, generators)
+        matrix = descend(level, matrix, generators)
     return matrix
 
 
-def _descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
+def descend(level: Level, matrix: np.ndarray, generators) -> np.ndarray:
     """Minimise at one level by Levenberg-Marquardt, in the span of the generators."""
     identity = np.eye(len(matrix))
     basis = generators.reshape(len(generators), -1)

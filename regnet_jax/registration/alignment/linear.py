@@ -19,6 +19,7 @@ from regnet_jax.registration.alignment.gauss_newton import (
     hat_functions,
     optimise,
 )
+from regnet_jax.registration.alignment.orientation import find_reversal
 from regnet_jax.registration.alignment.pyramid import WorkingImage, make_working_image
 from regnet_jax.spatial import (
     Image,
@@ -70,7 +71,9 @@ def align(
     Returns:
         Homogeneous matrix ``[d + 1, d + 1]`` from fixed points to moving points
         (mm, x first). Images too thin or too different for ``kind`` get the
-        best simpler alignment, and a warning is logged.
+        best simpler alignment, and a warning is logged. If the moving image is
+        turned by half a turn, ``rigid`` and ``affine`` undo it and log a warning; if it
+        is mirrored, they only log one.
 
     Raises:
         InputError: if the kind is unknown, or a mask covers too little of its image.
@@ -104,6 +107,10 @@ def align(
     if generators:
         starts += [np.eye(fixed.frame.ndim + 1), *correlation_shifts(target, source)]
     matrix = _aligned(levels, starts, generators, names)
+    if generators:
+        matrix = _turned(
+            levels, matrix, centre_shifts(target, source), generators, names
+        )
     back = rebase(base, base)[1]
     return back @ matrix @ np.linalg.inv(back)
 
@@ -119,6 +126,30 @@ def _aligned(levels: list[Level], starts, generators, names: str) -> np.ndarray:
         matrix = candidate
         starts = [matrix]
     return matrix
+
+
+def _turned(levels: list[Level], matrix, starts, generators, names: str) -> np.ndarray:
+    """Undo half a turn of the moving image; warn of it, or of a mirrored image."""
+    found = find_reversal(levels[0], matrix, starts, generators[0])
+    if found is None:
+        return matrix
+    axes, reversed_matrix = found
+    along = " and ".join("xyz"[k] for k in axes)
+    if len(axes) % 2:
+        _LOG.warning(
+            "%s: one looks mirrored along %s; check left and right and the order of"
+            " the slices in both",
+            names,
+            along,
+        )
+        return matrix
+    _LOG.warning(
+        "%s: one is turned by half a turn (%s are reversed), which the alignment"
+        " undoes; check the directions in both headers",
+        names,
+        along,
+    )
+    return _aligned(levels, [reversed_matrix], generators, names)
 
 
 def _better(level: Level, candidate: np.ndarray, matrix: np.ndarray) -> bool:
