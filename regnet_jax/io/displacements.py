@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
-from regnet_jax.io.headers import header_frame
+from regnet_jax.io.headers import check_vector_axes, header_frame
 from regnet_jax.io.images import execute, open_image, write_image
 from regnet_jax.spatial.frames import Frame, split_frame
 from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to_sitk
@@ -107,6 +107,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         raise InputError(f"{path}: does not exist; check the path")
     with open_image(path) as reader:
         image = execute(reader, path)
+    check_vector_axes(path)
     # NiftyReg keeps positions or knots, in other axes, under the same kind of image.
     if image.HasMetaDataKey("intent_name"):
         intent = image.GetMetaData("intent_name").strip("\0 ")

@@ -11,11 +11,12 @@ import gzip
 import logging
 import math
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ _LAST_START = 1 << 24
 _DIMENSIONS = tuple(map(str, range(1, 11)))
 # Where MetaImage may have the sizes of voxels.
 _META_SPACINGS = ("ElementSpacing", "ElementSize")
+# Spaces of NRRD whose grids ITK converts to its own axes.
+_CONVERTED = ("right-anterior-superior", "left-anterior-superior", "ras", "las")
 # What NRRD may call millimetres; ITK takes every unit for them.
 _MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -198,19 +201,57 @@ def _check_jpeg(path: Path) -> None:
         raise InputError(f"{path}: is truncated; copy or export it again")
 
 
+def _nrrd_fields(file: IO[bytes]) -> dict[str, str]:
+    """Read the header of a NRRD, without the key/value pairs of programs (``:=``)."""
+    fields: dict[str, str] = {}
+    for raw in file:
+        line = raw.decode("latin-1").strip()
+        if not line:
+            break
+        key, found, value = line.partition(":")
+        if found and not value.startswith("=") and not line.startswith("#"):
+            fields[key.strip().lower()] = value.strip()
+    return fields
+
+
+def check_vector_axes(path: Path) -> None:
+    """Check that the vectors of a NRRD point along x, y and z as ITK means them.
+
+    ITK converts the grid of another space, such as RAS, and leaves the vectors.
+
+    Args:
+        path: of an image; other formats have no such fields.
+
+    Raises:
+        InputError: if the vectors are in other axes.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"NRRD":
+            return
+        fields = _nrrd_fields(file)
+    space = fields.get("space", "").lower()
+    if space.startswith(_CONVERTED):
+        raise InputError(
+            f"{path}: its vectors are in the space {space}, which ITK does not convert;"
+            " save it in left-posterior-superior"
+        )
+    frame = fields.get("measurement frame")
+    if frame is None:
+        return
+    columns = re.findall(r"\(([^)]*)\)", frame)
+    matrix = [_numbers(path, "measurement frame", c.replace(",", " ")) for c in columns]
+    if not np.array_equal(matrix, np.eye(len(matrix))):
+        raise InputError(
+            f"{path}: its vectors are in a measurement frame of their own, which ITK"
+            " does not convert; save it without"
+        )
+
+
 def _check_nrrd(path: Path) -> None:
     from regnet_jax.io.compressed import check_nrrd_values
 
-    fields: dict[str, str] = {}
     with path.open("rb") as file:
-        for raw in file:
-            line = raw.decode("latin-1").strip()
-            if not line:
-                break
-            key, found, value = line.partition(":")
-            # Not the key/value pairs of programs, which have ":=".
-            if found and not value.startswith("=") and not line.startswith("#"):
-                fields[key.strip().lower()] = value.strip()
+        fields = _nrrd_fields(file)
         check_nrrd_values(path, fields, file)
     if "space directions" in fields:
         # A fourth is that of time.

@@ -12,6 +12,7 @@ from regnet_jax.io import (
     affine_matrix,
     read_transform,
     split_transforms,
+    read_displacement,
     write_displacement,
     write_transform,
 )
@@ -224,6 +225,18 @@ def test_files_that_are_no_transform_are_refused(tmp_path):
     series = sitk.JoinSeries([to_sitk(vectors[..., k], frame) for k in range(3)])
     sitk.WriteImage(series, str(tmp_path / "series.nii"))
     (tmp_path / "text.nrrd").write_text("hello")
+    write_displacement(tmp_path / "lps.nrrd", vectors, frame)
+    lps = (tmp_path / "lps.nrrd").read_bytes()
+    turned = b"measurement frame: (0,1,0) (1,0,0) (0,0,1)\nspace origin:"
+    upright = turned.replace(b"(0,1,0) (1,0,0)", b"(1,0,0) (0, 1, 0)")
+    (tmp_path / "upright.nrrd").write_bytes(lps.replace(b"space origin:", upright))
+    for name in ("lps.nrrd", "upright.nrrd"):
+        np.testing.assert_array_equal(read_displacement(tmp_path / name)[0], vectors)
+    for name, old, new in (
+        ("ras.nrrd", b"left-posterior-superior", b"right-anterior-superior"),
+        ("frame.nrrd", b"space origin:", turned),
+    ):
+        (tmp_path / name).write_bytes(lps.replace(old, new))
     flat = sitk.AffineTransform(2)
     flat.SetMatrix((1.0, 0.0, 0.0, 0.0))
     write_transform(tmp_path / "flat.tfm", flat)
@@ -238,6 +251,8 @@ def test_files_that_are_no_transform_are_refused(tmp_path):
         "scalar.nrrd": "has 1 components in 3D",
         "series.nii": "has 1 components in 4D",
         "text.nrrd": "text.nrrd",
+        "ras.nrrd": "in the space right-anterior-superior",
+        "frame.nrrd": "in a measurement frame",
         "none.nii.gz": "does not exist",
         "2d.tfm,@3d.tfm": "3d.tfm: is 3D and .*2d.tfm is 2D",
         "inverse:@flat.tfm": "flat.tfm: the linear transform is singular",
