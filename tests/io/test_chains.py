@@ -10,9 +10,9 @@ from scipy import ndimage
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
+    read_displacement,
     read_transform,
     split_transforms,
-    read_displacement,
     write_displacement,
     write_transform,
 )
