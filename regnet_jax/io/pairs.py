@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class PairPaths:
     """The paths of a pair of images, and what the pair is called.
 
     Attributes:
-        name: unique in its file, and fit to name a folder.
+        name: unique in its file, whatever the case, and fit to name a folder.
         fixed: image that stays.
         moving: image that is warped.
         fixed_mask: mask that restricts the linear alignment.
@@ -145,10 +146,13 @@ def read_pairs(path) -> list[PairPaths]:
             " columns"
         )
     pairs = [_pair(path, where, row) for where, row in rows]
-    names = [pair.name for pair in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: {name} is there twice; give each its own name")
+    # Folders of macOS and Windows do not tell upper from lower case.
+    counts = Counter(pair.name.casefold() for pair in pairs)
+    for pair in pairs:
+        if counts[pair.name.casefold()] > 1:
+            raise InputError(
+                f"{path}: {pair.name} is there twice; give each its own name"
+            )
     return pairs
 
 

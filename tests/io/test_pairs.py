@@ -104,6 +104,7 @@ def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
         ("p.csv", "name,fixed,moving,wrong\na,b,c,d\n", "'wrong' is unknown"),
         ("p.csv", "name,fixed,moving\n../a,b,c\n", "cannot name a folder"),
         ("p.csv", "name,fixed,moving\na,b,c\na,d,e\n", "a is there twice"),
+        ("p.csv", "name,fixed,moving\nPat,b,c\npat,d,e\n", "Pat is there twice"),
         (
             "p.csv",
             "name,fixed,moving,fixed_labels\na,b,c,d\n",
