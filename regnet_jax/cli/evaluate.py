@@ -27,7 +27,7 @@ from absl import flags
 from regnet_jax.cli.output import print_measures
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_not_read, check_output, write_json
-from regnet_jax.io import COORDINATES, split_transforms
+from regnet_jax.io import COORDINATES, transform_files
 from regnet_jax.registration.files import evaluate_files
 from regnet_jax.registration.maps import MAPS
 from regnet_jax.registration.saving import OPTIONAL_FILES
@@ -103,7 +103,7 @@ def main():
     out = Path(_OUT.value)
     check_output(out)
     given = [flag.value for pair in _PAIRS for flag in pair]
-    transforms = [part.path for part in split_transforms(_TRANSFORM.value or ())]
+    transforms = transform_files(_TRANSFORM.value or ())
     maps = OPTIONAL_FILES if _WRITE.value else ()
     written = [out, *(out.parent / name for name in maps)]
     check_not_read(written, [*given, *transforms])

@@ -30,7 +30,7 @@ from absl import flags
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_not_read, check_output, check_suffix
-from regnet_jax.io import COORDINATES, POINT_SUFFIXES, split_transforms
+from regnet_jax.io import COORDINATES, POINT_SUFFIXES, transform_files
 from regnet_jax.io.images import IMAGE_SUFFIXES
 from regnet_jax.io.warping import warp_image_file, warp_point_file
 
@@ -95,9 +95,8 @@ def _check_flags():
     if _INVERSE.value and not (_POINTS.value or _LIKE.value):
         raise InputError("--like: is needed with --inverse; give the moving image")
     check_output(_OUT.value)
-    links = split_transforms(_TRANSFORM.value)
     read = [_IMAGE.value, _LABELS.value, _POINTS.value, _LIKE.value]
-    check_not_read([Path(_OUT.value)], [*read, *(link.path for link in links)])
+    check_not_read([Path(_OUT.value)], [*read, *transform_files(_TRANSFORM.value)])
     check_suffix(_OUT.value, POINT_SUFFIXES if _POINTS.value else IMAGE_SUFFIXES)
 
 

@@ -42,6 +42,7 @@ from regnet_jax.io.transforms import (
     grid_of,
     read_transform,
     split_transforms,
+    transform_files,
     write_for_ants,
     write_transform,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "read_transform",
     "split_series",
     "split_transforms",
+    "transform_files",
     "write_displacement",
     "write_for_ants",
     "write_for_elastix",

@@ -39,6 +39,7 @@ _LINEAR = {
 }
 _SPLINES = ("BSplineTransform", "RecursiveBSplineTransform")
 _FIELD = "DeformationFieldTransform"
+_FIELD_FILE = "DeformationFieldFileName"
 _KNOWN = (*_LINEAR, *_SPLINES, _FIELD)
 # Since elastix 5.1, and before.
 _INITIAL = ("InitialTransformParameterFileName", "InitialTransformParametersFileName")
@@ -81,10 +82,10 @@ def read_parameter_file(
         raise InputError(f"{path}: is {d}D where 2D or 3D is needed; give another")
     _check_directions(path, values, d)
     transform = _own_transform(path, values, d)
-    given = next((values[key] for key in _INITIAL if key in values), [])
-    if not given or given[0] == "NoInitialTransform":
+    named = _initial(values)
+    if not named:
         return transform
-    initial = read(_beside(path, given[0]))
+    initial = read(_beside(path, named))
     check_dimension(initial, str(path), d)
     how = values.get("HowToCombineTransforms", ["Compose"])[0]
     if how == "Compose":
@@ -97,6 +98,29 @@ def read_parameter_file(
     return add_transforms(initial, transform, _fixed_frame(path, values, d))
 
 
+def named_files(path: Path) -> list[Path]:
+    """Return the files that a transform parameter file names.
+
+    Args:
+        path: as for ``read_parameter_file``.
+
+    Returns:
+        The initial transform and the displacement image, those that there are.
+
+    Raises:
+        InputError: if the file is damaged, or a file that it names is missing.
+    """
+    values = _parse(path)
+    names = [_initial(values), values.get(_FIELD_FILE, [""])[0]]
+    return [_beside(path, name) for name in names if name]
+
+
+def _initial(values) -> str:
+    """Return the name of the initial transform; empty if there is none."""
+    given = next((values[key] for key in _INITIAL if key in values), [])
+    return given[0] if given and given[0] != "NoInitialTransform" else ""
+
+
 def _own_transform(path: Path, values, d: int) -> sitk.Transform:
     """Return the transform of a file without its initial transform."""
     kind = values.get("Transform", ["nothing"])[0]
@@ -106,7 +130,7 @@ def _own_transform(path: Path, values, d: int) -> sitk.Transform:
             " let transformix -def all make a displacement image of it"
         )
     if kind == _FIELD:
-        name = values.get("DeformationFieldFileName", [""])[0]
+        name = values.get(_FIELD_FILE, [""])[0]
         (order,) = _numbers(path, values, "DeformationFieldInterpolationOrder", 1, [1])
         if order != 1:
             raise InputError(

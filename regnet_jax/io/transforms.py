@@ -24,7 +24,11 @@ from regnet_jax.io.displacements import (
     rounded,
     write_displacement,
 )
-from regnet_jax.io.elastix import is_parameter_file, read_parameter_file
+from regnet_jax.io.elastix import (
+    is_parameter_file,
+    named_files,
+    read_parameter_file,
+)
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import as_numbers, to_sitk
 from regnet_jax.spatial.inversion import invert_transform
@@ -53,6 +57,8 @@ _IMAGE_SUFFIXES = (
     *(".vtk", ".tif", ".tiff", ".png", ".gipl", ".mnc", ".dcm"),
 )
 _INVERSE = "inverse:"
+# The first words of a transform of MINC.
+_MNI = b"MNI Transform File"
 # Commas outside of the brackets of ANTs.
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 _BRACKETS = re.compile(r"\[\s*(.*?)\s*,\s*([01])\s*\]")
@@ -226,6 +232,29 @@ def split_transforms(given) -> list[Link]:
     return links
 
 
+def transform_files(given) -> list[Path]:
+    """Return the files that are read for transforms.
+
+    Args:
+        given: as for ``split_transforms``.
+
+    Returns:
+        The files that it names, and those that parameter files of elastix name.
+
+    Raises:
+        InputError: if a parameter file is damaged, or names a file that is missing.
+    """
+    files: list[Path] = []
+    waiting = [link.path for link in split_transforms(given)]
+    while waiting:
+        path = waiting.pop(0)
+        if path not in files:
+            files.append(path)
+            if path.is_file() and is_parameter_file(path):
+                waiting += named_files(path)
+    return files
+
+
 def read_transform(given, *, progress: bool = False) -> sitk.Transform:
     """Read a transform, or several that are applied one after the other.
 
@@ -306,6 +335,12 @@ def _read_itk(path: Path) -> sitk.Transform:
     )
     if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
         raise InputError(f"{path}: {otherwise}")
+    if _begins_with(path, _MNI):
+        raise InputError(
+            f"{path}: is a transform of MINC or FreeSurfer, whose axes and direction"
+            " are not those of ITK; convert it, for example by lta_convert (--inmni,"
+            " --outitk)"
+        )
     if _is_bare_matrix(path):
         raise InputError(
             f"{path}: is a bare matrix, whose axes its file does not say; convert it"
@@ -313,7 +348,13 @@ def _read_itk(path: Path) -> sitk.Transform:
             " -fsl2ras -oitk OUT, one of greedy or ITK-SNAP by c3d_affine_tool FILE"
             " -oitk OUT"
         )
-    transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
+    try:
+        transform = quietly(lambda: sitk.ReadTransform(text_of(path)), path, otherwise)
+    except KeyError:
+        raise InputError(
+            f"{path}: holds a kind of transform that SimpleITK does not know; convert"
+            " it to an affine transform or a displacement image"
+        ) from None
     if path.suffix.lower() in (".tfm", ".txt"):
         # ITK accepts a truncated text.
         lines = path.read_text("utf-8", errors="replace").splitlines()
@@ -321,6 +362,13 @@ def _read_itk(path: Path) -> sitk.Transform:
         if keys.count("Parameters") != keys.count("FixedParameters"):
             raise InputError(f"{path}: {otherwise}")
     return transform
+
+
+def _begins_with(path: Path, content: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(content)) == content
 
 
 def _is_bare_matrix(path: Path) -> bool:

@@ -9,7 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import affine_matrix, read_transform, split_transforms
+from regnet_jax.io import (
+    affine_matrix,
+    read_transform,
+    split_transforms,
+    transform_files,
+)
 from regnet_jax.registration.alignment.linear import KINDS, align
 from regnet_jax.spatial import (
     Frame,
@@ -58,7 +63,7 @@ def files_of_start(initial) -> list[Path]:
     """
     if is_kind(initial) or not isinstance(initial, str | os.PathLike):
         return []
-    return [link.path for link in split_transforms(initial)]
+    return transform_files(initial)
 
 
 def checksum_of_start(initial) -> str | None:

@@ -12,6 +12,7 @@ from scipy.interpolate import BSpline
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     read_transform,
+    transform_files,
     write_displacement,
     write_for_elastix,
     write_transform,
@@ -310,6 +311,20 @@ def test_initial_transform_of_another_dimension_is_refused(tmp_path):
     path = write(tmp_path / "1.txt", 3, "TranslationTransform", NUMBERS, **more)
     with pytest.raises(InputError, match=r"1\.txt is 3D and the transform is 2D"):
         read_transform(path)
+
+
+def test_all_files_that_are_read_are_named(tmp_path):
+    """So that a result can be kept from replacing one of them."""
+    write_for_elastix(tmp_path, FRAME[3])
+    path = tmp_path / "transform_elastix.txt"
+    path.write_text(path.read_text().replace("NoInitialTransform", "first.tfm"))
+    write_transform(tmp_path / "first.tfm", sitk.AffineTransform(3))
+    with pytest.raises(InputError, match=r"names the file 'displacement\.nii"):
+        transform_files(path)
+    (tmp_path / "displacement.nii.gz").touch()
+    found = transform_files(f"{tmp_path}/first.tfm,inverse:{path}")
+    names = ["first.tfm", "transform_elastix.txt", "displacement.nii.gz"]
+    assert [each.name for each in found] == names
 
 
 @pytest.mark.slow

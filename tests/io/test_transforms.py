@@ -306,7 +306,17 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     contents["flirt.mat"] = b"1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
-    (tmp_path / "flirt.mat").write_bytes(contents["flirt.mat"])
+    contents["talairach.xfm"] = (
+        b"MNI Transform File\n\nTransform_Type = Linear;\nLinear_Transform =\n"
+        b" 1 0 0 5\n 0 1 0 7\n 0 0 1 9;\n"
+    )
+    contents["skew.tfm"] = (
+        b"#Insight Transform File V1.0\n#Transform 0\n"
+        b"Transform: ComposeScaleSkewVersor3DTransform_double_3_3\n"
+        b"Parameters: 0 0 0.1 1 2 3 1 1.1 1 0 0 0\nFixedParameters: 1 2 3\n"
+    )
+    for name in ("flirt.mat", "talairach.xfm", "skew.tfm"):
+        (tmp_path / name).write_bytes(contents[name])
     for name in (*contents, "none.h5", "."):
         with pytest.raises(InputError) as caught:
             read_transform(tmp_path / name)
