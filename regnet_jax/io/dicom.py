@@ -59,6 +59,7 @@ _TAGS = (
     "PixelRepresentation",
     "NumberOfFrames",
     "GridFrameOffsetVector",
+    "DoseGridScaling",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "TemporalPositionIdentifier",
@@ -416,6 +417,7 @@ def _planes(file: Path, header):
     frames = header.get("PerFrameFunctionalGroupsSequence") or [None] * count
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     offsets = _numbers(header, "GridFrameOffsetVector", count)
+    dose = _numbers(header, "DoseGridScaling", 1)
     number = _text(header, "InstanceNumber")
     for k in range(count):
         groups = [group for group in (frames[k], shared) if group is not None]
@@ -450,6 +452,9 @@ def _planes(file: Path, header):
         )
         if k == 0:
             applied = scaling
+        if dose is not None:
+            # GDCM leaves the stored numbers of a dose.
+            scaling = (float(dose[0]), 0.0, *stored)
         label = file.name + f" (number {number})" * bool(number)
         yield Slice(
             file=file,

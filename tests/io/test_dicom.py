@@ -225,15 +225,16 @@ def test_multiframe_volume_may_be_in_several_files(tmp_path):
 
 
 @pytest.mark.parametrize("axes", [AXIAL, SAGITTAL])
-def test_dose_frames_are_placed_by_their_offsets(tmp_path, axes):
+def test_dose_frames_are_placed_by_their_offsets_and_scaled(tmp_path, axes):
     path = tmp_path / "dose.dcm"
-    frames = [PLAIN + k for k in (1, 2, 3)]
+    frames = [PLAIN + k for k in (1, 2, 60000)]
     write_plain_frames(
         path, frames, ImagePositionPatient=[4, 5, 6], PixelSpacing=[3, 2],
         ImageOrientationPatient=numbers(axes), GridFrameOffsetVector=[0, 2.5, 5],
+        DoseGridScaling="0.002",
     )  # fmt: skip
     image = read_image(path)
-    np.testing.assert_allclose(image.array[:, 0, 0], [1, 2, 3])
+    np.testing.assert_allclose(image.array[:, 0, 0], [0.002, 0.004, 120], rtol=1e-6)
     np.testing.assert_allclose(image.frame.spacing, (2, 3, 2.5))
     last = to_world(image.frame, (2, 0, 0))
     np.testing.assert_allclose(last, np.array([4, 5, 6]) + 5 * np.cross(*axes))

@@ -327,13 +327,37 @@ def test_points_of_the_same_names_are_matched_by_these(tmp_path, caplog):
     np.testing.assert_array_equal(moving[:, 0], [10, 40, 70])
     assert "are matched by name" in caplog.text
     caplog.clear()
-    # Other names say nothing, and neither do the same in the same order.
+    # Other names say nothing, of which a warning tells, and the same in the same order.
     for names in ("uvw", "pqr"):
         rows = "".join(f"{n},{x},2,3\n" for n, x in zip(names, (1, 4, 7), strict=True))
         again = stored(tmp_path, f"{names}.csv", head + rows)
         moving = read_landmarks((one, again), (None, None), coordinates="lps")[1]
         np.testing.assert_array_equal(moving[:, 0], [1, 4, 7])
-    assert "by name" not in caplog.text
+        assert ("shares no name" in caplog.text) == (names == "uvw")
+        caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("column", "fixed_names", "moving_names"),
+    [
+        ("id", ("1", "2", "10"), ("1.0", "2.0", "10.0")),
+        ("landmark_id", ("1", "2", "10"), ("01", "02", "10")),
+        ("Point", ("L1", "L2", "Carina"), ("l1", "L 2", "carina ")),
+        # Apart in one file: so they are in the other.
+        ("label", ("a", "A", "b"), ("a", "A", "b")),
+    ],
+)
+def test_names_that_programs_write_differently_are_one(
+    tmp_path, caplog, column, fixed_names, moving_names
+):
+    head = f"{column},x_mm,y_mm,z_mm\n"
+    rows = [f"{name},{k},2,3\n" for k, name in enumerate(fixed_names)]
+    one = stored(tmp_path, "a.csv", head + "".join(rows))
+    rows = [f"{name},{k},2,3\n" for k, name in enumerate(moving_names)]
+    other = stored(tmp_path, "b.csv", head + "".join(rows[::-1]))
+    fixed, moving = read_landmarks((one, other), (None, None), coordinates="lps")
+    np.testing.assert_array_equal(fixed, moving)
+    assert "are matched by name" in caplog.text
 
 
 def test_one_file_of_points_of_one_image_is_warned_of(tmp_path, caplog):

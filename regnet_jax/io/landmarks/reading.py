@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.landmarks.parsed import Parsed
+from regnet_jax.io.landmarks.parsed import Parsed, is_number
 from regnet_jax.io.landmarks.plain_text import parse_text
 from regnet_jax.io.landmarks.slicer import parse_fcsv, parse_markups
 from regnet_jax.io.landmarks.tables import parse_table
@@ -154,8 +154,18 @@ def read_landmarks(
             " taken to move",
             paths[0],
         )
-    _check_names(paths, *(file.names for file in files))
-    order = _order_by_names(*(file.names for file in files))
+    names = [_comparable(file.names) for file in files]
+    shown = dict(
+        zip((*names[0], *names[1]), (*files[0].names, *files[1].names), strict=True)
+    )
+    _check_names(paths, *names, shown)
+    if all(names) and not set(names[0]) & set(names[1]):
+        _LOG.warning(
+            "%s: shares no name of a point with %s, so points of the same row are"
+            " taken to correspond",
+            *(paths[1], paths[0]),
+        )
+    order = _order_by_names(*names)
     if order is None:
         return fixed.points, moving.points
     _LOG.warning(
@@ -165,7 +175,17 @@ def read_landmarks(
     return fixed.points, moving.points[order]
 
 
-def _check_names(paths, fixed: Sequence[str], moving: Sequence[str]) -> None:
+def _comparable(names: Sequence[str]) -> Sequence[str]:
+    """Write names alike that programs write differently, such as 1, 01 and 1.0.
+
+    They stay as they are if that would make two of them the same.
+    """
+    alike = ["".join(name.casefold().split()) for name in names]
+    alike = [str(float(name)) if is_number(name) else name for name in alike]
+    return names if len(set(alike)) < len(set(names)) else alike
+
+
+def _check_names(paths, fixed, moving, shown) -> None:
     """Raise InputError if names say that the points of a row do not correspond."""
     shared = set(fixed) & set(moving)
     if list(fixed) == list(moving) or not shared:
@@ -173,8 +193,9 @@ def _check_names(paths, fixed: Sequence[str], moving: Sequence[str]) -> None:
     alone = [name for name in (*fixed, *moving) if name not in shared]
     if alone:
         raise InputError(
-            f"{paths[1]}: shares some names of points with {paths[0]}, but {alone[0]!r}"
-            " is in one of them alone; give the same points in both"
+            f"{paths[1]}: shares some names of points with {paths[0]}, but"
+            f" {shown[alone[0]]!r} is in one of them alone; give the same points in"
+            " both"
         )
     if len(shared) < max(len(fixed), len(moving)):
         raise InputError(

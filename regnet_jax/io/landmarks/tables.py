@@ -40,7 +40,10 @@ _PAIRS = tuple(
     for images in (("fixed", "moving"), ("fix", "mov"), ("f", "m"), ("1", "2"))
     for form in ("{axis}{image}", "{image}{axis}")
 )
-_NAMES = ("name", "label", "landmark", "id")
+_NAMES = (
+    *("name", "label", "landmark", "id", "landmarkname", "landmarkid"),
+    *("point", "pointname", "pointid"),
+)
 _DOUBT = "does not say whether x, y and z are mm or voxels"
 
 
