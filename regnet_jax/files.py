@@ -237,7 +237,9 @@ def write_text(path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
+def staged_folder(
+    path, *, stale: Collection[str] = (), last: str = ""
+) -> Iterator[Path]:
     """Yield a folder for results, and move them into place once all are written.
 
     Files in ``path`` are replaced by results of the same name and kept otherwise. If
@@ -249,16 +251,18 @@ def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
         path: of the final folder; created with its parents if it is missing.
         stale: names of results that an earlier run may have written; those that are
             not written now are removed, as they do not belong to the new ones.
+        last: name of a result that tells that all are there; it is replaced last.
 
     Yields:
-        An empty folder beside it.
+        An empty folder beside it, or in it if it is another disk or its parent may not
+        be written.
 
     Raises:
         InputError: if ``path`` is a file, or cannot be written.
     """
     check_folder(path)
     path = Path(text_of(path))
-    parent = next(p for p in path.resolve().parents if p.exists())
+    parent = _stage_parent(path.resolve())
     stage = parent / f".{path.name[:_KEPT]}-{uuid.uuid4().hex[:8]}"
     try:
         # An interrupt may arrive as soon as the folder is there.
@@ -271,15 +275,29 @@ def staged_folder(path, *, stale: Collection[str] = ()) -> Iterator[Path]:
             ) from error
         yield stage
         outdated = [path / n for n in stale if not (stage / n).exists()]
-        _move_files(stage, path)
+        _move_files(stage, path, last)
         for file in outdated:
             file.unlink(missing_ok=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _move_files(stage: Path, path: Path) -> None:
-    for file in sorted(stage.iterdir()):
+def _stage_parent(path: Path) -> Path:
+    parent = next(p for p in path.parents if p.exists())
+    # Files cannot be moved from one disk to another at once.
+    writable = os.access(parent, os.W_OK)
+    if path.exists() and not (writable and _disk(path) == _disk(parent)):
+        return path
+    return parent
+
+
+def _disk(path: Path) -> int:
+    return path.stat().st_dev
+
+
+def _move_files(stage: Path, path: Path, last: str) -> None:
+    files = sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name))
+    for file in files:
         # Checked before the first file is replaced.
         if (path / file.name).is_dir():
             raise InputError(
@@ -287,7 +305,7 @@ def _move_files(stage: Path, path: Path) -> None:
             )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        for file in sorted(stage.iterdir()):
+        for file in files:
             os.replace(file, path / file.name)
     except OSError as error:
         reason = error.strerror or error

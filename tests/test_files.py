@@ -1,6 +1,8 @@
 """Files are written atomically, and JSON is strict."""
 
+import errno
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from regnet_jax import files
 from regnet_jax.errors import InputError
 from regnet_jax.files import staged_folder, strict_json, write_atomically
 from regnet_jax.io import read_image, write_displacement, write_transform
@@ -170,6 +173,41 @@ def test_an_interrupt_at_once_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "out"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_on_another_disk_is_filled(tmp_path, monkeypatch):
+    """As where a container mounts it: nothing can be moved into it from beside."""
+    out = tmp_path / "out"
+    out.mkdir()
+    replace, inside = os.replace, out.resolve()
+
+    def replaced(source, target):
+        if inside not in Path(source).resolve().parents:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with pytest.raises(InputError, match="cross-device"), staged_folder(out) as stage:
+        (stage / "a.txt").write_text("a")
+    monkeypatch.setattr(files, "_disk", lambda path: path.resolve() == inside)
+    with staged_folder(out) as stage:
+        (stage / "a.txt").write_text("a")
+    monkeypatch.undo()
+    assert [file.name for file in out.iterdir()] == ["a.txt"]
+
+
+def test_the_result_that_tells_of_all_comes_last(tmp_path, monkeypatch):
+    moved, replace = [], os.replace
+
+    def replaced(source, target):
+        moved.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with staged_folder(tmp_path / "out", last="b") as stage:
+        for name in "cab":
+            (stage / name).touch()
+    assert moved == ["a", "c", "b"]
 
 
 @pytest.mark.parametrize("closed", ["descriptor", "object"])

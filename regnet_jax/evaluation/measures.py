@@ -15,7 +15,14 @@ from regnet_jax.evaluation.labels import LabelOverlap, label_overlap
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
 from regnet_jax.evaluation.similarity import Similarity, make_similarity
 from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
-from regnet_jax.spatial import Frame, Image, map_points, resample, sample_transform
+from regnet_jax.spatial import (
+    Frame,
+    Image,
+    continue_over,
+    map_points,
+    resample,
+    sample_transform,
+)
 
 
 @dataclass(frozen=True)
@@ -195,5 +202,7 @@ def _landmark_errors(points, moving) -> ErrorStatistics:
 
 
 def _overlap(transform, fixed: Image, moving: Image) -> dict[int, LabelOverlap]:
+    if transform is not None:
+        transform = continue_over(transform, fixed.frame, moving.name)
     warped = resample(moving, fixed.frame, transform, interpolation="nearest")
     return label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])

@@ -16,6 +16,7 @@ from regnet_jax.hounsfield import AIR, body_mask, lung_mask
 from regnet_jax.spatial import (
     Image,
     canonicalise,
+    continue_over,
     fill_padding,
     find_padding,
     resample,
@@ -114,6 +115,8 @@ def make_similarity(fixed: Image, moving: Image) -> Callable[..., Similarity]:
     lungs, moving_lungs = find_lungs(fixed), find_lungs(moving)
 
     def measure(transform):
+        if transform is not None:
+            transform = continue_over(transform, fixed.frame, moving.name)
         warped = resample(moving, fixed.frame, transform, smooth=False).array
         shown = where_shown(moving, paddings[1], fixed.frame, transform)
         if paddings[0] is not None:

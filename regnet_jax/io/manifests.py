@@ -194,7 +194,7 @@ def checksum(path) -> str:
     path, series = split_series(path)
     digest = hashlib.sha256()
     try:
-        for file in _files_of(path):
+        for file in files_of_image(path):
             with file.open("rb") as opened:
                 while block := opened.read(1 << 22):
                     digest.update(block)
@@ -205,7 +205,18 @@ def checksum(path) -> str:
     return digest.hexdigest()
 
 
-def _files_of(path: Path) -> list[Path]:
+def files_of_image(path: Path) -> list[Path]:
+    """Return the files that an image is read from.
+
+    Args:
+        path: of an image, or of a folder.
+
+    Returns:
+        All files of a folder; a header and the file of its values; else the path.
+
+    Raises:
+        InputError: if a header names no file of values, several, or a missing one.
+    """
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
     if path.suffix.lower() not in _WITH_DATA_FILES:

@@ -217,7 +217,7 @@ def run_batch(
     coordinates = options.point_coordinates
     check_pairs(path, unfinished, dimensions, coordinates=coordinates)
     table = out / ("pairs.csv" if count == 1 else f"pairs-{number}-of-{count}.csv")
-    if table.name in [pair.name for pair in pairs]:
+    if table.name in [pair.name.casefold() for pair in pairs]:
         raise InputError(
             f"{path}: a pair has the name of the table of results, {table.name}; rename"
             " it"

@@ -1,5 +1,6 @@
 """Registering and measuring from files, as ``regnet register`` and ``evaluate`` do."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -32,6 +33,7 @@ from regnet_jax.io import (
     read_transform,
     split_series,
 )
+from regnet_jax.io.manifests import files_of_image
 from regnet_jax.io.warping import describe_points_beyond
 from regnet_jax.registration.inference.network import (
     Network,
@@ -50,7 +52,8 @@ from regnet_jax.registration.register import register
 from regnet_jax.registration.report import NOTHING_COMPARED
 from regnet_jax.registration.saving import (
     OPTIONAL_FILES,
-    RESULT_FILES,
+    REPORT,
+    expected_files,
     import_drawing,
     result_paths,
     warn_of_points_outside,
@@ -113,15 +116,16 @@ def find_finished(
         The report; None if there is none, if a file of the results is missing, or if a
         source has changed since.
     """
-    written = folder / "report.json"
-    if not all((folder / name).is_file() for name in RESULT_FILES):
-        return None
+    written = folder / REPORT
     try:
         report = RegistrationReport.from_json(written.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     time = written.stat().st_mtime
     if report.request != request:
+        return None
+    names = expected_files(request["formats"], confidence=request["confidence"])
+    if not all((folder / name).is_file() for name in names):
         return None
     if any(_changed_after(time, path, folder.parent) for path in sources):
         return None
@@ -138,11 +142,15 @@ def _changed_after(time: float, path: str | os.PathLike, results: Path) -> bool:
     except InputError:
         return False
     if source.is_file():
+        with contextlib.suppress(InputError):
+            return any(each.stat().st_mtime > time for each in files_of_image(source))
         return source.stat().st_mtime > time
     for folder, folders, files in os.walk(source):
         here = Path(folder)
         folders[:] = [f for f in folders if not (here / f).samefile(results)]
-        if any((here / file).stat().st_mtime > time for file in files):
+        found = (here / file for file in files)
+        # Links that lead nowhere are no files.
+        if any(file.stat().st_mtime > time for file in found if file.is_file()):
             return True
     return False
 
@@ -224,7 +232,7 @@ def register_loaded(
 
     # A wrong name is refused before the images are read.
     named_network(options.model, load_in_time)
-    stage = staged_folder(out, stale=(*OPTIONAL_FILES, *stale))
+    stage = staged_folder(out, stale=(*OPTIONAL_FILES, *stale), last=REPORT)
     with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
             known = read()

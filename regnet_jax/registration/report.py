@@ -131,7 +131,8 @@ def _block(frame: Frame) -> tuple[int, ...]:
 def _make_canonical_arrays(registration: Registration) -> CanonicalArrays:
     """Reorder the images and the field of a registration to canonical orientation."""
     frame = registration.frame
-    before = resample(registration.moving, frame)
+    # Sampled as the warped image is.
+    before = resample(registration.moving, frame, smooth=False)
     total, canonical = canonicalise(registration.displacement, frame)
     voxels = displacement_from_world(canonical, total).astype(np.float32)
     spacing = canonical.spacing[::-1]

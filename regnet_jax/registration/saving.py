@@ -1,5 +1,6 @@
 """The files and the report of a registration."""
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -30,7 +31,6 @@ from regnet_jax.io import (
     write_transform,
 )
 from regnet_jax.registration.maps import (
-    MAPS,
     check_maps,
     write_confidence,
     write_inverse,
@@ -46,19 +46,38 @@ from regnet_jax.spatial.images import as_numbers
 
 _LOG = logging.getLogger(__name__)
 
-# Formats that can be written in addition: files for other tools, and maps.
-FORMATS = ("ants", "elastix", *MAPS)
-# Files that are always written.
+# The files that can be written in addition, by the name of their format.
+_FORMAT_FILES = {
+    "ants": ("ants_0GenericAffine.mat", "ants_1Warp.nii.gz"),
+    "elastix": ("transform_elastix.txt",),
+    "inverse": ("inverse_transform.h5", "inverse_displacement.nii.gz"),
+    "jacobian": ("jacobian.nii.gz",),
+    "ventilation": ("ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
+}
+FORMATS = tuple(_FORMAT_FILES)
+_CONFIDENCE = "confidence.nii.gz"
+# Files that are always written; the report tells that the others are there.
+REPORT = "report.json"
 RESULT_FILES = (
-    *("displacement.nii.gz", "report.html", "report.json", "transform.h5"),
+    *("displacement.nii.gz", "report.html", REPORT, "transform.h5"),
     "warped.nii.gz",
 )
-# The files of all formats. Those of an earlier registration are removed.
-OPTIONAL_FILES = (
-    *("ants_0GenericAffine.mat", "ants_1Warp.nii.gz", "transform_elastix.txt"),
-    *("inverse_transform.h5", "inverse_displacement.nii.gz", "jacobian.nii.gz"),
-    *("confidence.nii.gz", "ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"),
-)
+# Those that are not written by a registration are removed, if an earlier one did so.
+OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE)
+
+
+def expected_files(formats: Collection[str], *, confidence: bool) -> list[str]:
+    """Return the names of all files of a registration.
+
+    Args:
+        formats: of ``FORMATS``.
+        confidence: whether the errors are estimated.
+
+    Returns:
+        Names in its folder.
+    """
+    further = itertools.chain(*(_FORMAT_FILES[name] for name in formats))
+    return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence]
 
 
 def result_paths(folder: Path) -> list[Path]:
@@ -87,7 +106,9 @@ def save_registration(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     check_maps(formats, registration.frame, registration.fixed.name)
-    with staged_folder(folder, stale=(*RESULT_FILES, *OPTIONAL_FILES)) as stage:
+    with staged_folder(
+        folder, stale=(*RESULT_FILES, *OPTIONAL_FILES), last=REPORT
+    ) as stage:
         return write_registration(registration, stage, formats, **measured)
 
 
@@ -190,7 +211,7 @@ def _write_report(
         names={"fixed": registration.fixed.name, "moving": registration.moving.name},
         landmark_errors=errors,
     )
-    write_text(folder / "report.json", report.to_json())
+    write_text(folder / REPORT, report.to_json())
     return report
 
 

@@ -40,7 +40,12 @@ from regnet_jax.spatial.transforms import (
     sample_transform,
     total_displacement,
 )
-from regnet_jax.spatial.warping import warp_image, warp_images, warp_images_back
+from regnet_jax.spatial.warping import (
+    continue_over,
+    warp_image,
+    warp_images,
+    warp_images_back,
+)
 
 __all__ = [
     "POINT_TOLERANCE",
@@ -56,6 +61,7 @@ __all__ = [
     "check_dimension",
     "check_pair",
     "composite",
+    "continue_over",
     "continued_map",
     "displacement_from_world",
     "displacement_to_world",

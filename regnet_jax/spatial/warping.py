@@ -12,7 +12,12 @@ from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import Image, as_array, round_to
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.resampling import resample
-from regnet_jax.spatial.sampling import continued_map, flatten, leaves_grid
+from regnet_jax.spatial.sampling import (
+    PointMap,
+    continued_map,
+    flatten,
+    leaves_grid,
+)
 from regnet_jax.spatial.transforms import composite, field_frame
 
 _LOG = logging.getLogger(__name__)
@@ -116,14 +121,42 @@ def _parts(
     if not leaves_grid(transform, frame):
         yield frame, transform
         return
-    continued, outside = continued_map(transform), 0
+    mapped, outside = continued_map(transform), 0
     for _, part in split_frame(frame, _CHUNK):
-        index = np.moveaxis(np.indices(part.shape), 0, -1).reshape(-1, frame.ndim)
-        points = to_world(part, index)
-        moved, left = continued(points)
-        outside += int(left.sum())
-        vectors = (moved - points).reshape(*part.shape, frame.ndim)
-        yield part, composite(part, vectors, np.eye(frame.ndim + 1))
+        continued, left = _sampled(mapped, part)
+        outside += left
+        yield part, continued
+    _warn_of_beyond(name, outside, frame)
+
+
+def continue_over(transform: sitk.Transform, frame: Frame, name: str) -> sitk.Transform:
+    """Return a transform of ITK that maps the voxels of a grid as ``warp_image`` does.
+
+    Args:
+        transform: as in ``warp_image``.
+        frame: the grid.
+        name: of the image that it moves, for the warning of ``warp_image``.
+
+    Returns:
+        The transform itself, if no voxel lies beyond a grid of it.
+    """
+    if not leaves_grid(transform, frame):
+        return transform
+    continued, outside = _sampled(continued_map(transform), frame)
+    _warn_of_beyond(name, outside, frame)
+    return continued
+
+
+def _sampled(mapped: PointMap, frame: Frame) -> tuple[sitk.Transform, int]:
+    """Return an ITK transform that equals a map on a grid, and how many lay outside."""
+    index = np.moveaxis(np.indices(frame.shape), 0, -1).reshape(-1, frame.ndim)
+    points = to_world(frame, index)
+    moved, beyond = mapped(points)
+    vectors = (moved - points).reshape(*frame.shape, frame.ndim)
+    return composite(frame, vectors, np.eye(frame.ndim + 1)), int(beyond.sum())
+
+
+def _warn_of_beyond(name: str, outside: int, frame: Frame) -> None:
     if outside:
         _LOG.warning(
             "%s: %s of the result lies beyond the grid of the transform; the"

@@ -172,6 +172,12 @@ def test_second_run_leaves_finished_pairs_alone(first, batch, folder):
     assert "1 registered" in batch(*again, pairs="mended.csv").out
     os.utime(image, (time, time))
     assert times(out / "one") != before
+    # So is one of which a file was lost.
+    further = *again, "--write=jacobian"
+    assert "1 registered" in batch(*further, pairs="mended.csv").out
+    assert "1 finished before" in batch(*further, pairs="mended.csv").out
+    (out / "one" / "jacobian.nii.gz").unlink()
+    assert "1 registered" in batch(*further, pairs="mended.csv").out
 
 
 def test_shards_divide_the_pairs(batch, folder):

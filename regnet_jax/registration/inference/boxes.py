@@ -154,7 +154,7 @@ def lung_box(image, spacing: float, *, multiple: int) -> BlendBox:
     start, shape = [], []
     for axis, n in enumerate(image.shape):
         others = tuple(a for a in range(image.ndim) if a != axis)
-        first, *_, last = np.flatnonzero(lungs.any(axis=others))
+        first, last = np.flatnonzero(lungs.any(axis=others))[[0, -1]]
         wanted = last + 1 - first + 2 * _LUNG_MARGIN + multiple
         wide = min(n, ceil_div(int(wanted), _LUNG_STEP) * _LUNG_STEP)
         centre = (first + last + 1) // 2

@@ -9,16 +9,20 @@ from regnet_jax.spatial import Frame
 # range; that of a chest is about 300.
 _HUMAN = (60.0, 1500.0)
 _CHEST = 300.0
+# An extent below this fraction of the longest is the thickness of a slab.
+_THIN = 0.1
 # A working grid with more voxels is too large for any machine.
 _MOST = 2e9
 
 
 def extent(frame: Frame) -> float:
-    """Return the geometric mean of a grid's extents, mm."""
+    """Return the geometric mean of a grid's extents, mm.
+
+    Of a slab, the thickness is left out: it says nothing of the size of what is shown.
+    """
     sizes = np.multiply(frame.shape[::-1], frame.spacing)
-    # An axis of one slice has the thickness of the slice, which is no extent.
-    sizes = [size for size, n in zip(sizes, frame.shape[::-1], strict=True) if n > 1]
-    return float(np.prod(sizes) ** (1 / len(sizes))) if sizes else frame.spacing[0]
+    wide = sizes[sizes > _THIN * sizes.max()]
+    return float(np.prod(wide) ** (1 / len(wide)))
 
 
 def choose_voxel_size(fixed: Frame, moving: Frame, network: float) -> float:

@@ -42,6 +42,14 @@ def test_the_box_holds_the_lungs_and_a_margin(first, last):
     assert (stop >= np.minimum(np.array(last) + 9, shape)).all()
 
 
+def test_lungs_of_a_single_slice_have_a_box():
+    image = np.full((5, 64, 64), -1000.0)
+    image[1:4, 4:-4, 4:-4] = 40.0
+    image[2, 20:44, 20:44] = -850.0
+    box = lung_box(image, 6.0, multiple=1)
+    assert box.shape == (5, 64, 64)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_lungs_the_box_is_the_grid(shape):
     box = lung_box(np.zeros(shape), 2.0, multiple=2)

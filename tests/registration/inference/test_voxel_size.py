@@ -26,8 +26,10 @@ def frame(shape, spacing):
         frame((900, 512, 512), (0.97, 0.97, 2.0)),
         frame((256, 256), 1.5),
         frame((1, 200, 200), (1.5, 1.5, 8.0)),
+        frame((3, 512, 512), (0.7, 0.7, 0.6)),
+        frame((4, 320, 3), (0.8, 0.8, 1.0)),
     ],
-    ids=["chest", "liver", "thin", "whole body", "slice", "one slice"],
+    ids=["chest", "liver", "thin", "whole body", "slice", "one slice", "slab", "beam"],
 )
 def test_images_of_people_get_the_voxels_of_the_network(image):
     assert choose_voxel_size(image, image, 2.0) == 2.0
