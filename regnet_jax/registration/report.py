@@ -18,6 +18,7 @@ import regnet_jax
 from regnet_jax.evaluation import (
     Measures,
     Similarity,
+    correlation,
     describe_overlap,
     evaluate_before_and_after,
     find_lungs,
@@ -43,6 +44,11 @@ from regnet_jax.spatial import (
 _LEAST_LUNG_CORRELATION = 0.4
 # Pairs of one part of the body have at least this correlation.
 _LEAST_CORRELATION = 0.3
+# Where neither image shows its background, images of opposite contrasts have less: a
+# chest and the same with dark for bright -0.24, MR images of one contrast 0.8 and more.
+_OPPOSITE_CORRELATION = -0.1
+# Background lies below this fraction of the range of an image.
+_BACKGROUND = 0.1
 # A correlation that falls by more has become worse.
 _LOST_CORRELATION = 0.01
 # The longest sides of two images differ by more if the unit of one is wrong.
@@ -195,6 +201,7 @@ def build_report(
     warnings = [*registration.notices, *list_warnings(registration)]
     warnings += _warn_of_result(registration, arrays.fixed[shown], after)
     unlike = _warn_of_likeness(*(each.correlation for each in similarity))
+    unlike = unlike or _warn_of_contrast(coarse, arrays)
     if unlike and registration.error_estimate is not None:
         unlike.append(
             "the estimated errors take for granted that the images match; they mean"
@@ -388,6 +395,26 @@ def _warn_of_likeness(before: float, after: float) -> list[str]:
             f" {after:.2f}); check that they show the same part in the same contrast"
         ]
     return []
+
+
+def _warn_of_contrast(registration: Registration, arrays: CanonicalArrays) -> list[str]:
+    """Return a warning if the images have opposite contrasts beside their backgrounds.
+
+    A dark background in both makes a high correlation, whatever else they show.
+    """
+    masks = (registration.shown.fixed, registration.shown.after)
+    own, other = (canonicalise(mask, registration.frame)[0] for mask in masks)
+    inside = own & other
+    for array in (arrays.fixed, arrays.warped):
+        low, high = np.percentile(array[own & other], (1, 99))
+        inside = inside & (array > low + _BACKGROUND * (high - low))
+    found = correlation(arrays.fixed, arrays.warped, inside)
+    if not found < _OPPOSITE_CORRELATION:
+        return []
+    return [
+        "the images have opposite contrasts beside their backgrounds (correlation"
+        f" {found:.2f}), which the network cannot match; give images of one contrast"
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -211,10 +211,15 @@ def save_series(series: SeriesRegistration, folder, formats: Collection[str]) ->
     """Write the files of a series, see ``SeriesRegistration.save``."""
     check_folder(folder)
     folder = Path(folder)
-    reports = [
-        registration and registration.save(folder / phase.name, formats)
-        for phase, registration in zip(series.phases, series.registrations, strict=True)
-    ]
+    reports = []
+    for phase, registration in zip(series.phases, series.registrations, strict=True):
+        place = folder / phase.name
+        reports.append(registration and registration.save(place, formats))
+        # Those of an earlier series.
+        for name in _CARRIED:
+            (place / name).unlink(missing_ok=True)
+        if registration is None:
+            _remove_results(place)
     _write_summary(
         *(folder, "series", series.phases, series.reference, series.fixed),
         *(series.summary, reports, series.cycle),

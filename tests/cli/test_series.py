@@ -362,6 +362,13 @@ def test_python_registers_arrays_to_one_of_them(tmp_path):
     result.save(tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_0"}
     assert {p.name for p in (tmp_path / "out" / "phase_0").iterdir()} == RESULTS
+    # Another reference: nothing of the first series stays.
+    (tmp_path / "out" / "phase_0" / "labels.nii.gz").touch()
+    again = regnet_jax.register_series(
+        arrays, 0, network, spacing=2.0, initial="none", cycle=False
+    )
+    again.save(tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_1"}
 
 
 def test_table_has_the_bounds_of_the_estimated_errors(tmp_path):

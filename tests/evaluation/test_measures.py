@@ -1,5 +1,6 @@
 """``evaluate`` on pairs whose transform is known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from regnet_jax.evaluation import Measures, evaluate, evaluate_before_and_after
 from regnet_jax.files import strict_json
-from regnet_jax.spatial import Image, affine_transform, map_points
+from regnet_jax.spatial import Image, affine_transform, composite, map_points
 from tests.helpers.networks import smooth_image
 
 SHAPES = {2: (40, 50), 3: (20, 24, 28)}
@@ -59,6 +60,23 @@ def test_evaluate_of_the_true_transform_has_no_errors(d):
     assert found.endpoint.n == np.prod(frame.shape)
     assert found.endpoint.max < 1e-9
     assert json.loads(strict_json(found.to_dict()))["overlap"]["1"]["dice"] > 0.9
+
+
+@dimensions
+def test_beyond_the_field_images_and_labels_are_measured_as_they_are_warped(d, caplog):
+    """With the displacement of its edge, where ITK's is zero."""
+    images, maps = pair(d)
+    frame = images[0].frame
+    small = dataclasses.replace(frame, shape=tuple(n // 2 for n in frame.shape))
+    vectors = np.zeros((*small.shape, d)) + np.eye(d)[0] * 6.0
+    field = composite(small, vectors, np.eye(d + 1))
+    found = evaluate(field, labels=maps, images=images)
+    expected = evaluate(shift(d), labels=maps, images=images)
+    assert found.overlap == expected.overlap
+    assert found.similarity.correlation == pytest.approx(
+        expected.similarity.correlation, abs=1e-6
+    )
+    assert "of the result lies beyond the grid of the transform" in caplog.text
 
 
 @dimensions

@@ -9,7 +9,7 @@ from regnet_jax.registration import report as reports
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.reporting.schema import RegistrationReport
-from regnet_jax.spatial import Frame, Image
+from regnet_jax.spatial import Frame, Image, affine_transform, warp_image
 
 SHAPE, SPACING = (24, 50, 66), (3.0, 2.5, 4.0)
 FRAME = Frame(SHAPE, SPACING, (5.0, -8.0, 40.0), np.eye(3))
@@ -192,6 +192,32 @@ def test_images_that_are_unlike_get_a_warning():
     nothing = np.zeros(SHAPE, bool)
     texts = report(chest(0), chest(0), shown=(EVERYWHERE, EVERYWHERE, nothing)).warnings
     assert any("no part of the images could be compared" in text for text in texts)
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+def test_opposite_contrasts_on_a_dark_background_get_a_warning(opposite):
+    body = chest(0) > -500
+    values = np.random.default_rng(3).normal(0, 40, SHAPE)
+    fixed = np.where(body, 300 + values, 5.0)
+    moving = np.where(body, 300 - values if opposite else 900 + 2 * values, 5.0)
+    texts = warnings(fixed, moving)
+    assert np.corrcoef(fixed.ravel(), moving.ravel())[0, 1] > 0.9
+    found = [text for text in texts if "opposite contrasts" in text]
+    assert bool(found) == opposite
+    assert not opposite or "(correlation -1.00)" in found[0]
+
+
+def test_before_and_after_are_sampled_alike():
+    """Slices that are thicker in the fixed image: nothing has moved."""
+    fine = Frame((72, 50, 66), (3.0, 2.5, 4 / 3), FRAME.origin, np.eye(3))
+    moving = Image(np.random.default_rng(0).normal(size=fine.shape), fine, "b")
+    still = registered(chest(0), chest(0))
+    fixed = warp_image(moving, FRAME, affine_transform(np.eye(4)))
+    found = build_report(
+        dataclasses.replace(still, fixed=fixed, moving=moving, warped=fixed)
+    )[0]
+    assert found.before.similarity == found.after.similarity
+    assert found.before.similarity.correlation == pytest.approx(1.0)
 
 
 def test_sizes_that_differ_tenfold_get_a_warning():
