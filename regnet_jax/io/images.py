@@ -46,6 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 # Formats that are written: a single file with origin, spacing and direction.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # The lowest value that a scanner stores, HU.
 _LOWEST = int(SCANNER_RANGE[0])
 _IMAGES = "a SimpleITK or nibabel image, a path, a regnet_jax.Image or real numbers"
@@ -132,6 +133,13 @@ def read_image(path) -> Image:
     with open_image(path) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)
+    if path.suffix.lower() in _PICTURES:
+        # ITK takes 1 mm, or the dots per inch of a print.
+        _LOG.warning(
+            "%s: is a picture, which does not say how large its pixels are in mm, so"
+            " the spacing is a guess; save it as .mha or .nii.gz with its spacing",
+            name,
+        )
     return as_image(replace(image, frame=header_frame(path, image.frame)), name)
 
 

@@ -337,6 +337,7 @@ BAD = {
     "fill": (["--labels={labels}", "--fill=-1"], "fill value -1"),
     "fill-label": (["--labels={labels}", "--fill=0.5"], "--fill: labels"),
     "fill-fraction": (["--image={moving}", "--fill=0.5"], "fill value 0.5"),
+    "fill-large": (["--image={tmp}/float.mha", "--fill=1e40"], "fill value 1e"),
     "fill-nan": (["--image={tmp}/float.mha", "--fill=nan"], "fill value nan"),
     "points-image": (["--image={moving}", "--points_image={moving}"], "--points_image"),
     "suffix": (["--image={moving}", "--out={tmp}/a.png"], "a.png"),

@@ -79,11 +79,12 @@ def test_read_image_keeps_type_and_single_slices(stored):
 PLAIN_PLACE = (PLAIN.spacing, PLAIN.origin, PLAIN.direction)
 
 
-def test_read_image_reads_grey_pictures_as_2d(tmp_path):
-    sitk.WriteImage(
-        sitk.GetImageFromArray(np.eye(9, dtype=np.uint8)), tmp_path / "a.png"
-    )
-    assert read_image(tmp_path / "a.png").frame.ndim == 2
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_grey_pictures_are_2d_and_their_spacing_a_guess(tmp_path, name, caplog):
+    picture = sitk.GetImageFromArray(np.eye(9, dtype=np.uint8))
+    sitk.WriteImage(picture, tmp_path / name)
+    assert read_image(tmp_path / name).frame.ndim == 2
+    assert "so the spacing is a guess" in caplog.text
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float16])
