@@ -170,7 +170,8 @@ def _check_fill(image: Image, fill: float | None) -> None:
     if fill is None:
         return
     dtype = image.array.dtype
-    held = abs(fill) <= np.finfo(np.float32 if dtype.kind in "iu" else dtype).max
+    widest = np.finfo(np.float32 if dtype.kind in "iu" else dtype).max
+    held = abs(fill) <= float(widest)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         held = held and info.min <= fill <= info.max and fill == round(fill)
