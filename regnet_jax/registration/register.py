@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,7 @@ from regnet_jax.registration.masks import (
 from regnet_jax.registration.monitoring import collect_warnings, timed
 from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import (
+    RefinedRegion,
     compile_refinement_ahead,
     find_region,
     refine_on_body,
@@ -233,185 +234,6 @@ def _check_dimensions(network: Network, fixed: Image) -> None:
         )
 
 
-def _register(
-    fixed: Image,
-    moving: Image,
-    network: Network,
-    masks: Mapping[str, Image],
-    options: RegistrationOptions,
-    progress: bool,
-) -> Registration:
-    """Register two images that fit each other and the network."""
-    given_size = check_voxel_size(options.voxel_size, fixed.frame)
-    own_size, effort = _own_voxel_size(network, fixed, moving), options.effort
-    # Fields of more voxels would not fit into a limited memory.
-    fineness = network.config.fineness if options.memory is None else 1.0
-    size = given_size or (own_size / fineness if effort.finer else own_size)
-    repeats = effort.repeats or (effort.finer and fineness == 1.0)
-    network = network.with_effort(own_size / size, repeats=repeats)
-    trained = network.config.intensity_preset
-    wanted = trained if options.intensity == "auto" else options.intensity
-    names = f"{fixed.name} and {moving.name}"
-    seconds: dict = {}
-    with timed(seconds, "alignment"):
-        sides = _prepare(fixed, moving, masks, wanted)
-    with timed(seconds, "prediction"):
-        grid = isotropic_frame(canonical_frame(fixed.frame), size)
-        fixed_side = _on_grid(sides[0], grid)
-        how = {"slice_axis": options.slice_axis, "memory": options.memory}
-    # As large as the network takes the voxels for.
-    seen = network.spacing * size / own_size
-    # Programs are compiled or loaded while the images are aligned.
-    with _threads() as pool:
-        compile_ahead(network, fixed_side.image, pool, **how)
-        region = None
-        if effort.steps and not options.slice_axis:
-            with timed(seconds, "refinement"):
-                region = find_region(
-                    fixed_side.image, spacing=seen, whole="immobile" in masks
-                )
-                compile_refinement_ahead(region, pool)
-        with timed(seconds, "alignment"):
-            start = find_start(
-                sides[0].image,
-                sides[1].image,
-                options.initial,
-                [masks.get("fixed_mask"), masks.get("moving_mask")],
-                [side.hidden for side in sides],
-            )
-            _check_finite(start.affine, "linear alignment", names)
-    with timed(seconds, "prediction"):
-        moving_side = _on_grid(sides[1], grid, start_transform(start, grid))
-        pair = (fixed_side, moving_side)
-        everywhere = all(side.shown.all() for side in pair)
-        directions: list[tuple] = [
-            (
-                tuple(side.image for side in pair),
-                tuple(None if everywhere else side.shown for side in pair),
-                tuple(side.ignored for side in pair),
-            )
-        ]
-        if options.inverse_consistent:
-            directions.append(tuple(both[::-1] for both in directions[0]))
-        fields = [
-            predict(network, *images, shown=shown, progress=progress, **how)
-            for images, shown, _ in directions
-        ]
-        _check_finite(fields, "prediction of the network", names)
-        still = None
-        if "immobile" in masks:
-            still = immobile_on_grid(masks["immobile"], grid)
-        limited = [
-            limit_field(field, ignored, still, size)
-            for field, (_, _, ignored) in zip(fields, directions, strict=True)
-        ]
-        fields = [each.field for each in limited]
-    if effort.steps:
-        with timed(seconds, "refinement"):
-            how = {"slice_axis": options.slice_axis, "spacing": seen}
-            # The other direction has another region.
-            regions = (region, None)[: len(directions)]
-            fields = [
-                refine_on_body(
-                    images[0],
-                    images[1],
-                    each.field,
-                    steps=effort.steps,
-                    shown=shown,
-                    ignored=ignored,
-                    mobility=each.mobility,
-                    region=region,
-                    **how,
-                )
-                for (images, shown, ignored), each, region in zip(
-                    directions, limited, regions, strict=True
-                )
-            ]
-            _check_finite(fields, "refinement", names)
-    with timed(seconds, "resampling"):
-        displacement, cycle = _join(fields)
-    errors = None
-    if options.confidence:
-        with timed(seconds, "confidence"):
-            images, shown, _ = directions[0]
-            how = {"shown": shown, "memory": options.memory}
-            errors = estimate_errors(
-                network, images[0], images[1], displacement, grid, **how
-            )
-    with timed(seconds, "resampling"):
-        vectors = displacement_to_world(grid, displacement)
-        if start.deformation is not None:
-            # What was given may be finer than the working grid.
-            vectors, grid = resample_field(vectors, grid, fixed.frame), fixed.frame
-        residual = residual_after(start, grid, vectors)
-        transform = composite(grid, residual, start.affine)
-        warped = warp_image(moving, fixed.frame, transform)
-        _check_finite((residual, warped.array), "resampling", names)
-        shown = _find_shown(sides, transform)
-    parameters = options.to_dict() | {
-        "refine": effort.steps,
-        "initial": options.initial if is_kind(options.initial) else "given",
-        "intensity": {
-            **{
-                name: side.preset
-                for name, side in zip(("fixed", "moving"), sides, strict=True)
-            },
-            "network": trained,
-            "given": options.intensity != "auto",
-        },
-        "voxel_size": {
-            "mm": size,
-            "network": network.spacing,
-            "adapted": own_size != network.spacing and not given_size,
-            "given": bool(given_size),
-        },
-    }
-    if cycle is not None:
-        parameters["disagreement"] = _disagreement(cycle * size)
-    if masks:
-        parameters["masks"] = describe_masks(masks)
-    if still is not None:
-        width = max(each.width or 0.0 for each in limited)
-        parameters["masks"]["immobile"]["transition_mm"] = width
-    return Registration(
-        *(fixed, moving, start.affine, residual, grid),
-        *(warped, shown, seconds, parameters),
-        error_estimate=errors,
-    )
-
-
-def _own_voxel_size(network: Network, fixed: Image, moving: Image) -> float:
-    """Return the voxel size that a network takes for two images, mm."""
-    size = network.spacing
-    if network.config.adapt_voxel_size:
-        return choose_voxel_size(fixed.frame, moving.frame, size)
-    check_voxel_size(size, fixed.frame)
-    return size
-
-
-def _check_finite(values, name: str, images: str) -> None:
-    """Raise InputError where a result is not finite, so that nothing is written."""
-    if not all(np.isfinite(value).all() for value in values):
-        raise InputError(
-            f"{images}: the {name} gave values that are not finite, so there is no"
-            " result; check the spacing and the values of both images, or start from"
-            " another --initial"
-        )
-
-
-def _join(fields):
-    """Join the fields of one or both directions; return their disagreement too."""
-    if len(fields) == 1:
-        return fields[0], None
-    field, cycle = map(np.asarray, symmetric(*fields))
-    return field, cycle
-
-
-def _disagreement(cycle: np.ndarray) -> dict:
-    """Summarise how far a point is from itself after both directions, mm."""
-    return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
-
-
 class _Side(NamedTuple):
     """One of the images, as it is compared, on its own grid.
 
@@ -445,7 +267,7 @@ def _prepare(fixed: Image, moving: Image, masks, intensity: str) -> list[_Side]:
     ]
     padding = [find_padding(image.array) for image in images]
     check_limits(masks, images, padding)
-    # As the images are: what is ignored may be all that shows a CT to be one.
+    # Of the whole images: the part that is ignored may be what shows that one is CT.
     whole = [
         known if where is None else find_padding(image.array)
         for image, where, known in zip((fixed, moving), ignored, padding, strict=True)
@@ -484,6 +306,243 @@ def _on_grid(side: _Side, grid: Frame, transform=None) -> _OnGrid:
         where_shown(image, hidden, grid, transform),
         ignored_on_grid(image, side.ignored, grid, transform),
     )
+
+
+class _VoxelSize(NamedTuple):
+    """The voxels of the working grid.
+
+    Attributes:
+        mm: their size.
+        seen: their size in images of the scale that the network was trained on, mm.
+        adapted: whether the network takes the images for larger or smaller ones.
+        given: whether it was asked for.
+    """
+
+    mm: float
+    seen: float
+    adapted: bool
+    given: bool
+
+
+def _choose_voxels(
+    network: Network, fixed: Image, moving: Image, options: RegistrationOptions
+) -> tuple[Network, _VoxelSize]:
+    """Choose the voxel size, and the passes of the network that fit it."""
+    given = check_voxel_size(options.voxel_size, fixed.frame)
+    if network.config.adapt_voxel_size:
+        own = choose_voxel_size(fixed.frame, moving.frame, network.spacing)
+    else:
+        own = network.spacing
+        check_voxel_size(own, fixed.frame)
+    effort = options.effort
+    # Fields of more voxels would not fit into a limited memory.
+    fineness = network.config.fineness if options.memory is None else 1.0
+    size = given or (own / fineness if effort.finer else own)
+    repeats = effort.repeats or (effort.finer and fineness == 1.0)
+    return network.with_effort(own / size, repeats=repeats), _VoxelSize(
+        mm=size,
+        seen=network.spacing * size / own,
+        adapted=own != network.spacing and not given,
+        given=bool(given),
+    )
+
+
+class _Direction(NamedTuple):
+    """What is compared in one direction of a registration, on the working grid.
+
+    Attributes:
+        images: the one that stays and the one that is warped, ``[*grid.shape]``.
+        shown: bool of the same shape, where each is compared; None for everywhere.
+        ignored: bool of the same shape, where each is not; None for nowhere.
+        region: that is refined; None to look for it.
+    """
+
+    images: tuple[np.ndarray, np.ndarray]
+    shown: tuple[np.ndarray | None, np.ndarray | None]
+    ignored: tuple[np.ndarray | None, np.ndarray | None]
+    region: RefinedRegion | None
+
+
+def _directions(
+    sides: Sequence[_OnGrid], region: RefinedRegion | None, *, both: bool
+) -> list[_Direction]:
+    """Return the direction from the fixed image, and back if both are wanted."""
+    fixed, moving = sides
+    everywhere = fixed.shown.all() and moving.shown.all()
+    forth = _Direction(
+        (fixed.image, moving.image),
+        (None, None) if everywhere else (fixed.shown, moving.shown),
+        (fixed.ignored, moving.ignored),
+        region,
+    )
+    back = _Direction(forth.images[::-1], forth.shown[::-1], forth.ignored[::-1], None)
+    return [forth, back][: 1 + both]
+
+
+def _register(
+    fixed: Image,
+    moving: Image,
+    network: Network,
+    masks: Mapping[str, Image],
+    options: RegistrationOptions,
+    progress: bool,
+) -> Registration:
+    """Register two images that fit each other and the network."""
+    network, size = _choose_voxels(network, fixed, moving, options)
+    effort, slice_axis = options.effort, options.slice_axis
+    limits: dict[str, Any] = {"slice_axis": slice_axis, "memory": options.memory}
+    names = f"{fixed.name} and {moving.name}"
+    seconds: dict = {}
+    with timed(seconds, "alignment"):
+        sides = _prepare(fixed, moving, masks, _wanted_intensity(network, options))
+    with timed(seconds, "prediction"):
+        grid = isotropic_frame(canonical_frame(fixed.frame), size.mm)
+        on_grid = [_on_grid(sides[0], grid)]
+    # Programs are compiled or loaded while the images are aligned.
+    with _threads() as pool:
+        compile_ahead(network, on_grid[0].image, pool, **limits)
+        region = None
+        if effort.steps and not slice_axis:
+            with timed(seconds, "refinement"):
+                region = find_region(
+                    on_grid[0].image, spacing=size.seen, whole="immobile" in masks
+                )
+                compile_refinement_ahead(region, pool)
+        with timed(seconds, "alignment"):
+            start = find_start(
+                sides[0].image,
+                sides[1].image,
+                options.initial,
+                [masks.get("fixed_mask"), masks.get("moving_mask")],
+                [side.hidden for side in sides],
+            )
+            _check_finite(start.affine, "linear alignment", names)
+    with timed(seconds, "prediction"):
+        on_grid.append(_on_grid(sides[1], grid, start_transform(start, grid)))
+        directions = _directions(on_grid, region, both=options.inverse_consistent)
+        predicted = [
+            predict(
+                network, *each.images, shown=each.shown, progress=progress, **limits
+            )
+            for each in directions
+        ]
+        _check_finite(predicted, "prediction of the network", names)
+        still = None
+        if "immobile" in masks:
+            still = immobile_on_grid(masks["immobile"], grid)
+        limited = [
+            limit_field(field, each.ignored, still, size.mm)
+            for field, each in zip(predicted, directions, strict=True)
+        ]
+    fields = [each.field for each in limited]
+    if effort.steps:
+        with timed(seconds, "refinement"):
+            fields = [
+                refine_on_body(
+                    *each.images,
+                    found.field,
+                    steps=effort.steps,
+                    shown=each.shown,
+                    ignored=each.ignored,
+                    mobility=found.mobility,
+                    region=each.region,
+                    slice_axis=slice_axis,
+                    spacing=size.seen,
+                )
+                for each, found in zip(directions, limited, strict=True)
+            ]
+            _check_finite(fields, "refinement", names)
+    with timed(seconds, "resampling"):
+        displacement, cycle = _join(fields)
+    errors = None
+    if options.confidence:
+        with timed(seconds, "confidence"):
+            errors = estimate_errors(
+                network,
+                *directions[0].images,
+                displacement,
+                grid,
+                shown=directions[0].shown,
+                memory=options.memory,
+            )
+    with timed(seconds, "resampling"):
+        residual_grid, vectors = grid, displacement_to_world(grid, displacement)
+        if start.deformation is not None:
+            # What was given may be finer than the working grid.
+            vectors = resample_field(vectors, grid, fixed.frame)
+            residual_grid = fixed.frame
+        residual = residual_after(start, residual_grid, vectors)
+        transform = composite(residual_grid, residual, start.affine)
+        warped = warp_image(moving, fixed.frame, transform)
+        _check_finite((residual, warped.array), "resampling", names)
+        shown = _find_shown(sides, transform)
+    parameters = _describe(options, network, sides, size)
+    if cycle is not None:
+        parameters["disagreement"] = _disagreement(cycle * size.mm)
+    if masks:
+        parameters["masks"] = describe_masks(masks)
+    if still is not None:
+        width = max(each.width or 0.0 for each in limited)
+        parameters["masks"]["immobile"]["transition_mm"] = width
+    return Registration(
+        *(fixed, moving, start.affine, residual, residual_grid),
+        *(warped, shown, seconds, parameters),
+        error_estimate=errors,
+    )
+
+
+def _wanted_intensity(network: Network, options: RegistrationOptions) -> str:
+    if options.intensity == "auto":
+        return network.config.intensity_preset
+    return options.intensity
+
+
+def _describe(
+    options: RegistrationOptions,
+    network: Network,
+    sides: Sequence[_Side],
+    size: _VoxelSize,
+) -> dict[str, Any]:
+    """Return the options, and what was chosen where they leave it open."""
+    return options.to_dict() | {
+        "refine": options.effort.steps,
+        "initial": options.initial if is_kind(options.initial) else "given",
+        "intensity": {
+            "fixed": sides[0].preset,
+            "moving": sides[1].preset,
+            "network": network.config.intensity_preset,
+            "given": options.intensity != "auto",
+        },
+        "voxel_size": {
+            "mm": size.mm,
+            "network": network.spacing,
+            "adapted": size.adapted,
+            "given": size.given,
+        },
+    }
+
+
+def _check_finite(values, name: str, images: str) -> None:
+    """Raise InputError where a result is not finite, so that nothing is written."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError(
+            f"{images}: the {name} gave values that are not finite, so there is no"
+            " result; check the spacing and the values of both images, or start from"
+            " another --initial"
+        )
+
+
+def _join(fields):
+    """Join the fields of one or both directions; return their disagreement too."""
+    if len(fields) == 1:
+        return fields[0], None
+    field, cycle = map(np.asarray, symmetric(*fields))
+    return field, cycle
+
+
+def _disagreement(cycle: np.ndarray) -> dict:
+    """Summarise how far a point is from itself after both directions, mm."""
+    return {"mean_mm": float(cycle.mean()), "p95_mm": float(np.percentile(cycle, 95))}
 
 
 @contextmanager
