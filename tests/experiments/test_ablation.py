@@ -1,6 +1,7 @@
 """Any network in any experiment: the patches fit what it predicts."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,21 @@ from tests.helpers import networks
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_experiments_of_an_ablation_can_be_run(dimensions):
     check(experiment("cropped_unet", dimensions, 0), devices=1)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_held_out_chests_are_whole_and_no_smaller_than_those_of_the_training(
+    dimensions, monkeypatch
+):
+    def chest(key, shape, *, spacing):
+        assert all(size * spacing == 384.0 for size in shape)
+        return jnp.full((*shape, 1), 40.0)
+
+    monkeypatch.setattr(ablation, "chest", chest)
+    (volume,) = ablation.sample_volumes(1, dimensions)
+    trained = experiment("corrnet", dimensions, 0).data.shape
+    assert volume.image.ndim == dimensions
+    assert all(a >= b for a, b in zip(volume.image.shape, trained, strict=True))
 
 
 def test_networks_are_measured_on_the_same_slices(network2d, monkeypatch):
