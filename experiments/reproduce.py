@@ -15,11 +15,11 @@ In 3D each network starts from two networks of half the features, which are trai
 axial and on coronal slices first; from random weights it learns nothing in the time.
 In 2D the network is trained on slices of the 3D volumes, with fields that are smooth in
 3D and move nothing across the slices, and 3D pairs are registered slice by slice. The
-time of --minutes includes everything. The same command again goes on where it stopped.
+time of --minutes includes everything. The same command again goes on where it stopped,
+with the patients that it began with; scans that were added since are not used.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 from absl import flags
@@ -28,10 +28,8 @@ from experiments.reproduction.errors import measure
 from experiments.reproduction.page import write_page
 from experiments.reproduction.pairs import make_pairs, register_pairs
 from experiments.reproduction.recipe import recipe, train_both, write_list
-from experiments.reproduction.scans import Patients, find_patients
+from experiments.reproduction.requests import Request, begin
 from regnet_jax.cli import common
-from regnet_jax.errors import InputError
-from regnet_jax.files import write_json
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.io import read_frame, read_pairs
 from regnet_jax.registration import Network, RegistrationOptions, load_network
@@ -58,24 +56,6 @@ _SEED = flags.DEFINE_integer("seed", 2017, "Seed of the random numbers.")
 _DEFAULT_MINUTES = {2: 20.0, 3: 60.0}
 # Held-out pairs of each of the three families.
 _COUNT = 20
-_REQUEST = "request.json"
-
-
-def _claim(out: Path, request: dict) -> None:
-    """Record the request in the folder, or refuse a folder of another one."""
-    path = out / _REQUEST
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        if changed := [key for key in request if request[key] != before.get(key)]:
-            raise InputError(
-                f"{out}: holds a reproduction with other flags ({', '.join(changed)});"
-                " take another --out"
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; take another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, request)
 
 
 def _scans(config, paths, name: str, out: Path, cache):
@@ -102,16 +82,10 @@ def main():
     minutes = _MINUTES.value or _DEFAULT_MINUTES[dimensions]
     if _PAIRS.value:
         check_pairs(_PAIRS.value, read_pairs(_PAIRS.value), dimensions)
-    names = ("dimensions", "scans", "pairs", "axis", "seed")
-    values = (dimensions, _SCANS.value, _PAIRS.value, _AXIS.value, _SEED.value)
-    cache, patients, flat = common.cache_folder() / "volumes", Patients(), False
-    if _SCANS.value:
-        folder, spacing = Path(_SCANS.value), 2.0
-        patients = find_patients(
-            folder, spacing, dimensions=dimensions, seed=_SEED.value, cache=cache
-        )
-        flat = read_frame(patients.training[0]).ndim == 2
-    _claim(out, dict(zip(names, values, strict=True)))
+    request = Request(dimensions, _SCANS.value, _PAIRS.value, _AXIS.value, _SEED.value)
+    cache = common.cache_folder() / "volumes"
+    patients = begin(out, request, cache)
+    flat = any(read_frame(path).ndim == 2 for path in patients.training[:1])
     config = recipe(
         dimensions, _AXIS.value, patients, flat=flat, out=out, seed=_SEED.value
     )
@@ -132,6 +106,7 @@ def main():
         spacing=data.spacing,
         axis=axis,
         seed=_SEED.value,
+        cache=cache,
     )
     options = RegistrationOptions(
         model=networks["multi_scale"], slice_axis=axis or None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regnet_jax.evaluation import error_statistics, sample_deviation
+from regnet_jax.evaluation import paired_difference, sample_deviation
 from regnet_jax.reporting import box_figure, write_html
 
 # What says how right a registration is, by title, unit and number of digits; of the
@@ -71,9 +71,13 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
     Returns:
         ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
         ``undefined``, the number of others, such as distances to a missing label. Of
-        what ``_ACCURACY`` lists also ``patients``, ``failed`` (pairs without a
-        result), ``worse`` (pairs that were better before), and ``difference``, see
-        ``difference_over_patients``.
+        what ``_ACCURACY`` lists also ``patients``, the number of those with a finite
+        number; ``failed``, the number of pairs that have the measure and gave no
+        result, where a pair that could not be read counts for every measure;
+        ``worse``, the number of pairs that were better before or have no number any
+        more; and ``difference`` from ``_REFERENCE`` on the pairs that have numbers of
+        both, if there are any: ``mean``, ``patients`` and ``ci95`` over patients, None
+        for a single one.
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     names = dict.fromkeys(name for row in rows for name in row["values"])
@@ -86,26 +90,34 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
             found = _by_pair(rows, method, name)
             if not found:
                 continue
-            values = [value for _, value in found.values()]
-            one = _moments(np.array(values, float))
+            one = _moments(np.array([value for _, value in found.values()], float))
             if accuracy:
                 sign = -1 if name.split(" ")[0] == "dice" else 1
-                one["patients"] = len({patient for patient, _ in found.values()})
-                one["failed"] = _count_failures(method, failures)
+                one["patients"] = len(
+                    {patient for patient, value in found.values() if np.isfinite(value)}
+                )
+                one["failed"] = _count_failures(method, failures, before)
+                # So that NaN counts as worse.
                 one["worse"] = sum(
-                    sign * value > sign * before[pair][1]
+                    not sign * value <= sign * before[pair][1]
                     for pair, (_, value) in found.items()
-                    if pair in before
+                    if pair in before and np.isfinite(before[pair][1])
                 )
                 reference = _by_pair(rows, _REFERENCE, name)
-                if method != _REFERENCE and reference:
-                    one["difference"] = difference_over_patients(found, reference)
+                difference = _compare(found, reference)
+                if method != _REFERENCE and difference:
+                    one["difference"] = difference
             result[method][name] = one
     return result
 
 
-def _count_failures(method: str, failures: Sequence[dict]) -> int:
-    return sum(failure["method"] in (method, "all") for failure in failures)
+def _count_failures(method: str, failures: Sequence[dict], measured) -> int:
+    """Count the failures of a method on pairs that have a measure before."""
+    return sum(
+        failure["method"] == "all"
+        or (failure["method"] == method and failure["pair"] in measured)
+        for failure in failures
+    )
 
 
 def _by_pair(rows: Sequence[dict], method: str, name: str) -> dict:
@@ -128,27 +140,18 @@ def _moments(numbers: np.ndarray) -> dict:
     }
 
 
-def difference_over_patients(found: Mapping, reference: Mapping) -> dict:
-    """Return by how much a method differs from another on the same pairs.
-
-    The pairs of one patient are not independent, so they count as one: the mean of
-    their differences.
-
-    Args:
-        found: (patient, value) of the method, by pair.
-        reference: the same of the other method.
-
-    Returns:
-        ``mean`` of the patients' differences, ``patients``, their number, and ``ci95``,
-        the 95 % bootstrap interval of the mean over patients; None for one patient.
-    """
-    by_patient: dict = {}
-    for pair, (patient, value) in found.items():
-        if pair in reference and np.isfinite(change := value - reference[pair][1]):
-            by_patient.setdefault(patient, []).append(change)
-    means = [float(np.mean(changes)) for changes in by_patient.values()]
-    one = error_statistics(means, interval=len(means) > 1)
-    return {"mean": one.mean, "patients": one.n, "ci95": one.mean_ci95}
+def _compare(found: Mapping, reference: Mapping) -> dict | None:
+    """Return the difference from the reference on the same pairs; None without any."""
+    shared = [
+        (value, reference[pair][1], patient)
+        for pair, (patient, value) in found.items()
+        if pair in reference and np.isfinite(value - reference[pair][1])
+    ]
+    if not shared:
+        return None
+    one = paired_difference(*zip(*shared, strict=True))
+    interval = one.mean_ci95 if one.interval_over == "patients" else None
+    return {"mean": one.mean, "patients": one.patients, "ci95": interval}
 
 
 class Table(NamedTuple):
@@ -177,7 +180,7 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
     """
     summary = summarise(rows, failures)
     tables = [
-        _accuracy(name, *column, summary, failures)
+        _accuracy(name, *column, summary, rows, failures)
         for name, column in columns_of(rows, _ACCURACY).items()
     ]
     for title, wanted in (
@@ -201,7 +204,7 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
 
 
 def _accuracy(
-    name: str, title: str, unit: str, digits: int, summary: dict, failures
+    name: str, title: str, unit: str, digits: int, summary: dict, rows, failures
 ) -> Table:
     """Return the table of one measure of accuracy."""
     is_error = name in _ERRORS
@@ -222,10 +225,12 @@ def _accuracy(
         if has_reference:
             cells.append(_difference(one.get("difference"), digits))
         body.append(cells)
-    # Those that failed on every pair.
-    for method in dict.fromkeys(failure["method"] for failure in failures):
-        if method not in (*summary, "all"):
-            failed = str(_count_failures(method, failures))
+    # Those that failed on every pair that has the measure.
+    measured = _by_pair(rows, next(iter(summary)), name)
+    failed_there = [f["method"] for f in failures if f["pair"] in measured]
+    for method in dict.fromkeys(failed_there):
+        if name not in summary.get(method, {}):
+            failed = str(_count_failures(method, failures, measured))
             body.append([method, "0", "0", failed, "0", *[""] * (len(head) - 5)])
     return Table(_titled(title[0].upper() + title[1:], unit), head, body)
 
@@ -244,7 +249,7 @@ def _cell(value: dict | None, digits: int) -> str:
 
 
 def _difference(value: dict | None, digits: int) -> str:
-    if value is None or not value["patients"]:
+    if value is None:
         return ""
     text = f"{value['mean']:+.{digits}f}"
     if value["ci95"] is not None:
@@ -283,10 +288,11 @@ LEGEND = (
     "Mean ± sample standard deviation over pairs. Median, 95th percentile and share"
     " under 2 mm are those of the landmarks or voxels of a pair, averaged over pairs.",
     "failed: pairs without a result, which the other numbers leave out. worse than"
-    " before: pairs with a larger error, or a smaller Dice, than without registration.",
-    f"minus {_REFERENCE}: mean over patients of the difference on the same pairs, and"
-    " its 95 % bootstrap interval over patients, which is too narrow for fewer than"
-    " about ten. A pair without a named patient counts as one.",
+    " before: pairs with a larger error, or a smaller Dice, than without registration,"
+    " or with none that is a number.",
+    f"minus {_REFERENCE}: mean difference over the pairs that both registered, and its"
+    " 95 % bootstrap interval, which draws patients with all of their pairs and is too"
+    " narrow for fewer than about ten. A pair without a named patient counts as one.",
     "Endpoint errors are over the voxels of the fixed body, or lungs, whose points the"
     " moving image shows, the same for all methods.",
 )

@@ -55,6 +55,7 @@ def _lines(table: str, group: str, voxels: str, rows: Sequence[dict]) -> list[di
         method: [PairErrors(**row["errors"][method][voxels]) for row in rows]
         for method in rows[0]["errors"]
     }
+    means = {method: [e.mean for e in values] for method, values in errors.items()}
     first, *others = (method for method in errors if method != BEFORE)
     return [
         {
@@ -62,7 +63,7 @@ def _lines(table: str, group: str, voxels: str, rows: Sequence[dict]) -> list[di
             "group": group,
             "method": method,
             "statistics": statistics_over_pairs(values, patients),
-            "difference": paired_difference(values, errors[first], patients)
+            "difference": paired_difference(means[method], means[first], patients)
             if method in others
             else None,
         }
@@ -92,8 +93,9 @@ def as_json(tables: Sequence[dict]) -> list[dict]:
         row |= asdict(line["statistics"])
         if line["difference"]:
             found = asdict(line["difference"])
-            kept = ("mean", "sd", "mean_ci95", "better")
+            kept = ("mean", "sd", "mean_ci95")
             row |= {f"difference_{name}": found[name] for name in kept}
+            row |= {"difference_better": found["smaller"]}
         rows.append(row)
     return rows
 
@@ -166,7 +168,7 @@ def _difference_cells(found: PairedDifference) -> list[str]:
         str(found.patients),
         _spread(f"{found.mean:+.2f}", found.sd),
         _interval(found.mean_ci95, found.interval_over),
-        f"{found.better} ({100 * found.better / found.pairs:.0f} %)",
+        f"{found.smaller} ({100 * found.smaller / found.pairs:.0f} %)",
     ]
 
 

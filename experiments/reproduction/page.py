@@ -28,11 +28,11 @@ _SHOWN = 4
 
 
 def field_gallery(config: ExperimentConfig, scans):
-    """Draw a field of each family as the training sees it, as figure 2 of 2017.
+    """Draw a field of each family on held-out scans, as figure 2 of 2017.
 
     Args:
-        config: of the training.
-        scans: ``ScanBank`` of its scans; None for procedural chests.
+        config: of the training, whose families are sampled.
+        scans: ``ScanBank`` of the held-out scans; None for procedural chests.
 
     Returns:
         The figure.
@@ -74,27 +74,28 @@ def write_page(
         runs: from ``recipe.train_both``.
         found: from ``errors.measure``.
         registered: from ``pairs.register_pairs``.
-        scans: for the gallery of fields.
+        scans: held out, see ``field_gallery``.
     """
     both, single = (f"{ratio(found, name):.2f}" for name in runs)
     summary = [
         ("multi-scale", both, "error in one pass, as a fraction of the displacement"),
         ("single scale", single, f"the same, after {_steps(runs)}"),
-        ("steps", runs["multi_scale"].steps, f"{_minutes(runs)} of training"),
+        ("steps", runs["multi_scale"].steps, f"in {_minutes(runs['multi_scale'])}"),
     ]
     notes = [_origin(patients, config)]
     notes += [f"left out: {path} ({why})" for path, why in patients.left_out]
     figures = [
         (
             f"Training, {name.replace('_', ' ')}",
-            f"{run.steps} steps in {run.seconds / 60:.0f} minutes",
+            f"{run.steps} steps in {_minutes(run)}",
             training_figure(run.records),
         )
         for name, run in runs.items()
     ]
+    shown = "procedural chests" if scans is None else "the held-out scans"
     figures.append(
         (
-            "Fields of the training",
+            f"Fields on {shown}",
             "A deformed image of each family, and the magnitude of its field.",
             field_gallery(config, scans),
         )
@@ -123,8 +124,8 @@ def _steps(runs: Mapping[str, Trained]) -> str:
     return "as many steps" if single == both else f"{single} steps"
 
 
-def _minutes(runs: Mapping[str, Trained]) -> str:
-    return f"{sum(run.seconds for run in runs.values()) / 60:.0f} minutes"
+def _minutes(run: Trained) -> str:
+    return f"{run.seconds / 60:.0f} minutes"
 
 
 def _origin(patients: Patients, config: ExperimentConfig) -> str:

@@ -1,6 +1,8 @@
 """Whole pairs to register: those of a list, or artificial ones of held-out volumes."""
 
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +12,16 @@ import numpy as np
 
 from experiments.heldout.files import write_pair
 from regnet_jax.evaluation import evaluate, find_body
+from regnet_jax.files import write_json
 from regnet_jax.geometry import warp
 from regnet_jax.geometry.slices import SLICE_AXES
-from regnet_jax.io import PairPaths, read_displacement, read_image, read_pairs
+from regnet_jax.io import (
+    PairPaths,
+    checksum,
+    read_displacement,
+    read_image,
+    read_pairs,
+)
 from regnet_jax.io.transforms import read_transform
 from regnet_jax.registration import RegistrationOptions
 from regnet_jax.registration.batch import run_batch
@@ -26,6 +35,8 @@ from regnet_jax.training.data import read_anatomy
 _SHAPE = {2: (160, 160), 3: (96, 112, 128)}
 _FAMILIES = ("low", "medium")
 _NOISE = 5.0
+# The file that says what the pairs were made from.
+_ORIGIN = "origin.json"
 
 
 class Registered(NamedTuple):
@@ -47,9 +58,19 @@ class Registered(NamedTuple):
 
 
 def make_pairs(
-    folder: Path, held_out, dimensions: int, *, spacing: float, axis: str, seed: int
+    folder: Path,
+    held_out: Sequence[Path],
+    dimensions: int,
+    *,
+    spacing: float,
+    axis: str,
+    seed: int,
+    cache: Path | None,
 ) -> Path:
     """Write an artificial pair of each of two families, and their list.
+
+    Pairs of an earlier call with the same arguments stay as they are, so that their
+    results are not older than they.
 
     Args:
         folder: for the files.
@@ -59,17 +80,31 @@ def make_pairs(
         axis: across the slices of 3D volumes within which alone the field moves; empty
             for fields that move along all axes.
         seed: of the fields.
+        cache: of ``training.data.read_anatomy``.
 
     Returns:
         The path of the list.
     """
+    path, record = folder / "pairs.csv", folder / _ORIGIN
+    origin = {
+        "scans": [checksum(scan) for scan in held_out],
+        "dimensions": dimensions,
+        "spacing": spacing,
+        "axis": axis,
+        "seed": seed,
+    }
+    files = [folder / name for family in _FAMILIES for name in _names(family)]
+    complete = all(file.exists() for file in (path, record, *files))
+    if complete and json.loads(record.read_text("utf-8")) == origin:
+        return path
     folder.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)
     lines = ["name,fixed,moving,displacement"]
     for number, family in enumerate(_FAMILIES):
         key = jax.random.fold_in(jax.random.key(seed), number)
         volume_key, field_key, fixed_key, moving_key = jax.random.split(key, 4)
         if held_out:
-            (array,) = read_anatomy(held_out[number % len(held_out)], [spacing], None)
+            (array,) = read_anatomy(held_out[number % len(held_out)], [spacing], cache)
             volume = jnp.asarray(array, jnp.float32)[..., None]
         else:
             volume = chest(volume_key, _SHAPE[dimensions], spacing=spacing)
@@ -83,11 +118,16 @@ def make_pairs(
         d = volume.ndim - 1
         frame = Frame(volume.shape[:-1], (spacing,) * d, (0.0,) * d, np.eye(d))
         write_pair(folder, family, frame, jax.tree.map(np.asarray, pair))
-        names = (f"{family}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
-        lines.append(",".join([family, *names]))
-    path = folder / "pairs.csv"
+        lines.append(",".join([family, *_names(family)]))
     path.write_text("\n".join(lines) + "\n", "utf-8")
+    # Last, so that it stands beside complete files alone.
+    write_json(record, origin)
     return path
+
+
+def _names(family: str) -> list[str]:
+    """Return the names of the files of a pair, as ``write_pair`` gives them."""
+    return [f"{family}_{x}.nii.gz" for x in ("fixed", "moving", "displacement")]
 
 
 def register_pairs(path: Path, out: Path, options: RegistrationOptions) -> list:

@@ -268,16 +268,16 @@ def statistics_over_pairs(
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How the errors of one method differ from those of another on the same pairs, mm.
+    """How one method differs from another on the same pairs, in the unit of a measure.
 
     Attributes:
         pairs: number of pairs.
         patients: number of their patients.
-        mean: mean over pairs of the differences of their mean errors; negative where
-            the method is the better one.
+        mean: mean over pairs of the differences, which is the difference of the means;
+            for errors, negative where the method is the better one.
         sd: their sample standard deviation.
         mean_ci95: bootstrap interval of ``mean``.
-        better: number of pairs on which the method has the smaller error.
+        smaller: number of pairs on which the method has the smaller value.
         interval_over: as in ``Statistics``.
     """
 
@@ -286,27 +286,26 @@ class PairedDifference:
     mean: float
     sd: float
     mean_ci95: tuple[float, float]
-    better: int
+    smaller: int
     interval_over: str
 
 
 def paired_difference(
-    errors: Sequence[PairErrors],
-    reference: Sequence[PairErrors],
+    values: Num[np.ndarray, " n"] | Sequence[float],
+    reference: Num[np.ndarray, " n"] | Sequence[float],
     patients: Sequence[str],
 ) -> PairedDifference:
-    """Compare two methods on the same pairs.
+    """Compare two methods on the same pairs. All pairs have the same weight.
 
     Args:
-        errors: of a method on each pair, at least one.
-        reference: of the method that it is compared with, on the same pairs.
-        patients: of each pair.
+        values: ``[n]``, of a method on each pair, at least one, such as mean errors.
+        reference: ``[n]``, of the method that it is compared with.
+        patients: ``[n]``, of each pair.
 
     Returns:
-        Errors of the method minus those of the reference.
+        Values of the method minus those of the reference.
     """
-    pairs = zip(errors, reference, strict=True)
-    differences = np.array([one.mean - other.mean for one, other in pairs])
+    differences = np.asarray(values, np.float64) - np.asarray(reference, np.float64)
     unit, clusters = _clusters(patients)
     return PairedDifference(
         pairs=len(differences),
@@ -314,7 +313,7 @@ def paired_difference(
         mean=float(differences.mean()),
         sd=sample_deviation(differences),
         mean_ci95=bootstrap_interval(differences, clusters),
-        better=int((differences < 0).sum()),
+        smaller=int((differences < 0).sum()),
         interval_over=unit,
     )
 

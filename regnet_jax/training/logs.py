@@ -200,7 +200,7 @@ def _terminal():
 
 
 class NoJournal:
-    """The journal of all processes but the first; it writes nothing."""
+    """The journal of all processes but the first: steps are not logged there."""
 
     def __enter__(self):
         return self
@@ -217,12 +217,6 @@ class NoJournal:
         """Do nothing."""
 
     def log_fault(self, number: int, record: Mapping, quantity: str) -> None:
-        """Do nothing."""
-
-    def log_evaluation(self, number: int, results: Mapping, panels: Mapping) -> None:
-        """Do nothing."""
-
-    def log_real_pairs(self, number: int, results: Mapping) -> None:
         """Do nothing."""
 
 

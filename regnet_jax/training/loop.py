@@ -420,8 +420,14 @@ def _means(config: ExperimentConfig, sums: Mapping) -> dict:
 
 
 def _evaluate(program: Program, measure, journal, state: TrainState, number) -> dict:
-    """Evaluate on held-out pairs, and on real ones if there are any."""
+    """Evaluate on held-out pairs, and on real ones if there are any.
+
+    Every process evaluates on held-out pairs, which ``train`` returns. What is only
+    logged is left to the main process.
+    """
     variables = parallel.local_values(state).inference_variables
+    if not parallel.is_main():
+        return program.evaluate(variables)
     panels: dict[str, np.ndarray] = {}
     results = program.evaluate(variables, panels.__setitem__)
     journal.log_evaluation(number, results, panels)

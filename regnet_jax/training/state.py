@@ -109,7 +109,8 @@ def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
 
     Args:
         key: random key of the weights.
-        model: Flax module called with (fixed, moving).
+        model: Flax module called with (fixed, moving), which sows nothing while it is
+            initialised.
         optimizer: optax transformation.
         config: gives the size of the patches.
 
@@ -120,8 +121,6 @@ def init_state(key, model, optimizer, config: ExperimentConfig) -> TrainState:
     variables = jax.jit(model.init, static_argnames="train")(
         key, patch, patch, train=False
     )
-    # The state does not include the predictions of auxiliary heads.
-    variables.pop("heads", None)
     params = variables["params"]
     # A copy, since the step donates the state and no array can be donated twice.
     average = jax.tree.map(jnp.copy, params) if config.optimizer.ema_decay else ()

@@ -41,6 +41,7 @@ EXAMPLES = [
     (statistics.sample_deviation, (IMAGE.ravel(),)),
     (statistics.error_statistics, ([1.0, 2.0],)),
     (statistics.bootstrap_interval, ([1.0, 2.0], ["a", "b"])),
+    (statistics.paired_difference, ([1.0, 2.0], [2.0, 3.0], ["a", "b"])),
     (statistics.pair_errors, (IMAGE.ravel(), IMAGE.ravel())),
 ]
 

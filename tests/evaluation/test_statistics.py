@@ -188,13 +188,12 @@ def test_statistics_of_one_patient_are_over_pairs_and_say_so():
 
 def test_paired_difference_is_that_of_the_pairs():
     after, before, patients = pairs_of_patients()
-    ones, others = ([made(9.0, x) for x in values] for values in (after, before))
-    found = paired_difference(ones, others, patients)
+    found = paired_difference(after, before, patients)
     assert found.mean == pytest.approx(np.mean(after - before))
     assert found.sd == pytest.approx(np.std(after - before, ddof=1))
     assert found.mean_ci95 == bootstrap_interval(after - before, patients)
-    assert found.better == (after < before).sum()
+    assert found.smaller == (after < before).sum()
     assert (found.pairs, found.patients) == (33, 8)
     # Far narrower than that of two methods which were not paired.
-    same = paired_difference(ones, [made(9.0, x + 0.1) for x in after], patients)
+    same = paired_difference(after, after + 0.1, patients)
     assert same.mean_ci95 == pytest.approx((-0.1, -0.1))

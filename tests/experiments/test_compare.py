@@ -494,10 +494,14 @@ def test_tables_count_pairs_patients_and_failures():
         _row("a", "p", "x", tre=1.0, **tre, seconds=3.0),
         _row("b", "p", "before", tre=2.0, **tre),
         _row("b", "p", "x", tre=3.0, **tre, seconds=5.0),
+        _row("c", "q", "before", tre=2.0, **tre),
+        _row("e", "r", "before", folding=0.0),
     ]
     failures = [{"pair": "c", "method": "x"}, {"pair": "d", "method": "all"}]
     failures.append({"pair": "a", "method": "never"})
-    accuracy, costs = tables.make_tables(rows, failures)
+    # Without landmarks there is no TRE to miss.
+    failures += [{"pair": "e", "method": method} for method in ("x", "other")]
+    accuracy, _, costs = tables.make_tables(rows, failures)
     assert accuracy.title == "TRE (mm)"
     assert accuracy.body[1] == [
         *("x", "2", "1", "2", "1", "2.00 ± 1.41", "1.00", "4.00", "50.0")
@@ -520,16 +524,45 @@ def test_labels_follow_their_mean_and_a_smaller_dice_is_worse():
     assert label.body[1] == ["x", "1", "1", "0", "0", "0.600"]
 
 
-def test_difference_is_paired_and_counts_a_patient_once():
+def test_numbers_that_do_not_exist_are_no_success():
+    """Of three pairs one loses its distance, and one never had any."""
+    rows = [
+        _row("a", "p", "before", hd95=4.0),
+        _row("b", "q", "before", hd95=4.0),
+        _row("c", "r", "before", hd95=np.nan),
+        _row("a", "p", "x", hd95=3.0),
+        _row("b", "q", "x", hd95=np.nan),
+        _row("c", "r", "x", hd95=2.0),
+    ]
+    found = tables.summarise(rows, [])["x"]["hd95"]
+    assert (found["n"], found["undefined"], found["patients"]) == (2, 1, 2)
+    assert found["worse"] == 1
+
+
+def test_difference_is_that_of_the_means_and_draws_patients():
     """Patient p has two pairs and q one; only what both methods did counts."""
-    found = {"a": ("p", 3.0), "b": ("p", 5.0), "c": ("q", 4.0), "d": ("r", 9.0)}
-    other = {"a": ("p", 1.0), "b": ("p", 1.0), "c": ("q", 3.0), "e": ("r", 1.0)}
-    difference = tables.difference_over_patients(found, other)
-    assert (difference["mean"], difference["patients"]) == (2.0, 2)
+    known = {"x": {"a": 3.0, "b": 5.0, "c": 4.0, "d": 9.0}}
+    known["regnet"] = {"a": 1.0, "b": 1.0, "c": 3.0, "e": 1.0}
+    patients = {"a": "p", "b": "p", "c": "q", "d": "r", "e": "r"}
+
+    def compare(pairs):
+        rows = [
+            _row(pair, patients[pair], method, hd95=value)
+            for method, values in known.items()
+            for pair, value in values.items()
+            if pair in pairs
+        ]
+        return tables.summarise(rows, [])["x"]["hd95"].get("difference")
+
+    difference = compare("abcde")
+    assert difference["mean"] == pytest.approx((2 + 4 + 1) / 3)
     # Half of the resamples of two patients are of one of them alone.
-    assert difference["ci95"] == (1.0, 3.0)
-    alone = tables.difference_over_patients({"a": ("p", 3.0)}, other)
-    assert alone == {"mean": 2.0, "patients": 1, "ci95": None}
+    assert (difference["patients"], difference["ci95"]) == (2, (1.0, 3.0))
+    assert compare("a") == {"mean": 2.0, "patients": 1, "ci95": None}
+    assert compare("de") is None
+
+
+def test_difference_stands_beside_each_method():
     rows = [
         _row("a", "a", "before", dice=0.5),
         _row("a", "a", "regnet", dice=0.8),

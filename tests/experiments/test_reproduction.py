@@ -1,14 +1,16 @@
 """The parts of ``experiments.reproduce``: patients, recipe, errors, tables."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from experiments.reproduction import errors, page, recipe, scans
+from experiments.reproduction import errors, page, pairs, recipe, requests, scans
 from regnet_jax.errors import InputError
+from regnet_jax.io import read_pairs
 from regnet_jax.models import MODELS
 from regnet_jax.models.support import Support
 from regnet_jax.registration import Network
@@ -294,3 +296,66 @@ def test_networks_of_different_margins_are_measured_at_the_same_targets(tmp_path
         )
     assert np.abs(found[0].truth).max() > 0.1
     assert not np.abs(found[2].truth).any()
+
+
+def begin(folder, **changes):
+    request = requests.Request(3, str(folder / "scans"), None, "axial", 2017)
+    return requests.begin(folder / "out", request._replace(**changes), folder / "cache")
+
+
+def test_the_same_request_keeps_its_patients(tmp_path):
+    """Though scans are added, and one cannot be read for a while."""
+    for seed, patient in enumerate("abcd"):
+        write_ct(tmp_path / "scans" / patient / "ct.nii.gz", seed=seed)
+    (tmp_path / "scans" / "broken.mha").write_text("no image")
+    first = begin(tmp_path)
+    assert (len(first.training), len(first.held_out), len(first.left_out)) == (3, 1, 1)
+    for number in range(9):
+        write_ct(tmp_path / "scans" / f"0{number}.nii.gz", seed=9 + number)
+    assert set(find(tmp_path / "scans", seed=2017).held_out) != set(first.held_out)
+    assert begin(tmp_path) == first
+    scan, content = first.training[0], first.training[0].read_bytes()
+    scan.unlink()
+    with pytest.raises(InputError, match=f"{scan}: "):
+        begin(tmp_path)
+    write_ct(scan, seed=30)
+    with pytest.raises(InputError, match=f"{scan}: has changed since .*request.json"):
+        begin(tmp_path)
+    scan.write_bytes(content)
+    assert begin(tmp_path) == first
+
+
+def test_requests_that_cannot_go_on_are_refused(tmp_path):
+    assert begin(tmp_path, scans=None) == scans.Patients()
+    with pytest.raises(InputError, match=r"with other flags \(seed\); take another"):
+        begin(tmp_path, scans=None, seed=1)
+    path = tmp_path / "out" / "request.json"
+    request = json.loads(path.read_text())
+    del request["patients"]
+    path.write_text(json.dumps(request))
+    with pytest.raises(InputError, match="does not say which patients are held out"):
+        begin(tmp_path, scans=None)
+    path.rename(path.with_name("other.json"))
+    with pytest.raises(InputError, match="is not empty; take another --out"):
+        begin(tmp_path, scans=None)
+
+
+def test_pairs_are_made_once_from_the_same_scans(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs, "_FAMILIES", ("zero",))
+    scan = write_ct(tmp_path / "ct.mha", (40, 44))
+
+    def make(**changes):
+        options = {"spacing": 3.0, "axis": "", "seed": 0, "cache": None} | changes
+        path = pairs.make_pairs(tmp_path / "pairs", [scan], 2, **options)
+        assert [pair.name for pair in read_pairs(path)] == ["zero"]
+        return {file.name: file.stat().st_mtime_ns for file in path.parent.iterdir()}
+
+    first = make()
+    assert make() == first
+    (tmp_path / "pairs" / "zero_moving.nii.gz").unlink()
+    second = make()
+    assert second["zero_moving.nii.gz"] > first["zero_moving.nii.gz"]
+    third = make(seed=1)
+    assert third["zero_fixed.nii.gz"] > second["zero_fixed.nii.gz"]
+    write_ct(scan, (40, 44), seed=1)
+    assert make(seed=1)["zero_fixed.nii.gz"] > third["zero_fixed.nii.gz"]

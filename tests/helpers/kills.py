@@ -70,7 +70,7 @@ def records(folder: Path) -> list[dict]:
     log = folder / METRICS
     lines = log.read_text("utf-8").splitlines(keepends=True) if log.exists() else []
     found = [json.loads(line) for line in lines if line.endswith("\n")]
-    timed = ("seconds", "pairs_per_second", "generating", "elapsed")
+    timed = ("seconds", "pairs_per_second", "generating", "waiting", "elapsed")
     return [{k: v for k, v in r.items() if k not in timed} for r in found]
 
 

@@ -58,6 +58,31 @@ def two_processes(folder, steps, **environment):
     return texts
 
 
+def test_only_the_main_process_draws_and_measures_real_pairs(monkeypatch):
+    asked = []
+
+    def evaluate(variables, show=None):
+        asked.append("drawn" if show else "not drawn")
+        return {"low": {"ratio": 0.5}}
+
+    def measure(variables):
+        asked.append("measured")
+        return {}
+
+    journal = SimpleNamespace(
+        log_evaluation=lambda *_: asked.append("logged"),
+        log_real_pairs=lambda *_: asked.append("logged"),
+    )
+    program = SimpleNamespace(evaluate=evaluate)
+    state = SimpleNamespace(inference_variables={})
+    monkeypatch.setattr(parallel, "local_values", lambda tree: tree)
+    for main in (True, False):
+        monkeypatch.setattr(parallel, "is_main", lambda main=main: main)
+        found = loop._evaluate(program, measure, journal, state, 2)
+        assert found == {"low": {"ratio": 0.5}}
+    assert asked == ["drawn", "logged", "measured", "logged", "not drawn"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
 def test_two_processes_do_what_one_does(tiny, tmp_path):

@@ -239,8 +239,10 @@ class DeeplySupervised(nn.Module):
     @nn.compact
     def __call__(self, fixed, moving, *, train: bool):
         prediction = nn.Dense(2)(jnp.concatenate([fixed, moving], -1))
-        self.sow("heads", "first", 0.5 * prediction)
-        self.sow("heads", "second", prediction)
+        # As in CorrNet: what is sown is no variable of the network.
+        if not self.is_initializing():
+            self.sow("heads", "first", 0.5 * prediction)
+            self.sow("heads", "second", prediction)
         return prediction
 
 
