@@ -153,7 +153,7 @@ def read_frame(path) -> Frame:
         if len(stack.slices) > 1 or path.is_file():
             return straight_frame(str(path), stack_frame(path, stack))
         path = stack.slices[0].file
-    with open_image(path) as reader:
+    with open_image(path, values=False) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         frame = Frame(
             shape=reader.GetSize()[::-1],
@@ -165,11 +165,13 @@ def read_frame(path) -> Frame:
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
+def open_image(path: Path, *, values: bool = True) -> Iterator[sitk.ImageFileReader]:
     """Yield a reader that has read the header of an image file, which was checked.
 
     Args:
         path: of an image of any dimension and number of components.
+        values: check the values, too, for which the whole file is read. Without them
+            the reader gives what is in the header alone.
 
     Yields:
         The reader, for ``execute``.
@@ -177,7 +179,7 @@ def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
     Raises:
         InputError: as ``read_image``.
     """
-    with readable_by_itk(path) as readable:
+    with readable_by_itk(path, values=values) as readable:
         reader = sitk.ImageFileReader()
         reader.SetFileName(text_of(readable))
 
@@ -186,7 +188,8 @@ def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
             path.open("rb").close()
             return reader.GetImageIOFromFileName(str(readable))
 
-        check_header(path, quietly(find_reader, path, _UNREADABLE))
+        found = quietly(find_reader, path, _UNREADABLE)
+        check_header(path, found, values=values)
         quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
         yield reader
 
