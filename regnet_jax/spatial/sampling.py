@@ -123,7 +123,7 @@ def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
         return _Displacement(_frame(images[0]), vectors, order, (order - 1) / 2)
     raise InputError(
         f"the transform has a part of the kind {part.GetName()}, which cannot be"
-        " continued; give an image within its grid for --like"
+        " continued beyond its grid; convert it to a displacement image"
     )
 
 
