@@ -137,21 +137,39 @@ def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:
             padding=padding,
         )
         return Start(affine)
-    if isinstance(initial, str):
-        links = split_transforms(initial)
-        if str(links[0].path) == initial and not os.path.exists(initial):
-            raise InputError(
-                f"initial: {initial!r} is no alignment and no file; give one of"
-                f" {', '.join(KINDS)}, or a transform"
-            )
-    name = ""
+    # Messages of the reader name the file.
+    name = f"{initial}: " if isinstance(initial, str | os.PathLike) else ""
+    given = read_start(initial)
     try:
-        if isinstance(initial, str | os.PathLike):
-            # Messages of the reader name the file.
-            initial, name = read_transform(initial), f"{initial}: "
-        return _given_start(initial, fixed.frame)
+        return _given_start(given, fixed.frame)
     except InputError as error:
         raise InputError(f"initial: {name}{error}") from None
+
+
+def read_start(initial):
+    """Read a transform to start from, for callers that start from it several times.
+
+    Args:
+        initial: the option of this name, see ``RegistrationOptions``.
+
+    Returns:
+        The transform if files are given, otherwise what is given.
+
+    Raises:
+        InputError: if the files cannot be read, or are none.
+    """
+    if is_kind(initial) or not isinstance(initial, str | os.PathLike):
+        return initial
+    links = split_transforms(initial)
+    if str(links[0].path) == initial and not os.path.exists(initial):
+        raise InputError(
+            f"initial: {initial!r} is no alignment and no file; give one of"
+            f" {', '.join(KINDS)}, or a transform"
+        )
+    try:
+        return read_transform(initial)
+    except InputError as error:
+        raise InputError(f"initial: {error}") from None
 
 
 def _given_start(given, frame: Frame) -> Start:
