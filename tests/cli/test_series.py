@@ -398,7 +398,9 @@ def test_python_reads_masks_and_a_transform_once(tmp_path, monkeypatch):
     given = {"immobile": inside, "initial": shift.GetInverse()}
     by_object = regnet_jax.register_series(arrays, 0, network, **given, **how)
     for k in range(4):
-        np.testing.assert_array_equal(by_path.displacement(k), by_object.displacement(k))
+        np.testing.assert_array_equal(
+            by_path.displacement(k), by_object.displacement(k)
+        )
     with pytest.raises(InputError, match="initial: 'gone' is no alignment and no file"):
         regnet_jax.register_series(arrays, 0, network, initial="gone", **how)
 
