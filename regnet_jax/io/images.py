@@ -33,6 +33,7 @@ from regnet_jax.spatial.images import (
     as_array,
     check_kind,
     checked_image,
+    frame_of,
     from_nibabel,
     from_sitk,
     is_nibabel,
@@ -155,12 +156,7 @@ def read_frame(path) -> Frame:
         path = stack.slices[0].file
     with open_image(path, values=False) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
-        frame = Frame(
-            shape=reader.GetSize()[::-1],
-            spacing=reader.GetSpacing(),
-            origin=reader.GetOrigin(),
-            direction=reader.GetDirection(),
-        )
+        frame = frame_of(reader)
     return straight_frame(str(path), header_frame(path, frame))
 
 
