@@ -53,7 +53,8 @@ _MEANINGS = {
 def quietly(call: Callable[[], T], path, otherwise: str) -> T:
     """Run a call of ITK on a file silently, and turn its errors into InputError.
 
-    Some calls only print an error and return, so printed output counts as an error too.
+    Some calls only print an error and return, so printed output counts as an error too
+    where it has words of ``_MEANINGS``. All other output is dropped.
 
     Args:
         call: a function without arguments.

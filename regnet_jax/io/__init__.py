@@ -40,6 +40,7 @@ from regnet_jax.io.search import find_images
 from regnet_jax.io.transforms import (
     affine_matrix,
     grid_of,
+    read_links,
     read_transform,
     split_transforms,
     transform_files,
@@ -72,6 +73,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_landmarks",
+    "read_links",
     "read_manifest",
     "read_mask",
     "read_pair",

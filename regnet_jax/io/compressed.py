@@ -39,13 +39,17 @@ _GZIP = b"\x1f\x8b"
 _SKIPS = {"line skip", "lineskip", "byte skip", "byteskip"}
 
 
-def check_meta_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) -> None:
+def check_meta_values(
+    path: Path, fields: Mapping[str, str], file: IO[bytes], *, streams: bool
+) -> None:
     """Check the compressed values, or the list of files, of a MetaImage.
 
     Args:
         path: of the header.
         fields: of the header by key.
         file: the header, read to its end.
+        streams: decompress the values; otherwise only what the header says of them is
+            checked.
 
     Raises:
         InputError: if the values are damaged, or files are missing in the list.
@@ -80,8 +84,9 @@ def check_meta_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
                 f"{path}: does not say how long its compressed values are"
                 " (CompressedDataSize); save it again"
             )
-        _check_stream(path, file, needed, length)
-    elif (values := path.parent / fields["ElementDataFile"]).is_file():
+        if streams:
+            _check_stream(path, file, needed, length)
+    elif streams and (values := path.parent / fields["ElementDataFile"]).is_file():
         with values.open("rb") as opened:
             _check_stream(values, opened, needed, length)
 

@@ -40,12 +40,13 @@ _MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def check_header(path: Path, image_io: str) -> None:
+def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
     """Raise InputError if a file must not be given to ITK's reader.
 
     Args:
         path: an existing file.
         image_io: the reader that ITK chose, from ``GetImageIOFromFileName``.
+        values: check the values, too, for which the whole file is read.
     """
     if not image_io:
         raise InputError(
@@ -57,7 +58,7 @@ def check_header(path: Path, image_io: str) -> None:
             f"{path}: {image_io.removesuffix('ImageIO')} files are not read here;"
             " convert it to .nii.gz or .mha"
         )
-    _CHECKS[image_io](path)
+    _CHECKS[image_io](path, values)
 
 
 def check_spacing(path: Path, spacing) -> None:
@@ -70,7 +71,7 @@ def check_spacing(path: Path, spacing) -> None:
         )
 
 
-def _check_nifti(path: Path) -> None:
+def _check_nifti(path: Path, values: bool) -> None:
     if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
         raise InputError(
             f"{path}: pairs of .hdr and .img are not read here; convert to .nii.gz"
@@ -88,12 +89,15 @@ def _check_nifti(path: Path) -> None:
             if is_nifti2(header):
                 whole = header + file.read(HEADER_SIZE - len(header))
                 header, start = as_nifti1(path, whole)
-            spacing, offset, needed, values = _parse_nifti(path, header)
+            spacing, offset, needed, kind = _parse_nifti(path, header)
+            if not values:
+                check_spacing(path, spacing)
+                return
             if start is not None:
                 file.seek(len(header))
                 needed, offset = needed + start - offset, start
             available = len(header) + len(file.read(max(0, offset - 348)))
-            read, bad = _scan(file, values)
+            read, bad = _scan(file, kind)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise InputError(
             f"{path}: is truncated or damaged; copy or export it again"
@@ -117,14 +121,14 @@ def _open(path: Path):
     return gzip.open(path) if packed else path.open("rb")
 
 
-def _scan(file, values: np.dtype | None) -> tuple[int, int]:
+def _scan(file, kind: np.dtype | None) -> tuple[int, int]:
     """Bytes left in a file, and how many of its values, if floats, are not finite."""
     count = bad = 0
     while chunk := file.read(1 << 22):
         count += len(chunk)
-        if values is not None:
-            whole = len(chunk) // values.itemsize
-            bad += whole - int(np.isfinite(np.frombuffer(chunk, values, whole)).sum())
+        if kind is not None:
+            whole = len(chunk) // kind.itemsize
+            bad += whole - int(np.isfinite(np.frombuffer(chunk, kind, whole)).sum())
     return count, bad
 
 
@@ -156,7 +160,7 @@ def _parse_nifti(
     return pixdim[used][:3], offset, needed, values
 
 
-def _check_meta(path: Path) -> None:
+def _check_meta(path: Path, values: bool) -> None:
     # Imported where it is needed, which is rarely.
     from regnet_jax.io.compressed import check_meta_values
 
@@ -180,7 +184,7 @@ def _check_meta(path: Path) -> None:
                     f"{path}: {key} is not finite in its header; correct it"
                 )
             if key == "ElementDataFile":
-                check_meta_values(path, fields, file)
+                check_meta_values(path, fields, file, streams=values)
                 break
     if not any(key in fields for key in _META_SPACINGS):
         _warn_of_no_spacing(path)
@@ -195,9 +199,9 @@ def _numbers(path: Path, key: str, value: str) -> list[float]:
         ) from None
 
 
-def _check_jpeg(path: Path) -> None:
+def _check_jpeg(path: Path, values: bool) -> None:
     # Its reader fills in missing values.
-    if b"\xff\xd9" not in path.read_bytes()[-64:]:
+    if values and b"\xff\xd9" not in path.read_bytes()[-64:]:
         raise InputError(f"{path}: is truncated; copy or export it again")
 
 
@@ -247,12 +251,13 @@ def check_vector_axes(path: Path) -> None:
         )
 
 
-def _check_nrrd(path: Path) -> None:
+def _check_nrrd(path: Path, values: bool) -> None:
     from regnet_jax.io.compressed import check_nrrd_values
 
     with path.open("rb") as file:
         fields = _nrrd_fields(file)
-        check_nrrd_values(path, fields, file)
+        if values:
+            check_nrrd_values(path, fields, file)
     if "space directions" in fields:
         # A fourth is that of time.
         units = fields.get("space units", "").split('"')[1::2][:3]
@@ -275,7 +280,7 @@ def _warn_of_no_spacing(path: Path) -> None:
     )
 
 
-def _accept(path: Path) -> None:
+def _accept(path: Path, values: bool) -> None:
     """Check nothing: the reader itself notices errors."""
 
 

@@ -33,6 +33,7 @@ from regnet_jax.spatial.images import (
     as_array,
     check_kind,
     checked_image,
+    frame_of,
     from_nibabel,
     from_sitk,
     is_nibabel,
@@ -161,23 +162,20 @@ def read_frame(path) -> Frame:
         if len(stack.slices) > 1 or path.is_file():
             return straight_frame(str(path), stack_frame(path, stack))
         path = stack.slices[0].file
-    with open_image(path) as reader:
+    with open_image(path, values=False) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
-        frame = Frame(
-            shape=reader.GetSize()[::-1],
-            spacing=reader.GetSpacing(),
-            origin=reader.GetOrigin(),
-            direction=reader.GetDirection(),
-        )
+        frame = frame_of(reader)
     return straight_frame(str(path), header_frame(path, frame))
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
+def open_image(path: Path, *, values: bool = True) -> Iterator[sitk.ImageFileReader]:
     """Yield a reader that has read the header of an image file, which was checked.
 
     Args:
         path: of an image of any dimension and number of components.
+        values: check the values, too, for which the whole file is read. Without them
+            the reader gives what is in the header alone.
 
     Yields:
         The reader, for ``execute``.
@@ -185,7 +183,7 @@ def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
     Raises:
         InputError: as ``read_image``.
     """
-    with readable_by_itk(path) as readable:
+    with readable_by_itk(path, values=values) as readable:
         reader = sitk.ImageFileReader()
         reader.SetFileName(text_of(readable))
 
@@ -194,7 +192,8 @@ def open_image(path: Path) -> Iterator[sitk.ImageFileReader]:
             path.open("rb").close()
             return reader.GetImageIOFromFileName(str(readable))
 
-        check_header(path, quietly(find_reader, path, _UNREADABLE))
+        found = quietly(find_reader, path, _UNREADABLE)
+        check_header(path, found, values=values)
         quietly(lambda: permissively(reader.ReadImageInformation), path, _UNREADABLE)
         yield reader
 

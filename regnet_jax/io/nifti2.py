@@ -80,8 +80,19 @@ def as_nifti1(path: Path, header: bytes) -> tuple[bytes, int]:
 
 
 @contextlib.contextmanager
-def readable_by_itk(path: Path) -> Iterator[Path]:
-    """Yield a path that ITK reads: the file itself, or a temporary copy of NIfTI-2."""
+def readable_by_itk(path: Path, *, values: bool = True) -> Iterator[Path]:
+    """Yield a path that ITK reads: the file itself, or a temporary copy of NIfTI-2.
+
+    Args:
+        path: of any file.
+        values: copy the values, too, and not the header alone.
+
+    Yields:
+        The path.
+
+    Raises:
+        InputError: if NIfTI-2 is damaged, as far as it is read.
+    """
     opened, header = _read_start(path)
     if not is_nifti2(header):
         yield path
@@ -91,9 +102,10 @@ def readable_by_itk(path: Path) -> Iterator[Path]:
         copy = Path(folder) / "nifti1.nii"
         try:
             with opened(path, "rb") as source, copy.open("wb") as target:
-                source.read(start)
                 target.write(old + bytes(_START - len(old)))
-                shutil.copyfileobj(source, target)
+                if values:
+                    source.read(start)
+                    shutil.copyfileobj(source, target)
         except (EOFError, zlib.error):
             raise InputError(
                 f"{path}: is truncated or damaged; copy or export it again"

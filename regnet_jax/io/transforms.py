@@ -273,28 +273,46 @@ def read_transform(given, *, progress: bool = False) -> sitk.Transform:
         InputError: missing, unreadable or truncated file, not a transform, transforms
             of different dimensions, or one without an inverse where that is needed.
     """
+    read = [
+        _inverse(transform, link.path, progress) if link.inverse else transform
+        for link, transform in read_links(given)
+    ]
+    # ITK applies the transform that was added last first.
+    return read[0] if len(read) == 1 else sitk.CompositeTransform(read[::-1])
+
+
+def read_links(given) -> list[tuple[Link, sitk.Transform]]:
+    """Read the transforms that a text names as they are in their files, not inverted.
+
+    Args:
+        given: as for ``split_transforms``.
+
+    Returns:
+        Each link with what its file holds, in the order of ``split_transforms``.
+
+    Raises:
+        InputError: as ``read_transform``, except for those without an inverse.
+    """
     links = split_transforms(given)
-    read, initial, names = [], {}, set()
-    for path, inverse in links:
-        trail: list[Path] = []
+    read: list[tuple[Link, sitk.Transform]] = []
+    initial, names = {}, set()
+    for link in links:
+        path, trail = link.path, []
         transform = _read_file(path, trail)
         names.add(trail[0])
         initial |= dict.fromkeys(trail[1:], path)
-        if inverse:
-            transform = _inverse(transform, path, progress)
-        first = read[0] if read else transform
+        first = read[0][1] if read else transform
         if transform.GetDimension() != first.GetDimension():
             raise InputError(
                 f"{path}: is {transform.GetDimension()}D and {links[0].path} is"
                 f" {first.GetDimension()}D; give transforms of one dimension"
             )
-        read.append(transform)
+        read.append((link, transform))
     for name in sorted(names & set(initial)):
         raise InputError(
             f"{initial[name]}: starts from {name.name} by itself; give it alone"
         )
-    # ITK applies the transform that was added last first.
-    return read[0] if len(read) == 1 else sitk.CompositeTransform(read[::-1])
+    return read
 
 
 def _inverse(transform: sitk.Transform, path: Path, progress: bool) -> sitk.Transform:

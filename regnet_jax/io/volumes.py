@@ -120,7 +120,7 @@ def read_grid(path) -> Frame:
     file, series = split_series(path)
     if series or file.is_dir() or is_multiframe(file):
         return read_frame(path)
-    with open_image(file) as reader:
+    with open_image(file, values=False) as reader:
         frame = _frame(str(file), reader)
     return straight_frame(str(file), header_frame(file, frame))
 

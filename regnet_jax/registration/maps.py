@@ -50,7 +50,8 @@ def write_jacobian(folder: Path, determinant: np.ndarray, frame: Frame) -> None:
 
     Args:
         folder: an existing folder.
-        determinant: ``[*frame.shape]``, the ratio of volumes, moving to fixed.
+        determinant: ``[*frame.shape]``, the volume in the moving image divided by that
+            in the fixed image.
         frame: the fixed grid.
     """
     write_image(folder / "jacobian.nii.gz", determinant, frame)

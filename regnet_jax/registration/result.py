@@ -116,8 +116,9 @@ class Registration:
     def jacobian(self) -> np.ndarray | None:
         """``[*frame.shape]`` determinant of the Jacobian of the transform.
 
-        It is the local change of volume from fixed to moving; zero or negative where
-        the transform folds. None where an axis has a single voxel.
+        It is the local volume in the moving image divided by that in the fixed image;
+        zero or negative where the transform folds. None where an axis has a single
+        voxel.
         """
         return local_volume_change(self.frame, self.displacement)
 

@@ -41,7 +41,7 @@ from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
-from regnet_jax.spatial import Image, map_points, to_index
+from regnet_jax.spatial import Image, is_outside, map_points, to_index
 from regnet_jax.spatial.images import as_numbers
 
 _LOG = logging.getLogger(__name__)
@@ -268,9 +268,7 @@ def warn_of_points_outside(points, frames) -> None:
         frames: of the fixed and the moving image.
     """
     for name, known, frame in zip(("fixed", "moving"), points, frames, strict=True):
-        index = to_index(frame, known)
-        beyond = (index < -0.5) | (index > np.array(frame.shape) - 0.5)
-        if outside := int(beyond.any(-1).sum()):
+        if outside := int(is_outside(frame, to_index(frame, known)).sum()):
             _LOG.warning(
                 "%d of %d landmarks of the %s image lie outside of it; check their"
                 " coordinates (--point_coordinates)",

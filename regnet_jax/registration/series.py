@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from regnet_jax.io.images import read_image
 from regnet_jax.io.phases import Phase, as_phases, find_reference, read_phases
 from regnet_jax.registration.inference.network import AUTO, Network, load_network
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.register import register
 from regnet_jax.registration.result import Registration
+from regnet_jax.registration.start import read_start
 from regnet_jax.spatial import Image
 
 
@@ -141,6 +143,17 @@ def register_series(
         phases = as_phases(series, spacing=spacing)
     number = find_reference(phases, reference)
     fixed, cached = phases[number].read(), functools.cache(load)
+    # What all phases need is read once.
+    masks = {
+        name: read_image(mask) if isinstance(mask, str | os.PathLike) else mask
+        for name, mask in (
+            ("fixed_mask", fixed_mask),
+            ("ignore_fixed", ignore_fixed),
+            ("immobile", immobile),
+        )
+    }
+    if "initial" in options:
+        options["initial"] = read_start(options["initial"])
     registrations: list[Registration | None] = []
     for k, phase in enumerate(
         tqdm(phases, "registering", unit="phase", disable=not progress)
@@ -152,10 +165,8 @@ def register_series(
             fixed,
             phase.read(),
             model,
-            fixed_mask=fixed_mask,
-            ignore_fixed=ignore_fixed,
-            immobile=immobile,
             load=cached,
+            **masks,
             **options,
         )
         registrations.append(result)

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io import (
     affine_matrix,
+    read_links,
     read_transform,
     split_transforms,
     transform_files,
@@ -74,28 +75,39 @@ def checksum_of_start(initial) -> str | None:
 
     Returns:
         16 hexadecimal digits, others for other numbers, also of files that a file
-        names; None if an alignment is computed, or if what is given is no transform,
-        which ``find_start`` refuses.
+        names, and where it is inverted; None if an alignment is computed, or if what is
+        given is no transform, which ``find_start`` refuses. No transform is inverted
+        for it, as that is slow.
     """
     if is_kind(initial):
         return None
+    digest = hashlib.sha256()
     if isinstance(initial, str | os.PathLike):
         try:
-            initial = read_transform(initial)
+            links = read_links(initial)
         except (InputError, OSError):
             return None
-    digest = hashlib.sha256()
-    if isinstance(initial, sitk.Transform):
-        for part in flatten(initial):
-            digest.update(repr(part.GetFixedParameters()).encode())
-            if isinstance(part, sitk.DisplacementFieldTransform):
-                field = sitk.GetArrayViewFromImage(part.GetDisplacementField())
-                digest.update(np.ascontiguousarray(field).data)
-            else:
-                digest.update(repr(part.GetParameters()).encode())
+        for link, transform in links:
+            _add(digest, transform, inverse=link.inverse)
+    elif isinstance(initial, sitk.Transform):
+        _add(digest, initial, inverse=False)
     else:
         digest.update(repr(np.asarray(initial).tolist()).encode())
     return digest.hexdigest()[:16]
+
+
+def _add(digest, transform: sitk.Transform, *, inverse: bool) -> None:
+    """Add the numbers of a transform to a digest, and whether its inverse is meant."""
+    parts = flatten(transform)
+    if inverse:
+        digest.update(f"inverse of {len(parts)}".encode())
+    for part in parts:
+        digest.update(repr(part.GetFixedParameters()).encode())
+        if isinstance(part, sitk.DisplacementFieldTransform):
+            field = sitk.GetArrayViewFromImage(part.GetDisplacementField())
+            digest.update(np.ascontiguousarray(field).data)
+        else:
+            digest.update(repr(part.GetParameters()).encode())
 
 
 def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:
@@ -125,21 +137,39 @@ def find_start(fixed: Image, moving: Image, initial, masks, padding) -> Start:
             padding=padding,
         )
         return Start(affine)
-    if isinstance(initial, str):
-        links = split_transforms(initial)
-        if str(links[0].path) == initial and not os.path.exists(initial):
-            raise InputError(
-                f"initial: {initial!r} is no alignment and no file; give one of"
-                f" {', '.join(KINDS)}, or a transform"
-            )
-    name = ""
+    # Messages of the reader name the file.
+    name = f"{initial}: " if isinstance(initial, str | os.PathLike) else ""
+    given = read_start(initial)
     try:
-        if isinstance(initial, str | os.PathLike):
-            # Messages of the reader name the file.
-            initial, name = read_transform(initial), f"{initial}: "
-        return _given_start(initial, fixed.frame)
+        return _given_start(given, fixed.frame)
     except InputError as error:
         raise InputError(f"initial: {name}{error}") from None
+
+
+def read_start(initial):
+    """Read a transform to start from, for callers that start from it several times.
+
+    Args:
+        initial: the option of this name, see ``RegistrationOptions``.
+
+    Returns:
+        The transform if files are given, otherwise what is given.
+
+    Raises:
+        InputError: if the files cannot be read, or are none.
+    """
+    if is_kind(initial) or not isinstance(initial, str | os.PathLike):
+        return initial
+    links = split_transforms(initial)
+    if str(links[0].path) == initial and not os.path.exists(initial):
+        raise InputError(
+            f"initial: {initial!r} is no alignment and no file; give one of"
+            f" {', '.join(KINDS)}, or a transform"
+        )
+    try:
+        return read_transform(initial)
+    except InputError as error:
+        raise InputError(f"initial: {error}") from None
 
 
 def _given_start(given, frame: Frame) -> Start:

@@ -131,6 +131,20 @@ def to_index(frame: Frame, point) -> np.ndarray:
     return displacement_from_world(frame, offset)
 
 
+def is_outside(frame: Frame, index) -> np.ndarray:
+    """Tell which indices lie outside of the voxels of a grid.
+
+    Args:
+        frame: the grid; its voxels reach half a voxel beyond their centres.
+        index: ``[..., d]``, array order.
+
+    Returns:
+        ``[...]`` bool.
+    """
+    index = np.asarray(index)
+    return ((index < -0.5) | (index > np.asarray(frame.shape) - 0.5)).any(-1)
+
+
 def displacement_to_world(frame: Frame, u) -> np.ndarray:
     """Convert voxel vectors ``[..., d]`` (z first) to physical vectors (mm, x first).
 

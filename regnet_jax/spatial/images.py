@@ -250,13 +250,17 @@ def from_sitk(image: sitk.Image, name: str) -> Image:
     """
     if "label of" in image.GetPixelIDTypeAsString():
         image = sitk.LabelMapToLabel(image)
-    frame = Frame(
+    return Image(sitk.GetArrayFromImage(image), frame_of(image), name)
+
+
+def frame_of(image: sitk.Image | sitk.ImageFileReader) -> Frame:
+    """Return the frame of an image of SimpleITK, or of the header that was read."""
+    return Frame(
         shape=image.GetSize()[::-1],
         spacing=image.GetSpacing(),
         origin=image.GetOrigin(),
         direction=image.GetDirection(),
     )
-    return Image(sitk.GetArrayFromImage(image), frame, name)
 
 
 def to_sitk(array, frame: Frame) -> sitk.Image:

@@ -19,6 +19,11 @@ from regnet_jax.spatial.images import Image, from_sitk, to_sitk
 _SHOWN = 0.99
 # Values of a mask within this distance of a whole number are rounded to it.
 _WHOLE = 1e-3
+# Types of ITK that single precision would round.
+_FINE = (
+    *(sitk.sitkFloat64, sitk.sitkInt32, sitk.sitkUInt32),
+    *(sitk.sitkInt64, sitk.sitkUInt64),
+)
 _INTERPOLATORS = {
     "linear": sitk.sitkLinear,
     "bspline": sitk.sitkBSpline3,
@@ -58,11 +63,14 @@ def resample(
             ITK's resampling with the same transform.
 
     Returns:
-        ``[*frame.shape]``, float32 unless of labels, under the name of the image.
+        ``[*frame.shape]``, under the name of the image: float32 unless of labels;
+        without smoothing float64 if the image has that type or integers of four or
+        eight bytes.
     """
     source = to_sitk(image.array, image.frame)
     if interpolation in ("linear", "bspline"):
-        source = sitk.Cast(source, sitk.sitkFloat32)
+        fine = not smooth and source.GetPixelID() in _FINE
+        source = sitk.Cast(source, sitk.sitkFloat64 if fine else sitk.sitkFloat32)
         source = _smooth(source, frame) if smooth else source
         if background is None:
             background = float(np.min(image.array))

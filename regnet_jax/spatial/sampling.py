@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, to_index, to_world
+from regnet_jax.spatial.images import frame_of
 
 # Maps points ``[n, d]`` (mm, x first) to their images, and tells which lay outside.
 PointMap = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -115,24 +116,15 @@ def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
         image = part.GetDisplacementField()
         vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)
         # A field of ITK reaches half a voxel beyond its outer vectors.
-        return _Displacement(_frame(image), vectors, 1, -0.5)
+        return _Displacement(frame_of(image), vectors, 1, -0.5)
     if isinstance(part, sitk.BSplineTransform):
         images = part.GetCoefficientImages()
         vectors = np.stack([sitk.GetArrayFromImage(image) for image in images])
         order = part.GetOrder()
-        return _Displacement(_frame(images[0]), vectors, order, (order - 1) / 2)
+        return _Displacement(frame_of(images[0]), vectors, order, (order - 1) / 2)
     raise InputError(
         f"the transform has a part of the kind {part.GetName()}, which cannot be"
-        " continued; give an image within its grid for --like"
-    )
-
-
-def _frame(image: sitk.Image) -> Frame:
-    return Frame(
-        shape=image.GetSize()[::-1],
-        spacing=image.GetSpacing(),
-        origin=image.GetOrigin(),
-        direction=image.GetDirection(),
+        " continued beyond its grid; convert it to a displacement image"
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from PIL import Image as Picture
 from scipy import stats
 
 import regnet_jax
+from regnet_jax.errors import InputError
 from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.registration import RegistrationOptions
 from regnet_jax.registration.series_files import run_series
@@ -369,6 +371,45 @@ def test_python_registers_arrays_to_one_of_them(tmp_path):
     )
     again.save(tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_1"}
+
+
+def test_python_reads_masks_and_a_transform_once(tmp_path, monkeypatch):
+    network = fake(2, 2.0, lambda fixed, _: 0 * fixed + np.array([1.0, 2.0]))
+    arrays = np.stack([smooth_image((40, 44), k) for k in range(4)])
+    inside = np.zeros(arrays[0].shape, np.uint8)
+    inside[10:20, 10:30] = 1
+    mask, start = store(tmp_path / "mask.mha", inside), tmp_path / "start.tfm"
+    shift = sitk.TranslationTransform(2, (3.0, -2.0))
+    sitk.WriteTransform(shift, str(start))
+    read = []
+
+    def counted(function):
+        def counting(path, *given, **how):
+            read.append(str(path))
+            return function(path, *given, **how)
+
+        return counting
+
+    for module, name in (
+        ("regnet_jax.io.images", "read_image"),
+        ("regnet_jax.registration.series", "read_image"),
+        ("regnet_jax.registration.start", "read_transform"),
+    ):
+        function = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(f"{module}.{name}", counted(function))
+    how = {"spacing": 2.0, "cycle": False}
+    by_path = regnet_jax.register_series(
+        arrays, 0, network, immobile=mask, initial=f"inverse:{start}", **how
+    )
+    assert sorted(read) == sorted([str(mask), f"inverse:{start}"])
+    given = {"immobile": inside, "initial": shift.GetInverse()}
+    by_object = regnet_jax.register_series(arrays, 0, network, **given, **how)
+    for k in range(4):
+        np.testing.assert_array_equal(
+            by_path.displacement(k), by_object.displacement(k)
+        )
+    with pytest.raises(InputError, match="initial: 'gone' is no alignment and no file"):
+        regnet_jax.register_series(arrays, 0, network, initial="gone", **how)
 
 
 def test_table_has_the_bounds_of_the_estimated_errors(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_image
+from regnet_jax.io import read_frame, read_image
 from regnet_jax.io.headers import check_header
 
 CODES = np.random.default_rng(0).integers(0, 50, (6, 30, 31)).astype(np.int16)
@@ -68,8 +68,9 @@ def test_damage_of_detached_values_is_refused(tmp_path, name, values):
 def test_compressed_values_of_unknown_length_are_refused(tmp_path):
     path = store(tmp_path / "a.mha")
     path.write_bytes(re.sub(rb"CompressedDataSize = .*\n", b"", path.read_bytes()))
-    with pytest.raises(InputError, match="how long its compressed values are"):
-        read_image(path)
+    for read in (read_image, read_frame):
+        with pytest.raises(InputError, match="how long its compressed values are"):
+            read(path)
 
 
 def test_a_list_needs_a_file_for_each_slice(tmp_path):
@@ -83,8 +84,9 @@ def test_a_list_needs_a_file_for_each_slice(tmp_path):
     path.write_text(text + "\n".join(names) + "\n", "utf-8")
     np.testing.assert_array_equal(read_image(path).array, CODES)
     path.write_text(text + "\n".join(names[:4]) + "\n", "utf-8")
-    with pytest.raises(InputError, match="lists 4 files for 6 slices"):
-        read_image(path)
+    for read in (read_image, read_frame):
+        with pytest.raises(InputError, match="lists 4 files for 6 slices"):
+            read(path)
     # ITK leaves out the last slice.
     path.write_text(text + "\n".join(names), "utf-8")
     with pytest.raises(InputError, match="does not end with a line break"):

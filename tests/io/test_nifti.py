@@ -93,6 +93,25 @@ def test_truncated_nifti2_is_refused(tmp_path, kept):
             read_image(path)
 
 
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz"])
+def test_the_frame_of_nifti2_is_read_from_its_header_alone(tmp_path, name):
+    content = bytes(nifti2(stored(tmp_path / "a.nii", FRAMES["3d plain"])))
+    path, packed = tmp_path / name, name.endswith(".gz")
+
+    def store(content):
+        path.write_bytes(gzip.compress(content) if packed else content)
+
+    store(content)
+    frame = read_image(path).frame
+    store(content[:600])
+    with pytest.raises(InputError, match="truncated"):
+        read_image(path)
+    assert read_frame(path) == frame
+    store(content[:500])
+    with pytest.raises(InputError, match=r"truncated|not an image"):
+        read_frame(path)
+
+
 PLAIN = Frame((4, 5, 6), (1, 2, 3), (9, -8, 7), np.eye(3))
 OTHER = Frame((4, 5, 6), (1, 2, 3), (-40, 11, 3), rotation(3, 0.4))
 

@@ -12,8 +12,15 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import staged_folder
-from regnet_jax.io import read_displacement, read_image, read_mask, read_transform
+from regnet_jax.io import (
+    read_displacement,
+    read_frame,
+    read_image,
+    read_mask,
+    read_transform,
+)
 from regnet_jax.io.images import IMAGE_SUFFIXES, write_image
+from regnet_jax.io.volumes import read_grid
 from regnet_jax.spatial import Frame, Image, check_pair, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES
 
@@ -119,6 +126,20 @@ def test_truncated_file_is_refused(refused, stored, suffix, packed):
         np.testing.assert_array_equal(read_image(path).array, ARRAY)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", [".mha", ".nii", ".nii.gz", ".nrrd"])
+def test_a_frame_is_read_from_the_header_alone(refused, stored, suffix, packed):
+    """So damaged values do not matter to it, and all of a header does."""
+    path = stored("a" + suffix, compressed=packed)
+    frame, data = read_frame(path), path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    refused(lambda: read_image(path), path)
+    assert read_frame(path) == frame == read_grid(path)
+    path.write_bytes(data[:80])
+    refused(lambda: read_frame(path), path)
+    refused(lambda: read_grid(path), path)
+
+
 def test_truncated_pictures_are_refused(refused, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
     for name in ("a.png", "a.jpg", "a.tif"):
@@ -157,7 +178,8 @@ def test_namesake_that_itk_would_read_is_refused(refused, stored):
 def test_bad_spacing_of_a_metaimage_is_refused(refused, stored, spacing):
     path = stored("a.mha")
     patch(path, b"ElementSpacing = 2 3 4", b"ElementSpacing = " + spacing.encode())
-    refused(lambda: read_image(path), path, "header")
+    for read in (read_image, read_frame):
+        refused(lambda read=read: read(path), path, "header")
 
 
 @pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan, np.inf])
@@ -168,7 +190,8 @@ def test_bad_spacing_of_a_nifti_is_refused(refused, stored, suffix, spacing):
     data = bytearray(gzip.decompress(data) if suffix == ".nii.gz" else data)
     struct.pack_into("<f", data, 80, spacing)
     path.write_bytes(gzip.compress(data) if suffix == ".nii.gz" else data)
-    refused(lambda: read_image(path), path, "spacing", "header")
+    for read in (read_image, read_frame):
+        refused(lambda read=read: read(path), path, "spacing", "header")
 
 
 def test_bad_spacing_of_a_nrrd_is_refused(refused, stored):

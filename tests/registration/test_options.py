@@ -109,6 +109,35 @@ def test_another_transform_to_start_from_is_another_request(tmp_path):
     assert [started(each) for each in nothing] == [None] * 4
 
 
+def test_the_checksum_of_an_inverse_needs_no_inversion(tmp_path, monkeypatch):
+    path, shift = tmp_path / "start.tfm", tmp_path / "shift.tfm"
+    vectors = np.random.default_rng(0).normal(size=(3, 4, 5, 3))
+    field = sitk.DisplacementFieldTransform(sitk.GetImageFromArray(vectors, True))
+    inverted = []
+    monkeypatch.setattr(
+        importlib.import_module("regnet_jax.io.transforms"),
+        *("_inverse", lambda *given: inverted.append(given)),
+    )
+
+    def started(initial):
+        options = RegistrationOptions(initial=initial)
+        return describe_request(PAIR.files, load_network, options)["start"]
+
+    def checksums(length):
+        translation = sitk.TranslationTransform(3, (length, 0.0, 0.0))
+        sitk.WriteTransform(translation, str(shift))
+        both = sitk.CompositeTransform([translation, field])
+        sitk.WriteTransform(both, str(path))
+        names = (str(path), f"inverse:{path}", f"inverse:{path},{shift}")
+        names += (f"inverse:{path},inverse:{shift}", f"inverse:{shift},{path}")
+        return [started(name) for name in names]
+
+    first, again, other = checksums(1.0), checksums(1.0), checksums(2.0)
+    assert first == again
+    assert len({*first, *other, None}) == 2 * len(first) + 1
+    assert not inverted
+
+
 def test_other_weights_of_the_same_name_are_another_request(network2d):
     same = dataclasses.replace(network2d)
     leaves = jax.tree.map(lambda x: x + 1e-3, network2d.variables)

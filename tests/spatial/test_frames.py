@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from regnet_jax.spatial import (
     canonicalise,
     displacement_from_world,
     displacement_to_world,
+    is_outside,
     isotropic_frame,
     rebase,
     to_index,
@@ -65,6 +67,24 @@ def test_displacement_is_the_difference_of_two_points(frame):
         to_world(frame, index + u) - to_world(frame, index),
         atol=1e-9,
     )
+
+
+@every_frame
+def test_voxels_reach_half_a_voxel_beyond_their_centres_as_in_itk(frame):
+    image = to_sitk(np.ones(frame.shape, np.float32), frame)
+    rng = np.random.default_rng(0)
+    index = rng.uniform(-1.0, np.array(frame.shape), (200, frame.ndim))
+
+    def fails(point):
+        try:
+            image.EvaluateAtPhysicalPoint(point, sitk.sitkNearestNeighbor)
+        except RuntimeError:
+            return True
+        return False
+
+    expected = [fails(point) for point in to_world(frame, index).tolist()]
+    np.testing.assert_array_equal(is_outside(frame, index), expected)
+    assert 0 < np.sum(expected) < len(expected)
 
 
 def test_direction_is_taken_flat_or_nested():

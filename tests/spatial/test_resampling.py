@@ -12,6 +12,7 @@ from regnet_jax.spatial import (
     resample,
     to_sitk,
     to_world,
+    warp_image,
 )
 from tests.helpers.frames import FRAMES, rotation
 
@@ -109,6 +110,44 @@ def test_transforms_map_points_of_the_frame_to_points_of_the_image(frame):
     np.testing.assert_allclose(
         result.array, sitk.GetArrayFromImage(expected), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "bspline"])
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        *((dtype, np.float32) for dtype in (np.uint8, np.int16, np.float32)),
+        *((dtype, np.float64) for dtype in (np.int32, np.uint32, np.float64)),
+        *((dtype, np.float64) for dtype in (np.int64, np.uint64)),
+    ],
+)
+def test_without_smoothing_the_result_is_that_of_itk(interpolation, dtype, kept):
+    frame = Frame((7, 8, 9), (2.0, 1.5, 1.0), (3.0, -8.0, 40.0), rotation(3, 0.3))
+    largest = 1 << 30 if np.dtype(dtype).itemsize > 2 else 200
+    array = np.random.default_rng(0).uniform(0, largest, frame.shape).astype(dtype)
+    transform = sitk.TranslationTransform(3, (0.4, -0.3, 0.7))
+    how = {"interpolation": interpolation, "background": 0.0, "smooth": False}
+    found = resample(Image(array, frame, ""), frame, transform, **how).array
+    itk = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline3}[interpolation]
+    source = sitk.Cast(to_sitk(array, frame), sitk.sitkFloat64)
+    expected = sitk.GetArrayFromImage(sitk.Resample(source, transform, itk))
+    assert found.dtype == kept
+    bound = 1e-6 * largest if kept == np.float32 else 0.0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "bspline", "nearest"])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(np.int32, 2**24 + 1), (np.uint32, 2**32 - 1), (np.int64, 2**40 + 1)],
+)
+def test_whole_numbers_are_warped_without_loss(interpolation, dtype, value):
+    frame = Frame((5, 6), (1.0, 1.0), (0.0, 0.0), np.eye(2))
+    image = Image(np.full(frame.shape, value, dtype), frame, "")
+    same = sitk.Transform(2, sitk.sitkIdentity)
+    warped = warp_image(image, frame, same, interpolation=interpolation).array
+    assert warped.dtype == dtype
+    np.testing.assert_array_equal(warped, image.array)
 
 
 @pytest.mark.parametrize("shape", [(7, 8), (5, 7, 12)], ids=str)

@@ -14,7 +14,7 @@ from regnet_jax.io.landmarks.plain_text import parse_text
 from regnet_jax.io.landmarks.slicer import parse_fcsv, parse_markups
 from regnet_jax.io.landmarks.tables import parse_table
 from regnet_jax.io.landmarks.vtk import parse_vtk
-from regnet_jax.spatial.frames import Frame, to_index, to_world
+from regnet_jax.spatial.frames import Frame, is_outside, to_index, to_world
 
 _LOG = logging.getLogger(__name__)
 
@@ -326,7 +326,7 @@ def _guess(path: Path, parsed: Parsed, frame: Frame | None) -> str:
     whole = bool((values == np.rint(values)).all())
     if guess and frame is not None and whole:
         index = values[:, ::-1] - _FIRST[guess]
-        if not _outside(index, frame).any():
+        if not is_outside(frame, index).any():
             _LOG.warning(
                 "%s: %s; voxel indices from 0 are taken, as all are whole numbers in"
                 " the image (--point_coordinates says it)",
@@ -351,14 +351,9 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _outside(index, frame: Frame) -> np.ndarray:
-    beyond = (index < -0.5) | (index > np.asarray(frame.shape) - 0.5)
-    return np.any(beyond, axis=1)
-
-
 def _inside(path: Path, index: np.ndarray, frame: Frame) -> np.ndarray:
     """Return the indices; InputError if one lies outside of the frame."""
-    outside = _outside(index, frame)
+    outside = is_outside(frame, index)
     if outside.any():
         number = np.flatnonzero(outside)[0] + 1
         size = " x ".join(map(str, frame.shape[::-1]))

@@ -12,7 +12,7 @@ from regnet_jax.io.landmarks.reading import PointSet, to_file
 from regnet_jax.io.landmarks.slicer import format_fcsv, format_markups
 from regnet_jax.io.landmarks.tables import format_ants
 from regnet_jax.io.landmarks.vtk import format_vtk
-from regnet_jax.spatial.frames import Frame, to_index
+from regnet_jax.spatial.frames import Frame, is_outside, to_index
 
 # The formats that are written.
 POINT_SUFFIXES = (".csv", ".txt", ".pts", ".vtk", ".fcsv", ".mrk.json", ".json")
@@ -84,12 +84,10 @@ def rewrite_points(
 
 
 def _voxel_notes(path, points, frame: Frame, *, whole: bool) -> list[str]:
-    index = to_index(frame, points)
-    outside = (index < -0.5) | (index > np.asarray(frame.shape) - 0.5)
     notes = []
     if whole:
         notes.append(f"{path}: is rounded to whole voxels, as its format has them")
-    if count := int(outside.any(axis=1).sum()):
+    if count := int(is_outside(frame, to_index(frame, points)).sum()):
         notes.append(
             f"{path}: {count} of its points lie outside of the image of --like"
         )

@@ -76,17 +76,28 @@ class LargeProgram:
     def __call__(self, *arguments, **static):
         """Call the function, by the program that was prepared for such arguments."""
         key = _kind(arguments, static)
+        if key not in self._programs:
+            self._programs[key] = self._obtain(key, arguments, static)
+        try:
+            return self._programs[key](*arguments)
+        except (TypeError, ValueError):
+            # Compiled for another device, which JAX finds before it begins. What fails
+            # later, such as for want of memory, is a RuntimeError and would fail again.
+            self._programs[key] = self._jitted(static)
+        return self._programs[key](*arguments)
+
+    def _obtain(self, key, arguments, static) -> Callable:
+        """Return the program that was prepared, or compile it."""
         try:
             if key in self._awaited:
-                self._programs[key] = self._awaited.pop(key).result()
-            elif key not in self._programs:
-                self._programs[key] = self._lower(arguments, static).compile()
-            return self._programs[key](*arguments)
-        except Exception:  # Cancelled, failed, or compiled for another device.
-            # From now on JAX chooses the program, so that none is compiled in vain.
-            jitted = self._compiled(jax.default_backend())
-            self._programs[key] = functools.partial(jitted, **static)
-        return self._programs[key](*arguments)
+                return self._awaited.pop(key).result()
+            return self._lower(arguments, static).compile()
+        except Exception:  # Cancelled or failed.
+            return self._jitted(static)
+
+    def _jitted(self, static) -> Callable:
+        """Let JAX choose the program from now on, so that none is compiled in vain."""
+        return functools.partial(self._compiled(jax.default_backend()), **static)
 
     def prepare(self, pool: Executor, *arguments, **static) -> None:
         """Begin to compile a program, for which calls then wait.

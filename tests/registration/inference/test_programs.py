@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,45 @@ def test_a_program_that_does_not_fit_its_device_is_compiled_once(monkeypatch):
     for _ in range(3):
         np.testing.assert_array_equal(call(x), 2 * x)
     assert len(lowered) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, jax.errors.JaxRuntimeError])
+def test_a_program_that_fails_as_it_runs_is_not_compiled_again(monkeypatch, error):
+    """As for want of memory."""
+    traced, run = [], []
+
+    class Large:
+        def compile(self):
+            return self
+
+        def __call__(self, *arguments):
+            run.append(arguments)
+            raise error("RESOURCE_EXHAUSTED: Out of memory")
+
+    call = LargeProgram(lambda x: traced.append(x), static_argnames=())
+    monkeypatch.setattr(call, "_lower", lambda *given: Large())
+    with pytest.raises(error, match="Out of memory"):
+        call(np.zeros(3, np.float32))
+    assert len(run) == 1
+    assert not traced
+
+
+@pytest.mark.parametrize("failure", ["cancelled", "failed"])
+def test_a_program_that_could_not_be_prepared_is_chosen_by_jax(monkeypatch, failure):
+    call, begun = LargeProgram(lambda x: 2 * x, static_argnames=()), Event()
+
+    def lower(*given):
+        raise RuntimeError("no program")
+
+    monkeypatch.setattr(call, "_lower", lower)
+    x = np.arange(3, dtype=np.float32)
+    pool = ThreadPoolExecutor(1)
+    pool.submit(begun.wait)
+    call.prepare(pool, x)
+    pool.shutdown(wait=False, cancel_futures=failure == "cancelled")
+    begun.set()
+    for _ in range(2):
+        np.testing.assert_array_equal(call(x), 2 * x)
 
 
 @pytest.fixture
