@@ -369,14 +369,17 @@ def _directions(
     """Return the direction from the fixed image, and back if both are wanted."""
     fixed, moving = sides
     everywhere = fixed.shown.all() and moving.shown.all()
-    forth = _Direction(
-        (fixed.image, moving.image),
-        (None, None) if everywhere else (fixed.shown, moving.shown),
-        (fixed.ignored, moving.ignored),
-        region,
-    )
-    back = _Direction(forth.images[::-1], forth.shown[::-1], forth.ignored[::-1], None)
-    return [forth, back][: 1 + both]
+
+    def direction(here: _OnGrid, there: _OnGrid, region) -> _Direction:
+        return _Direction(
+            (here.image, there.image),
+            (None, None) if everywhere else (here.shown, there.shown),
+            (here.ignored, there.ignored),
+            region,
+        )
+
+    forth, back = direction(fixed, moving, region), direction(moving, fixed, None)
+    return [forth, back] if both else [forth]
 
 
 def _register(

@@ -142,7 +142,8 @@ def is_outside(frame: Frame, index) -> np.ndarray:
         ``[...]`` bool.
     """
     index = np.asarray(index)
-    return ((index < -0.5) | (index > np.asarray(frame.shape) - 0.5)).any(-1)
+    outside = (index < -0.5) | (index > np.asarray(frame.shape) - 0.5)
+    return np.any(outside, axis=-1)
 
 
 def displacement_to_world(frame: Frame, u) -> np.ndarray:

@@ -154,11 +154,14 @@ def read_landmarks(
             " taken to move",
             paths[0],
         )
-    names = [_comparable(file.names) for file in files]
+    given_names = files[0].names, files[1].names
+    names = [_comparable(each) for each in given_names]
     shown = dict(
-        zip((*names[0], *names[1]), (*files[0].names, *files[1].names), strict=True)
+        pair
+        for alike, written in zip(names, given_names, strict=True)
+        for pair in zip(alike, written, strict=True)
     )
-    _check_names(paths, *names, shown)
+    _check_names(paths, names, shown)
     if all(names) and not set(names[0]) & set(names[1]):
         _LOG.warning(
             "%s: shares no name of a point with %s, so points of the same row are"
@@ -185,8 +188,9 @@ def _comparable(names: Sequence[str]) -> Sequence[str]:
     return names if len(set(alike)) < len(set(names)) else alike
 
 
-def _check_names(paths, fixed, moving, shown) -> None:
+def _check_names(paths, names: Sequence[Sequence[str]], shown) -> None:
     """Raise InputError if names say that the points of a row do not correspond."""
+    fixed, moving = names
     shared = set(fixed) & set(moving)
     if list(fixed) == list(moving) or not shared:
         return
