@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ from regnet_jax.training.parallel import broadcast_from_main, is_main, local_val
 
 __all__ = [
     "RATIO",
+    "check_scans",
     "open_checkpoints",
     "read_config",
     "restore_latest",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _CONFIG = "config.json"
+_SCANS = "listed_scans.txt"
 # Damaged checkpoints are moved to this folder, so that new ones can take their names.
 DAMAGED = "damaged"
 _SUM = "sha256"
@@ -199,6 +202,34 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_inference(folder, inference_config(config))
     write_text(path, to_json(config))
+
+
+def check_scans(folder: Path, scans: Sequence[str]) -> None:
+    """Record the scans of a run; refuse the folder of a run on others.
+
+    The scans of a step follow from their place in the list, so that a run could not go
+    on as it began.
+
+    Args:
+        folder: of the run.
+        scans: a line for each scan, in the order of the list.
+
+    Raises:
+        InputError: if the folder holds a run on other scans.
+    """
+    path = folder / _SCANS
+    if not path.exists():
+        if is_main():
+            write_text(path, "".join(f"{line}\n" for line in scans))
+        return
+    known = path.read_text("utf-8").splitlines()
+    if known != list(scans):
+        changed = next(a or b for a, b in zip_longest(known, scans) if a != b)
+        raise InputError(
+            f"{folder}: holds a run on other scans (of {len(known)} then and"
+            f" {len(scans)} now, {changed} is the first that differs); restore the list"
+            " or take another --workdir"
+        )
 
 
 def read_config(folder: Path) -> ExperimentConfig:

@@ -278,6 +278,13 @@ class ScanPrefetcher:
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._maker.shutdown(wait=True)
 
+    def describe(self) -> list[str]:
+        """Return the name and the shapes of each scan, in the order of the list."""
+        return [
+            " ".join([scan.path.name, *("x".join(map(str, s)) for s in scan.shapes)])
+            for scan in self._scans
+        ]
+
     def next_change(self, step: int) -> int | None:
         """Return the step at which the scans of a step change; None for never."""
         every = self._config.scans.rotate_every

@@ -83,7 +83,7 @@ def train(
 
     Raises:
         InputError: if the config cannot be run, or the folder holds a run of another
-            config.
+            config or on other scans.
         DivergenceError: if a step computes something that is not finite. The newest
             checkpoint is then the state before it.
     """
@@ -109,6 +109,7 @@ def train(
         if config.data.scan_probability:
             scans = ScanPrefetcher(config, parallel.replicate, cache=cache)
             contexts.enter_context(scans)
+            checkpoint.check_scans(folder, scans.describe())
         number, evaluation = int(parallel.local_values(state.step)), None
         # Where a step to stop at is given, the bar counts up to it.
         limit = minutes if until is None else None

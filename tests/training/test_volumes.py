@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import AIR
 from regnet_jax.io import ListedScan, checksum, write_scans
-from regnet_jax.training import data
+from regnet_jax.training import checkpoint, data
 from regnet_jax.training.config import override
 from regnet_jax.training.data import ScanPrefetcher, choose_scans
 
@@ -152,3 +152,22 @@ def test_of_a_manifest_the_scans_for_training_are_taken(experiment, tmp_path):
     shutil.copy(tmp_path / "1.mha", tmp_path / "2.mha")
     with pytest.raises(InputError, match=r"2\.mha: is not the file that was frozen"):
         data.list_scans(frozen)
+
+
+def test_a_run_goes_on_with_the_scans_that_it_began_with(experiment, tmp_path):
+    listed = tmp_path / "scans.txt"
+    lines = listed.read_text().splitlines()
+    run = tmp_path / "run"
+    run.mkdir()
+    for text in ("\n".join(lines), "# the same\n" + "\n".join(lines) + "\n"):
+        listed.write_text(text)
+        with ScanPrefetcher(experiment) as given:
+            checkpoint.check_scans(run, given.describe())
+    for other, name in ((lines[:-1], lines[-1]), (lines[::-1], lines[0])):
+        listed.write_text("\n".join(other))
+        with (
+            ScanPrefetcher(experiment) as given,
+            pytest.raises(InputError, match="holds a run on other scans") as caught,
+        ):
+            checkpoint.check_scans(run, given.describe())
+        assert f", {name} 24x" in str(caught.value)
