@@ -32,10 +32,10 @@ from regnet_jax.io.elastix import (
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import as_numbers, to_sitk
 from regnet_jax.spatial.inversion import invert_transform
-from regnet_jax.spatial.sampling import flatten
 from regnet_jax.spatial.transforms import (
     affine_transform,
     field_frame,
+    flatten,
     linear_matrix,
 )
 

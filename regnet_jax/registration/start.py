@@ -26,8 +26,8 @@ from regnet_jax.spatial import (
     split_frame,
     to_world,
 )
-from regnet_jax.spatial.continuation import PointMap, continued, solve_affine
-from regnet_jax.spatial.sampling import flatten
+from regnet_jax.spatial.continuation import PointMap, sampled_map
+from regnet_jax.spatial.transforms import flatten, solve_affine
 
 # Points that are mapped at a time, to bound the memory.
 _CHUNK = 1 << 19
@@ -181,7 +181,7 @@ def _given_start(given, frame: Frame) -> Start:
     domain = (None if several else field_frame(given)) or frame
     if 0 in domain.shape:
         raise InputError("the displacement field is empty; give one with voxels")
-    mapped, affine = continued(given, domain)
+    mapped, affine = sampled_map(given, domain)
     return Start(affine, lambda points: solve_affine(affine, mapped(points)))
 
 

@@ -1,5 +1,6 @@
 """World coordinates in mm: frames, images, resampling, transforms, warping."""
 
+from regnet_jax.spatial.continuation import continued_map, leaves_grid
 from regnet_jax.spatial.frames import (
     Frame,
     canonical_axes,
@@ -31,7 +32,6 @@ from regnet_jax.spatial.resampling import (
     to_isotropic,
     where_shown,
 )
-from regnet_jax.spatial.sampling import continued_map, leaves_grid
 from regnet_jax.spatial.transforms import (
     affine_transform,
     check_dimension,

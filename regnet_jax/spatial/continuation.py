@@ -1,10 +1,14 @@
-"""Transforms that continue beyond the edge of their displacement field.
+"""Transforms as functions of many points, continued beyond their grids.
 
-Outside of its field a transform of ITK jumps to its linear part. What follows the map
-across that edge, such as an inverse or a further registration, needs it without a jump.
+Outside of its grid a displacement field of ITK is zero, and so is a B-spline outside of
+its domain. At the edge such a map jumps by the displacement there: an image that is
+warped beyond the edge shows a stripe twice or lacks one, and points near it can have
+two inverses. Here the map is continued without a jump, and inside it equals ITK's.
 """
 
+import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,19 +16,92 @@ from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, to_index, to_world
-from regnet_jax.spatial.transforms import sample_transform
+from regnet_jax.spatial.images import frame_of
+from regnet_jax.spatial.transforms import (
+    apply_affine,
+    fit_affine,
+    flatten,
+    linear_matrix,
+    sample_transform,
+)
 
-# A matrix whose determinant is smaller counts as one without an inverse.
-SINGULAR = 1e-6
-
+# Maps points ``[n, d]`` (mm, x first) to their images.
 PointMap = Callable[[np.ndarray], np.ndarray]
+# The same, and tells which points lay outside of a grid.
+CheckedMap = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# Of an index, for rounding.
+_ROUNDING = 1e-6
 
 
-def continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
-    """Return a map on a grid, continued outside, and its linear part.
+class _Displacement(NamedTuple):
+    """Vectors on a grid, interpolated by a B-spline."""
+
+    frame: Frame
+    vectors: np.ndarray  # [d, *frame.shape], mm, x first
+    order: int  # of the B-spline
+    margin: float  # from the outer vectors to the end of the domain, inside, in voxels
+
+
+def continued_map(transform: sitk.Transform) -> CheckedMap:
+    """Return a transform as a function of many points, continued beyond its grids.
+
+    Args:
+        transform: linear, displacement field, B-spline, or a composite of them.
+
+    Returns:
+        A function of points ``[n, d]`` (mm, x first): where the transform takes them,
+        and ``[n]`` bool, which of them lay outside of the grid of one of its parts.
+
+    Raises:
+        InputError: if a part is of another kind.
+    """
+    parts = [_read_part(part) for part in flatten(transform)]
+
+    def mapped(points):
+        points = np.asarray(points, np.float64)
+        outside = np.zeros(len(points), bool)
+        for part in parts:
+            if isinstance(part, _Displacement):
+                points, left = _displaced(part, points)
+                outside |= left
+            else:
+                points = apply_affine(part, points)
+        return points, outside
+
+    return mapped
+
+
+def leaves_grid(transform: sitk.Transform, frame: Frame) -> bool:
+    """Tell whether voxels of a grid may lie outside of a grid of a transform.
+
+    Args:
+        transform: as in ``continued_map``, of the frame's dimension.
+        frame: the grid.
+
+    Returns:
+        False only if ITK's transform has no edge in the frame. A second field is not
+        looked into: it counts as left.
+    """
+    ends = [(0, size - 1) for size in frame.shape]
+    corners = to_world(frame, np.array(list(itertools.product(*ends))))
+    parts = flatten(transform)
+    bent = [number for number, part in enumerate(parts) if not part.IsLinear()]
+    if len(bent) != 1:
+        return bool(bent)
+    # Linear maps keep the corners the extremes.
+    for part in parts[: bent[0]]:
+        corners = np.array([part.TransformPoint(corner) for corner in corners.tolist()])
+    part = _read_part(parts[bent[0]])
+    assert isinstance(part, _Displacement)
+    return bool(_outside(part, to_index(part.frame, corners)).any())
+
+
+def sampled_map(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
+    """Sample a transform on a grid, and continue it outside by its linear part.
 
     Inside, the affine map with a linearly interpolated residual equals the result of
-    ITK. Outside, the residual of the edge is used.
+    ITK. Outside, the residual of the edge is used. An inverse by iteration needs such a
+    map, as it is smooth everywhere and fast.
 
     Args:
         transform: ``T``, any.
@@ -62,39 +139,41 @@ def continued(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.nda
     return evaluate, linear
 
 
-def fit_affine(points, mapped) -> np.ndarray:
-    """Fit a homogeneous matrix ``[d + 1, d + 1]`` to a map by least squares.
-
-    Args:
-        points: ``[..., d]``, mm, x first.
-        mapped: where the map brings them, ``[..., d]``.
-
-    Returns:
-        The matrix.
-
-    Raises:
-        InputError: if it has no inverse.
-    """
-    d = points.shape[-1]
-    points, mapped = points.reshape(-1, d), mapped.reshape(-1, d)
-    centre = points.mean(0)
-    # Where a grid has one slice the map along its normal is taken as rigid.
-    basis = np.hstack([points - centre, np.ones((len(points), 1))])
-    offset = mapped - points
-    solution = np.linalg.lstsq(basis, offset, rcond=1e-9)[0]
-    matrix = np.eye(d + 1)
-    matrix[:d, :d] += solution[:d].T
-    matrix[:d, d] = centre + solution[d] - matrix[:d, :d] @ centre
-    if abs(np.linalg.det(matrix)) < SINGULAR:
-        raise InputError("the transform flattens space; give one that has an inverse")
-    return matrix
+def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:
+    """Return a homogeneous matrix ``[d + 1, d + 1]``, or vectors on a grid."""
+    if part.IsLinear():
+        return linear_matrix(part)
+    if isinstance(part, sitk.DisplacementFieldTransform):
+        image = part.GetDisplacementField()
+        vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)
+        # A field of ITK reaches half a voxel beyond its outer vectors.
+        return _Displacement(frame_of(image), vectors, 1, -0.5)
+    if isinstance(part, sitk.BSplineTransform):
+        images = part.GetCoefficientImages()
+        vectors = np.stack([sitk.GetArrayFromImage(image) for image in images])
+        order = part.GetOrder()
+        return _Displacement(frame_of(images[0]), vectors, order, (order - 1) / 2)
+    raise InputError(
+        f"the transform has a part of the kind {part.GetName()}, which cannot be"
+        " continued beyond its grid; convert it to a displacement image"
+    )
 
 
-def apply_affine(matrix, points) -> np.ndarray:
-    """Map points ``[..., d]`` by a homogeneous matrix ``[d + 1, d + 1]``."""
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+def _displaced(part: _Displacement, points) -> tuple[np.ndarray, np.ndarray]:
+    index = to_index(part.frame, points)
+    low = max(part.margin, 0.0)
+    nearest = np.clip(index, low, np.array(part.frame.shape) - 1 - low).T
+    vectors = [
+        ndimage.map_coordinates(
+            component, nearest, float, order=part.order, prefilter=False, mode="nearest"
+        )
+        for component in part.vectors
+    ]
+    return points + np.stack(vectors, -1), _outside(part, index)
 
 
-def solve_affine(matrix, points) -> np.ndarray:
-    """Map points ``[..., d]`` by the inverse of a homogeneous matrix."""
-    return apply_affine(np.linalg.inv(matrix), points)
+def _outside(part: _Displacement, index) -> np.ndarray:
+    """``[n]`` bool of indices ``[n, d]``."""
+    low = part.margin - _ROUNDING
+    high = np.array(part.frame.shape) - 1 - low
+    return ((index < low) | (index > high)).any(-1)

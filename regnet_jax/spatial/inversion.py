@@ -22,23 +22,20 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.continuation import (
-    SINGULAR,
-    PointMap,
-    apply_affine,
-    continued,
-    fit_affine,
-    solve_affine,
-)
+from regnet_jax.spatial.continuation import PointMap, sampled_map
 from regnet_jax.spatial.frames import Frame, displacement_from_world, to_world
 from regnet_jax.spatial.images import to_sitk
 from regnet_jax.spatial.transforms import (
+    SINGULAR,
     affine_transform,
+    apply_affine,
     composite,
     field_frame,
+    fit_affine,
     linear_matrix,
     map_points,
     sample_transform,
+    solve_affine,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -85,7 +82,7 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
         linear, reach = fit_affine(corners, exact(corners)), 0.5
         start = solve_affine(linear, points)
     else:
-        known, linear = continued(transform, frame)
+        known, linear = sampled_map(transform, frame)
         start, reach = solve_affine(linear, points), min(frame.spacing) / 2
         start, _ = _solve(known, points, start, linear, POINT_TOLERANCE / 2, reach)
     return _solve(exact, points, start, linear, POINT_TOLERANCE, reach)
@@ -110,10 +107,16 @@ def invert_on_grid(
     Raises:
         InputError: if the transform is singular.
     """
-    known, linear = continued(transform, fixed)
+    known, linear = sampled_map(transform, fixed)
+    return _invert_map(known, linear, min(fixed.spacing), target, progress)
+
+
+def _invert_map(
+    known: PointMap, linear, voxel: float, target: Frame, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Invert a map from ``sampled_map`` of a grid of that voxel size."""
     count, d = int(np.prod(target.shape)), target.ndim
     vectors, errors = np.empty((count, d)), np.empty(count)
-    voxel = min(fixed.spacing)
     limits = {"tolerance": VOXEL_TOLERANCE * voxel, "reach": voxel / 2}
     starts = range(0, count, _CHUNK)
     for begin in tqdm(starts, "inverting", disable=not progress):
@@ -151,10 +154,11 @@ def invert_onto(
     Raises:
         InputError: if the transform is singular.
     """
-    if affine is None:
-        affine = continued(transform, fixed)[1]
-    vectors, errors = invert_on_grid(transform, fixed, target, progress=progress)
-    if lost := int((errors > LOST * min(fixed.spacing)).sum()):
+    known, linear = sampled_map(transform, fixed)
+    affine = linear if affine is None else affine
+    voxel = min(fixed.spacing)
+    vectors, errors = _invert_map(known, linear, voxel, target, progress)
+    if lost := int((errors > LOST * voxel).sum()):
         _LOG.warning(
             "there is no inverse at %d of %d voxels, where the transform folds; the"
             " closest points are used there",

@@ -11,6 +11,9 @@ from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import to_sitk
 
+# A matrix whose determinant is smaller counts as one without an inverse.
+SINGULAR = 1e-6
+
 
 def composite(frame: Frame, residual, affine) -> sitk.CompositeTransform:
     """Return the transform ``T(x) = A(x + r(x))``.
@@ -181,6 +184,59 @@ def field_frame(transform: sitk.Transform) -> Frame | None:
         spacing=values[2 * d : 3 * d],
         direction=values[3 * d :],
     )
+
+
+def flatten(transform: sitk.Transform) -> list[sitk.Transform]:
+    """Return the parts of a transform in the order in which they are applied."""
+    try:
+        transform = transform.Downcast()
+    except KeyError:
+        # SimpleITK knows no class of it, but it maps points.
+        return [transform]
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    # ITK applies the transform that was added last first.
+    count = transform.GetNumberOfTransforms()
+    parts = [transform.GetNthTransform(k) for k in reversed(range(count))]
+    return [single for part in parts for single in flatten(part)]
+
+
+def fit_affine(points, mapped) -> np.ndarray:
+    """Fit a homogeneous matrix ``[d + 1, d + 1]`` to a map by least squares.
+
+    Args:
+        points: ``[..., d]``, mm, x first.
+        mapped: where the map brings them, ``[..., d]``.
+
+    Returns:
+        The matrix.
+
+    Raises:
+        InputError: if it has no inverse.
+    """
+    d = points.shape[-1]
+    points, mapped = points.reshape(-1, d), mapped.reshape(-1, d)
+    centre = points.mean(0)
+    # Where a grid has one slice the map along its normal is taken as rigid.
+    basis = np.hstack([points - centre, np.ones((len(points), 1))])
+    offset = mapped - points
+    solution = np.linalg.lstsq(basis, offset, rcond=1e-9)[0]
+    matrix = np.eye(d + 1)
+    matrix[:d, :d] += solution[:d].T
+    matrix[:d, d] = centre + solution[d] - matrix[:d, :d] @ centre
+    if abs(np.linalg.det(matrix)) < SINGULAR:
+        raise InputError("the transform flattens space; give one that has an inverse")
+    return matrix
+
+
+def apply_affine(matrix, points) -> np.ndarray:
+    """Map points ``[..., d]`` by a homogeneous matrix ``[d + 1, d + 1]``."""
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def solve_affine(matrix, points) -> np.ndarray:
+    """Map points ``[..., d]`` by the inverse of a homogeneous matrix."""
+    return apply_affine(np.linalg.inv(matrix), points)
 
 
 def check_dimension(transform: sitk.Transform, name: str, dimension: int) -> None:

@@ -8,17 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
+from regnet_jax.spatial.continuation import CheckedMap, continued_map, leaves_grid
 from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import Image, as_array, round_to
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.resampling import resample
-from regnet_jax.spatial.sampling import (
-    PointMap,
-    continued_map,
-    flatten,
-    leaves_grid,
-)
-from regnet_jax.spatial.transforms import composite, field_frame
+from regnet_jax.spatial.transforms import composite, field_frame, flatten
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +34,7 @@ def warp_image(
     """Resample a moving image or label map on a fixed grid, as ITK does.
 
     Beyond the grid of a displacement field the displacement of its edge is used, see
-    ``spatial.sampling``, and a warning says how much of ``frame`` that concerns.
+    ``spatial.continuation``, and a warning says how much of ``frame`` that concerns.
 
     Args:
         image: moving image.
@@ -147,7 +142,7 @@ def continue_over(transform: sitk.Transform, frame: Frame, name: str) -> sitk.Tr
     return continued
 
 
-def _sampled(mapped: PointMap, frame: Frame) -> tuple[sitk.Transform, int]:
+def _sampled(mapped: CheckedMap, frame: Frame) -> tuple[sitk.Transform, int]:
     """Return an ITK transform that equals a map on a grid, and how many lay outside."""
     index = np.moveaxis(np.indices(frame.shape), 0, -1).reshape(-1, frame.ndim)
     points = to_world(frame, index)
