@@ -304,7 +304,7 @@ class RefinedRegion(NamedTuple):
     lungs: BlendBox
 
 
-def find_region(fixed, *, spacing: float, whole: bool = False) -> RefinedRegion:
+def find_refined_region(fixed, *, spacing: float, whole: bool = False) -> RefinedRegion:
     """Find the lungs or, where there are none, the body.
 
     Args:
@@ -368,7 +368,8 @@ def refine_on_body(
         mobility: as for ``refine``.
         slice_axis: a key of ``geometry.slices.SLICE_AXES``: refine slice by slice,
             with nothing moving across; None for images of the field's dimension.
-        region: from ``find_region``; None calls it. Not used with ``slice_axis``.
+        region: from ``find_refined_region``; None calls it. Not used with
+            ``slice_axis``.
 
     Returns:
         ``[*spatial, d]`` float32, voxels.
@@ -388,7 +389,9 @@ def refine_on_body(
             )
 
         return compute_by_slices(refine_slice, volumes, slice_axis)
-    region = region or find_region(fixed, spacing=spacing, whole=mobility is not None)
+    region = region or find_refined_region(
+        fixed, spacing=spacing, whole=mobility is not None
+    )
     body = region.body
     # Never None, so that one compiled program serves all pairs of a shape.
     everywhere = np.ones(fixed.shape, np.float32)

@@ -50,7 +50,7 @@ from regnet_jax.registration.options import RegistrationOptions, check_switch
 from regnet_jax.registration.refinement import (
     RefinedRegion,
     compile_refinement_ahead,
-    find_region,
+    find_refined_region,
     refine_on_body,
 )
 from regnet_jax.registration.report import list_warnings
@@ -407,7 +407,7 @@ def _register(
         region = None
         if effort.steps and not slice_axis:
             with timed(seconds, "refinement"):
-                region = find_region(
+                region = find_refined_region(
                     on_grid[0].image, spacing=size.seen, whole="immobile" in masks
                 )
                 compile_refinement_ahead(region, pool)

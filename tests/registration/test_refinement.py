@@ -17,7 +17,7 @@ from regnet_jax.registration.inference.programs import LargeProgram
 from regnet_jax.registration.refinement import (
     RefinementWeights,
     compile_refinement_ahead,
-    find_region,
+    find_refined_region,
     objective,
     refine,
     refine_on_body,
@@ -217,7 +217,7 @@ def test_a_refinement_compiles_nothing_that_was_not_prepared(
     monkeypatch.setattr(refinement, "_refine_in_box", program)
     fixed, moving, truth = (np.array(a) for a in _pair(shape))
     fixed[:5] = moving[:5] = -1000.0
-    region = find_region(fixed, spacing=2.0, whole=immobile)
+    region = find_refined_region(fixed, spacing=2.0, whole=immobile)
     with ThreadPoolExecutor(1) as pool:
         compile_refinement_ahead(region, pool)
     assert len(traced) == 1
