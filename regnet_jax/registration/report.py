@@ -49,6 +49,8 @@ _LEAST_CORRELATION = 0.3
 _OPPOSITE_CORRELATION = -0.1
 # Background lies below this fraction of the range of an image.
 _BACKGROUND = 0.1
+# Voxels by which contrasts are compared.
+_SAMPLED = 1_000_000
 # A correlation that falls by more has become worse.
 _LOST_CORRELATION = 0.01
 # The longest sides of two images differ by more if the unit of one is wrong.
@@ -402,13 +404,15 @@ def _warn_of_contrast(registration: Registration, arrays: CanonicalArrays) -> li
 
     A dark background in both makes a high correlation, whatever else they show.
     """
-    masks = (registration.shown.fixed, registration.shown.after)
-    own, other = (canonicalise(mask, registration.frame)[0] for mask in masks)
-    inside = own & other
-    for array in (arrays.fixed, arrays.warped):
-        low, high = np.percentile(array[own & other], (1, 99))
-        inside = inside & (array > low + _BACKGROUND * (high - low))
-    found = correlation(arrays.fixed, arrays.warped, inside)
+    both = registration.shown.fixed & registration.shown.after
+    shown, _ = canonicalise(both, registration.frame)
+    every = max(1, shown.size // _SAMPLED)
+    images = [array[shown][::every] for array in (arrays.fixed, arrays.warped)]
+    inside = np.ones(images[0].shape, bool)
+    for values in images:
+        low, high = np.percentile(values, (1, 99))
+        inside &= values > low + _BACKGROUND * (high - low)
+    found = correlation(images[0], images[1], inside)
     if not found < _OPPOSITE_CORRELATION:
         return []
     return [
