@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from scipy.linalg import solveh_banded
 from scipy.sparse import csr_array
 
 # Knots of the piecewise linear function from fixed to moving intensities.
@@ -40,7 +41,7 @@ class Level:
     Attributes:
         points: ``[n, d + 1]`` homogeneous points of the fixed image.
         most: number of points that overlap if the smaller image lies in the larger.
-        basis: ``[n, knots]``, ``hat_functions`` of its values there.
+        hats: ``find_hats`` of its values there.
         sample: from a homogeneous matrix ``[d + 1, d + 1]`` to ``[n, 1 + d]``,
             the moving values at the mapped points and their derivatives there
             along each coordinate; NaN outside of the image. The values have unit
@@ -49,7 +50,7 @@ class Level:
 
     points: np.ndarray
     most: float
-    basis: csr_array
+    hats: tuple[np.ndarray, np.ndarray]
     sample: Callable[[np.ndarray], np.ndarray]
 
 
@@ -76,10 +77,16 @@ class Fit:
         return -self.overlap * float(np.log(max(self.cost, LEAST_UNEXPLAINED)))
 
 
-def hat_functions(values: np.ndarray) -> csr_array:
-    """Evaluate piecewise linear basis functions of values ``[n]``: ``[n, knots]``."""
+def find_hats(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the piecewise linear basis functions that are not zero at values ``[n]``.
+
+    Returns:
+        The knot below each value, and how far the value lies towards the next knot, as
+        a fraction: that of its basis functions which belongs to the upper knot.
+    """
     place = (values - values.min()) / (np.ptp(values) or 1.0) * (_KNOTS - 1)
-    return csr_array(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(_KNOTS))))
+    knot = np.minimum(place.astype(int), _KNOTS - 2)
+    return knot, place - knot
 
 
 def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
@@ -93,7 +100,8 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     slopes = sampled[inside, 1:] @ matrix[:d, :d]
     columns = slopes[:, :, None] * level.points[inside][:, None, :]
     columns = columns.reshape(len(values), -1)
-    weighted, normal, residual = _fit_intensities(level.basis[inside], values)
+    knot, upper = (each[inside] for each in level.hats)
+    weighted, normal, residual = _fit_intensities(knot, upper, values)
     spread = values - values.mean()
     cost = _loss(residual).sum() / _loss(spread).sum()
     # The total variance changes with the matrix as well.
@@ -102,27 +110,42 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     # No BLAS: threads that wait for each other cost more than these products.
     hessian = np.einsum("ni,nj->ij", columns * _weights(residual)[:, None], columns)
     cross = weighted.T @ columns
-    hessian -= cross.T @ np.linalg.solve(normal, cross)
+    hessian -= cross.T @ solveh_banded(normal, cross)
     return Fit(cost, len(values) / level.most, gradient, hessian)
 
 
-def _fit_intensities(basis: csr_array, values: np.ndarray):
+def _fit_intensities(knot: np.ndarray, upper: np.ndarray, values: np.ndarray):
     """Fit the moving values by a function of the fixed intensities.
 
     Returns:
-        The basis times the weights of a robust fit, its normal matrix, and the
-        residual ``[n]``.
+        The basis functions ``[n, knots]`` times the weights of a robust fit, their
+        normal matrix as ``scipy.linalg.solveh_banded`` takes it, and the residual
+        ``[n]``.
     """
-    # The ridge keeps the matrix regular where a knot has no points.
-    knots = cast(tuple[int, int], basis.shape)[1]
-    ridge = 1e-9 * len(values) * np.eye(knots)
+    lower = 1.0 - upper
     weights = np.ones(len(values))
     for _ in range(_REWEIGHTINGS):
-        weighted = basis.multiply(weights[:, None]).tocsr()
-        normal = (weighted.T @ basis).toarray() + ridge
-        residual = values - basis @ np.linalg.solve(normal, weighted.T @ values)
+        low, high = weights * lower, weights * upper
+        # Only hats of neighbouring knots overlap.
+        beside = np.bincount(knot + 1, low * upper, _KNOTS)
+        diagonal = _sum_at_knots(knot, low * lower, high * upper)
+        # The ridge keeps the matrix regular where a knot has no points.
+        normal = np.stack([beside, diagonal + 1e-9 * len(values)])
+        heights = solveh_banded(
+            normal, _sum_at_knots(knot, low * values, high * values)
+        )
+        residual = values - lower * heights[knot] - upper * heights[knot + 1]
         weights = _weights(residual)
+    ends = np.arange(0, 2 * len(values) + 1, 2)
+    pairs = (np.column_stack(each).ravel() for each in ((low, high), (knot, knot + 1)))
+    weighted = csr_array((*pairs, ends), shape=(len(values), _KNOTS))
     return weighted, normal, residual
+
+
+def _sum_at_knots(knot, lower, upper) -> np.ndarray:
+    """Sum what belongs to the knot below each point, and to the one above it."""
+    below = np.bincount(knot, lower, _KNOTS)
+    return below + np.bincount(knot + 1, upper, _KNOTS)
 
 
 def _loss(residual: np.ndarray) -> np.ndarray:

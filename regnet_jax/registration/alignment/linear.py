@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from regnet_jax.errors import InputError
 from regnet_jax.registration.alignment.candidates import (
@@ -15,19 +16,19 @@ from regnet_jax.registration.alignment.candidates import (
 )
 from regnet_jax.registration.alignment.gauss_newton import (
     Level,
+    find_hats,
     fit_matrix,
-    hat_functions,
     optimise,
 )
 from regnet_jax.registration.alignment.orientation import find_reversal
 from regnet_jax.registration.alignment.pyramid import WorkingImage, make_working_image
 from regnet_jax.spatial import (
     Image,
-    affine_transform,
     canonical_frame,
     find_padding,
+    is_outside,
     rebase,
-    to_sitk,
+    to_index,
     to_world,
 )
 
@@ -195,26 +196,26 @@ def _level(fixed: WorkingImage, moving: WorkingImage, factor: int) -> Level:
     spacing = np.multiply(fixed.frame.spacing, factor)
     frame = replace(fixed.frame, shape=inside.shape, spacing=spacing)
     points = to_world(frame, np.argwhere(inside))
-    image = _with_gradient(moving, _blurred(moving, factor))
+    points = np.column_stack([points, np.ones(len(points))])
+    channels = _with_gradient(moving, _blurred(moving, factor))
 
     def sample(matrix):
-        sampled = sitk.Resample(
-            image,
-            frame.shape[::-1],
-            affine_transform(matrix),
-            sitk.sitkLinear,
-            frame.origin,
-            frame.spacing,
-            frame.direction,
-            np.nan,
+        index = to_index(moving.frame, points @ matrix[:-1].T)
+        sampled = np.stack(
+            [
+                ndimage.map_coordinates(channel, index.T, order=1, mode="nearest")
+                for channel in channels
+            ],
+            axis=1,
         )
-        return sitk.GetArrayFromImage(sampled)[inside]
+        sampled[is_outside(moving.frame, index)] = np.nan
+        return sampled
 
     room = np.prod(moving.frame.spacing) * moving.inside.sum() / np.prod(spacing)
     return Level(
-        points=np.column_stack([points, np.ones(len(points))]),
+        points=points,
         most=min(len(points), room),
-        basis=hat_functions(_blurred(fixed, factor)[every][inside]),
+        hats=find_hats(_blurred(fixed, factor)[every][inside]),
         sample=sample,
     )
 
@@ -228,13 +229,12 @@ def _blurred(image: WorkingImage, factor: int) -> np.ndarray:
     return sitk.GetArrayFromImage(blurred)
 
 
-def _with_gradient(image: WorkingImage, array: np.ndarray) -> sitk.Image:
+def _with_gradient(image: WorkingImage, array: np.ndarray) -> list[np.ndarray]:
     """Return value and d/d(x, y, z) of each voxel, NaN outside of the mask."""
     slopes = [
         np.gradient(array, axis=k) if n > 1 else np.zeros_like(array)
         for k, n in enumerate(array.shape)
     ]
     gradient = np.stack(slopes, axis=-1) @ np.linalg.inv(image.frame.matrix)
-    values = np.concatenate([array[..., None], gradient], axis=-1)
-    values[~image.inside] = np.nan
-    return to_sitk(values, image.frame)
+    channels = [array, *np.moveaxis(gradient, -1, 0)]
+    return [np.where(image.inside, channel, np.nan) for channel in channels]
