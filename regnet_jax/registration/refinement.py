@@ -37,7 +37,7 @@ from regnet_jax.registration.inference.boxes import (
     lung_box,
     sample_displaced,
 )
-from regnet_jax.registration.inference.programs import LargeProgram
+from regnet_jax.registration.inference.programs import KeptProgram
 from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.local_correlation import (
     local_correlation_coefficient,
@@ -287,7 +287,7 @@ def refine(
     return displacement
 
 
-@functools.partial(LargeProgram, static_argnames=())
+@functools.partial(KeptProgram, static_argnames=())
 def _refine_in_box(fixed, moving, displacement, iterations, limits, box):
     return refine(fixed, moving, displacement, iterations, **limits, box=box)
 

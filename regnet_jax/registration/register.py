@@ -352,13 +352,13 @@ class _Direction(NamedTuple):
 
     Attributes:
         images: the one that stays and the one that is warped, ``[*grid.shape]``.
-        shown: bool of the same shape, where each is compared; None for everywhere.
+        shown: bool of the same shape, where each is compared.
         ignored: bool of the same shape, where each is not; None for nowhere.
         region: that is refined; None to look for it.
     """
 
     images: tuple[np.ndarray, np.ndarray]
-    shown: tuple[np.ndarray | None, np.ndarray | None]
+    shown: tuple[np.ndarray, np.ndarray]
     ignored: tuple[np.ndarray | None, np.ndarray | None]
     region: RefinedRegion | None
 
@@ -368,12 +368,11 @@ def _directions(
 ) -> list[_Direction]:
     """Return the direction from the fixed image, and back if both are wanted."""
     fixed, moving = sides
-    everywhere = fixed.shown.all() and moving.shown.all()
 
     def direction(here: _OnGrid, there: _OnGrid, region) -> _Direction:
         return _Direction(
             (here.image, there.image),
-            (None, None) if everywhere else (here.shown, there.shown),
+            (here.shown, there.shown),
             (here.ignored, there.ignored),
             region,
         )

@@ -13,7 +13,7 @@ from scipy import ndimage
 from regnet_jax.geometry import jacobian_determinant, warp
 from regnet_jax.registration import refinement
 from regnet_jax.registration.inference.boxes import BlendBox, cover_grid
-from regnet_jax.registration.inference.programs import LargeProgram
+from regnet_jax.registration.inference.programs import KeptProgram
 from regnet_jax.registration.refinement import (
     RefinementWeights,
     compile_refinement_ahead,
@@ -213,7 +213,7 @@ def test_a_refinement_compiles_nothing_that_was_not_prepared(
         traced.append(fixed.shape)
         return refine(fixed, moving, displacement, iterations, **limits, box=box)
 
-    program = LargeProgram(counted, static_argnames=())
+    program = KeptProgram(counted, static_argnames=())
     monkeypatch.setattr(refinement, "_refine_in_box", program)
     fixed, moving, truth = (np.array(a) for a in _pair(shape))
     fixed[:5] = moving[:5] = -1000.0

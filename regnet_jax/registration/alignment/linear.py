@@ -93,7 +93,8 @@ def align(
         )
     )
     levels = [_level(target, source, factor) for factor in _COARSENING]
-    starts = (axis_motions if kind == "moments" else centre_shifts)(target, source)
+    centred = (axis_motions if kind == "moments" else centre_shifts)(target, source)
+    starts = [*centred]
     generators = [make(fixed.frame.ndim) for make in KINDS[kind]]
     names = f"{fixed.name} and {moving.name}"
     if generators and min(*fixed.array.shape, *moving.array.shape) < _THINNEST:
@@ -109,9 +110,7 @@ def align(
         starts += [np.eye(fixed.frame.ndim + 1), *correlation_shifts(target, source)]
     matrix = _aligned(levels, starts, generators, names)
     if generators:
-        matrix = _turned(
-            levels, matrix, centre_shifts(target, source), generators, names
-        )
+        matrix = _turned(levels, matrix, centred, generators, names)
     back = rebase(base, base)[1]
     return back @ matrix @ np.linalg.inv(back)
 

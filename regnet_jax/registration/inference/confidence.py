@@ -12,7 +12,7 @@ from regnet_jax.hounsfield import body_mask
 from regnet_jax.models.corrnet import LOG_WIDTHS
 from regnet_jax.registration.inference.network import Network, estimates_errors
 from regnet_jax.registration.inference.passes import (
-    fill_each_other,
+    fill_whole,
     shrink_small_displacements,
     warp_whole,
 )
@@ -98,7 +98,7 @@ def estimate_errors(
     pair = [images[0], warp_whole(images[1], box.crop(field, 0.0))]
     known = body_mask(fixed) & _stays_inside(field)
     if pair[0].shape[-1] == 2:
-        *pair, both = fill_each_other(*pair)
+        *pair, both = fill_whole(*pair)
         known &= box.restore(np.asarray(both, np.float32))[..., 0] > 0.5
     room = math.inf
     if memory is not None:

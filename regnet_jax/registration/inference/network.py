@@ -19,7 +19,7 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.models import make_model
 from regnet_jax.pretrained import InferenceConfig, read_weights
-from regnet_jax.registration.inference.programs import LargeProgram
+from regnet_jax.registration.inference.programs import KeptProgram
 
 
 def apply_model(variables, fixed, moving, *, model: nn.Module) -> tuple[Any, Any]:
@@ -31,7 +31,7 @@ def apply_model(variables, fixed, moving, *, model: nn.Module) -> tuple[Any, Any
     return found[0], sown["errors"]["logarithm"][0][0]
 
 
-_predict_patch = LargeProgram(apply_model, static_argnames=("model",))
+_predict_patch = KeptProgram(apply_model, static_argnames=("model",))
 
 
 def estimates_errors(model: nn.Module) -> bool:

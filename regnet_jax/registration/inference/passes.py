@@ -7,11 +7,15 @@ images (here) and tiles (``tiles``) share it.
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import DTypeLike
 
 from regnet_jax.geometry import (
+    ceil_div,
     compose,
     continue_smoothly,
     downsample,
@@ -19,12 +23,8 @@ from regnet_jax.geometry import (
     upsample_field,
     warp,
 )
-
-# Compiled separately, so that passes at the same voxel size share all programs.
-_downsample = jax.jit(downsample, static_argnums=1)
-_upsample = jax.jit(upsample_field, static_argnums=(1, 2))
-warp_whole, compose_fields = jax.jit(warp), jax.jit(compose)
-continue_field = jax.jit(continue_smoothly)
+from regnet_jax.registration.inference.network import Network, estimates_errors
+from regnet_jax.registration.inference.programs import KeptProgram
 
 # A resampled voxel counts as shown if at least this fraction of its value comes from
 # voxels that are.
@@ -39,7 +39,6 @@ _DOUBT = 3.0
 _LARGEST_EXCESS = 15.0
 
 
-@jax.jit
 def fill_each_other(fixed, moving):
     """Fill each image with the other's values where it shows nothing itself.
 
@@ -80,7 +79,6 @@ def shrink_small_displacements(displacement, half, *, power: int = 2):
     return displacement * raised / jnp.maximum(raised + halved, 1e-30)
 
 
-@functools.partial(jax.jit, static_argnames="pooled")
 def settle(displacement, errors, shrinkage, *, pooled: bool):
     """Decide how much of a prediction to believe.
 
@@ -118,6 +116,17 @@ def settle(displacement, errors, shrinkage, *, pooled: bool):
     return shrink_small_displacements(mixed, shrinkage)
 
 
+# Programs of their own: passes at the same voxel size share them, and XLA would compute
+# a warp again for each of the results that depend on it.
+_downsample = KeptProgram(downsample, static_argnames=("factor",))
+_upsample = KeptProgram(upsample_field, static_argnames=("factor", "shape"))
+warp_whole = KeptProgram(warp)
+compose_whole = KeptProgram(compose)
+fill_whole = KeptProgram(fill_each_other)
+continue_whole = KeptProgram(continue_smoothly)
+settle_whole = KeptProgram(settle, static_argnames=("pooled",))
+
+
 def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[int]):
     """Register coarse to fine.
 
@@ -135,13 +144,17 @@ def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[i
     Returns:
         ``[*spatial, d]``, voxels, fixed to moving.
     """
-    field = last = None
+    field, last = None, 0
     for run_pass, factor in zip(passes, factors, strict=True):
         if factor != last:
-            images = [_downsample(image, factor) for image in (fixed, moving)]
+            images = [_at_factor(image, factor) for image in (fixed, moving)]
         field = run_pass(*images, field, (last or factor) // factor)
         last = factor
-    return field if last == 1 else _upsample(field, last, fixed.shape[:-1])
+    return bring_to(field, last, fixed.shape[:-1])
+
+
+def _at_factor(image, factor: int):
+    return _downsample(image, factor=factor) if factor > 1 else image
 
 
 def bring_to(field, ratio: int, shape: Sequence[int]):
@@ -156,8 +169,8 @@ def bring_to(field, ratio: int, shape: Sequence[int]):
         ``[*shape, d]``, voxels.
     """
     if field is None:
-        return jnp.zeros((*shape, len(shape)))
-    return _upsample(field, ratio, tuple(shape)) if ratio > 1 else field
+        return np.zeros((*shape, len(shape)), np.float32)
+    return _upsample(field, factor=ratio, shape=tuple(shape)) if ratio > 1 else field
 
 
 def whole_pass(
@@ -177,14 +190,51 @@ def whole_pass(
     Returns:
         ``run_pass``.
     """
+    half = np.float32(shrinkage)
 
     def run_pass(fixed, moving, field, ratio):
         field = bring_to(field, ratio, fixed.shape[:-1])
         images, shown = (fixed, warp_whole(moving, field)), None
         if fixed.shape[-1] == 2:
-            *images, shown = fill_each_other(*images)
-        found = settle(*predict(*images), shrinkage, pooled=pooled)
-        field = compose_fields(found, field)
-        return field if shown is None else continue_field(field, shown)
+            *images, shown = fill_whole(*images)
+        found = settle_whole(*predict(*images), half, pooled=pooled)
+        field = compose_whole(found, field)
+        return field if shown is None else continue_whole(field, shown)
 
     return run_pass
+
+
+def prepare_passes(
+    networks: Sequence[Network], factors: Sequence[int], pool: Executor, shape
+) -> None:
+    """Begin to compile the programs of ``run_passes`` over whole images.
+
+    Args:
+        networks: of the passes.
+        factors: as for ``run_passes``.
+        pool: of threads.
+        shape: spatial shape of the images, which have two channels.
+    """
+    d, half = len(shape), np.float32(0.0)
+
+    def grid(factor: int, channels: int, dtype: DTypeLike = np.float32):
+        coarse = (ceil_div(n, factor) for n in shape)
+        return jax.ShapeDtypeStruct((*coarse, channels), dtype)
+
+    passes = list(zip(networks, factors, strict=True))
+    # The largest networks take longest.
+    for network, factor in sorted(passes, key=lambda each: each[1]):
+        network.prepare_patch(pool, grid(factor, 1).shape[:-1])
+    for (network, factor), fine in zip(passes, (*factors[1:], 1), strict=True):
+        image, field = grid(factor, 2), grid(factor, d)
+        errors = image if estimates_errors(network.model) else None
+        if factor > 1:
+            _downsample.prepare(pool, grid(1, 2), factor=factor)
+        warp_whole.prepare(pool, image, field)
+        fill_whole.prepare(pool, image, image)
+        settle_whole.prepare(pool, field, errors, half, pooled=factor > 1)
+        compose_whole.prepare(pool, field, field)
+        continue_whole.prepare(pool, field, grid(factor, 1, bool))
+        if factor > fine:
+            finer = grid(fine, 1).shape[:-1]
+            _upsample.prepare(pool, field, factor=factor // fine, shape=finer)

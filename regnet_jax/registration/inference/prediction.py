@@ -8,12 +8,15 @@ from concurrent.futures import Executor
 import jax.numpy as jnp
 import numpy as np
 
-from regnet_jax.geometry import ceil_div
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.hounsfield import AIR, scale_hounsfield
 from regnet_jax.registration.inference.boxes import CropBox, body_box, cover_box
 from regnet_jax.registration.inference.network import Network
-from regnet_jax.registration.inference.passes import run_passes, whole_pass
+from regnet_jax.registration.inference.passes import (
+    prepare_passes,
+    run_passes,
+    whole_pass,
+)
 from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.inference.tile_plan import memory_of_a_tile
 from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
@@ -79,7 +82,8 @@ def compile_ahead(
 ) -> None:
     """Begin to compile the programs of ``predict``, while something else is done.
 
-    Where images are predicted by slices or by tiles, nothing is begun.
+    They are those of images with ``shown``. Where images are predicted by slices or by
+    tiles, nothing is begun.
 
     Args:
         network: as for ``predict``.
@@ -91,10 +95,7 @@ def compile_ahead(
     if not network.dense or slice_axis or memory is not None:
         return
     shape = choose_box(network, fixed).shape
-    passes = zip(network.stages, network.config.factors, strict=True)
-    # The largest takes longest.
-    for stage, factor in sorted(passes, key=lambda each: each[1]):
-        stage.prepare_patch(pool, tuple(ceil_div(n, factor) for n in shape))
+    prepare_passes(network.stages, network.config.factors, pool, shape)
 
 
 def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:

@@ -1,8 +1,8 @@
-"""Programs that hold a whole network: compiled with care, and traced once and for all.
+"""The programs of a prediction: traced once and for all, and prepared ahead.
 
-Python traces a network for each shape of an image, which takes half a second, while the
-compiled program is loaded from JAX's cache in a tenth of that. So traced programs are
-kept beside that cache, as ``jax.export`` writes them.
+Python traces a network for each shape of an image, which takes half a second, and a
+warp in a thirtieth, while the compiled program is loaded from JAX's cache in a tenth of
+that. So traced programs are kept beside that cache, as ``jax.export`` writes them.
 """
 
 import contextlib
@@ -44,19 +44,19 @@ _SETTINGS = (
 )
 
 
-class LargeProgram:
-    """A function that holds a whole network, compiled with little optimisation on CPUs.
+class KeptProgram:
+    """A function whose programs are kept, compiled with little optimisation on CPUs.
 
     JAX accepts compiler options only at the outermost ``jit``, so it must not be called
     within another ``jit``.
     """
 
-    def __init__(self, function: Callable, *, static_argnames: Sequence[str]):
+    def __init__(self, function: Callable, *, static_argnames: Sequence[str] = ()):
         """Wrap a function, which is compiled for the platform of its first call.
 
         Args:
             function: pure; static arguments are given by keyword, all others by
-                position.
+                position, as arrays.
             static_argnames: as for ``jax.jit``.
         """
         self._function = function

@@ -20,12 +20,13 @@ from regnet_jax.registration.inference.network import (
 )
 from regnet_jax.registration.inference.passes import (
     bring_to,
-    compose_fields,
-    continue_field,
+    compose_whole,
+    continue_whole,
     fill_each_other,
     settle,
+    settle_whole,
 )
-from regnet_jax.registration.inference.programs import LargeProgram
+from regnet_jax.registration.inference.programs import KeptProgram
 from regnet_jax.registration.inference.tile_plan import (
     Plan,
     bytes_per_voxel,
@@ -82,16 +83,16 @@ def tiled_pass(
             store_tile(found, np.asarray(values), tile)
         total, errors, shown = np.split(found, ends, axis=-1)
         if later:
-            total = settle(total, errors, half, pooled=True)
-            total = compose_fields(total, bring_to(field, ratio, shape))
+            total = settle_whole(total, errors, half, pooled=True)
+            total = compose_whole(total, bring_to(field, ratio, shape))
         if channels == 2:
-            total = continue_field(total, shown > 0.5)
+            total = continue_whole(total, shown > 0.5)
         return np.asarray(total)
 
     return run_pass
 
 
-@functools.partial(LargeProgram, static_argnames=("model", "settled"))
+@functools.partial(KeptProgram, static_argnames=("model", "settled"))
 def _predict_tile(
     variables, shrinkage, fixed, moving, coarse, start, ratio, *, model, settled: bool
 ):

@@ -10,6 +10,7 @@ import pytest
 
 from regnet_jax.models.support import Support
 from regnet_jax.registration.inference.prediction import compile_ahead, predict
+from regnet_jax.registration.inference.programs import KeptProgram
 from tests.helpers.networks import dense, smooth_image
 
 TRACED = []
@@ -27,18 +28,37 @@ class Counted(nn.Module):
 
 
 @pytest.mark.parametrize("shape", [(75, 70), (40, 33, 37)])
-def test_a_prediction_compiles_nothing_that_was_not_prepared(shape):
+@pytest.mark.parametrize("errors", [False, True])
+def test_a_prediction_compiles_nothing_that_was_not_prepared(
+    shape, errors, monkeypatch
+):
     d = len(shape)
-    network = dense(d, 2.0, (1.0, 2.0), Counted(d), extra_pass=True)
+    scales = (1.0, 2.0, 4.0)
+    network = dense(d, 2.0, scales, extra_pass=True, estimates_errors=errors)
     fixed, moving = (smooth_image(shape, seed) for seed in (0, 1))
-    TRACED.clear()
+    shown = np.ones((2, *shape), bool)
+    shown[0, :5], shown[1, -5:] = False, False
+    lowered, lower = [], KeptProgram._lower
+
+    def count(self, arguments, static):
+        lowered.append(self)
+        return lower(self, arguments, static)
+
+    monkeypatch.setattr(KeptProgram, "_lower", count)
     with ThreadPoolExecutor(2) as pool:
         compile_ahead(network, fixed, pool)
-    ahead = sorted(TRACED)
-    assert len(ahead) == len(set(ahead)) == 2
-    found = predict(network, fixed, moving)
-    assert sorted(TRACED) == ahead
+    ahead = len(lowered)
+    found = predict(network, fixed, moving, shown=tuple(shown))
+    assert len(lowered) == ahead > 0
     assert np.abs(found).max() > 0
+
+
+def test_a_network_is_traced_once_for_each_voxel_size():
+    network = dense(2, 2.0, (1.0, 2.0), Counted(2), extra_pass=True)
+    TRACED.clear()
+    with ThreadPoolExecutor(2) as pool:
+        compile_ahead(network, smooth_image((75, 70)), pool)
+    assert len(TRACED) == len(set(TRACED)) == 2
 
 
 def test_nothing_is_prepared_for_tiles():

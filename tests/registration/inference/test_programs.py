@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from regnet_jax.registration.inference import programs
-from regnet_jax.registration.inference.programs import LargeProgram
+from regnet_jax.registration.inference.programs import KeptProgram
 
 
 class Factor(float):
@@ -27,7 +27,7 @@ def test_a_call_uses_the_program_that_was_prepared():
         traced.append(values.shape)
         return factor * values + offset
 
-    call = LargeProgram(scale, static_argnames=("factor",))
+    call = KeptProgram(scale, static_argnames=("factor",))
     struct = jax.ShapeDtypeStruct((3,), jnp.float32)
     with ThreadPoolExecutor(1) as pool:
         call.prepare(pool, struct, struct, factor=2.0)
@@ -45,7 +45,7 @@ def test_what_fails_ahead_fails_in_the_call():
     def refuse(x):
         raise ValueError("no such network")
 
-    call = LargeProgram(refuse, static_argnames=())
+    call = KeptProgram(refuse, static_argnames=())
     with ThreadPoolExecutor(1) as pool:
         call.prepare(pool, jax.ShapeDtypeStruct((3,), jnp.float32))
     with pytest.raises(ValueError, match="no such network"):
@@ -63,7 +63,7 @@ def test_a_program_that_does_not_fit_its_device_is_compiled_once(monkeypatch):
         def __call__(self, *arguments):
             raise ValueError("compiled for another device")
 
-    call = LargeProgram(lambda x: 2 * x, static_argnames=())
+    call = KeptProgram(lambda x: 2 * x, static_argnames=())
     monkeypatch.setattr(
         call, "_lower", lambda *given: lowered.append(given) or Elsewhere()
     )
@@ -86,7 +86,7 @@ def test_a_program_that_fails_as_it_runs_is_not_compiled_again(monkeypatch, erro
             run.append(arguments)
             raise error("RESOURCE_EXHAUSTED: Out of memory")
 
-    call = LargeProgram(lambda x: traced.append(x), static_argnames=())
+    call = KeptProgram(lambda x: traced.append(x), static_argnames=())
     monkeypatch.setattr(call, "_lower", lambda *given: Large())
     with pytest.raises(error, match="Out of memory"):
         call(np.zeros(3, np.float32))
@@ -96,7 +96,7 @@ def test_a_program_that_fails_as_it_runs_is_not_compiled_again(monkeypatch, erro
 
 @pytest.mark.parametrize("failure", ["cancelled", "failed"])
 def test_a_program_that_could_not_be_prepared_is_chosen_by_jax(monkeypatch, failure):
-    call, begun = LargeProgram(lambda x: 2 * x, static_argnames=()), Event()
+    call, begun = KeptProgram(lambda x: 2 * x, static_argnames=()), Event()
 
     def lower(*given):
         raise RuntimeError("no program")
@@ -133,7 +133,7 @@ def process(traced: list, *, module: str = "regnet_jax.here", offset: float = 1.
         return factor * values["a"] + offset, others[0]
 
     scale.__module__ = module
-    return LargeProgram(scale, static_argnames=("factor",))
+    return KeptProgram(scale, static_argnames=("factor",))
 
 
 @pytest.mark.parametrize("ahead", [False, True])
