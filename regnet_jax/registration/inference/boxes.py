@@ -19,7 +19,7 @@ _FRACTION = 0.01
 _BODY_MARGIN = 8
 # Shapes are rounded up to multiples of this, so that programs compiled for one pair
 # serve others.
-_BODY_STEP = 32
+_BODY_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def body_box(image) -> CropBox:
 _LUNG_MARGIN = 8
 _TAPER = 6
 # Shapes are multiples of this wherever the grid is large enough.
-_LUNG_STEP = 32
+_LUNG_STEP = 16
 
 
 @jax.tree_util.register_dataclass

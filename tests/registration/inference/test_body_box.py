@@ -5,7 +5,7 @@ import pytest
 
 from regnet_jax.registration.inference.boxes import body_box
 
-MARGIN, STEP = 8, 32
+MARGIN, STEP = 8, 16
 # Shape of the grid, and first and last voxel of a body in it.
 BODIES = {
     "2d": ((90, 71), (20, 13), (41, 60)),

@@ -60,7 +60,7 @@ def test_the_network_looks_at_the_image_as_warped_by_the_field(shape):
     warped = np.asarray(warp(moving[..., None], field))[..., 0]
     box, inside = (slice(6, None),) * d, tuple(slice(n - 6) for n in shape)
     images = [
-        np.pad(image[box], [(0, (6 - n) % 32) for n in shape], constant_values=AIR)
+        np.pad(image[box], [(0, (6 - n) % 16) for n in shape], constant_values=AIR)
         for image in (fixed, warped)
     ]
     scaled = (scale_hounsfield(image[None, ..., None]) for image in images)
