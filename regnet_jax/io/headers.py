@@ -38,6 +38,8 @@ _CONVERTED = ("right-anterior-superior", "left-anterior-superior", "ras", "las")
 # What NRRD may call millimetres; ITK takes every unit for them.
 _MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 _GZIP_MAGIC = b"\x1f\x8b"
+# How packed files begin, and by what they are packed.
+_PACKERS = {_GZIP_MAGIC: "gzip", b"PK": "zip", b"BZ": "bzip2", b"7z": "7z"}
 
 
 def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
@@ -49,6 +51,10 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
         values: check the values, too, for which the whole file is read.
     """
     if not image_io:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in _PACKERS:
+            raise InputError(f"{path}: is packed by {_PACKERS[start]}; unpack it")
         raise InputError(
             f"{path}: is not an image that can be read; give .nii.gz, .mha, .nrrd"
             " or a folder with one DICOM series"

@@ -64,6 +64,31 @@ def test_nifti2_is_read_as_itk_reads_nifti1(tmp_path, frame, order):
 
 
 @pytest.mark.parametrize(
+    ("name", "is_packed"),
+    [("b.nii", True), ("b.nii.gz", False), ("b", False), ("b.mha", True)],
+)
+def test_nifti_of_another_name_is_read(tmp_path, name, is_packed):
+    """Compressed or not against the suffix, after which ITK goes."""
+    content = bytearray(stored(tmp_path / "a.nii", FRAMES["3d oblique"]))
+    # A comment before the values, which ITK would read with the header.
+    struct.pack_into("<f", content, 108, 384.0)
+    content[348:352] = b"\1\0\0\0" + struct.pack("<2i", 32, 6) + bytes(24)
+    (tmp_path / name).write_bytes(gzip.compress(content) if is_packed else content)
+    expected, found = read_image(tmp_path / "a.nii"), read_image(tmp_path / name)
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert found.frame == expected.frame == read_frame(tmp_path / name)
+    assert found.name == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["b.mha", "b.nii.gz"])
+@pytest.mark.parametrize(("start", "by"), [(b"\x1f\x8b", "gzip"), (b"PK", "zip")])
+def test_packed_file_is_refused_with_its_kind(tmp_path, name, start, by):
+    (tmp_path / name).write_bytes(start + bytes(600))
+    with pytest.raises(InputError, match=f"{name}: is packed by {by}; unpack it"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
     ("place", "value", "fact"),
     [
         (24, struct.pack("<q", 40000), "axis of 40000 voxels"),

@@ -46,9 +46,15 @@ def test_csv_and_json_give_the_same_pairs(tmp_path):
     assert read_pairs(tmp_path / "pairs.json") == expected
 
 
-def test_read_pairs_skips_a_byte_order_mark(tmp_path):
-    (tmp_path / "pairs.csv").write_text("\ufeffname,fixed,moving\na,b,c\n", "utf-8")
-    assert read_pairs(tmp_path / "pairs.csv")[0].name == "a"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["", "sep=;\n", '"SEP=;"\n'])
+def test_read_pairs_reads_tables_of_spreadsheets(tmp_path, encoding, first):
+    """Marks of encodings, the line of Excel, and columns named by people."""
+    table = f"{first}Name;FIXED;Moving ;Fixed mask\nÄ;b;c;d\n"
+    (tmp_path / "pairs.csv").write_text(table, encoding)
+    names = ("b", "c", "d")
+    expected = PairPaths("Ä", *(tmp_path / name for name in names))
+    assert read_pairs(tmp_path / "pairs.csv") == [expected]
 
 
 NAMES = (
@@ -111,6 +117,9 @@ def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
             "line 2: has no moving_labels",
         ),
         ("p.csv", "name,fixed,moving,fixed\na,b,c,d\n", "two columns 'fixed'"),
+        ("p.csv", "name,fixed,moving,Fixed\na,b,c,d\n", "two columns 'fixed'"),
+        ("p.csv", "a,b.nii,c.nii\n", "first line names the columns, and 'a' is"),
+        ("p.csv", "name,fixed,moving\na,b,c\n".encode("utf-16-le"), "not UTF-8 text"),
         ("p.csv", 'name,fixed,moving\na,"b,c\nd,e,f\n', "is not valid CSV"),
         ("p.csv", "name,fixed,moving\n\n# a\na,b\n", "line 4: has more or fewer"),
         ("p.csv", b"\xff\xfe\x00", "is not UTF-8 text"),
