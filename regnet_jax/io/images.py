@@ -22,6 +22,7 @@ from regnet_jax.io.dicom import (
     find_stack,
     is_multiframe,
     read_stack,
+    rescale_file,
     split_series,
     stack_frame,
 )
@@ -134,6 +135,7 @@ def read_image(path) -> Image:
     with open_image(path) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)
+    image = replace(image, array=rescale_file(path, image.array))
     if path.suffix.lower() in _PICTURES:
         # ITK takes 1 mm, or the dots per inch of a print.
         _LOG.warning(
