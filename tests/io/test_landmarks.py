@@ -204,6 +204,7 @@ BAD = {
     "comma-table": ("a.csv", "x;y;z;t\n1,5;2;3;0\n", "line 2 has a comma within"),
     "comma-numbers": ("a.csv", "1;2,5;3\n", "comma within a number (2,5)"),
     "comma-in-commas": ("a.csv", "x,y,z,t\n1,5,2,5,3,5,0\n", "line 2 has more cells"),
+    "twice": ("a.csv", "x,y,z,X,y,z\n1,2,3,4,5,6\n", "two columns 'x'; leave one out"),
     "json-other": ("a.json", '{"layers": 3}', "markups"),
     "json-text": ("a.json", '{"markups": ["a"]}', "markups"),
 }

@@ -171,6 +171,18 @@ def test_of_two_geometries_the_one_of_itk_is_used_with_a_warning(
     assert (f"voxels apart; the {name} is used" in caplog.text) == both
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_without_a_geometry_gets_a_warning(tmp_path, caplog, version):
+    content = bytearray(stored(tmp_path / "a.nii", OTHER))
+    struct.pack_into("<2h", content, 252, 0, 0)
+    path = tmp_path / "b.nii"
+    path.write_bytes(nifti2(bytes(content)) if version == 2 else content)
+    with caplog.at_level(logging.WARNING):
+        found = read_frame(path)
+    np.testing.assert_array_equal(found.direction, np.eye(3).ravel())
+    assert f"{path}: its header has no sform and no qform" in caplog.text
+
+
 def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path):
     content = bytearray(stored(tmp_path / "a.nii", PLAIN))
     content[280:328] = stored(tmp_path / "b.nii", OTHER)[280:328]

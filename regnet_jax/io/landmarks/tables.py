@@ -35,6 +35,7 @@ _AXES = {
     ("i", "j", "k"): "voxels",
     ("x", "y", "z"): None,
 }
+_AXIS_NAMES = {name for axes in _AXES for name in axes}
 # Columns of a table of fixed and moving points.
 _PAIRS = tuple(
     tuple(form.format(axis=axis, image=image) for image in images for axis in "xyz")
@@ -146,6 +147,9 @@ def _plain(word: str) -> str:
 def _find_columns(path: Path, words: list[str]) -> tuple[list[int], str | None]:
     """Return the columns of the coordinates, and which coordinates they are."""
     header = [_plain(word) for word in words]
+    for name, word in zip(header, words, strict=True):
+        if name in _AXIS_NAMES and header.count(name) > 1:
+            raise InputError(f"{path}: has two columns {word!r}; leave one out")
     for pair in _PAIRS:
         if set(pair) <= set(header):
             return [header.index(name) for name in pair], None
