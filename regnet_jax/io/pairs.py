@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ def listed_path(path: Path, name: str) -> Path:
         name = name[1:-1]
     return path.parent / (Path(name).expanduser() if name[:2] == "~/" else name)
 
+
+_LOG = logging.getLogger(__name__)
 
 # Names become names of folders.
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -310,6 +313,11 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         InputError: if a file cannot be read, or does not fit the others.
     """
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
+    if fixed.frame == moving.frame and np.array_equal(fixed.array, moving.array):
+        _LOG.warning(
+            "%s: is the same image as %s, so that nothing moves; check both paths",
+            *(moving.name, fixed.name),
+        )
     frames = {"fixed": fixed.frame, "moving": moving.frame}
     masks = {
         name: read_mask(path, frames[image])

@@ -333,6 +333,8 @@ def _read_file(path: Path, trail: list[Path]) -> sitk.Transform:
     """Read a file of any tool; ``trail`` gets it, and those that it starts from."""
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name the file of a transform in it")
     if path.resolve() in trail:
         raise InputError(f"{path}: starts from itself; correct its initial transform")
     trail.append(path.resolve())

@@ -4,10 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import PairPaths, read_pairs
+from regnet_jax.io import PairPaths, read_pair, read_pairs
 
 CSV = """\
 name, fixed, moving, fixed_points, moving_points, patient
@@ -141,6 +143,18 @@ def test_read_pairs_refuses_malformed_lists(tmp_path, name, content, fact):
     with pytest.raises(InputError, match=fact) as error:
         read_pairs(path)
     assert str(path) in str(error.value)
+
+
+def test_the_same_image_twice_gets_a_warning(tmp_path, caplog):
+    """Under another name, too; another place is another image."""
+    image = sitk.GetImageFromArray(np.arange(60.0).reshape(3, 4, 5))
+    for name in ("a.mha", "b.nrrd", "c.mha"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        image.SetOrigin((0, 0, 5 * (name == "b.nrrd")))
+    read_pair(PairPaths("moved", tmp_path / "a.mha", tmp_path / "c.mha"))
+    assert not caplog.text
+    read_pair(PairPaths("same", tmp_path / "a.mha", tmp_path / "b.nrrd"))
+    assert f"b.nrrd: is the same image as {tmp_path / 'a.mha'}" in caplog.text
 
 
 def test_read_pairs_refuses_a_missing_list(tmp_path):
