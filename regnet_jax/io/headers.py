@@ -56,7 +56,10 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
         with path.open("rb") as file:
             start = file.read(2)
         if start in _PACKERS:
-            raise InputError(f"{path}: is packed by {_PACKERS[start]}; unpack it")
+            raise InputError(
+                f"{path}: is packed by {_PACKERS[start]}; unpack it, or convert it to"
+                " .nii.gz"
+            )
         raise InputError(
             f"{path}: is not an image that can be read; give .nii.gz, .mha, .nrrd"
             " or a folder with one DICOM series"
@@ -149,7 +152,7 @@ def _parse_nifti(
     dim = struct.unpack_from(order + "8h", header, 40)
     kind, bits = struct.unpack_from(order + "2h", header, 70)
     pixdim = struct.unpack_from(order + "8f", header, 76)
-    (start,) = struct.unpack_from(order + "f", header, 108)
+    start, slope, offset = struct.unpack_from(order + "3f", header, 108)
     if not 0 <= start <= _LAST_START:
         raise InputError(
             f"{path}: says that its values begin at byte {start:g}; correct its header"
@@ -159,14 +162,22 @@ def _parse_nifti(
             f"{path}: says that its values begin at byte {start:g}, within its header;"
             " correct it"
         )
-    offset = int(start)
+    scales = math.isfinite(slope) and slope not in (0, 1)
+    shifts = math.isfinite(offset) and offset != 0
+    is_whole = math.isfinite(slope) and slope and math.isfinite(offset)
+    if (scales or shifts) and not is_whole:
+        # ITK takes one of the two, and the standard neither.
+        raise InputError(
+            f"{path}: multiplies its values by {slope:g} and adds {offset:g}; correct"
+            " scl_slope and scl_inter in its header"
+        )
     used = slice(1, dim[0] + 1)
     if min(dim[used], default=0) < 1:
         listed = ", ".join(map(str, dim[used]))
         raise InputError(f"{path}: has a size of ({listed}) voxels; correct its header")
     values = {16: np.dtype(order + "f4"), 64: np.dtype(order + "f8")}.get(kind)
-    needed = offset + math.prod(dim[used]) * bits // 8
-    return pixdim[used][:3], offset, needed, values
+    needed = int(start) + math.prod(dim[used]) * bits // 8
+    return pixdim[used][:3], int(start), needed, values
 
 
 def _check_meta(path: Path, values: bool) -> None:

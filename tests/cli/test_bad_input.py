@@ -452,6 +452,11 @@ FLAGS = {
         "--interpolation x: is unknown; give one of nearest, linear, bspline",
     ),
     "out-of-bounds": ("train", ["--minutes=-1"], "--minutes -1: is not a"),
+    "of-a-series": (
+        "register",
+        ["--fixed=a", "--moving=b", "--out=c", "--reference=2"],
+        "--reference: is for --series",
+    ),
     "misspelt": ("warp", ["--tansform=x"], "--tansform: is no flag; perhaps it is"),
 }
 

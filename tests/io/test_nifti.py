@@ -84,7 +84,7 @@ def test_nifti_of_another_name_is_read(tmp_path, name, is_packed):
 @pytest.mark.parametrize(("start", "by"), [(b"\x1f\x8b", "gzip"), (b"PK", "zip")])
 def test_packed_file_is_refused_with_its_kind(tmp_path, name, start, by):
     (tmp_path / name).write_bytes(start + bytes(600))
-    with pytest.raises(InputError, match=f"{name}: is packed by {by}; unpack it"):
+    with pytest.raises(InputError, match=f"{name}: is packed by {by}; unpack it,"):
         read_image(tmp_path / name)
 
 
@@ -171,6 +171,30 @@ def test_of_two_geometries_the_one_of_itk_is_used_with_a_warning(
     assert (f"voxels apart; the {name} is used" in caplog.text) == both
 
 
+@pytest.mark.parametrize(
+    ("slope", "offset", "expected"),
+    [
+        *((2, -5, 1), (1, 5, 8), (0, 0, 3), (1, 0, 3), (np.nan, np.nan, 3)),
+        *((np.inf, 0, 3), (0, np.nan, 3), (-1, 0, -3)),
+        *((0, 5, None), (np.nan, 5, None), (2, np.nan, None), (np.inf, -1000, None)),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_with_half_a_scaling_is_refused(
+    tmp_path, slope, offset, expected, version
+):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    struct.pack_into("<2f", content, 112, slope, offset)
+    path = tmp_path / "b.nii"
+    path.write_bytes(nifti2(bytes(content)) if version == 2 else content)
+    if expected is not None:
+        assert read_image(path).array[0, 0, 3] == expected
+        return
+    for read in (read_image, read_frame):
+        with pytest.raises(InputError, match="correct scl_slope and scl_inter"):
+            read(path)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_nifti_without_a_geometry_gets_a_warning(tmp_path, caplog, version):
     content = bytearray(stored(tmp_path / "a.nii", OTHER))
@@ -187,7 +211,8 @@ def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path)
     content = bytearray(stored(tmp_path / "a.nii", PLAIN))
     content[280:328] = stored(tmp_path / "b.nii", OTHER)[280:328]
     (tmp_path / "a.nii").write_bytes(content)
-    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "b.nii")
+    stored(tmp_path / "c.nii", PLAIN, np.ones(PLAIN.shape, np.int16))
+    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "c.nii")
     with collect_warnings() as warnings:
         read_pair(pair)
     assert len(warnings) == 1
