@@ -133,7 +133,7 @@ def _open(path: Path, is_packed: bool) -> IO[bytes]:
 def _read_start(path: Path) -> tuple[bool, bytes]:
     """Return whether a file is compressed, and its first bytes.
 
-    Both are empty if it cannot be read, for which ITK gives the reason.
+    There are none if it cannot be read, for which ITK gives the reason.
     """
     is_packed = False
     try:

@@ -217,14 +217,21 @@ def split_transforms(given) -> list[Link]:
 
     Returns:
         The links, one at least.
+
+    Raises:
+        InputError: if nothing stands before or after a comma.
     """
     if isinstance(given, list | tuple):
         return [link for each in given for link in split_transforms(each)]
     if not isinstance(given, str) or os.path.exists(given):
         return [Link(Path(given), False)]
     links = []
-    for word in _COMMA.split(given):
-        if match := _BRACKETS.fullmatch(word.strip()):
+    for word in map(str.strip, _COMMA.split(given)):
+        if not word.removeprefix(_INVERSE):
+            raise InputError(
+                f"{given!r}: lacks the name of a transform; write A or A,inverse:B"
+            )
+        if match := _BRACKETS.fullmatch(word):
             links.append(Link(Path(match[1]), match[2] == "1"))
         else:
             path = word.removeprefix(_INVERSE)
