@@ -167,8 +167,6 @@ def _cell(value: float, digits: int) -> str:
 
 def _names(paths: Sequence[str]) -> list[str]:
     """Return the name of each file without its suffix, or paths where these repeat."""
-    if not paths:
-        raise InputError("--landmarks: name a file")
     if len(set(paths)) < len(paths):
         raise InputError("--landmarks: name each file once")
     stems = [Path(path).stem for path in paths]

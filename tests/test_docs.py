@@ -21,7 +21,6 @@ CALLS = {
     "warning": 0,
     "warnings.append": 0,
     "_fail": 0,
-    "register_multi_flags_validator": 2,
 }
 # Variables and functions whose texts become messages elsewhere.
 TEXTS = {

@@ -24,7 +24,7 @@ from experiments.comparison.dirlab_published import Geometry, set_of
 from regnet_jax.errors import InputError
 from regnet_jax.hounsfield import SCANNER_RANGE, UNSIGNED_OFFSET
 from regnet_jax.io import Frame, Image, read_landmarks
-from regnet_jax.io.pairs import is_comment, read_lines
+from regnet_jax.io.text import is_comment, read_lines
 from regnet_jax.spatial import canonicalise
 
 INHALE, EXHALE = "inhale", "exhale"

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -23,6 +24,20 @@ _DIVERGED = 3
 _INTERRUPTED = 130
 _TERMINATED = 143
 _PIPE_CLOSED = 141
+# What is wrong with flags, and the words of absl that say so.
+_VALUE = r"--(\w+)=(.*): "
+_MEANINGS = {
+    "--%s: is missing; give it": r"Flag --(\w+) must have a value",
+    "--%s: has no value; give one": r"Missing value for flag --(\w+)",
+    "--%s: takes no value; leave the value out": r"--(\w+)=.* does not take an arg",
+    "--%s: is no flag; perhaps it is --%s": r"line flag '(.*)'. Did you mean: (\w+)",
+    "--%s: is no flag; correct its name": r"line flag '(.*)'",
+    "--%s %s: is no whole number; give one": _VALUE + "invalid literal for int",
+    "--%s %s: is no number; give one": _VALUE + "could not convert string",
+    "--%s %s: is neither true nor false; give one of them": _VALUE + ".*Non-boolean",
+    "--%s %s: is unknown; give one of %s": _VALUE + "value should be one of <(.*)>",
+    "--%s %s: is %s; give another": _VALUE + r"\S+ is (.*)",
+}
 # Where Linux describes a process.
 _STATUS = Path("/proc/self/status")
 
@@ -60,34 +75,71 @@ def _parse_flags(arguments):
     try:
         asked = ["--help" if word == "-h" else word for word in arguments]
         rest = flags.FLAGS(_repeat_flags(asked))
+        if len(rest) > 1:
+            _refuse_word(rest[1])
     except BrokenPipeError:
         # The help was piped to a program that has seen enough of it.
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         sys.exit(0)
-    except flags.Error as error:
-        _fail(f"{str(error).splitlines()[-1].strip()} (see --help)", _BAD_INPUT)
-    if len(rest) > 1:
-        _fail(f"{rest[1]!r} is no flag; values follow --NAME (see --help)", _BAD_INPUT)
+    # absl raises ValueError for --noNAME=VALUE.
+    except (flags.Error, ValueError) as error:
+        _fail(f"{_meaning(str(error).splitlines()[0])} (see --help)", _BAD_INPUT)
     return rest
 
 
+def _meaning(text: str) -> str:
+    """Return what absl says of flags in the words of the other messages."""
+    for message, pattern in _MEANINGS.items():
+        if found := re.search(pattern, text):
+            return message % tuple(g.replace("|", ", ") for g in found.groups())
+    return text
+
+
 def _repeat_flags(arguments: list[str]) -> list[str]:
-    """Write ``--many A B`` as ``--many A --many=B``, for flags of several values."""
-    result, many, awaits_value = [], "", False
-    for word in arguments:
-        if word.startswith("-"):
-            given, has_value, _ = word.partition("=")
+    """Write ``--many A B`` as ``--many A --many=B``, for flags of several values.
+
+    Args:
+        arguments: the name of the program and its words.
+
+    Returns:
+        The words for absl.
+
+    Raises:
+        InputError: if a word follows no flag, which absl would say last; or if a value
+            is empty, as where a script has not set a variable.
+    """
+    result, given, many, awaits_value = arguments[:1], "", False, False
+    for word in arguments[1:]:
+        value = word
+        if word.startswith("-") and not awaits_value:
+            given, has_value, value = word.partition("=")
             name = given.lstrip("-")
-            is_known = name in flags.FLAGS
-            is_multi = is_known and isinstance(flags.FLAGS[name], flags.MultiFlag)
-            many, awaits_value = given if is_multi else "", not has_value
-        elif many and not awaits_value:
-            word = f"{many}={word}"
-        else:
+            is_switch = name.removeprefix("no") in flags.FLAGS
+            many = False
+            if name in flags.FLAGS:
+                flag = flags.FLAGS[name]
+                many, is_switch = isinstance(flag, flags.MultiFlag), flag.boolean
+            awaits_value = not (has_value or is_switch)
+            value = value if has_value else word
+        elif awaits_value:
             awaits_value = False
+        elif many:
+            word = f"{given}={word}"
+        else:
+            _refuse_word(word)
+        if not value:
+            raise InputError(f"{given}: is empty; give a value or leave it out")
         result.append(word)
     return result
+
+
+def _refuse_word(word: str):
+    first, *_ = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    raise InputError(
+        f"{word!r}: follows no flag; write the flag of each value before it, as in"
+        f" --{first.name} VALUE, and quotes around a name with spaces"
+    )
 
 
 def _guarded(main):

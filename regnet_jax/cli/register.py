@@ -150,23 +150,20 @@ def define_options(
 
 _OPTIONS = define_options(RegistrationOptions)
 _LIST = "list"
-for _name in ("fixed", "moving", "out"):
-    flags.register_multi_flags_validator(
-        [_name, "model", "pairs", "series"],
-        lambda given, name=_name: (
-            given[name] is not None
-            or given["model"] == _LIST
-            or (
-                (given["pairs"] is not None or given["series"] is not None)
-                and name != "out"
-            )
-        ),
-        f"Flag --{_name} must have a value other than None.",
-    )
 
 
 def _check_flags():
-    """Raise InputError if flags contradict each other, before any file is read."""
+    """Raise InputError if flags are missing or contradict each other.
+
+    No file is read before.
+    """
+    many = _PAIRS.value or _SERIES.value
+    for flag in (_OUT,) if many else (_FIXED, _MOVING, _OUT):
+        if not flag.value:
+            raise InputError(
+                f"--{flag.name}: is missing; give --fixed, --moving and --out, or"
+                " --pairs or --series and --out"
+            )
     given = [flag for flag in _ONE if flag.value]
     if _PAIRS.value and given:
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")

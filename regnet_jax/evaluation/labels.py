@@ -60,18 +60,12 @@ def describe_overlap(overlap: Mapping[int, LabelOverlap]) -> list[str]:
     Returns:
         Lines for the user; mostly none.
     """
-    lines = []
-    if any(label < 0 for label in overlap):
-        lines.append(
-            "the label maps hold negative values, as CTs do; check that they are label"
-            " maps"
-        )
     if overlap and all(np.isnan(each.hd95) for each in overlap.values()):
-        lines.append(
+        return [
             "no label is in both label maps, so their overlap is 0; check that they"
             " have the same labels and lie in the same place"
-        )
-    return lines
+        ]
+    return []
 
 
 def dice(

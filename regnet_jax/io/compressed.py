@@ -1,9 +1,10 @@
-"""Checks of the values of MetaImage and NRRD files that are compressed or in parts.
+"""Checks of the values of MetaImage and NRRD files, compressed, in parts or plain.
 
-ITK reads a damaged stream as noise, and a list of too few files as fewer slices of
-another place, both silently.
+ITK reads a damaged stream as noise, a list of too few files as fewer slices of another
+place, and of more values than the header says the first, all silently.
 """
 
+import logging
 import math
 import zlib
 from collections.abc import Mapping
@@ -12,11 +13,13 @@ from typing import IO
 
 from regnet_jax.errors import InputError
 
-# Bytes of a value. The length of MET_LONG depends on the system that wrote it.
+_LOG = logging.getLogger(__name__)
+
+# Bytes of a value. Some systems wrote eight for MET_LONG, of which ITK takes four.
 _META_BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
-    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT"), 4),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 _NRRD_BYTES = {
@@ -42,14 +45,14 @@ _SKIPS = {"line skip", "lineskip", "byte skip", "byteskip"}
 def check_meta_values(
     path: Path, fields: Mapping[str, str], file: IO[bytes], *, streams: bool
 ) -> None:
-    """Check the compressed values, or the list of files, of a MetaImage.
+    """Check the values, or the list of files, of a MetaImage.
 
     Args:
         path: of the header.
         fields: of the header by key.
         file: the header, read to its end.
-        streams: decompress the values; otherwise only what the header says of them is
-            checked.
+        streams: decompress or count the values; otherwise only what the header says of
+            them is checked.
 
     Raises:
         InputError: if the values are damaged, or files are missing in the list.
@@ -72,12 +75,16 @@ def check_meta_values(
                 " list"
             )
         return
-    if fields.get("CompressedData", "").lower() != "true":
-        return
     length = (_whole_numbers(fields.get("CompressedDataSize", "")) or [0])[0]
     one = _META_BYTES.get(fields.get("ElementType", ""))
     channels = _whole_numbers(fields.get("ElementNumberOfChannels", "")) or [1]
     needed = one and one * channels[0] * math.prod(sizes)
+    if fields.get("CompressedData", "").lower() != "true":
+        plain = fields.get("BinaryData", "").lower() == "true"
+        if streams and plain and "HeaderSize" not in fields:
+            detached = None if source.upper() == "LOCAL" else fields["ElementDataFile"]
+            _warn_of_surplus(path, detached, file, needed)
+        return
     if source.upper() == "LOCAL":
         if not length:
             raise InputError(
@@ -92,7 +99,7 @@ def check_meta_values(
 
 
 def check_nrrd_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) -> None:
-    """Check the values of a NRRD file that are compressed by gzip.
+    """Check the values of a NRRD file that are plain or compressed by gzip.
 
     Args:
         path: of the header.
@@ -102,17 +109,45 @@ def check_nrrd_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
     Raises:
         InputError: if the values are damaged.
     """
-    skips = _SKIPS & set(fields)
-    if fields.get("encoding", "").lower() not in ("gzip", "gz") or skips:
+    encoding = fields.get("encoding", "").lower()
+    if encoding not in ("gzip", "gz", "raw") or _SKIPS & set(fields):
         return
     one = _NRRD_BYTES.get(fields.get("type", "").lower())
     needed = one and one * math.prod(_whole_numbers(fields.get("sizes", "")))
     detached = fields.get("data file") or fields.get("datafile")
+    if encoding == "raw":
+        _warn_of_surplus(path, detached, file, needed)
+        return
     if detached is None:
         _check_stream(path, file, needed, 0)
     elif (values := path.parent / detached).is_file():
         with values.open("rb") as opened:
             _check_stream(values, opened, needed, 0)
+
+
+def _warn_of_surplus(
+    path: Path, detached: str | None, file: IO[bytes], needed: int | None
+) -> None:
+    """Warn of more values than the header says, which may say another size or type.
+
+    Args:
+        path: of the header.
+        detached: the name of another file with the values; None if they follow.
+        file: the header, read to the values.
+        needed: bytes of the values; None if they are not known.
+    """
+    if detached is None:
+        size = path.stat().st_size - file.tell()
+    elif (values := path.parent / detached).is_file():
+        size = values.stat().st_size
+    else:
+        return
+    if needed is not None and size > needed:
+        _LOG.warning(
+            "%s: its values take %d bytes where its header says %d, and the first are"
+            " taken; check the size and the type in the header",
+            *(path, size, needed),
+        )
 
 
 def _whole_numbers(text: str) -> list[int]:

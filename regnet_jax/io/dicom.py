@@ -33,6 +33,7 @@ _SEPARATOR = "::"
 _PARALLEL = 2e-3
 # Tolerated deviation from the grid, as a fraction of the slice distance or a pixel.
 _ON_GRID = 0.1
+_UNREADABLE = "cannot be read; check that it is whole and may be read"
 # A scout has no more slices than this.
 SCOUT = 2
 # A resampled volume may have at most this many times the pixels of its slices.
@@ -56,7 +57,10 @@ _TAGS = (
     "RescaleSlope",
     "RescaleIntercept",
     "BitsAllocated",
+    "BitsStored",
     "PixelRepresentation",
+    "PhotometricInterpretation",
+    "ModalityLUTSequence",
     "NumberOfFrames",
     "GridFrameOffsetVector",
     "DoseGridScaling",
@@ -69,6 +73,8 @@ _TAGS = (
 # What may tell the slices of one position apart in time, from the surest on. A file of
 # many frames has the index in its groups, where others have the identifier.
 TIMES = _TAGS[-3:]
+# Modalities whose values have a unit, which stays however they are shown.
+_WITH_UNIT = ("CT", "PT")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,8 @@ class Slice:
         orientation: ``[2, 3]`` directions in which columns and rows count up.
         spacing: mm between columns and between rows.
         scaling: slope and intercept from stored values, and how those are stored.
-        applied: the same of the first frame of the file, which GDCM applies to all.
+        applied: the same as GDCM applies it to all frames of the file.
+        has_table: whether a table (Modality LUT) gives the values, which GDCM ignores.
         times: by those of ``TIMES`` that the file says.
     """
 
@@ -97,6 +104,7 @@ class Slice:
     spacing: np.ndarray | None
     scaling: tuple
     applied: tuple
+    has_table: bool
     times: dict[str, float]
 
 
@@ -451,7 +459,7 @@ def _planes(file: Path, header):
             *stored,
         )
         if k == 0:
-            applied = scaling
+            applied = _inverted(header, scaling)
         if dose is not None:
             # GDCM leaves the stored numbers of a dose.
             scaling = (float(dose[0]), 0.0, *stored)
@@ -467,8 +475,22 @@ def _planes(file: Path, header):
             spacing=None if spacing is None else spacing[::-1],
             scaling=scaling,
             applied=applied,
+            has_table=bool(header.get("ModalityLUTSequence")),
             times=times,
         )
+
+
+def _inverted(header, scaling: tuple) -> tuple:
+    """Return what GDCM applies: it inverts stored values that are shown inverted.
+
+    In images without a unit, such as radiographs, bright tissue so stays bright.
+    """
+    inverts = _text(header, "PhotometricInterpretation") == "MONOCHROME1"
+    if not inverts or _text(header, "Modality") not in _WITH_UNIT:
+        return scaling
+    largest = -1 if header.PixelRepresentation else 2**header.BitsStored - 1
+    slope, intercept, *stored = scaling
+    return (-slope, intercept + slope * largest, *stored)
 
 
 def _times(header) -> dict[str, float]:
@@ -661,10 +683,30 @@ def _usual(gaps: np.ndarray) -> float:
     return float(apart[(len(apart) - 1) // 2]) if apart.size else np.inf
 
 
+def rescale_file(file: Path, array: np.ndarray) -> np.ndarray:
+    """Return the values of a file of one plane, where ITK reads other ones.
+
+    Args:
+        file: in any format.
+        array: its values as ITK reads them.
+
+    Returns:
+        The values; the same array if they are right.
+
+    Raises:
+        InputError: if a table, which is not read, gives them.
+    """
+    for plane in _slices(file, _header(file)):
+        _check_scaling(plane)
+        array = _rescaled(array, plane)
+    return array
+
+
 def _values(path: Path, slices: list[Slice]) -> np.ndarray:
     """``[n, rows, columns]`` in the order of the slices."""
+    for each in slices:
+        _check_scaling(each)
     files = list(dict.fromkeys(each.file for each in slices))
-    unreadable = "cannot be read; check that it is whole and may be read"
     if len(files) == len(slices):
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
@@ -672,20 +714,41 @@ def _values(path: Path, slices: list[Slice]) -> np.ndarray:
         if len({each.scaling for each in slices}) > 1:
             # The type of the first slice may not hold the values of another.
             reader.SetOutputPixelType(sitk.sitkFloat32)
-        image = quietly(reader.Execute, path, unreadable)
+        try:
+            image = quietly(reader.Execute, path, _UNREADABLE)
+        except InputError:
+            for file in files:
+                # The message names the file.
+                _read_file(file)
+            raise
         _check_grey(path, image)
-        return sitk.GetArrayFromImage(image)
-    volumes = {}
-    for file in files:
-        image = quietly(
-            lambda file=file: sitk.ReadImage(text_of(file), imageIO="GDCMImageIO"),
-            *(file, unreadable),
-        )
-        _check_grey(file, image)
-        volumes[file] = np.reshape(sitk.GetArrayFromImage(image), (-1, *slices[0].size))
-    return np.stack(
-        [_rescaled(volumes[each.file][each.frame], each) for each in slices]
+        array = sitk.GetArrayFromImage(image)
+        if all(each.scaling == each.applied for each in slices):
+            return array
+        planes = zip(array, slices, strict=True)
+    else:
+        volumes = {}
+        for file in files:
+            image = _read_file(file)
+            _check_grey(file, image)
+            array = sitk.GetArrayFromImage(image)
+            volumes[file] = np.reshape(array, (-1, *slices[0].size))
+        planes = ((volumes[each.file][each.frame], each) for each in slices)
+    return np.stack([_rescaled(plane, each) for plane, each in planes])
+
+
+def _read_file(file: Path) -> sitk.Image:
+    return quietly(
+        lambda: sitk.ReadImage(text_of(file), imageIO="GDCMImageIO"), file, _UNREADABLE
     )
+
+
+def _check_scaling(plane: Slice) -> None:
+    if plane.has_table:
+        raise InputError(
+            f"{plane.file}: its values follow from a table (Modality LUT), which is not"
+            " read here; convert it to .nii.gz by a program that does"
+        )
 
 
 def _check_grey(path: Path, image: sitk.Image) -> None:
@@ -697,7 +760,7 @@ def _check_grey(path: Path, image: sitk.Image) -> None:
 
 
 def _rescaled(plane: np.ndarray, own: Slice) -> np.ndarray:
-    """Rescale a frame by its own slope and intercept, not those of the first."""
+    """Rescale a frame by its own slope and intercept, not those that GDCM took."""
     if own.scaling == own.applied:
         return plane
     slope, intercept = own.applied[:2]

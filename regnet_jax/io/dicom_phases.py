@@ -19,14 +19,27 @@ from regnet_jax.io.dicom import SCOUT, TIMES, Slice, Stack, describe_stacks, fin
 _LOG = logging.getLogger(__name__)
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+# Without a further point, as in dates and UIDs.
+_DECIMAL = r"(?<![\d.])\d+\.\d+(?!\.?\d)"
 # Slices whose places along their normal differ by less, mm, lie at one position.
 _SAME_PLACE = 0.01
 
 
-def natural_key(text: str) -> list:
-    """Return a key that sorts texts by the numbers in them: T5, T10, T100."""
-    words = re.split(r"(\d+)", text.lower())
-    return [int(word) if number % 2 else word for number, word in enumerate(words)]
+def natural_key(text: str, *, decimals: bool = True) -> list:
+    """Return a key that sorts texts by the numbers in them: T5, T10, T100.
+
+    Args:
+        text: any.
+        decimals: take two numbers with a point between them for one, so that t1.25 is
+            before t1.5; otherwise, as in versions, 1.5 is before 1.25.
+
+    Returns:
+        Words and numbers by turns.
+    """
+    number = rf"({_DECIMAL}|\d+)" if decimals else r"(\d+)"
+    words: list = re.split(number, text.lower())
+    words[1::2] = (float(word) if "." in word else int(word) for word in words[1::2])
+    return words
 
 
 def find_phases(path: Path, series: str) -> list[tuple[str, Stack]]:

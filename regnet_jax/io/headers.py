@@ -14,7 +14,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -35,9 +35,13 @@ _DIMENSIONS = tuple(map(str, range(1, 11)))
 _META_SPACINGS = ("ElementSpacing", "ElementSize")
 # Spaces of NRRD whose grids ITK converts to its own axes.
 _CONVERTED = ("right-anterior-superior", "left-anterior-superior", "ras", "las")
-# What NRRD may call millimetres; ITK takes every unit for them.
-_MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
+# Kinds of axes of NRRD that lie in space.
+_IN_SPACE = ("domain", "space", "???", "none")
+# What NRRD and MetaImage may call millimetres; ITK takes every unit for them.
+_MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???")
 _GZIP_MAGIC = b"\x1f\x8b"
+# How packed files begin, and by what they are packed.
+_PACKERS = {_GZIP_MAGIC: "gzip", b"PK": "zip", b"BZ": "bzip2", b"7z": "7z"}
 
 
 def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
@@ -49,6 +53,13 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
         values: check the values, too, for which the whole file is read.
     """
     if not image_io:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in _PACKERS:
+            raise InputError(
+                f"{path}: is packed by {_PACKERS[start]}; unpack it, or convert it to"
+                " .nii.gz"
+            )
         raise InputError(
             f"{path}: is not an image that can be read; give .nii.gz, .mha, .nrrd"
             " or a folder with one DICOM series"
@@ -61,8 +72,9 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
     _CHECKS[image_io](path, values)
 
 
-def check_spacing(path: Path, spacing) -> None:
+def check_spacing(path: Path, spacing: Iterable[float]) -> None:
     """Raise InputError unless every spacing is finite and positive."""
+    spacing = list(spacing)
     if not all(math.isfinite(s) and s > 0 for s in spacing):
         listed = ", ".join(f"{s:g}" for s in spacing)
         raise InputError(
@@ -140,7 +152,7 @@ def _parse_nifti(
     dim = struct.unpack_from(order + "8h", header, 40)
     kind, bits = struct.unpack_from(order + "2h", header, 70)
     pixdim = struct.unpack_from(order + "8f", header, 76)
-    (start,) = struct.unpack_from(order + "f", header, 108)
+    start, slope, offset = struct.unpack_from(order + "3f", header, 108)
     if not 0 <= start <= _LAST_START:
         raise InputError(
             f"{path}: says that its values begin at byte {start:g}; correct its header"
@@ -150,14 +162,22 @@ def _parse_nifti(
             f"{path}: says that its values begin at byte {start:g}, within its header;"
             " correct it"
         )
-    offset = int(start)
+    scales = math.isfinite(slope) and slope not in (0, 1)
+    shifts = math.isfinite(offset) and offset != 0
+    is_whole = math.isfinite(slope) and slope and math.isfinite(offset)
+    if (scales or shifts) and not is_whole:
+        # ITK takes one of the two, and the standard neither.
+        raise InputError(
+            f"{path}: multiplies its values by {slope:g} and adds {offset:g}; correct"
+            " scl_slope and scl_inter in its header"
+        )
     used = slice(1, dim[0] + 1)
     if min(dim[used], default=0) < 1:
         listed = ", ".join(map(str, dim[used]))
         raise InputError(f"{path}: has a size of ({listed}) voxels; correct its header")
     values = {16: np.dtype(order + "f4"), 64: np.dtype(order + "f8")}.get(kind)
-    needed = offset + math.prod(dim[used]) * bits // 8
-    return pixdim[used][:3], offset, needed, values
+    needed = int(start) + math.prod(dim[used]) * bits // 8
+    return pixdim[used][:3], int(start), needed, values
 
 
 def _check_meta(path: Path, values: bool) -> None:
@@ -177,6 +197,8 @@ def _check_meta(path: Path, values: bool) -> None:
                 )
             if key in _META_SPACINGS:
                 check_spacing(path, _numbers(path, key, value))
+            if key == "DistanceUnits":
+                _check_units(path, [value])
             if key in ("Offset", "Position", "Origin", "TransformMatrix") and not all(
                 map(math.isfinite, _numbers(path, key, value))
             ):
@@ -260,16 +282,26 @@ def _check_nrrd(path: Path, values: bool) -> None:
             check_nrrd_values(path, fields, file)
     if "space directions" in fields:
         # A fourth is that of time.
-        units = fields.get("space units", "").split('"')[1::2][:3]
-        others = [unit.strip() for unit in units if unit.strip() not in _MM]
-        if others:
-            raise InputError(
-                f"{path}: says that its space unit is {others[0]}; convert it to mm"
-            )
+        _check_units(path, fields.get("space units", "").split('"')[1::2][:3])
     elif "spacings" in fields:
-        check_spacing(path, _numbers(path, "spacings", fields["spacings"]))
+        spacings = _numbers(path, "spacings", fields["spacings"])
+        units = fields.get("units", "").split('"')[1::2]
+        kinds = fields.get("kinds", "").split()
+        # Other axes are those of colours, vectors and time.
+        other = {k for k, kind in enumerate(kinds) if kind not in _IN_SPACE}
+        check_spacing(path, (s for k, s in enumerate(spacings) if k not in other))
+        _check_units(path, (u for k, u in enumerate(units) if k not in other))
     else:
         _warn_of_no_spacing(path)
+
+
+def _check_units(path: Path, units: Iterable[str]) -> None:
+    """Raise InputError unless all units of space are mm, for which ITK takes them."""
+    for unit in map(str.strip, units):
+        if unit not in _MM:
+            raise InputError(
+                f"{path}: says that its space unit is {unit}; convert it to mm"
+            )
 
 
 def _warn_of_no_spacing(path: Path) -> None:
@@ -326,9 +358,10 @@ def permissively(call: Callable[[], T]) -> T:
 def header_frame(path: Path, frame: Frame) -> Frame:
     """Return the frame in the header of a file, sheared if the header is.
 
-    Where the sform and the qform of a NIfTI differ, the one that ITK takes is used,
-    with a warning: the sform if its code is 1 (scanner) or that of the qform is 0, and
-    the qform otherwise, also where the sform is sheared.
+    Of a NIfTI that has neither sform nor qform, the axes are those of ITK, with a
+    warning. Where the two differ, the one that ITK takes is used, with a warning: the
+    sform if its code is 1 (scanner) or that of the qform is 0, and the qform otherwise,
+    also where the sform is sheared.
 
     Args:
         path: of an image in any format.
@@ -347,6 +380,12 @@ def header_frame(path: Path, frame: Frame) -> Frame:
     qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
     scale = _MM_PER_UNIT.get(header[123] & 7, 1.0)
     sform = qform = None
+    if max(sform_code, qform_code) <= 0:
+        _LOG.warning(
+            "%s: its header has no sform and no qform, so its axes are taken for left,"
+            " posterior and superior; set one of them",
+            path,
+        )
     if sform_code > 0:
         rows = struct.unpack_from(order + "12f", header, 280)
         sform = _frame(path, "sform", frame, np.reshape(rows, (3, 4)) * scale)

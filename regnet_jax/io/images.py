@@ -22,6 +22,7 @@ from regnet_jax.io.dicom import (
     find_stack,
     is_multiframe,
     read_stack,
+    rescale_file,
     split_series,
     stack_frame,
 )
@@ -134,6 +135,7 @@ def read_image(path) -> Image:
     with open_image(path) as reader:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)
+    image = replace(image, array=rescale_file(path, image.array))
     if path.suffix.lower() in _PICTURES:
         # ITK takes 1 mm, or the dots per inch of a print.
         _LOG.warning(
@@ -260,7 +262,17 @@ def read_labels(path) -> Image:
 
 
 def check_labels(image: Image) -> Image:
-    """Return a label map; InputError if a value has a fraction, or too many digits."""
+    """Return a label map, with a warning if it looks like a scan.
+
+    Args:
+        image: any.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: if a value has a fraction or is above 2^53.
+    """
     if (image.array != np.rint(image.array)).any():
         raise InputError(
             f"{image.name}: holds fractions, so it is not a label map; give whole"
@@ -270,6 +282,11 @@ def check_labels(image: Image) -> Image:
         raise InputError(
             f"{image.name}: has labels above 2^53, which would lose digits; renumber"
             " them"
+        )
+    if (image.array < 0).any():
+        _LOG.warning(
+            "%s: holds negative values, as CTs do; check that it is a label map",
+            image.name,
         )
     return image
 

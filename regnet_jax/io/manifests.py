@@ -16,7 +16,8 @@ from pathlib import Path
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_text
 from regnet_jax.io.dicom import split_series
-from regnet_jax.io.pairs import csv_rows, is_comment, listed_path, read_lines
+from regnet_jax.io.pairs import csv_rows, listed_path
+from regnet_jax.io.text import is_comment, read_lines
 
 # What the scans of a patient are for: to learn from, to choose by, to look at once.
 ROLES = ("training", "validation", "test")
@@ -107,7 +108,7 @@ def read_scans(path, role: str) -> list[ListedScan]:
     lines = read_lines(path, "scans")
     if not _is_manifest(lines):
         return [ListedScan(image) for image in _plain_paths(path, lines)]
-    rows = csv_rows(path, lines)
+    rows = csv_rows(path, lines, _COLUMNS)
     scans = [_listed_scan(path, where, row) for where, row in rows]
     _check_independence([where for where, _ in rows], scans)
     chosen = [scan for scan in scans if scan.role == role]
@@ -131,14 +132,10 @@ def _is_manifest(lines: list[str]) -> bool:
     """Tell whether the first line is the header of a table with a column of paths."""
     header = next((x for x in lines if x.strip() and not is_comment(x)), "")
     cells = re.split("[,;\t]", header)
-    return len(cells) > 1 and "path" in (cell.strip(' "') for cell in cells)
+    return len(cells) > 1 and "path" in (cell.strip(' "').lower() for cell in cells)
 
 
 def _listed_scan(path: Path, where: str, row: dict[str, str]) -> ListedScan:
-    for name in row:
-        if name not in _COLUMNS:
-            known = ", ".join(_COLUMNS)
-            raise InputError(f"{where}: {name!r} is unknown; there are {known}")
     for name in _COLUMNS:
         if name != _OPTIONAL and not row.get(name):
             raise InputError(f"{where}: has no {name}; give it")

@@ -1,4 +1,4 @@
-"""NIfTI-2, which ITK does not read: its header as one of NIfTI-1, and such a copy.
+"""NIfTI that ITK does not read: NIfTI-2, and files whose names do not say NIfTI.
 
 NIfTI-2 holds the same fields in wider types (https://nifti.nimh.nih.gov/nifti-2).
 """
@@ -9,13 +9,17 @@ import shutil
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from regnet_jax.errors import InputError
 
 HEADER_SIZE = 540
 _MAGIC = b"n+2\0\r\n\x1a\n"
+_MAGIC_1 = b"n+1\0"
+# ITK goes by the name, and unpacks files of the second alone.
+_PLAIN, _PACKED = ".nii", ".nii.gz"
 # Bytes before the values in the copy.
 _START = 352
 _LONGEST = 2**15 - 1
@@ -81,7 +85,10 @@ def as_nifti1(path: Path, header: bytes) -> tuple[bytes, int]:
 
 @contextlib.contextmanager
 def readable_by_itk(path: Path, *, values: bool = True) -> Iterator[Path]:
-    """Yield a path that ITK reads: the file itself, or a temporary copy of NIfTI-2.
+    """Yield a path that ITK reads: the file itself, or a temporary copy.
+
+    Copied are NIfTI-2, and NIfTI whose name does not say so: compressed in a ``.nii``,
+    with another suffix or with none.
 
     Args:
         path: of any file.
@@ -91,17 +98,23 @@ def readable_by_itk(path: Path, *, values: bool = True) -> Iterator[Path]:
         The path.
 
     Raises:
-        InputError: if NIfTI-2 is damaged, as far as it is read.
+        InputError: if the copied file is damaged, as far as it is read.
     """
-    opened, header = _read_start(path)
-    if not is_nifti2(header):
+    is_packed, header = _read_start(path)
+    name = path.name.lower()
+    is_named = name.endswith(_PACKED) or (name.endswith(_PLAIN) and not is_packed)
+    if is_nifti2(header):
+        old, start = as_nifti1(path, header)
+    elif header[344:348] == _MAGIC_1 and not is_named:
+        # Its extensions, if any, are not needed.
+        old, start = header[:348], _START
+    else:
         yield path
         return
-    old, start = as_nifti1(path, header)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "nifti1.nii"
         try:
-            with opened(path, "rb") as source, copy.open("wb") as target:
+            with _open(path, is_packed) as source, copy.open("wb") as target:
                 target.write(old + bytes(_START - len(old)))
                 if values:
                     source.read(start)
@@ -113,15 +126,20 @@ def readable_by_itk(path: Path, *, values: bool = True) -> Iterator[Path]:
         yield copy
 
 
-def _read_start(path: Path) -> tuple[Callable, bytes]:
-    """Return what opens a file, and its first bytes; none if it cannot be read."""
-    opened: Callable = open
+def _open(path: Path, is_packed: bool) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if is_packed else path.open("rb")
+
+
+def _read_start(path: Path) -> tuple[bool, bytes]:
+    """Return whether a file is compressed, and its first bytes.
+
+    There are none if it cannot be read, for which ITK gives the reason.
+    """
+    is_packed = False
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"\x1f\x8b":
-                opened = gzip.open
-        with opened(path, "rb") as file:
-            return opened, file.read(HEADER_SIZE)
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with _open(path, is_packed) as file:
+            return is_packed, file.read(HEADER_SIZE)
     except (OSError, EOFError, zlib.error):
-        # ITK gives the reason.
-        return opened, b""
+        return is_packed, b""

@@ -3,9 +3,10 @@
 import csv
 import dataclasses
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,40 +17,8 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
+from regnet_jax.io.text import is_comment, read_lines
 from regnet_jax.spatial.images import Image
-
-
-def read_lines(path: Path, content: str) -> list[str]:
-    """Read the lines of a text file that is a list.
-
-    Args:
-        path: of the file.
-        content: the expected entries of the list, for the message.
-
-    Returns:
-        The lines, without their ends.
-
-    Raises:
-        InputError: if it is missing, or is not UTF-8.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name one that lists {content}")
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}: is not UTF-8 text, see line {number}; list {content}, and save"
-            " it as UTF-8"
-        ) from error
-    # Other separators that Python knows can be letters of a name.
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def is_comment(line: str) -> bool:
-    """Tell whether a line of a list is a comment."""
-    return line.lstrip().startswith("#")
 
 
 def listed_path(path: Path, name: str) -> Path:
@@ -58,6 +27,8 @@ def listed_path(path: Path, name: str) -> Path:
         name = name[1:-1]
     return path.parent / (Path(name).expanduser() if name[:2] == "~/" else name)
 
+
+_LOG = logging.getLogger(__name__)
 
 # Names become names of folders.
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -128,6 +99,7 @@ def read_pairs(path) -> list[PairPaths]:
         path: a CSV file whose first line names columns, separated by commas,
             semicolons or tabs, or a JSON list of objects. Columns and keys are the
             attributes of ``PairPaths``, of which name, fixed and moving must be given.
+            Columns may have capitals, and blanks or hyphens for underscores.
             Paths and comments are as in ``read_manifest``.
 
     Returns:
@@ -139,7 +111,10 @@ def read_pairs(path) -> list[PairPaths]:
     """
     path = Path(path)
     lines = read_lines(path, "pairs as CSV or JSON")
-    rows = (_json_rows if path.suffix.lower() == ".json" else csv_rows)(path, lines)
+    if path.suffix.lower() == ".json":
+        rows = _json_rows(path, lines)
+    else:
+        rows = csv_rows(path, lines, _COLUMNS)
     if not rows:
         raise InputError(
             f"{path}: lists no pair; list at least one, below a line that names the"
@@ -156,19 +131,22 @@ def read_pairs(path) -> list[PairPaths]:
     return pairs
 
 
-def csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict[str, str]]]:
+def csv_rows(
+    path: Path, lines: list[str], known: Sequence[str]
+) -> list[tuple[str, dict[str, str]]]:
     """Read the rows of a CSV file, separated by commas, semicolons or tabs.
 
     Args:
         path: of the file, for messages.
         lines: of the file; the first that is neither empty nor a comment names the
             columns.
+        known: the columns that there may be.
 
     Returns:
         Where each row stands, for messages, and its cells by column.
 
     Raises:
-        InputError: if it is not a table.
+        InputError: if it is not a table, or has another column.
     """
     # Comments become empty lines, so that line numbers stay right.
     lines = ["" if is_comment(line) else line for line in lines]
@@ -189,7 +167,7 @@ def csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict[str, str]]]:
             if not any(cells):
                 continue
             if columns is None:
-                columns = _columns(path, cells)
+                columns = _columns(path, cells, known)
                 continue
             where = f"{path}, line {reader.line_num}"
             count = len(columns)
@@ -206,13 +184,19 @@ def csv_rows(path: Path, lines: list[str]) -> list[tuple[str, dict[str, str]]]:
     return rows
 
 
-def _columns(path: Path, cells: list[str]) -> list[str]:
+def _columns(path: Path, cells: list[str], known: Sequence[str]) -> list[str]:
     while not cells[-1]:
         cells.pop()
-    for name in cells:
-        if cells.count(name) > 1:
+    names = [re.sub(r"[\s-]+", "_", cell).lower() for cell in cells]
+    for name, cell in zip(names, cells, strict=True):
+        if name not in known:
+            raise InputError(
+                f"{path}: its first line names the columns, and {cell!r} is unknown;"
+                f" there are {', '.join(known)}"
+            )
+        if names.count(name) > 1:
             raise InputError(f"{path}: has two columns {name!r}; leave one out")
-    return cells
+    return names
 
 
 def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
@@ -225,17 +209,19 @@ def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
             f"{path}: is not a list of objects; give one object for each pair"
         )
     for number, row in enumerate(rows, 1):
+        for key in row:
+            if key not in _COLUMNS:
+                known = ", ".join(_COLUMNS)
+                raise InputError(
+                    f"{path}, pair {number}: {key!r} is unknown; there are {known}"
+                )
         if not all(isinstance(v, str | None) for v in row.values()):
             raise InputError(f"{path}, pair {number}: give text for every key")
     return [(f"{path}, pair {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _pair(path: Path, where: str, row: dict) -> PairPaths:
-    values = {key.strip(): (value or "").strip() for key, value in row.items()}
-    for key in values:
-        if key not in _COLUMNS:
-            known = ", ".join(_COLUMNS)
-            raise InputError(f"{where}: {key!r} is unknown; there are {known}")
+    values = {key: (value or "").strip() for key, value in row.items()}
     values = {key: value for key, value in values.items() if value}
     missing = [key for key in _REQUIRED if key not in values]
     for first, second in _TOGETHER:
@@ -327,6 +313,11 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         InputError: if a file cannot be read, or does not fit the others.
     """
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
+    if fixed.frame == moving.frame and np.array_equal(fixed.array, moving.array):
+        _LOG.warning(
+            "%s: is the same image as %s, so that nothing moves; check both paths",
+            *(moving.name, fixed.name),
+        )
     frames = {"fixed": fixed.frame, "moving": moving.frame}
     masks = {
         name: read_mask(path, frames[image])

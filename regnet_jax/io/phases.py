@@ -1,6 +1,7 @@
 """Series of images over time, such as 4D CT: files and folders as phases in order."""
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from regnet_jax.io.images import as_image, read_frame, read_image
 from regnet_jax.io.volumes import read_volumes
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import Image
+
+_LOG = logging.getLogger(__name__)
 
 # What ends the names of image files that a folder of phases may hold.
 _SUFFIX = re.compile(
@@ -161,7 +164,19 @@ def _image_files(folder: Path) -> list[Path]:
         and not file.name.startswith(".")
         and _SUFFIX.search(file.name)
     ]
-    return sorted(files, key=lambda file: natural_key(file.name))
+    files.sort(key=lambda file: natural_key(_SUFFIX.sub("", file.name)))
+    versions = sorted(
+        files, key=lambda file: natural_key(_SUFFIX.sub("", file.name), decimals=False)
+    )
+    for one, other in zip(files, versions, strict=True):
+        if one != other:
+            _LOG.warning(
+                "%s: %s is before %s, as the numbers in their names are taken for"
+                " decimals; if they are not, write 1.05 instead of 1.5",
+                *(folder, one.name, other.name),
+            )
+            break
+    return files
 
 
 def _of_files(folder: Path, files: Sequence[Path]) -> list[Phase]:

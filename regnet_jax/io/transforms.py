@@ -217,14 +217,21 @@ def split_transforms(given) -> list[Link]:
 
     Returns:
         The links, one at least.
+
+    Raises:
+        InputError: if nothing stands before or after a comma.
     """
     if isinstance(given, list | tuple):
         return [link for each in given for link in split_transforms(each)]
     if not isinstance(given, str) or os.path.exists(given):
         return [Link(Path(given), False)]
     links = []
-    for word in _COMMA.split(given):
-        if match := _BRACKETS.fullmatch(word.strip()):
+    for word in map(str.strip, _COMMA.split(given)):
+        if not word.removeprefix(_INVERSE):
+            raise InputError(
+                f"{given!r}: lacks the name of a transform; write A or A,inverse:B"
+            )
+        if match := _BRACKETS.fullmatch(word):
             links.append(Link(Path(match[1]), match[2] == "1"))
         else:
             path = word.removeprefix(_INVERSE)
@@ -333,6 +340,8 @@ def _read_file(path: Path, trail: list[Path]) -> sitk.Transform:
     """Read a file of any tool; ``trail`` gets it, and those that it starts from."""
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name the file of a transform in it")
     if path.resolve() in trail:
         raise InputError(f"{path}: starts from itself; correct its initial transform")
     trail.append(path.resolve())

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import check_suffix, write_atomically
-from regnet_jax.io.dicom import is_multiframe, split_series
+from regnet_jax.io.dicom import is_multiframe, rescale_file, split_series
 from regnet_jax.io.headers import header_frame
 from regnet_jax.io.images import (
     IMAGE_SUFFIXES,
@@ -90,7 +90,7 @@ def read_volumes(path) -> Volumes:
         image = execute(reader, file)
     frame = header_frame(file, frame)
     fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    time, arrays = None, [from_sitk(image, name).array]
+    time, arrays = None, [rescale_file(file, from_sitk(image, name).array)]
     if image.GetDimension() == 4:
         time = (image.GetSpacing()[3], image.GetOrigin()[3])
         arrays = list(arrays[0])

@@ -22,7 +22,6 @@ from regnet_jax.evaluation import (
 from regnet_jax.files import staged_folder, write_text
 from regnet_jax.io import (
     as_image,
-    read_labels,
     read_landmarks,
     write_displacement,
     write_for_ants,
@@ -30,6 +29,7 @@ from regnet_jax.io import (
     write_image,
     write_transform,
 )
+from regnet_jax.io.images import check_labels
 from regnet_jax.registration.maps import (
     check_maps,
     write_confidence,
@@ -294,6 +294,4 @@ def _read_label_maps(registration: Registration, labels):
 
 def _read_label_map(given, image: Image) -> Image:
     """Return a label map; a bare array lies on the grid of its image."""
-    if isinstance(given, str | os.PathLike):
-        return read_labels(given)
-    return as_image(given, "labels", frame=image.frame)
+    return check_labels(as_image(given, "labels", frame=image.frame))

@@ -25,6 +25,8 @@ _MOVED, _SKEW = 0.1, 2e-3
 _LARGEST, _STEPS = 1e30, 16
 # A nanometre to a metre, mm.
 _SPACINGS = (1e-6, 1e3)
+# Voxels to the origin, with which single precision still places a tenth of a voxel.
+_FARTHEST = 2**20
 _ORDER = {2: "(x, y)", 3: "(x, y, z)"}
 
 
@@ -440,6 +442,13 @@ def _check_values(image: Image) -> None:
         raise InputError(
             f"{image.name}: its spacing is {image.frame.spacing} mm, which no image"
             f" has; give millimetres, {low:g} to {high:g}"
+        )
+    far = np.abs(image.frame.origin).max()
+    if far > _FARTHEST * min(image.frame.spacing):
+        raise InputError(
+            f"{image.name}: its origin is {far:.4g} mm away, too far for voxels of"
+            f" {min(image.frame.spacing):g} mm in single precision; set one nearer to"
+            " zero"
         )
     bad = int(np.size(image.array) - np.isfinite(image.array).sum())
     if bad:

@@ -428,6 +428,45 @@ def test_value_without_a_flag_is_refused(refused, plane, module):
     refused(module, *required[module], plane, names=plane)
 
 
+def test_images_without_flags_are_refused_before_missing_flags(refused, plane):
+    fact = "follows no flag; write the flag of each value before it, as in --fixed"
+    refused("register", plane, plane, "--out=a", names=f"{str(plane)!r}: {fact}")
+    refused("register", "--fixed", plane, plane, names=f"{str(plane)!r}: {fact}")
+    refused("register", "--nocycle", plane, names=f"{str(plane)!r}: {fact}")
+    refused("register", "--", "a", "b", names=f"'b': {fact}")
+
+
+FLAGS = {
+    "missing": ("warp", ["--image=a"], "--transform: is missing; give it"),
+    "empty": ("register", ["--fixed_mask="], "--fixed_mask: is empty; give a value"),
+    "empty-word": ("register", ["--fixed_mask", ""], "--fixed_mask: is empty; give a"),
+    "empty-of-many": ("warp", ["--transform", "a", ""], "--transform: is empty; give"),
+    "no-value": ("warp", ["--image"], "--image: has no value; give one"),
+    "value-of-a-switch": ("warp", ["--noinverse=3"], "--noinverse: takes no value"),
+    "no-truth": ("warp", ["--inverse=3"], "--inverse 3: is neither true nor false"),
+    "no-whole-number": ("register", ["--refine=x"], "--refine x: is no whole number"),
+    "no-number": ("warp", ["--fill=x"], "--fill x: is no number; give one"),
+    "other-word": (
+        "warp",
+        ["--interpolation=x"],
+        "--interpolation x: is unknown; give one of nearest, linear, bspline",
+    ),
+    "out-of-bounds": ("train", ["--minutes=-1"], "--minutes -1: is not a"),
+    "of-a-series": (
+        "register",
+        ["--fixed=a", "--moving=b", "--out=c", "--reference=2"],
+        "--reference: is for --series",
+    ),
+    "misspelt": ("warp", ["--tansform=x"], "--tansform: is no flag; perhaps it is"),
+}
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_bad_flag_is_named_in_plain_words(refused, case):
+    module, arguments, message = FLAGS[case]
+    refused(module, *arguments, names=message)
+
+
 @pytest.mark.parametrize("flag", ["fixed", "moving", "out"])
 def test_missing_flag_of_register_is_refused(refused_pair, flag):
     refused_pair(f"--{flag}", **{flag: None})

@@ -321,7 +321,7 @@ BAD = {
     "shard-zero": (["--pairs=PAIRS", "--shard=0/2"], "--shard 0/2"),
     "shard-word": (["--pairs=PAIRS", "--shard=half"], "--shard half"),
     "shard-alone": (["--fixed=a", "--moving=b", "--shard=1/2"], "--shard"),
-    "column": (["--pairs=COLUMN"], "COLUMN, line 2"),
+    "column": (["--pairs=COLUMN"], "'colour' is unknown"),
     "intensity": (["--pairs=PAIRS", "--intensity=pet"], "pet"),
     "format": (["--pairs=PAIRS", "--format=minc"], "minc"),
     "points": (["--fixed=a", "--moving=b", "--fixed_points=c"], "--moving_points"),

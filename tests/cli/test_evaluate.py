@@ -525,7 +525,7 @@ def test_odd_landmarks_and_labels_get_a_line(command, tmp_path):
     assert odd.status == 0
     assert "1 of 2 landmarks of the moving image lie outside of it" in odd.err
     assert "no label is in both label maps" in odd.err
-    assert "hold negative values" in run(tmp_path / "neg.mha", tmp_path / "in.csv").err
+    assert "holds negative values" in run(tmp_path / "neg.mha", tmp_path / "in.csv").err
 
 
 def test_labels_that_lose_digits_are_refused(command, tmp_path):

@@ -74,7 +74,7 @@ def test_inputs_are_not_replaced_by_results(command, folder, case):
 
 @pytest.mark.parametrize(
     ("out", "said"),
-    [("", "the folder for the results has no name"), (os.sep, "is the whole disk")],
+    [("", "--out: is empty; give a value"), (os.sep, "is the whole disk")],
 )
 @pytest.mark.parametrize("given", ["one", "list"])
 def test_results_need_a_folder_of_their_own(command, folder, out, said, given):

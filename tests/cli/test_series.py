@@ -289,7 +289,6 @@ BAD = {
     "points": (["--series_points=gone.csv"], "gone.csv"),
     "labels": (["--series_labels=CUBE"], "is 3D and the phases are 2D"),
     "mask": (["--fixed_mask=CUBE"], "is 3D but its image is 2D"),
-    "alone": (["--series=", "--reference=2"], "--reference: is for --series"),
     "model": (["--model=gone"], "gone"),
     "dimension": (["--model=lung"], "is 3D and"),
     "format": (["--write=ventilation"], "do not both show lungs"),

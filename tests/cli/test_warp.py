@@ -304,7 +304,7 @@ def test_warp_replaces_existing_results(pair, warp, tmp_path):
 BAD = {
     "nothing": ([], "--image, --labels, --points"),
     "both": (["--image={moving}", "--labels={labels}"], "--image, --labels, --points"),
-    "empty": (["--image="], "--image, --labels, --points"),
+    "empty": (["--image="], "--image: is empty; give a value"),
     "missing": (["--image={tmp}/gone.mha"], "gone.mha"),
     "no-transform": (["--image={moving}", "--transform={moving}"], "moving.mha"),
     "gone-transform": (["--image={moving}", "--transform={tmp}/no.h5"], "no.h5"),

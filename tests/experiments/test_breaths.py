@@ -67,7 +67,7 @@ def test_breaths_are_measured_beside_fields(command, tmp_path):
         (["--amplitudes=20,0"], "--amplitudes 0: give millimetres"),
         (["--amplitudes=wide"], "--amplitudes wide: give millimetres"),
         (["--landmarks=a.csv,a.csv"], "name each file once"),
-        (["--landmarks="], "--landmarks: name a file"),
+        (["--landmarks="], "--landmarks: is empty; give a value"),
         (["--landmarks=nowhere.csv"], "does not exist"),
     ],
 )

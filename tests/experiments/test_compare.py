@@ -427,7 +427,7 @@ def test_compare_measures_the_presets(command, listed, run2d, tmp_path):
         (["--methods=sorcery"], "sorcery: unknown"),
         (["--pairs=none.csv"], "no such file"),
         (["--setting=heart"], "setting"),
-        (["--methods="], "none of them"),
+        (["--methods="], "--methods: is empty; give a value"),
     ],
 )
 def test_compare_refuses_bad_flags_in_one_line(command, listed, tmp_path, flags, fact):

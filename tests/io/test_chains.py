@@ -256,7 +256,9 @@ def test_files_that_are_no_transform_are_refused(tmp_path):
         "none.nii.gz": "does not exist",
         "2d.tfm,@3d.tfm": "3d.tfm: is 3D and .*2d.tfm is 2D",
         "inverse:@flat.tfm": "flat.tfm: the linear transform is singular",
-        "2d.tfm,": "is not a whole transform",
+        "2d.tfm,": "lacks the name of a transform; write A or A,inverse:B",
+        "2d.tfm, inverse:": "lacks the name of a transform",
+        "2d.tfm, none.tfm": "^none.tfm: does not exist",
     }.items():
         place = f"{tmp_path}/"
         text = given.replace("@", place) if ":@" in given else (

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.io import read_frame, read_image
 from regnet_jax.io.headers import check_header
+from regnet_jax.io.volumes import read_volumes
 
 CODES = np.random.default_rng(0).integers(0, 50, (6, 30, 31)).astype(np.int16)
 SPACING = (1.5, 2.0, 3.0)
@@ -93,6 +94,32 @@ def test_a_list_needs_a_file_for_each_slice(tmp_path):
         read_image(path)
 
 
+def test_axes_of_colours_need_no_spacing(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((5, 6, 3), np.uint8), isVector=True)
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(image, str(path), False)
+    start, values = header(path)
+    start = re.sub(rb"space.*\n", b"", start)
+    path.write_bytes(start[:-1] + b"spacings: nan 2 3\n\n" + values)
+    assert read_volumes(path).images[0].frame.spacing == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr"])
+def test_more_values_than_the_header_says_get_a_warning(tmp_path, caplog, name):
+    """As in a header of another type or size, with which other voxels are read."""
+    path = store(tmp_path / name, compressed=False)
+    read_image(path)
+    assert not caplog.records
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"31 30 6", b"30 30 6"))
+    assert read_image(path).array.shape == (6, 30, 30)
+    said = "its values take 11160 bytes where its header says 10800, and the first"
+    assert f"{path}: {said}" in caplog.messages[0]
+    caplog.clear()
+    read_frame(path)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [("a.mha", rb"ElementSpacing = .*\n"), ("a.nrrd", rb"space directions: .*\n")],
@@ -115,6 +142,18 @@ def test_a_header_without_spacing_gets_a_warning(tmp_path, caplog, name, line):
         ("a.nrrd", rb"space directions: .*", b"spacings: 4 nan 4", "must be positive"),
         (
             *("a.nrrd", rb"space directions", b'space units: "um" "um" "um"\n\\g<0>'),
+            "says that its space unit is um; convert it to mm",
+        ),
+        (
+            *(
+                "a.nrrd",
+                rb"space directions: .*",
+                b'spacings: 4 4 4\nunits: "cm" "" ""',
+            ),
+            "says that its space unit is cm; convert it to mm",
+        ),
+        (
+            *("a.mha", rb"ElementSpacing", b"DistanceUnits = um\n\\g<0>"),
             "says that its space unit is um; convert it to mm",
         ),
     ],

@@ -19,6 +19,7 @@ from regnet_jax.io import (
     read_mask,
     split_series,
 )
+from regnet_jax.io.volumes import read_volumes
 from regnet_jax.spatial import to_world
 from tests.helpers.dicom_files import (
     DOSE,
@@ -240,6 +241,48 @@ def test_dose_frames_are_placed_by_their_offsets_and_scaled(tmp_path, axes):
     np.testing.assert_allclose(last, np.array([4, 5, 6]) + 5 * np.cross(*axes))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_dose_of_a_file_a_plane_is_scaled(tmp_path, count):
+    places = [(0, 0, z) for z in range(count)]
+    planes = [PLAIN + 500] * count
+    more = {"kind": DOSE, "DoseGridScaling": "0.002"}
+    write_slices(tmp_path, planes, places, AXIAL, (1, 1), **more)
+    for path in (tmp_path, min(tmp_path.iterdir())):
+        assert (read_image(path).array == 1).all()
+        assert (read_volumes(path).images[0].array == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("stored", "sign"), [(12, 0), (16, 0), (16, 1)])
+def test_ct_that_is_shown_inverted_keeps_its_values(tmp_path, count, stored, sign):
+    """ITK inverts the values, too, so that Hounsfield units would be beyond 3000."""
+    places = [(0, 0, z) for z in range(count)]
+    planes = [PLAIN + 40 + k for k in range(count)]
+    write_slices(
+        tmp_path, planes, places, AXIAL, (1, 1), scaling=(2, -1000),
+        PhotometricInterpretation="MONOCHROME1", PixelRepresentation=sign,
+        BitsStored=stored, HighBit=stored - 1,
+    )  # fmt: skip
+    expected = -920 + 2 * np.arange(count)
+    np.testing.assert_array_equal(read_image(tmp_path).array[:, 0, 0], expected)
+    file = min(tmp_path.iterdir())
+    assert (read_image(file).array == expected[0]).all()
+
+
+def test_values_from_a_table_are_refused(tmp_path):
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "US"
+    table.add_new("LUTData", "US", [0, 10, 30, 90])
+    places = [(0, 0, z) for z in range(3)]
+    more = {"ModalityLUTSequence": [table]}
+    write_slices(tmp_path, [PLAIN] * 3, places, AXIAL, (1, 1), **more)
+    for path in (tmp_path, min(tmp_path.iterdir())):
+        with pytest.raises(
+            InputError, match=r"001\.dcm: its values follow from a table"
+        ):
+            read_image(path)
+
+
 @pytest.fixture
 def refused(tmp_path):
     """Check that reading a folder gives one line with all of some words."""
@@ -426,6 +469,21 @@ def test_damaged_file_is_refused_by_name(tmp_path):
     with pytest.raises(InputError) as caught:
         read_image(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_compressed_slice_is_refused_by_name(tmp_path):
+    planes = list(np.arange(3 * 20 * 30, dtype=np.uint16).reshape(3, 20, 30))
+    places = [(0, 0, z) for z in range(3)]
+    write_slices(tmp_path, planes, places, AXIAL, (1, 1))
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        data.compress(pydicom.uid.RLELossless)
+        data.save_as(path)
+    np.testing.assert_array_equal(read_image(tmp_path).array, planes)
+    path = tmp_path / "1.2.3.4-002.dcm"
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"002\.dcm: cannot be read"):
+        read_image(tmp_path)
 
 
 @pytest.mark.parametrize(

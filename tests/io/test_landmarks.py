@@ -123,7 +123,7 @@ def test_write_points_is_read_back(tmp_path_factory, seed, n, d):
 
 
 def test_write_points_is_atomic(tmp_path):
-    with pytest.raises(InputError, match=r"use \.csv, \.txt"):
+    with pytest.raises(InputError, match=r"use \.csv, \.tsv, \.txt"):
         write_points(tmp_path / "a.nii", LPS)
     with pytest.raises(InputError, match="does not exist; create it"):
         write_points(tmp_path / "none" / "a.pts", LPS)
@@ -197,6 +197,14 @@ BAD = {
     "fcsv-none": ("a.fcsv", FCSV, "no point"),
     "json-broken": ("a.mrk.json", "{", "markups"),
     "json-number": ("a.mrk.json", "3", "markups"),
+    "comma-text": ("a.txt", "1,5 2,5 3,5\n", "comma within a number (1,5); write 1.5"),
+    "comma-plane": ("a.pts", "1 2,5\n", "comma within a number (2,5); write 2.5"),
+    "comma-tabs": ("a.txt", "1,5\t2\t3\n", "line 1 has a comma within a number"),
+    "comma-elastix": ("a.txt", "point\n1\n1,5 2,5 3,5\n", "line 3 has a comma"),
+    "comma-table": ("a.csv", "x;y;z;t\n1,5;2;3;0\n", "line 2 has a comma within"),
+    "comma-numbers": ("a.csv", "1;2,5;3\n", "comma within a number (2,5)"),
+    "comma-in-commas": ("a.csv", "x,y,z,t\n1,5,2,5,3,5,0\n", "line 2 has more cells"),
+    "twice": ("a.csv", "x,y,z,X,y,z\n1,2,3,4,5,6\n", "two columns 'x'; leave one out"),
     "json-other": ("a.json", '{"layers": 3}', "markups"),
     "json-text": ("a.json", '{"markups": ["a"]}', "markups"),
 }
@@ -254,7 +262,7 @@ def test_read_points_refuses_voxel_indices_without_an_image(tmp_path, name, cont
 
 
 def test_read_points_refuses_binary_files(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     refused(tmp_path / "a.txt", "not text")
     (tmp_path / "b.csv").mkdir()
     refused(tmp_path / "b.csv", "cannot be read")

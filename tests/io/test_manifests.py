@@ -97,11 +97,13 @@ def test_manifest_that_is_no_text_file_is_refused(listed, tmp_path):
         read_manifest(path)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_manifest_in_another_encoding_is_refused(listed, encoding):
+def test_manifest_in_another_encoding_is_refused(listed):
     path = listed("")
-    path.write_bytes("a.nii\nMüller.nii\n".encode(encoding))
-    with pytest.raises(InputError, match="is not UTF-8 text, see line") as caught:
+    path.write_bytes("a.nii\nMüller.nii\n".encode("latin-1"))
+    with pytest.raises(InputError, match="is not UTF-8 text, see line 2") as caught:
         read_manifest(path)
     assert "save it as UTF-8" in str(caught.value)
-    assert ("line 2" in str(caught.value)) == (encoding == "latin-1")
+    # Without its mark nothing tells UTF-16 from other files.
+    path.write_bytes("a.nii\n".encode("utf-16-le"))
+    with pytest.raises(InputError, match="is not UTF-8 text, see line 1"):
+        read_manifest(path)

@@ -64,6 +64,31 @@ def test_nifti2_is_read_as_itk_reads_nifti1(tmp_path, frame, order):
 
 
 @pytest.mark.parametrize(
+    ("name", "is_packed"),
+    [("b.nii", True), ("b.nii.gz", False), ("b", False), ("b.mha", True)],
+)
+def test_nifti_of_another_name_is_read(tmp_path, name, is_packed):
+    """Compressed or not against the suffix, after which ITK goes."""
+    content = bytearray(stored(tmp_path / "a.nii", FRAMES["3d oblique"]))
+    # A comment before the values, which ITK would read with the header.
+    struct.pack_into("<f", content, 108, 384.0)
+    content[348:352] = b"\1\0\0\0" + struct.pack("<2i", 32, 6) + bytes(24)
+    (tmp_path / name).write_bytes(gzip.compress(content) if is_packed else content)
+    expected, found = read_image(tmp_path / "a.nii"), read_image(tmp_path / name)
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert found.frame == expected.frame == read_frame(tmp_path / name)
+    assert found.name == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["b.mha", "b.nii.gz"])
+@pytest.mark.parametrize(("start", "by"), [(b"\x1f\x8b", "gzip"), (b"PK", "zip")])
+def test_packed_file_is_refused_with_its_kind(tmp_path, name, start, by):
+    (tmp_path / name).write_bytes(start + bytes(600))
+    with pytest.raises(InputError, match=f"{name}: is packed by {by}; unpack it,"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
     ("place", "value", "fact"),
     [
         (24, struct.pack("<q", 40000), "axis of 40000 voxels"),
@@ -146,11 +171,48 @@ def test_of_two_geometries_the_one_of_itk_is_used_with_a_warning(
     assert (f"voxels apart; the {name} is used" in caplog.text) == both
 
 
+@pytest.mark.parametrize(
+    ("slope", "offset", "expected"),
+    [
+        *((2, -5, 1), (1, 5, 8), (0, 0, 3), (1, 0, 3), (np.nan, np.nan, 3)),
+        *((np.inf, 0, 3), (0, np.nan, 3), (-1, 0, -3)),
+        *((0, 5, None), (np.nan, 5, None), (2, np.nan, None), (np.inf, -1000, None)),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_with_half_a_scaling_is_refused(
+    tmp_path, slope, offset, expected, version
+):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    struct.pack_into("<2f", content, 112, slope, offset)
+    path = tmp_path / "b.nii"
+    path.write_bytes(nifti2(bytes(content)) if version == 2 else content)
+    if expected is not None:
+        assert read_image(path).array[0, 0, 3] == expected
+        return
+    for read in (read_image, read_frame):
+        with pytest.raises(InputError, match="correct scl_slope and scl_inter"):
+            read(path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_without_a_geometry_gets_a_warning(tmp_path, caplog, version):
+    content = bytearray(stored(tmp_path / "a.nii", OTHER))
+    struct.pack_into("<2h", content, 252, 0, 0)
+    path = tmp_path / "b.nii"
+    path.write_bytes(nifti2(bytes(content)) if version == 2 else content)
+    with caplog.at_level(logging.WARNING):
+        found = read_frame(path)
+    np.testing.assert_array_equal(found.direction, np.eye(3).ravel())
+    assert f"{path}: its header has no sform and no qform" in caplog.text
+
+
 def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path):
     content = bytearray(stored(tmp_path / "a.nii", PLAIN))
     content[280:328] = stored(tmp_path / "b.nii", OTHER)[280:328]
     (tmp_path / "a.nii").write_bytes(content)
-    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "b.nii")
+    stored(tmp_path / "c.nii", PLAIN, np.ones(PLAIN.shape, np.int16))
+    pair = PairPaths("pair", tmp_path / "a.nii", tmp_path / "c.nii")
     with collect_warnings() as warnings:
         read_pair(pair)
     assert len(warnings) == 1

@@ -4,10 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import PairPaths, read_pairs
+from regnet_jax.io import PairPaths, read_pair, read_pairs
 
 CSV = """\
 name, fixed, moving, fixed_points, moving_points, patient
@@ -46,9 +48,15 @@ def test_csv_and_json_give_the_same_pairs(tmp_path):
     assert read_pairs(tmp_path / "pairs.json") == expected
 
 
-def test_read_pairs_skips_a_byte_order_mark(tmp_path):
-    (tmp_path / "pairs.csv").write_text("\ufeffname,fixed,moving\na,b,c\n", "utf-8")
-    assert read_pairs(tmp_path / "pairs.csv")[0].name == "a"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["", "sep=;\n", '"SEP=;"\n'])
+def test_read_pairs_reads_tables_of_spreadsheets(tmp_path, encoding, first):
+    """Marks of encodings, the line of Excel, and columns named by people."""
+    table = f"{first}Name;FIXED;Moving ;Fixed mask\nÄ;b;c;d\n"
+    (tmp_path / "pairs.csv").write_text(table, encoding)
+    names = ("b", "c", "d")
+    expected = PairPaths("Ä", *(tmp_path / name for name in names))
+    assert read_pairs(tmp_path / "pairs.csv") == [expected]
 
 
 NAMES = (
@@ -111,6 +119,9 @@ def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
             "line 2: has no moving_labels",
         ),
         ("p.csv", "name,fixed,moving,fixed\na,b,c,d\n", "two columns 'fixed'"),
+        ("p.csv", "name,fixed,moving,Fixed\na,b,c,d\n", "two columns 'fixed'"),
+        ("p.csv", "a,b.nii,c.nii\n", "first line names the columns, and 'a' is"),
+        ("p.csv", "name,fixed,moving\na,b,c\n".encode("utf-16-le"), "not UTF-8 text"),
         ("p.csv", 'name,fixed,moving\na,"b,c\nd,e,f\n', "is not valid CSV"),
         ("p.csv", "name,fixed,moving\n\n# a\na,b\n", "line 4: has more or fewer"),
         ("p.csv", b"\xff\xfe\x00", "is not UTF-8 text"),
@@ -132,6 +143,18 @@ def test_read_pairs_refuses_malformed_lists(tmp_path, name, content, fact):
     with pytest.raises(InputError, match=fact) as error:
         read_pairs(path)
     assert str(path) in str(error.value)
+
+
+def test_the_same_image_twice_gets_a_warning(tmp_path, caplog):
+    """Under another name, too; another place is another image."""
+    image = sitk.GetImageFromArray(np.arange(60.0).reshape(3, 4, 5))
+    for name in ("a.mha", "b.nrrd", "c.mha"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        image.SetOrigin((0, 0, 5 * (name == "b.nrrd")))
+    read_pair(PairPaths("moved", tmp_path / "a.mha", tmp_path / "c.mha"))
+    assert not caplog.text
+    read_pair(PairPaths("same", tmp_path / "a.mha", tmp_path / "b.nrrd"))
+    assert f"b.nrrd: is the same image as {tmp_path / 'a.mha'}" in caplog.text
 
 
 def test_read_pairs_refuses_a_missing_list(tmp_path):

@@ -80,6 +80,25 @@ def test_files_of_a_folder_are_in_the_natural_order_of_their_names(tmp_path):
     assert [phase.source for phase in phases] == ["T00.nii.gz", "T5.mha", "t10.nrrd"]
 
 
+@pytest.mark.parametrize(
+    ("names", "warns"),
+    [
+        (("t1", "t1.25", "t1.5", "t2"), True),
+        (("t1", "t1.05", "t1.5", "t10"), False),
+        (("a.0.5", "a.1", "a.1.5"), False),
+        (("2024.1.9", "2024.1.10", "2024.1.10.1"), False),
+        (("s1_20240101120000000001", "s1_20240101120000000002"), False),
+    ],
+    ids=str,
+)
+def test_names_of_phases_may_have_decimals(tmp_path, caplog, names, warns):
+    for number, name in enumerate(names):
+        sitk.WriteImage(to_image(volume(number)), str(tmp_path / f"{name}.mha"))
+    check(read_phases(tmp_path), range(len(names)))
+    said = "t1.25.mha is before t1.5.mha, as the numbers in their names are taken"
+    assert (said in caplog.text) == bool(caplog.text) == warns
+
+
 def test_images_of_a_folder_may_be_2d_and_lie_on_several_grids(tmp_path):
     for number, shape in enumerate(((5, 6), (7, 6))):
         image = to_image(volume(number, shape))

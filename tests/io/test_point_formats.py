@@ -87,6 +87,9 @@ IN_MM = {
         "name,x (mm),y_mm,Z [mm]\nA,1.5,-2.25,3\nB,-40,50.5,600.125\n",
         "AB",
     ),
+    "tabs": ("a.tsv", "x\ty\tz\tt\n1.5\t-2.25\t3\t0\n-40\t50.5\t600.125\t0\n", ()),
+    "excel": ("a.csv", "sep=;\nx;y;z;t\n1.5;-2.25;3;0\n-40;50.5;600.125;0\n", ()),
+    "text-tabs": ("a.txt", "x_mm\ty_mm\tz_mm\n1.5\t-2.25\t3\n-40\t50.5\t600.125\n", ()),
     "semicolons": ("a.csv", "z_mm;y_mm;x_mm\n3;-2.25;1.5\n600.125;50.5;-40\n", ()),
     "slicer-table": (
         "a.csv",

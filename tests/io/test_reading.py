@@ -228,6 +228,14 @@ def test_sheared_nifti_is_refused(refused, stored):
     refused(lambda: read_image(path), path, "direction")
 
 
+def test_origin_beyond_single_precision_is_refused(refused, stored):
+    """Results hold it in single precision, by which voxels would move."""
+    near = Frame(PLAIN.shape, PLAIN.spacing, (1e6, 0, 0), PLAIN.direction)
+    assert read_image(stored("a.mha", ARRAY, near)).frame == near
+    far = Frame(PLAIN.shape, PLAIN.spacing, (0, 1e8, 0), PLAIN.direction)
+    refused(lambda: read_image(stored("a.mha", ARRAY, far)), "1e+08 mm away", "too far")
+
+
 def test_origin_that_is_not_finite_is_refused(refused, stored):
     path = stored("a.mha")
     patch(path, b"Offset = 0 0 0", b"Offset = nan 0 0")

@@ -233,6 +233,11 @@ def test_affine_matrix_refuses_bad_matrices(d):
             affine_matrix(given, d)
 
 
+def test_folder_of_a_registration_is_no_transform(tmp_path):
+    with pytest.raises(InputError, match="is a folder; name the file of a transform"):
+        read_transform(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".tfm", ".txt"])
 def test_write_transform_is_read_back(tmp_path, suffix):
     nested = sitk.CompositeTransform(linear_transforms(3)[-2])

@@ -87,6 +87,16 @@ def test_evaluate_measures_landmarks_and_labels(registration, tmp_path):
     assert found.overlap is None
 
 
+def test_evaluate_checks_label_maps_in_memory(registration, caplog):
+    labels = [(image.array > -300) * 1 for image in
+              (registration.fixed, registration.moving)]  # fmt: skip
+    with pytest.raises(InputError, match="labels: holds fractions"):
+        registration.evaluate(labels=(labels[0], labels[1] * 0.4))
+    assert not caplog.text
+    registration.evaluate(labels=(labels[0], -labels[1]))
+    assert "labels: holds negative values, as CTs do; check that" in caplog.text
+
+
 def test_evaluate_refuses_landmarks_that_do_not_correspond(registration):
     with pytest.raises(InputError, match=r"shapes \(50, 2\) and \(49, 2\)"):
         registration.evaluate(landmarks=(points_inside(), points_inside(49)))

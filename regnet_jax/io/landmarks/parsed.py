@@ -1,6 +1,7 @@
 """The result of a parser of point files, and rows of numbers, which parsers share."""
 
 import csv
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class Parsed:
 
 Rows = list[tuple[int, list[str]]]
 
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
 
 def is_number(word: str) -> bool:
     """Tell whether a word can be read as a number."""
@@ -53,6 +56,16 @@ def is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def has_decimal_comma(word: str) -> bool:
+    """Tell whether a word is a number with a comma, such as 1,5."""
+    return bool(_DECIMAL_COMMA.fullmatch(word))
+
+
+def is_data(words: Iterable[str]) -> bool:
+    """Tell whether the words of a line hold a number, as those of a header do not."""
+    return any(is_number(word) or has_decimal_comma(word) for word in words)
 
 
 def csv_words(path: Path, number: int, line: str, separator: str = ",") -> list[str]:
@@ -86,6 +99,11 @@ def numbers(
         try:
             values.append([float(word) for word in words])
         except ValueError:
+            if written := next(filter(has_decimal_comma, words), ""):
+                raise InputError(
+                    f"{path}: line {number} has a comma within a number ({written});"
+                    f" write {written.replace(',', '.')}"
+                ) from None
             raise InputError(
                 f"{path}: line {number} is not all numbers; give one point on each line"
             ) from None

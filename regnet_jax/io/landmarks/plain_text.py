@@ -7,12 +7,21 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.io.landmarks.elastix import parse_elastix, parse_transformix
-from regnet_jax.io.landmarks.parsed import Parsed, Rows, is_number, numbers
+from regnet_jax.io.landmarks.parsed import (
+    Parsed,
+    Rows,
+    has_decimal_comma,
+    is_data,
+    numbers,
+)
 from regnet_jax.io.landmarks.tables import parse_table
+from regnet_jax.io.text import is_comment
 
 # The first line of the landmarks of the POPI model.
 _POPI = re.compile(r"#\s*x[\s,;]+y[\s,;]+z\s*", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[\s,;]+")
+# What separates the cells of a table.
+_MARKS = set(",;\t")
+_SEPARATORS, _BLANKS = re.compile(r"[\s,;]+"), re.compile(r"[\s;]+")
 
 
 def parse_text(path: Path, text: str) -> Parsed:
@@ -28,7 +37,7 @@ def parse_text(path: Path, text: str) -> Parsed:
         return _parse_vv(path, lines)
     if any(_POPI.fullmatch(line.strip()) for line in lines):
         return _parse_popi(path, lines)
-    if not any(map(is_number, first)) and "," in lines[rows[0][0] - 1 if rows else 0]:
+    if not is_data(first) and _MARKS & set(lines[rows[0][0] - 1] if rows else ""):
         return parse_table(path, text)
     return _parse_dirlab(path, lines, rows)
 
@@ -36,11 +45,19 @@ def parse_text(path: Path, text: str) -> Parsed:
 def _rows(lines: list[str]) -> Rows:
     """Return the number and the words of each line that is not empty or a comment."""
     rows = [
-        (number, [word for word in _SEPARATORS.split(line) if word])
+        (number, _words(line))
         for number, line in enumerate(lines, 1)
-        if not line.lstrip().startswith("#")
+        if not is_comment(line)
     ]
     return [(number, words) for number, words in rows if words]
+
+
+def _words(line: str) -> list[str]:
+    words = [word for word in _BLANKS.split(line) if word]
+    if len(words) > 1 and any(map(has_decimal_comma, words)):
+        # ``numbers`` refuses them; without their commas they would be more numbers.
+        return words
+    return [word for word in _SEPARATORS.split(line) if word]
 
 
 def _parse_dirlab(path: Path, lines: list[str], rows: Rows) -> Parsed:

@@ -14,6 +14,7 @@ from regnet_jax.io.landmarks.plain_text import parse_text
 from regnet_jax.io.landmarks.slicer import parse_fcsv, parse_markups
 from regnet_jax.io.landmarks.tables import parse_table
 from regnet_jax.io.landmarks.vtk import parse_vtk
+from regnet_jax.io.text import decode
 from regnet_jax.spatial.frames import Frame, is_outside, to_index, to_world
 
 _LOG = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ _PARSERS = {
     ".json": parse_markups,
     ".fcsv": parse_fcsv,
     ".csv": parse_table,
+    ".tsv": parse_table,
     ".pts": parse_text,
     ".txt": parse_text,
 }
@@ -60,8 +62,8 @@ def read_points(
     """Read landmarks.
 
     Args:
-        path: .csv, .txt, .pts, .vtk, .fcsv or .mrk.json; ``docs/landmarks.md`` lists
-            the formats and their coordinates.
+        path: .csv, .tsv, .txt, .pts, .vtk, .fcsv or .mrk.json; ``docs/landmarks.md``
+            lists the formats and their coordinates.
         frame: of the image that the landmarks lie in. Files of voxel indices need
             it; for others it only gives the number of coordinates.
         coordinates: one of ``COORDINATES``, whatever the file says.
@@ -224,8 +226,8 @@ def parse_points(path: Path) -> Parsed:
     suffix = path.suffix.lower()
     if suffix not in (*_PARSERS, ".vtk"):
         raise InputError(
-            f"{path}: has no suffix of a point file; give .csv, .txt, .pts, .vtk, .fcsv"
-            " or .mrk.json"
+            f"{path}: has no suffix of a point file; give .csv, .tsv, .txt, .pts, .vtk,"
+            " .fcsv or .mrk.json"
         )
     content = _read_bytes(path)
     if not content.strip():
@@ -233,7 +235,7 @@ def parse_points(path: Path) -> Parsed:
     if suffix == ".vtk":
         return parse_vtk(path, content)
     try:
-        text = content.decode("utf-8-sig")
+        text = decode(content)
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: is not text in UTF-8; save it as that, or give a file with points"

@@ -16,10 +16,11 @@ from regnet_jax.io.landmarks.parsed import (
     Parsed,
     Rows,
     csv_words,
-    is_number,
+    is_data,
     numbers,
     shown_number,
 )
+from regnet_jax.io.text import is_comment
 
 # Names of columns, of which only letters and digits count, and their coordinates.
 _AXES = {
@@ -34,6 +35,7 @@ _AXES = {
     ("i", "j", "k"): "voxels",
     ("x", "y", "z"): None,
 }
+_AXIS_NAMES = {name for axes in _AXES for name in axes}
 # Columns of a table of fixed and moving points.
 _PAIRS = tuple(
     tuple(form.format(axis=axis, image=image) for image in images for axis in "xyz")
@@ -66,15 +68,16 @@ def parse_table(path: Path, text: str) -> Parsed:
     used = [
         (number, line)
         for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if line.strip() and not is_comment(line)
     ]
     first = used[0][1] if used else ""
-    separator = next((mark for mark in ",;\t" if mark in first), ",")
+    # Where it is not the comma, that may stand within numbers.
+    separator = next((mark for mark in "\t;" if mark in first), ",")
     rows: Rows = [
         (number, [w.strip() for w in csv_words(path, number, line, separator)])
         for number, line in used
     ]
-    if not rows or any(map(is_number, rows[0][1])) or len(rows[0][1]) < 2:
+    if not rows or is_data(rows[0][1]) or len(rows[0][1]) < 2:
         values = numbers(path, rows, (2, 3, 4, 6))
         columns, coordinates, names = list(range(values.shape[1])), "voxels", ()
         custom = "Learn2Reg"
@@ -83,6 +86,12 @@ def parse_table(path: Path, text: str) -> Parsed:
         header = [_plain(word) for word in rows[0][1]]
         custom = "BraTS-Reg" if _is_of_brats(header, coordinates) else ""
         rows = rows[1:]
+        for number, words in rows:
+            if any(words[len(header) :]):
+                raise InputError(
+                    f"{path}: line {number} has more cells than the header; put quotes"
+                    " around text with commas, and write 1.5 instead of 1,5"
+                )
         values = _pick(path, rows, columns)
         names = _pick_names(rows, header)
 
@@ -118,12 +127,12 @@ def format_table(lines, rows: Rows, columns, values, separator: str = ",") -> st
     return "\n".join(changed) + "\n"
 
 
-def format_ants(points, names=()) -> str:
+def format_ants(points, names=(), separator: str = ",") -> str:
     """Return world points ``[n, d]`` as the CSV of ANTs, with names as labels."""
     points = np.asarray(points)
     flat = points.shape[1] == 2
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table, delimiter=separator, lineterminator="\n")
     writer.writerow(["x", "y", "z", "t", *(["label"] if names else [])])
     for number, point in enumerate(points):
         words = [shown_number(value) for value in point] + ["0"] * flat
@@ -138,6 +147,9 @@ def _plain(word: str) -> str:
 def _find_columns(path: Path, words: list[str]) -> tuple[list[int], str | None]:
     """Return the columns of the coordinates, and which coordinates they are."""
     header = [_plain(word) for word in words]
+    for name, word in zip(header, words, strict=True):
+        if name in _AXIS_NAMES and header.count(name) > 1:
+            raise InputError(f"{path}: has two columns {word!r}; leave one out")
     for pair in _PAIRS:
         if set(pair) <= set(header):
             return [header.index(name) for name in pair], None

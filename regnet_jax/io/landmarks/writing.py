@@ -15,15 +15,15 @@ from regnet_jax.io.landmarks.vtk import format_vtk
 from regnet_jax.spatial.frames import Frame, is_outside, to_index
 
 # The formats that are written.
-POINT_SUFFIXES = (".csv", ".txt", ".pts", ".vtk", ".fcsv", ".mrk.json", ".json")
+POINT_SUFFIXES = (".csv", ".tsv", ".txt", ".pts", ".vtk", ".fcsv", ".mrk.json", ".json")
 
 
 def write_points(path, points, names: Sequence[str] = ()) -> None:
     """Write world points in the format of the suffix, in mm (LPS), atomically.
 
     Args:
-        path: .txt or .pts (elastix), .csv (ANTs), .vtk, .fcsv or .mrk.json (3D
-            Slicer).
+        path: .txt or .pts (elastix), .csv or, with tabs, .tsv (ANTs), .vtk, .fcsv or
+            .mrk.json (3D Slicer).
         points: ``[n, d]``, mm, x first; written to 1e-6 mm.
         names: of the points, for the formats that have them.
 
@@ -96,8 +96,8 @@ def _voxel_notes(path, points, frame: Frame, *, whole: bool) -> list[str]:
 
 def _format(suffix: str, points, names: Sequence[str]) -> str | bytes:
     names = tuple(names)
-    if suffix == ".csv":
-        return format_ants(points, names)
+    if suffix in (".csv", ".tsv"):
+        return format_ants(points, names, "\t" if suffix == ".tsv" else ",")
     if suffix == ".fcsv":
         return format_fcsv(points, names)
     if suffix == ".json":
