@@ -179,10 +179,8 @@ def _register(
 ) -> _Registered:
     """Return the recorded registration of a pair, or register and record it."""
     d = subject.known.fixed.frame.ndim
-    request = describe_run(variant, version(variant.method), options, d)
+    request = describe_run(variant, version(variant.method), options, d, initial)
     request |= {"files": subject.files}
-    if initial and variant.alignment == "shared":
-        request["initial"] = initial["matrix"]
     path = folder / f"{variant.label}.json"
     drawing = path.with_suffix(".npy")
     record, drawn = read_record(path, request), None

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from experiments.comparison import (
     elastix_parameters,
     greedy,
     methods,
+    records,
     results,
     runs,
     tables,
@@ -205,6 +207,36 @@ def test_records_depend_on_what_a_method_uses_alone(run2d, run3d):
     network = described("demons", "network")
     assert network != described("demons")
     assert network != described("demons", "network", **other)
+
+
+def test_records_depend_on_the_code_behind_them(monkeypatch):
+    """That of the alignment counts where its result is not known."""
+    read = Path.read_bytes
+    start = {"matrix": np.eye(4).tolist()}
+
+    def described(method, changed, initial=start):
+        def changing(path):
+            return read(path) + b"#" * path.as_posix().endswith(changed)
+
+        monkeypatch.setattr(Path, "read_bytes", changing)
+        records.code_checksum.cache_clear()
+        options = runs.Options("lung", "lung", 60.0, "cache")
+        return describe_run(Variant(method), "1", options, 3, initial)
+
+    for changed, counts in {
+        "evaluation/landmarks.py": {"greedy", "regnet", "affine"},
+        "comparison/worker.py": {"greedy", "regnet", "affine"},
+        "registration/alignment/linear.py": {"regnet", "affine"},
+        "comparison/tables.py": set(),
+        "training/loop.py": set(),
+    }.items():
+        for method in ("greedy", "regnet", "affine"):
+            initial = None if method == "affine" else start
+            differs = described(method, changed, initial) != described(
+                method, "nothing", initial
+            )
+            assert differs == (method in counts), (changed, method)
+    records.code_checksum.cache_clear()
 
 
 def _started(d):
