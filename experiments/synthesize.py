@@ -33,6 +33,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.heldout.files import write_pair
+from experiments.tables import mean_and_sd, plain
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import sample_deviation
@@ -51,6 +52,27 @@ from regnet_jax.synthesis.fields.families import has_room, sample_field
 from regnet_jax.synthesis.pairs import two_scans
 from regnet_jax.synthesis.random import fold_in_text
 from regnet_jax.synthesis.volumes.anatomy import anatomy
+
+_FAMILY = flags.DEFINE_list(
+    "family",
+    None,
+    f"Families of fields, with commas, or all: {', '.join(FAMILIES)}.",
+    required=True,
+)
+_VOLUME = flags.DEFINE_string(
+    "volume", None, "CT in Hounsfield units to deform; default procedural."
+)
+_COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1)
+_SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
+_SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
+_SCANNERS = flags.DEFINE_boolean(
+    "scanners", True, "Take both images of a pair with scanners of their own."
+)
+_LEAST = flags.DEFINE_float(
+    "least_jacobian", None, "Least Jacobian determinant; default any."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool):
@@ -99,9 +121,18 @@ def field_in_view(displacement):
     return field[..., [1, 0, 2]] * [1, -1, 1] if displacement.ndim == 4 else field
 
 
+# What is printed of the statistics.
+_SHOWN = {
+    "mean": "mean, mm",
+    "largest": "largest component, mm",
+    "least_jacobian": "least determinant",
+    "wavelength": "wavelength, mm",
+}
+
+
 def write_statistics(
     folder: Path, fields: Mapping[str, Sequence[FieldStatistics]]
-) -> list[str]:
+) -> str:
     """Write the statistics of each family as statistics.json and statistics.png.
 
     Args:
@@ -109,7 +140,7 @@ def write_statistics(
         fields: the statistics of each field, by family.
 
     Returns:
-        A table, one line a family: mean and standard deviation over its fields.
+        A table with a row for each family: mean ± standard deviation over its fields.
     """
     columns = {
         name: {
@@ -125,42 +156,11 @@ def write_statistics(
     text = strict_json(listed, indent=1) + "\n"
     (folder / "statistics.json").write_text(text, "utf-8")
     statistics_figure(columns).savefig(folder / "statistics.png", dpi=150)
-    lines = ["family          mean mm      component mm least det.    wavelength mm"]
-    for name, numbers in columns.items():
-        shown = ("mean", "largest", "least_jacobian", "wavelength")
-        # A single field does not spread.
-        spreads = (
-            f"±{sample_deviation(numbers[k]):5.2f}" if len(numbers[k]) > 1 else " " * 6
-            for k in shown
-        )
-        cells = (
-            f"{numbers[k].mean():6.2f} {spread}"
-            for k, spread in zip(shown, spreads, strict=True)
-        )
-        lines.append(f"{name:14s}{' '.join(cells)}".rstrip())
-    return lines
-
-
-_FAMILY = flags.DEFINE_list(
-    "family",
-    None,
-    f"Families of fields, with commas, or all: {', '.join(FAMILIES)}.",
-    required=True,
-)
-_VOLUME = flags.DEFINE_string(
-    "volume", None, "CT in Hounsfield units to deform; default procedural."
-)
-_COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1)
-_SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
-_SCANNERS = flags.DEFINE_boolean(
-    "scanners", True, "Take both images of a pair with scanners of their own."
-)
-_LEAST = flags.DEFINE_float(
-    "least_jacobian", None, "Least Jacobian determinant; default any."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
+    body = [
+        [name, *(mean_and_sd(n[k].mean(), sample_deviation(n[k])) for k in _SHOWN)]
+        for name, n in columns.items()
+    ]
+    return plain(["family", *_SHOWN.values()], body)
 
 
 def _shape() -> tuple[int, ...]:
@@ -273,7 +273,7 @@ def main():
         figure = family_figure(fields, images, spacing=(spacing, spacing))
         figure.savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
-    print("\n".join(table))
+    print(table)
     print(f"wrote {len(numbers)} pairs and their figures to {_OUT.value}")
 
 

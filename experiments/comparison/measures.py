@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.lungs import lungs_with_vessels
+from experiments.comparison.lungs import closed_lungs
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     Measures,
@@ -54,7 +54,9 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         Masks ``[*fixed]`` by name: ``endpoint``, the voxels of the fixed image whose
         points the moving image shows, in CT those of the body; and in chest CT
-        ``endpoint_lung``, those of the lungs and their vessels among them.
+        ``endpoint_closed_lungs``, those among them in the
+        ``closed_lungs``. The region ``lung`` of
+        ``experiments.assess`` is a smaller one.
     """
     fixed, moving = known.fixed, known.moving
     transform = composite(fixed.frame, truth, np.eye(fixed.frame.ndim + 1))
@@ -64,8 +66,8 @@ def find_regions(known: LoadedPair, truth: np.ndarray) -> dict[str, np.ndarray]:
     if looks_like_ct(fixed.array):
         both &= find_body(fixed)
     regions = {"endpoint": both}
-    if (lungs := lungs_with_vessels(fixed)) is not None:
-        regions["endpoint_lung"] = both & (lungs.array > 0)
+    if (lungs := closed_lungs(fixed)) is not None:
+        regions["endpoint_closed_lungs"] = both & (lungs.array > 0)
     return regions
 
 

@@ -30,7 +30,8 @@ from experiments.comparison.dirlab_results import (
     measure_landmarks,
     register_case,
 )
-from experiments.comparison.dirlab_tables import aligned, error_table, summarise
+from experiments.comparison.dirlab_tables import error_table, summarise
+from experiments.tables import markdown
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import to_index
 
@@ -451,5 +452,5 @@ def test_tables_have_cases_and_both_averages():
         ],
     ]
     assert summarise(records, ["x"])["x"]["folding"] == 0.5
-    lines = aligned(head, body).splitlines()
+    lines = markdown(head, body).splitlines()
     assert len({len(line) for line in lines}) == 1
