@@ -29,7 +29,8 @@ def code_checksum(*, registers: bool) -> str:
         64 hexadecimal digits, which code for trainings and tables does not change.
     """
     library, here = Path(regnet_jax.__file__).parent, Path(__file__).parent
-    files = [path for path in here.glob("*.py") if not path.stem.endswith("tables")]
+    tables = ("tables", "report")
+    files = [path for path in here.glob("*.py") if not path.stem.endswith(tables)]
     for name in _MEASURING + _REGISTERING * registers:
         place = library / name
         files += place.rglob("*.py") if place.is_dir() else [place]

@@ -1,18 +1,16 @@
-"""The results of a comparison as tables and as a page."""
+"""The results of a comparison as tables."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import tables as text
 from regnet_jax.evaluation import paired_difference, sample_deviation
-from regnet_jax.reporting import box_figure, write_html
 
 # What says how right a registration is, by title, unit and number of digits; of the
 # errors in mm there are columns of the landmarks or voxels of a pair, too.
-_ACCURACY = {
+ACCURACY = {
     "tre": ("TRE", "mm", 2),
     "endpoint": ("endpoint error in the body", "mm", 2),
     "endpoint_closed_lungs": ("endpoint error in the closed lungs", "mm", 2),
@@ -21,13 +19,13 @@ _ACCURACY = {
 }
 _ERRORS = ("tre", "endpoint", "endpoint_closed_lungs")
 # What a method may have optimised, and how regular its field is.
-_LIKENESS = {
+LIKENESS = {
     "lung_correlation": ("correlation in the lung", "", 3),
     "lung_overlap": ("overlap of the lungs", "", 3),
     "correlation": ("correlation", "", 3),
     "folding": ("folding", "%", 4),
 }
-_COSTS = {
+COSTS = {
     "seconds": ("time", "s", 1),
     "registration_seconds": ("time, registration alone", "s", 1),
     "cpu_seconds": ("CPU time of all threads", "s", 1),
@@ -72,7 +70,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
     Returns:
         ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
         ``undefined``, the number of others, such as distances to a missing label. Of
-        what ``_ACCURACY`` lists also ``patients``, the number of those with a finite
+        what ``ACCURACY`` lists also ``patients``, the number of those with a finite
         number; ``failed``, the number of pairs that have the measure and gave no
         result, where a pair that could not be read counts for every measure;
         ``worse``, the number of pairs that were better before or have no number any
@@ -84,7 +82,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
     names = dict.fromkeys(name for row in rows for name in row["values"])
     result: dict = {method: {} for method in methods}
     for name in names:
-        accuracy = name.split(" ")[0] in _ACCURACY
+        accuracy = name.split(" ")[0] in ACCURACY
         # Before any registration is the first row of every pair.
         before = _by_pair(rows, methods[0], name)
         for method in methods:
@@ -182,11 +180,11 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
     summary = summarise(rows, failures)
     tables = [
         _accuracy(name, *column, summary, rows, failures)
-        for name, column in columns_of(rows, _ACCURACY).items()
+        for name, column in columns_of(rows, ACCURACY).items()
     ]
     for title, wanted in (
-        ("Likeness and regularity (neither is accuracy)", _LIKENESS),
-        ("Costs", _COSTS),
+        ("Likeness and regularity (neither is accuracy)", LIKENESS),
+        ("Costs", COSTS),
     ):
         columns = columns_of(rows, wanted)
         body = []
@@ -199,7 +197,7 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
                 ]
                 body.append([method, str(pairs), *cells])
         if body:
-            titles = [_titled(title, unit) for title, unit, _ in columns.values()]
+            titles = [with_unit(title, unit) for title, unit, _ in columns.values()]
             tables.append(Table(title, ["method", "pairs", *titles], body))
     return tables
 
@@ -233,10 +231,11 @@ def _accuracy(
         if name not in summary.get(method, {}):
             failed = str(_count_failures(method, failures, measured))
             body.append([method, "0", "0", failed, "0", *[""] * (len(head) - 5)])
-    return Table(_titled(title[0].upper() + title[1:], unit), head, body)
+    return Table(with_unit(title[0].upper() + title[1:], unit), head, body)
 
 
-def _titled(title: str, unit: str) -> str:
+def with_unit(title: str, unit: str) -> str:
+    """Return a title with its unit in brackets, if there is one."""
     return f"{title} ({unit})" if unit else title
 
 
@@ -281,44 +280,3 @@ LEGEND = (
     " over their vessels, whose points the moving image shows, the same for all"
     " methods.",
 )
-
-
-# Columns with a logarithmic axis.
-_LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
-
-
-def write_page(
-    path: Path, rows, tables, differences, failures, notes, parameters: dict
-) -> None:
-    """Write the comparison as an HTML page that loads no other files.
-
-    Args:
-        path: of the page.
-        rows: as for ``columns_of``.
-        tables: from ``make_tables``.
-        differences: (title, caption, figure) of images.
-        failures: ``method``, ``pair`` and ``reason`` of each.
-        notes: further lines for the reader.
-        parameters: of the run.
-    """
-    figures = list(differences)
-    methods = dict.fromkeys(row["method"] for row in rows)
-    for name, (title, unit, _) in columns_of(
-        rows, _ACCURACY | _LIKENESS | _COSTS
-    ).items():
-        values = {
-            m: [r["values"].get(name, np.nan) for r in rows if r["method"] == m]
-            for m in methods
-        }
-        figure = box_figure(values, label=_titled(title, unit), log=name in _LOG)
-        figures.append((title.capitalize(), "A point is a pair.", figure))
-    failed = [f"{f['method']} failed on {f['pair']}: {f['reason']}" for f in failures]
-    pairs = len({row["pair"] for row in rows})
-    settings = [(key.replace("_", " "), value) for key, value in parameters.items()]
-    write_html(
-        path,
-        title=f"Comparison of {len(methods) - 1} methods on {pairs} pairs",
-        notes=[*failed, *notes, *LEGEND],
-        tables=[*tables, ("Run", (), settings)],
-        figures=figures,
-    )
