@@ -258,7 +258,7 @@ def _difference(value: dict | None, digits: int) -> str:
 def markdown(tables: Sequence[Table]) -> str:
     """Return tables in Markdown, each below its title, then what the columns mean."""
     blocks = [f"**{title}**\n\n{text.markdown(*table)}" for title, *table in tables]
-    return "\n\n".join([*blocks, "\n".join(LEGEND)]) + "\n"
+    return "\n\n".join([*blocks, *LEGEND]) + "\n"
 
 
 def plain(tables: Sequence[Table]) -> str:
