@@ -30,7 +30,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.heldout.breaths import POINTS, read_breath, sample_lungs
-from experiments.tables import markdown, mean_and_sd
+from experiments.text import markdown, mean_and_sd
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (

@@ -33,7 +33,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.heldout.files import write_pair
-from experiments.tables import mean_and_sd, plain
+from experiments.text import mean_and_sd, plain
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import sample_deviation

@@ -13,7 +13,7 @@ from experiments.comparison.dirlab_published import (
     set_of,
 )
 from experiments.comparison.methods import BEFORE
-from experiments.tables import markdown, mean_and_sd
+from experiments.text import markdown, mean_and_sd
 from regnet_jax.evaluation import error_statistics, sample_deviation
 from regnet_jax.files import write_json, write_text
 

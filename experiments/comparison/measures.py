@@ -116,10 +116,6 @@ def measure(known: LoadedPair, truth, regions, field) -> Measured:
     return Measured(measures, errors)
 
 
-# An error below it, mm, is a success.
-GOOD = 2.0
-
-
 def flatten(measured: Measured, ran: dict | None) -> dict[str, float]:
     """Return the numbers of one method on one pair, by column name.
 
@@ -129,8 +125,8 @@ def flatten(measured: Measured, ran: dict | None) -> dict[str, float]:
 
     Returns:
         Numbers. Of errors ``NAME`` is the mean, and ``NAME_median``, ``NAME_p95`` and
-        ``NAME_good``, the share below 2 mm in percent, are those of the landmarks or
-        voxels of this pair. Dice and HD95 are means over labels, and ``dice N`` of
+        ``NAME_under_2mm``, a fraction, are those of the landmarks or voxels of this
+        pair. Dice and HD95 are means over labels, and ``dice N`` of
         label N.
     """
     measures = measured.measures
@@ -142,7 +138,7 @@ def flatten(measured: Measured, ran: dict | None) -> dict[str, float]:
             values[name] = float(errors.mean())
             values[f"{name}_median"] = float(np.median(errors))
             values[f"{name}_p95"] = float(np.percentile(errors, 95))
-            values[f"{name}_good"] = 100 * float(np.mean(errors < GOOD))
+            values[f"{name}_under_2mm"] = float(np.mean(errors < 2.0))
     if measures.overlap:
         values |= {"dice": measures.dice, "hd95": measures.hd95}
         for label, overlap in measures.overlap.items():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import tables as text
+from experiments import text
 from regnet_jax.evaluation import paired_difference, sample_deviation
 
 # What says how right a registration is, by title, unit and number of digits; of the
@@ -219,8 +219,11 @@ def _accuracy(
         counts = (one["n"], one["patients"], one["failed"], one["worse"])
         cells = [method, *map(str, counts), _cell(one, digits)]
         if is_error:
-            for suffix, places in (("median", digits), ("p95", digits), ("good", 1)):
-                cells.append(f"{values[f'{name}_{suffix}']['mean']:.{places}f}")
+            median, p95, small = (
+                values[f"{name}_{suffix}"]["mean"]
+                for suffix in ("median", "p95", "under_2mm")
+            )
+            cells += [f"{median:.{digits}f}", f"{p95:.{digits}f}", f"{100 * small:.1f}"]
         if has_reference:
             cells.append(_difference(one.get("difference"), digits))
         body.append(cells)

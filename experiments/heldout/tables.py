@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from experiments.heldout.artificial import BEFORE, REGIONS, SIZES
-from experiments.tables import interval, mean_and_sd, plain
+from experiments.text import interval, mean_and_sd, plain
 from regnet_jax.evaluation import (
     PairedDifference,
     PairErrors,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments.tables import mean_and_sd
+from experiments.text import mean_and_sd
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.registration import Network
 from regnet_jax.synthesis.fields.families import pick_family

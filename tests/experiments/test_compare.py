@@ -495,7 +495,7 @@ def test_measure_finds_no_error_in_the_true_field(d):
     still = measure(known, truth, regions, 0 * truth)
     assert still.errors["endpoint"].mean() == pytest.approx(2 * np.sqrt(d))
     values = flatten(still, None)
-    assert values["endpoint_good"] == 0
+    assert values["endpoint_under_2mm"] == 0
     assert values["endpoint_p95"] == pytest.approx(2 * np.sqrt(d))
 
 
@@ -521,7 +521,7 @@ def _row(pair, patient, method, **values):
 
 
 def test_tables_count_pairs_patients_and_failures():
-    tre = {"tre_median": 1.0, "tre_p95": 4.0, "tre_good": 50.0}
+    tre = {"tre_median": 1.0, "tre_p95": 4.0, "tre_under_2mm": 0.5}
     rows = [
         _row("a", "p", "before", tre=4.0, **tre),
         _row("a", "p", "x", tre=1.0, **tre, seconds=3.0),

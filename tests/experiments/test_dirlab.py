@@ -31,7 +31,7 @@ from experiments.comparison.dirlab_results import (
     register_case,
 )
 from experiments.comparison.dirlab_tables import error_table, summarise
-from experiments.tables import markdown
+from experiments.text import markdown
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import to_index
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from experiments.tables import interval, markdown, mean_and_sd, plain
+from experiments.text import interval, markdown, mean_and_sd, plain
 
 HEAD, BODY = ["method", "mm"], [["affine", "10.25"], ["ours", ""]]
 
