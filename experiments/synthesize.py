@@ -40,6 +40,7 @@ from regnet_jax.evaluation import sample_deviation
 from regnet_jax.files import staged_folder, strict_json
 from regnet_jax.io import checksum, read_ct
 from regnet_jax.reporting import family_figure, statistics_figure
+from regnet_jax.reporting.families import middle_slices
 from regnet_jax.spatial import Frame, to_isotropic
 from regnet_jax.synthesis import (
     FAMILIES,
@@ -108,17 +109,6 @@ def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool)
     image = to_isotropic(image, spacing, shape)
     volume = image.array[..., None]
     return lambda key: volume, image.frame
-
-
-def middle_slice(array):
-    """Return the middle coronal slice of ``[*spatial, c]``, head up, or a 2D image."""
-    return array[::-1, array.shape[1] // 2] if array.ndim == 4 else array
-
-
-def field_in_view(displacement):
-    """Return the middle slice of a field, the last two components along the slice."""
-    field = middle_slice(displacement)
-    return field[..., [1, 0, 2]] * [1, -1, 1] if displacement.ndim == 4 else field
 
 
 # What is printed of the statistics.
@@ -266,8 +256,9 @@ def main():
             patient = Path(_VOLUME.value).name if _VOLUME.value else f"chest_{number}"
             rows.append((case, *files, patient))
             if number == 0:
-                fields[name] = spacing * field_in_view(pair.displacement)
-                images[name] = middle_slice(pair.fixed)[..., 0]
+                images[name], fields[name] = middle_slices(
+                    pair.fixed[..., 0], spacing * pair.displacement
+                )
         with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
         figure = family_figure(fields, images, spacing=(spacing, spacing))
