@@ -152,7 +152,8 @@ def test_a_plain_list_of_one_scan_is_measured_with_warnings(command, run2d, fold
 @pytest.mark.parametrize(
     ("flags", "fact"),
     [
-        (["--families=breath"], "there are"),
+        (["--families=breath"], "breath: unknown; there are"),
+        (["--families="], "names none; there are"),
         (["--families=low,low"], "name each once"),
         (["--volumes=none.txt"], "no such file"),
         (["--spacing=nan"], "millimetres"),
