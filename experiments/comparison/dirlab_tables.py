@@ -88,8 +88,8 @@ def error_table(
         for method in methods:
             for name in _KINDS.values():
                 cell = _summary_cell(summary[method], f"{name}{suffix}")
-                if summary[method]["cases"] < len(records):
-                    cell += f" ({summary[method]['cases']} cases)"
+                if (cases := summary[method]["cases"]) < len(records):
+                    cell += f" ({cases} of {len(records)} cases)"
                 row.append(cell)
         body.append(row)
     return head, body
