@@ -76,7 +76,10 @@ def _check_flags():
     unknown = [name for name in families if name not in FAMILIES]
     if unknown or not families:
         known = ", ".join(FAMILIES)
-        raise InputError(f"--families {', '.join(unknown)}: there are {known}")
+        raise InputError(
+            f"--families {','.join(unknown)}: {'unknown' if unknown else 'names none'};"
+            f" there are {known}"
+        )
     for name, values in (("families", families), ("model", _MODEL.value)):
         if len(set(values)) < len(values) or not values:
             raise InputError(f"--{name} {','.join(values)}: name each once")

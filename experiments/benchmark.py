@@ -20,7 +20,7 @@ from absl import flags
 
 from experiments.benchmarks import conv, device, loop, register, step, synthesis, tiles
 from regnet_jax.cli import common
-from regnet_jax.files import write_json
+from regnet_jax.files import check_output, write_json
 
 _SUITES = {
     "conv": conv.run,
@@ -32,7 +32,7 @@ _SUITES = {
     "tiles": tiles.run,
 }
 _SUITE = flags.DEFINE_enum("suite", None, list(_SUITES), "Suite to run.", required=True)
-_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, one path per line.")
+_SCANS = flags.DEFINE_string("scans", None, "File that lists CTs, for loop.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the figures.", required=True)
 
 
@@ -58,6 +58,7 @@ def _line(row: dict) -> str:
 
 def main():
     """Run the suite, print its rows and write them."""
+    check_output(_OUT.value)
     rows = _SUITES[_SUITE.value]()
     for row in rows:
         print(_line(row))

@@ -30,6 +30,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.heldout.breaths import POINTS, read_breath, sample_lungs
+from experiments.text import markdown, mean_and_sd
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
@@ -134,7 +135,7 @@ def stack(motions: Sequence[MotionStatistics]) -> dict[str, np.ndarray]:
     return dict(zip(MotionStatistics._fields, map(np.array, columns), strict=True))
 
 
-def markdown(
+def make_table(
     breaths: Mapping[str, MotionStatistics], families: Mapping[str, Columns]
 ) -> str:
     """Return a table in Markdown, a row for each statistic.
@@ -147,22 +148,16 @@ def markdown(
         The table, with the values of the breaths, and mean ± sd over the fields of each
         family, which has no ± for a single field.
     """
-    lines = [f"| | {' | '.join([*breaths, *families])} |"]
-    lines += ["|---" * (1 + len(breaths) + len(families)) + "|"]
+    body = []
     for name, (title, digits) in _TITLES.items():
-        cells = [_cell(getattr(breath, name), digits) for breath in breaths.values()]
+        row = [title]
+        for breath in breaths.values():
+            row.append(mean_and_sd(getattr(breath, name), math.nan, digits))
         for columns in families.values():
-            cell = _cell(columns[name].mean(), digits)
-            spread = sample_deviation(columns[name])
-            cells.append(
-                cell if math.isnan(spread) else f"{cell} ± {spread:.{digits}f}"
-            )
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+            mean, sd = columns[name].mean(), sample_deviation(columns[name])
+            row.append(mean_and_sd(mean, sd, digits))
+        body.append(row)
+    return markdown(["", *breaths, *families], body)
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -215,7 +210,7 @@ def main():
         }
         text = strict_json(result, indent=1) + "\n"
         (folder / "statistics.json").write_text(text, "utf-8")
-        table = markdown(breaths, columns)
+        table = make_table(breaths, columns)
         (folder / "table.md").write_text(table + "\n", "utf-8")
         figure = motion_figure(stack(list(breaths.values())), columns)
         figure.savefig(folder / "statistics.png", dpi=150)

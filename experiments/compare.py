@@ -30,15 +30,14 @@ import platform
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
-from experiments.comparison import methods, runs, tables
+from experiments.comparison import methods, runs
 from experiments.comparison.records import make_folder
-from experiments.comparison.results import compare_on
-from experiments.comparison.tables import write_page
+from experiments.comparison.report import write_report
+from experiments.comparison.results import compare_pairs
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_folder, staged_folder, write_json
+from regnet_jax.files import check_folder, staged_folder
 from regnet_jax.io import read_pairs
 from regnet_jax.registration.batch import check_pairs
 
@@ -92,61 +91,23 @@ def main():
         setting=_SETTING.value,
     )
     make_folder(out / "pairs")
-    rows, failures, figures, reused = [], [], [], 0
-    for pair in tqdm(pairs, "comparing"):
-        try:
-            compared = compare_on(pair, variants, options, out / "pairs" / pair.name)
-        except InputError as error:
-            failures.append({"pair": pair.name, "method": "all", "reason": str(error)})
-            continue
-        rows += compared.rows
-        failures += compared.failures
-        reused += compared.reused
-        if not figures:
-            caption = f"Fixed minus warped image of {pair.name}; white is none."
-            figures.append(("Difference", caption, compared.figure))
-    for failure in failures:
+    found = compare_pairs(pairs, variants, options, out / "pairs")
+    for failure in found.failures:
         print("failed: {method} on {pair}: {reason}".format(**failure))
-    if not rows:
+    if not found.rows:
         raise InputError(f"{_PAIRS.value}: none of its pairs could be compared")
-    notes = _notes(rows)
-    if reused:
-        notes.insert(0, f"results and times of earlier runs: {reused}")
-    for note in notes:
-        print(f"note: {note}")
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    chosen = {"resolution": _RESOLUTION.value, "alignment": _ALIGNMENT.value}
+    parameters = options._asdict() | chosen | machine | installed
     with staged_folder(out) as folder:
-        machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-        chosen = {"resolution": _RESOLUTION.value, "alignment": _ALIGNMENT.value}
-        parameters = options._asdict() | chosen | machine | installed
-        report = {"parameters": parameters}
-        report |= {"methods": {m: methods.METHODS[m].description for m in installed}}
-        report |= {"summary": tables.summarise(rows, failures)}
-        report |= {"failures": failures, "rows": rows}
-        write_json(folder / "results.json", report)
-        made = tables.make_tables(rows, failures)
-        (folder / "table.md").write_text(tables.markdown(made), "utf-8")
-        page = folder / "report.html"
-        write_page(page, rows, made, figures, failures, notes, parameters)
-    print(tables.plain(made))
+        print(write_report(folder, found, parameters, list(installed)))
     print(f"wrote {_OUT.value}/report.html, results.json and table.md")
-    if failures:
+    if found.failures:
         raise InputError(
-            f"{_PAIRS.value}: {len(failures)} of its registrations failed, which"
+            f"{_PAIRS.value}: {len(found.failures)} of its registrations failed, which"
             f" {_OUT.value}/report.html lists; the tables are of the others, and the"
             " same command tries them again"
         )
-
-
-def _notes(rows: list[dict]) -> list[str]:
-    """Return each warning of a method once, with the pairs that it concerns."""
-    pairs: dict = {}
-    for row in rows:
-        for note in row.get("notes", ()):
-            pairs.setdefault((row["method"], note), []).append(row["pair"])
-    return [
-        f"{method} on {', '.join(names)}: {note}"
-        for (method, note), names in pairs.items()
-    ]
 
 
 if __name__ == "__main__":

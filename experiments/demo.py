@@ -1,11 +1,11 @@
-"""Register a breath on embedded data, compare with the truth, train for a minute.
+"""Register a breath on embedded data, compare with the truth, train a little.
 
 Example:
     python -m experiments.demo --out out/demo
 
 This samples a breathing chest that no training saw, registers it with the shipped
 weights as experiments.register does, and compares the result with the displacement
-field that made the pair. Then it trains the small experiment demo2d for a minute, or
+field that made the pair. Then it trains the small experiment demo2d, in two minutes, or
 resumes it. Everything is written below --out; open report.html.
 """
 

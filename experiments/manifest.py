@@ -73,7 +73,7 @@ def main():
     write_scans(out, scans)
     for role in ROLES:
         count = Counter(scan.patient for scan in scans if scan.role == role)
-        print(f"{role:12s}{len(count)} patients, {count.total()} scans")
+        print(f"{role:12s}patients: {len(count)}, scans: {count.total()}")
     print(f"wrote {out}")
 
 

@@ -33,12 +33,14 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.heldout.files import write_pair
+from experiments.text import mean_and_sd, plain
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.files import staged_folder, strict_json
 from regnet_jax.io import checksum, read_ct
 from regnet_jax.reporting import family_figure, statistics_figure
+from regnet_jax.reporting.families import middle_slices
 from regnet_jax.spatial import Frame, to_isotropic
 from regnet_jax.synthesis import (
     FAMILIES,
@@ -51,6 +53,27 @@ from regnet_jax.synthesis.fields.families import has_room, sample_field
 from regnet_jax.synthesis.pairs import two_scans
 from regnet_jax.synthesis.random import fold_in_text
 from regnet_jax.synthesis.volumes.anatomy import anatomy
+
+_FAMILY = flags.DEFINE_list(
+    "family",
+    None,
+    f"Families of fields, with commas, or all: {', '.join(FAMILIES)}.",
+    required=True,
+)
+_VOLUME = flags.DEFINE_string(
+    "volume", None, "CT in Hounsfield units to deform; default procedural."
+)
+_COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1)
+_SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
+_SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
+_SCANNERS = flags.DEFINE_boolean(
+    "scanners", True, "Take both images of a pair with scanners of their own."
+)
+_LEAST = flags.DEFINE_float(
+    "least_jacobian", None, "Least Jacobian determinant; default any."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
 
 
 def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool):
@@ -88,20 +111,18 @@ def make_source(path, shape: tuple[int, ...], spacing: float, *, scanners: bool)
     return lambda key: volume, image.frame
 
 
-def middle_slice(array):
-    """Return the middle coronal slice of ``[*spatial, c]``, head up, or a 2D image."""
-    return array[::-1, array.shape[1] // 2] if array.ndim == 4 else array
-
-
-def field_in_view(displacement):
-    """Return the middle slice of a field, the last two components along the slice."""
-    field = middle_slice(displacement)
-    return field[..., [1, 0, 2]] * [1, -1, 1] if displacement.ndim == 4 else field
+# What is printed of the statistics.
+_SHOWN = {
+    "mean": "mean, mm",
+    "largest": "largest component, mm",
+    "least_jacobian": "least determinant",
+    "wavelength": "wavelength, mm",
+}
 
 
 def write_statistics(
     folder: Path, fields: Mapping[str, Sequence[FieldStatistics]]
-) -> list[str]:
+) -> str:
     """Write the statistics of each family as statistics.json and statistics.png.
 
     Args:
@@ -109,7 +130,7 @@ def write_statistics(
         fields: the statistics of each field, by family.
 
     Returns:
-        A table, one line a family: mean and standard deviation over its fields.
+        A table with a row for each family: mean ± standard deviation over its fields.
     """
     columns = {
         name: {
@@ -125,42 +146,11 @@ def write_statistics(
     text = strict_json(listed, indent=1) + "\n"
     (folder / "statistics.json").write_text(text, "utf-8")
     statistics_figure(columns).savefig(folder / "statistics.png", dpi=150)
-    lines = ["family          mean mm      component mm least det.    wavelength mm"]
-    for name, numbers in columns.items():
-        shown = ("mean", "largest", "least_jacobian", "wavelength")
-        # A single field does not spread.
-        spreads = (
-            f"±{sample_deviation(numbers[k]):5.2f}" if len(numbers[k]) > 1 else " " * 6
-            for k in shown
-        )
-        cells = (
-            f"{numbers[k].mean():6.2f} {spread}"
-            for k, spread in zip(shown, spreads, strict=True)
-        )
-        lines.append(f"{name:14s}{' '.join(cells)}".rstrip())
-    return lines
-
-
-_FAMILY = flags.DEFINE_list(
-    "family",
-    None,
-    f"Families of fields, with commas, or all: {', '.join(FAMILIES)}.",
-    required=True,
-)
-_VOLUME = flags.DEFINE_string(
-    "volume", None, "CT in Hounsfield units to deform; default procedural."
-)
-_COUNT = flags.DEFINE_integer("count", 1, "Pairs of each family.", lower_bound=1)
-_SHAPE = flags.DEFINE_list("shape", "128,128,128", "Voxels: Z,Y,X or Y,X.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
-_SPACING = flags.DEFINE_float("spacing", 1.0, "Voxel size, mm.", lower_bound=0.1)
-_SCANNERS = flags.DEFINE_boolean(
-    "scanners", True, "Take both images of a pair with scanners of their own."
-)
-_LEAST = flags.DEFINE_float(
-    "least_jacobian", None, "Least Jacobian determinant; default any."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.")
+    body = [
+        [name, *(mean_and_sd(n[k].mean(), sample_deviation(n[k])) for k in _SHOWN)]
+        for name, n in columns.items()
+    ]
+    return plain(["family", *_SHOWN.values()], body)
 
 
 def _shape() -> tuple[int, ...]:
@@ -266,14 +256,15 @@ def main():
             patient = Path(_VOLUME.value).name if _VOLUME.value else f"chest_{number}"
             rows.append((case, *files, patient))
             if number == 0:
-                fields[name] = spacing * field_in_view(pair.displacement)
-                images[name] = middle_slice(pair.fixed)[..., 0]
+                images[name], fields[name] = middle_slices(
+                    pair.fixed[..., 0], spacing * pair.displacement
+                )
         with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
         figure = family_figure(fields, images, spacing=(spacing, spacing))
         figure.savefig(folder / "families.png", dpi=150)
         table = write_statistics(folder, measures)
-    print("\n".join(table))
+    print(table)
     print(f"wrote {len(numbers)} pairs and their figures to {_OUT.value}")
 
 

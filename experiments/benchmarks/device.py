@@ -8,14 +8,11 @@ import jax
 import numpy as np
 
 from experiments import configs
-from experiments.benchmarks.timing import seconds
+from experiments.benchmarks.timing import seconds, start_steps
 from regnet_jax.registration.inference.network import load_network
 from regnet_jax.registration.inference.prediction import predict
 from regnet_jax.registration.refinement import refine_on_body
 from regnet_jax.synthesis import FAMILIES, artificial_pair, chest
-from regnet_jax.training import parallel
-from regnet_jax.training.loop import build_program
-from regnet_jax.training.state import init_state
 
 _SHAPE, _SPACING = (160, 160, 160), 2.0
 _REFINEMENT = 50
@@ -64,16 +61,11 @@ def _training() -> dict:
         pairs_at_once=at_once,
         steps_per_call=_STEPS,
     )
-    weights, stream = jax.random.split(jax.random.key(config.seed))
-    program = build_program(config)
-    state = init_state(weights, program.model, program.optimizer, config)
-    state = parallel.replicate(state)
-    times = []
+    advance, times = start_steps(config), []
     # To compile; with sampling alone; with updates.
     for end in (0, 0, 10**6):
         began = time.perf_counter()
-        state, _ = program.steps(state, stream, (), np.int32(end))
-        jax.block_until_ready(state)
+        advance(end)
         times.append((time.perf_counter() - began) / _STEPS)
     _, sampling, step = times
     row = _row(f"a training step, {config.batch_size} pairs of 64^3 voxels", step)

@@ -7,16 +7,15 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from experiments import configs
+from experiments.benchmarks.timing import start_steps
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.training import parallel
 from regnet_jax.training.config import EvaluationConfig, ScansConfig
 from regnet_jax.training.data import ScanPrefetcher
 from regnet_jax.training.logs import METRICS
-from regnet_jax.training.loop import build_program, train
-from regnet_jax.training.state import init_state
+from regnet_jax.training.loop import train
 
 # Number of steps before the timing, in which the loop times the sampling of pairs, and
 # number of timed steps.
@@ -79,19 +78,12 @@ def _case(name: str, config, folder: Path) -> dict:
 
 def _bare(config, cache: Path) -> float:
     """Return the seconds of a step alone, with the same scans throughout."""
-    key, stream = jax.random.split(jax.random.key(config.seed))
-    program = build_program(config)
-    state = init_state(key, program.model, program.optimizer, config)
-    state, scans = parallel.replicate(state), ()
+    advance, scans = start_steps(config), ()
     if config.data.scan_probability:
         with ScanPrefetcher(config, parallel.replicate, cache=cache) as volumes:
             scans = volumes.scans_at(0)
-    state, _ = program.steps(state, stream, scans, np.int32(_FIRST))
-    jax.block_until_ready(state)
+    advance(_FIRST, scans)
     began = time.perf_counter()
     for end in range(_FIRST, _FIRST + _TIMED, config.steps_per_call):
-        state, _ = program.steps(
-            state, stream, scans, np.int32(end + config.steps_per_call)
-        )
-    jax.block_until_ready(state)
+        advance(end + config.steps_per_call, scans)
     return (time.perf_counter() - began) / _TIMED

@@ -13,6 +13,7 @@ from experiments.comparison.dirlab_published import (
     set_of,
 )
 from experiments.comparison.methods import BEFORE
+from experiments.text import markdown, mean_and_sd
 from regnet_jax.evaluation import error_statistics, sample_deviation
 from regnet_jax.files import write_json, write_text
 
@@ -74,7 +75,7 @@ def error_table(
         published = CASES.get(case)
         known = ["", ""]
         if published and published.geometry == geometries[case]:
-            known = [f"{published.motion:.2f}", _text(*published.observers)]
+            known = [f"{published.motion:.2f}", mean_and_sd(*published.observers)]
         row = [case, str(len(mine[BEFORE]["errors"])), *known]
         row.append(_error_cell(mine, BEFORE, "errors"))
         for method in methods:
@@ -87,8 +88,8 @@ def error_table(
         for method in methods:
             for name in _KINDS.values():
                 cell = _summary_cell(summary[method], f"{name}{suffix}")
-                if summary[method]["cases"] < len(records):
-                    cell += f" ({summary[method]['cases']} cases)"
+                if (cases := summary[method]["cases"]) < len(records):
+                    cell += f" ({cases} of {len(records)} cases)"
                 row.append(cell)
         body.append(row)
     return head, body
@@ -143,7 +144,7 @@ def write_report(
             method_table(mine, versions),
             published_table(name),
         )
-        texts += [f"## {of.title}", note, *(aligned(*table) for table in tables)]
+        texts += [f"## {of.title}", note, *(markdown(*table) for table in tables)]
         cases = {case: summarise({case: r}, tuple(r)) for case, r in mine.items()}
         published = [result._asdict() for result in RESULTS[name]]
         total = summarise(mine, (BEFORE, *methods))
@@ -156,26 +157,12 @@ def write_report(
     return text
 
 
-def aligned(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown with columns of equal width."""
-    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    rows = [head, ["-" * width for width in widths], *body]
-    padded = [[c.ljust(w) for c, w in zip(r, widths, strict=True)] for r in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
-
-
 def _error_cell(records: Mapping[str, dict], method: str, kind: str) -> str:
     if method not in records:
         return "failed"
     statistics = error_statistics(records[method][kind])
-    return _text(statistics.mean, statistics.sd)
+    return mean_and_sd(statistics.mean, statistics.sd)
 
 
 def _summary_cell(summary: dict, name: str) -> str:
-    return _text(summary[name]["mean"], summary[name]["sd"])
-
-
-def _text(mean: float, sd: float) -> str:
-    if np.isnan(mean):
-        return ""
-    return f"{mean:.2f}" + (f" ± {sd:.2f}" if not np.isnan(sd) else "")
+    return mean_and_sd(summary[name]["mean"], summary[name]["sd"])

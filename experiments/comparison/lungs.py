@@ -1,4 +1,4 @@
-"""The lungs of a chest CT with the vessels in them."""
+"""The closed lungs of a chest CT: their air and all that lies within it."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from regnet_jax.hounsfield import close_lungs
 from regnet_jax.spatial import Image, resample
 
 
-def lungs_with_vessels(image: Image) -> Image | None:
+def closed_lungs(image: Image) -> Image | None:
     """Find the lungs, and close them over their vessels.
 
     Masks that people draw have no hole at each vessel, and what erodes a mask would

@@ -1,5 +1,7 @@
 """Records of finished registrations, by which an interrupted comparison goes on."""
 
+import functools
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,9 +12,34 @@ from experiments.comparison.runs import Options
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_json
 
+# The code of this project behind every measure, and behind its own registrations.
+_MEASURING = ("evaluation", "geometry", "hounsfield.py", "io", "spatial")
+_REGISTERING = ("intensity.py", "models", "pretrained", "registration")
+
+
+@functools.cache
+def code_checksum(*, registers: bool) -> str:
+    """Return the checksum of the code that a result depends on.
+
+    Args:
+        registers: whether this project registers or aligns the pair; otherwise it only
+            runs the tool and measures.
+
+    Returns:
+        64 hexadecimal digits, which code for trainings and tables does not change.
+    """
+    library, here = Path(regnet_jax.__file__).parent, Path(__file__).parent
+    tables = ("tables", "report")
+    files = [path for path in here.glob("*.py") if not path.stem.endswith(tables)]
+    for name in _MEASURING + _REGISTERING * registers:
+        place = library / name
+        files += place.rglob("*.py") if place.is_dir() else [place]
+    contents = b"".join(path.read_bytes() for path in sorted(files))
+    return hashlib.sha256(contents).hexdigest()
+
 
 def describe_run(
-    variant: Variant, version: str, options: Options, dimensions: int
+    variant: Variant, version: str, options: Options, dimensions: int, initial=None
 ) -> dict:
     """Return what the result of a method depends on, apart from the pair.
 
@@ -22,16 +49,22 @@ def describe_run(
         options: for all pairs. Those that the method does not use are left out, and so
             are the time limit and the folder of compiled programs.
         dimensions: of the images.
+        initial: ``alignment`` of an earlier run, for methods that start from it; None
+            where the run computes it.
 
     Returns:
-        The description, of types that JSON gives back as they were. The version of
-        this project is in it for all methods, as it aligns and measures.
+        The description, of types that JSON gives back as they were: with the checksum
+        of the code of this project, and of its weights if they are used.
 
     Raises:
         InputError: if the network is used and cannot be read.
     """
-    used = {"setting": options.setting, "regnet_jax": regnet_jax.__version__}
-    if variant.method in OURS or variant.resolution == "network":
+    used: dict = {"setting": options.setting}
+    ours, shared = variant.method in OURS, variant.alignment == "shared"
+    if shared and initial:
+        used["initial"] = initial["matrix"]
+    used["code"] = code_checksum(registers=ours or (shared and not initial))
+    if ours or variant.resolution == "network":
         used["weights"] = network_of(options.model, dimensions).checksum
     return {**variant._asdict(), "version": version, **used}
 

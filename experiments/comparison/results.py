@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,20 +91,54 @@ def read_subject(pair: PairPaths) -> Subject:
 
 
 class Compared(NamedTuple):
-    """The results of all methods on a pair.
+    """The results of all methods on a pair, or on several.
 
     Attributes:
         rows: ``pair``, ``patient``, ``method``, ``values`` by column; for methods also
             ``measures``, ``notes`` and ``reused``, whether an earlier run did it.
         failures: ``pair``, ``method`` and ``reason`` of each failure.
-        figure: fixed minus warped image of each method.
+        figure: fixed minus warped image of each method on the first pair; None where
+            no pair could be used.
         reused: number of registrations of an earlier run.
     """
 
     rows: list[dict]
     failures: list[dict]
-    figure: Figure
+    figure: Figure | None
     reused: int
+
+
+def compare_pairs(
+    pairs: Iterable[PairPaths],
+    variants: Sequence[Variant],
+    options: Options,
+    folder: Path,
+) -> Compared:
+    """Run methods on pairs, see ``compare_on``.
+
+    Args:
+        pairs: their paths.
+        variants: of the methods.
+        options: for all pairs.
+        folder: for the records, in a folder for each pair.
+
+    Returns:
+        The results. A pair that cannot be used is a failure of the method ``all``.
+    """
+    total = Compared([], [], None, 0)
+    for pair in tqdm(pairs, "comparing"):
+        try:
+            found = compare_on(pair, variants, options, folder / pair.name)
+        except InputError as error:
+            failure = {"pair": pair.name, "method": "all", "reason": str(error)}
+            found = Compared([], [failure], None, 0)
+        total = Compared(
+            total.rows + found.rows,
+            total.failures + found.failures,
+            total.figure or found.figure,
+            total.reused + found.reused,
+        )
+    return total
 
 
 # The linear alignment, which the other methods start from.
@@ -179,10 +213,8 @@ def _register(
 ) -> _Registered:
     """Return the recorded registration of a pair, or register and record it."""
     d = subject.known.fixed.frame.ndim
-    request = describe_run(variant, version(variant.method), options, d)
+    request = describe_run(variant, version(variant.method), options, d, initial)
     request |= {"files": subject.files}
-    if initial and variant.alignment == "shared":
-        request["initial"] = initial["matrix"]
     path = folder / f"{variant.label}.json"
     drawing = path.with_suffix(".npy")
     record, drawn = read_record(path, request), None

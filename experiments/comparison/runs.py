@@ -61,7 +61,7 @@ def run_method(
 
     Raises:
         InputError: if the method fails or takes too long. The message ends with the
-            last line of its output; the full output is in ``log.txt``.
+            last line of its output, all of which is in ``log.txt`` of ``folder``.
     """
     shared = initial if variant.alignment == "shared" else None
     request = {

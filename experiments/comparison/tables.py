@@ -1,32 +1,31 @@
-"""The results of a comparison as tables and as a page."""
+"""The results of a comparison as tables."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments import text
 from regnet_jax.evaluation import paired_difference, sample_deviation
-from regnet_jax.reporting import box_figure, write_html
 
 # What says how right a registration is, by title, unit and number of digits; of the
 # errors in mm there are columns of the landmarks or voxels of a pair, too.
-_ACCURACY = {
+ACCURACY = {
     "tre": ("TRE", "mm", 2),
     "endpoint": ("endpoint error in the body", "mm", 2),
-    "endpoint_lung": ("endpoint error in the lungs", "mm", 2),
+    "endpoint_closed_lungs": ("endpoint error in the closed lungs", "mm", 2),
     "dice": ("Dice", "", 3),
     "hd95": ("HD95", "mm", 2),
 }
-_ERRORS = ("tre", "endpoint", "endpoint_lung")
+_ERRORS = ("tre", "endpoint", "endpoint_closed_lungs")
 # What a method may have optimised, and how regular its field is.
-_LIKENESS = {
+LIKENESS = {
     "lung_correlation": ("correlation in the lung", "", 3),
     "lung_overlap": ("overlap of the lungs", "", 3),
     "correlation": ("correlation", "", 3),
     "folding": ("folding", "%", 4),
 }
-_COSTS = {
+COSTS = {
     "seconds": ("time", "s", 1),
     "registration_seconds": ("time, registration alone", "s", 1),
     "cpu_seconds": ("CPU time of all threads", "s", 1),
@@ -71,7 +70,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
     Returns:
         ``n``, ``mean``, ``sd`` (of a sample) and ``median`` of the finite numbers, and
         ``undefined``, the number of others, such as distances to a missing label. Of
-        what ``_ACCURACY`` lists also ``patients``, the number of those with a finite
+        what ``ACCURACY`` lists also ``patients``, the number of those with a finite
         number; ``failed``, the number of pairs that have the measure and gave no
         result, where a pair that could not be read counts for every measure;
         ``worse``, the number of pairs that were better before or have no number any
@@ -83,7 +82,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
     names = dict.fromkeys(name for row in rows for name in row["values"])
     result: dict = {method: {} for method in methods}
     for name in names:
-        accuracy = name.split(" ")[0] in _ACCURACY
+        accuracy = name.split(" ")[0] in ACCURACY
         # Before any registration is the first row of every pair.
         before = _by_pair(rows, methods[0], name)
         for method in methods:
@@ -181,11 +180,11 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
     summary = summarise(rows, failures)
     tables = [
         _accuracy(name, *column, summary, rows, failures)
-        for name, column in columns_of(rows, _ACCURACY).items()
+        for name, column in columns_of(rows, ACCURACY).items()
     ]
     for title, wanted in (
-        ("Likeness and regularity (neither is accuracy)", _LIKENESS),
-        ("Costs", _COSTS),
+        ("Likeness and regularity (neither is accuracy)", LIKENESS),
+        ("Costs", COSTS),
     ):
         columns = columns_of(rows, wanted)
         body = []
@@ -198,7 +197,7 @@ def make_tables(rows: Sequence[dict], failures: Sequence[dict]) -> list[Table]:
                 ]
                 body.append([method, str(pairs), *cells])
         if body:
-            titles = [_titled(title, unit) for title, unit, _ in columns.values()]
+            titles = [with_unit(title, unit) for title, unit, _ in columns.values()]
             tables.append(Table(title, ["method", "pairs", *titles], body))
     return tables
 
@@ -220,8 +219,11 @@ def _accuracy(
         counts = (one["n"], one["patients"], one["failed"], one["worse"])
         cells = [method, *map(str, counts), _cell(one, digits)]
         if is_error:
-            for suffix, places in (("median", digits), ("p95", digits), ("good", 1)):
-                cells.append(f"{values[f'{name}_{suffix}']['mean']:.{places}f}")
+            median, p95, small = (
+                values[f"{name}_{suffix}"]["mean"]
+                for suffix in ("median", "p95", "under_2mm")
+            )
+            cells += [f"{median:.{digits}f}", f"{p95:.{digits}f}", f"{100 * small:.1f}"]
         if has_reference:
             cells.append(_difference(one.get("difference"), digits))
         body.append(cells)
@@ -232,55 +234,39 @@ def _accuracy(
         if name not in summary.get(method, {}):
             failed = str(_count_failures(method, failures, measured))
             body.append([method, "0", "0", failed, "0", *[""] * (len(head) - 5)])
-    return Table(_titled(title[0].upper() + title[1:], unit), head, body)
+    return Table(with_unit(title[0].upper() + title[1:], unit), head, body)
 
 
-def _titled(title: str, unit: str) -> str:
+def with_unit(title: str, unit: str) -> str:
+    """Return a title with its unit in brackets, if there is one."""
     return f"{title} ({unit})" if unit else title
 
 
 def _cell(value: dict | None, digits: int) -> str:
     if value is None:
         return ""
-    text = f"{value['mean']:.{digits}f}"
-    if not np.isnan(value["sd"]):
-        text += f" ± {value['sd']:.{digits}f}"
-    return f"{text} ({value['undefined']} nan)" if value["undefined"] else text
+    cell = text.mean_and_sd(value["mean"], value["sd"], digits)
+    undefined = f"({value['undefined']} nan)" * bool(value["undefined"])
+    return f"{cell} {undefined}".strip()
 
 
 def _difference(value: dict | None, digits: int) -> str:
     if value is None:
         return ""
-    text = f"{value['mean']:+.{digits}f}"
-    if value["ci95"] is not None:
-        low, high = value["ci95"]
-        text += f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return text
+    cell = text.mean_and_sd(value["mean"], np.nan, digits, sign="+")
+    ends = value["ci95"]
+    return cell if ends is None else f"{cell} {text.interval(ends, digits, sign='+')}"
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """Return tables in Markdown, each below its title, then what the columns mean."""
-    text = ""
-    for title, head, body in tables:
-        ruler = ["---", *["---:"] * (len(head) - 1)]
-        text += f"**{title}**\n\n"
-        text += "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ruler, *body))
-        text += "\n"
-    return text + "\n".join(LEGEND) + "\n"
+    blocks = [f"**{title}**\n\n{text.markdown(*table)}" for title, *table in tables]
+    return "\n\n".join([*blocks, *LEGEND]) + "\n"
 
 
 def plain(tables: Sequence[Table]) -> str:
     """Return tables for the terminal."""
-    text = ""
-    for title, head, body in tables:
-        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-        text += f"{title}\n"
-        for first, *cells in (head, *body):
-            line = [first.ljust(widths[0])]
-            line += [c.rjust(w) for c, w in zip(cells, widths[1:], strict=True)]
-            text += "  ".join(line).rstrip() + "\n"
-        text += "\n"
-    return text
+    return "".join(f"{title}\n{text.plain(*table)}\n\n" for title, *table in tables)
 
 
 # What the columns mean, for the reader of a table.
@@ -293,47 +279,7 @@ LEGEND = (
     f"minus {_REFERENCE}: mean difference over the pairs that both registered, and its"
     " 95 % bootstrap interval, which draws patients with all of their pairs and is too"
     " narrow for fewer than about ten. A pair without a named patient counts as one.",
-    "Endpoint errors are over the voxels of the fixed body, or lungs, whose points the"
-    " moving image shows, the same for all methods.",
+    "Endpoint errors are over those voxels of the fixed body, or of its lungs closed"
+    " over their vessels, whose points the moving image shows, the same for all"
+    " methods.",
 )
-
-
-# Columns with a logarithmic axis.
-_LOG = ("seconds", "registration_seconds", "cpu_seconds", "memory")
-
-
-def write_page(
-    path: Path, rows, tables, differences, failures, notes, parameters: dict
-) -> None:
-    """Write the comparison as an HTML page that loads no other files.
-
-    Args:
-        path: of the page.
-        rows: as for ``columns_of``.
-        tables: from ``make_tables``.
-        differences: (title, caption, figure) of images.
-        failures: ``method``, ``pair`` and ``reason`` of each.
-        notes: further lines for the reader.
-        parameters: of the run.
-    """
-    figures = list(differences)
-    methods = dict.fromkeys(row["method"] for row in rows)
-    for name, (title, unit, _) in columns_of(
-        rows, _ACCURACY | _LIKENESS | _COSTS
-    ).items():
-        values = {
-            m: [r["values"].get(name, np.nan) for r in rows if r["method"] == m]
-            for m in methods
-        }
-        figure = box_figure(values, label=_titled(title, unit), log=name in _LOG)
-        figures.append((title.capitalize(), "A point is a pair.", figure))
-    failed = [f"{f['method']} failed on {f['pair']}: {f['reason']}" for f in failures]
-    pairs = len({row["pair"] for row in rows})
-    settings = [(key.replace("_", " "), value) for key, value in parameters.items()]
-    write_html(
-        path,
-        title=f"Comparison of {len(methods) - 1} methods on {pairs} pairs",
-        notes=[*failed, *notes, *LEGEND],
-        tables=[*tables, ("Run", (), settings)],
-        figures=figures,
-    )

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from experiments.comparison import methods
-from experiments.comparison.lungs import lungs_with_vessels
+from experiments.comparison.lungs import closed_lungs
 from experiments.comparison.methods import Task
 from regnet_jax.cli.common import peak_gib
 from regnet_jax.errors import InputError
@@ -91,7 +91,7 @@ def _register(request: dict) -> None:
         if request["resolution"] == "network":
             task = at_voxel_size(task, request["spacing"])
         if method.uses_lungs and task.setting == "lung":
-            task = task._replace(lungs=lungs_with_vessels(task.fixed))
+            task = task._replace(lungs=closed_lungs(task.fixed))
             if task.lungs is None:
                 notes.append(f"no lungs are found, so {name} ran without a lung mask")
         field = register(task)

@@ -1,4 +1,4 @@
-"""A small 2D run of about a minute, which `make demo` trains.
+"""A small 2D run of two minutes, which `make demo` trains.
 
     python -m experiments.train --config demo2d --workdir runs/demo2d
 

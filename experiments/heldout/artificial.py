@@ -30,7 +30,7 @@ _SIZES = (0.0, 2.0, 5.0, 10.0, 20.0, np.inf)
 BEFORE = "before"
 
 
-class Place(NamedTuple):
+class PlannedPair(NamedTuple):
     """One pair of a plan: its volume, its family, and how many like it came before."""
 
     volume: Volume
@@ -42,20 +42,20 @@ class Case(NamedTuple):
     """An artificial pair, and the voxels that errors are of.
 
     Attributes:
-        place: of the pair in the plan.
+        planned: the pair in the plan.
         pair: of ``[*spatial, 1]`` images, and the displacement in voxels.
         regions: bool masks ``[*spatial]`` on the fixed grid, by name, of the voxels
             that both images show.
     """
 
-    place: Place
+    planned: PlannedPair
     pair: ArtificialPair
     regions: dict[str, np.ndarray]
 
 
 def make_plan(
     volumes: Sequence[Volume], families: Sequence[str], count: int
-) -> list[Place]:
+) -> list[PlannedPair]:
     """Spread pairs over families and patients.
 
     Args:
@@ -77,14 +77,14 @@ def make_plan(
     for family in families:
         for _ in range(-(-count // len(families))):
             volume = next(next(turns))
-            plan.append(Place(volume, family, used[volume.identity, family]))
+            plan.append(PlannedPair(volume, family, used[volume.identity, family]))
             used[volume.identity, family] += 1
     return plan
 
 
 def make_cases(
     key,
-    plan: Sequence[Place],
+    plan: Sequence[PlannedPair],
     *,
     spacing: float,
     d: int,
@@ -104,21 +104,21 @@ def make_cases(
     Yields:
         The cases.
     """
-    families = tuple(dict.fromkeys(place.family for place in plan))
-    for place in plan:
-        volume, family = place.volume, place.family
-        one = fold_in_text(key, f"{volume.identity} {family} {place.number}")
+    families = tuple(dict.fromkeys(planned.family for planned in plan))
+    for planned in plan:
+        volume, family = planned.volume, planned.family
+        one = fold_in_text(key, f"{volume.identity} {family} {planned.number}")
         cut_key, pair_key = jax.random.split(one)
-        cut = _cut(cut_key, volume.image.shape, d, crop)
+        cut = _choose_box(cut_key, volume.image.shape, d, crop)
         how = {"families": families, "spacing": spacing}
         index = jnp.int32(families.index(family))
         pair = _make_pair(pair_key, volume.image[cut], index, **how)
         pair = jax.tree.map(np.asarray, pair)
         regions = {
-            name: carry(mask[cut], pair.displacement)
+            name: warp_mask(mask[cut], pair.displacement)
             for name, mask in volume.regions.items()
         }
-        yield Case(place, pair, regions)
+        yield Case(planned, pair, regions)
 
 
 @functools.partial(jax.jit, static_argnames=("families", "spacing"))
@@ -131,7 +131,7 @@ def _make_pair(key, image, index, *, families: tuple[str, ...], spacing: float):
     return two_scans(scan_key, pair, spacing=spacing)
 
 
-def _cut(key, shape: Sequence[int], d: int, crop: int) -> tuple:
+def _choose_box(key, shape: Sequence[int], d: int, crop: int) -> tuple:
     """Return the index of a random box of a volume, or of an axial slice of it."""
     slice_key, box_key = jax.random.split(key)
     index = ()
@@ -145,7 +145,7 @@ def _cut(key, shape: Sequence[int], d: int, crop: int) -> tuple:
     return *index, *sides
 
 
-def carry(mask: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+def warp_mask(mask: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """Return the fixed voxels whose points lie in a mask of the moving image.
 
     Args:
@@ -190,7 +190,7 @@ def register_case(
         The displacement, and the estimate.
     """
     images = [
-        Image.from_array(image[..., 0], spacing, name=case.place.volume.name)
+        Image.from_array(image[..., 0], spacing, name=case.planned.volume.name)
         for image in (case.pair.fixed, case.pair.moving)
     ]
     options = {"refine": refine, "confidence": confidence}
@@ -243,7 +243,7 @@ def measure_case(
             for group, mask in groups.items()
             if mask.any()
         }
-    volume, family, number = case.place
+    volume, family, number = case.planned
     of = {"volume": volume.name, "patient": volume.patient}
     of |= {"family": family, "number": number}
     return {**of, "errors": errors, "failed": failed, "calibration": calibration}

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from experiments.heldout.artificial import BEFORE, REGIONS, SIZES
+from experiments.text import interval, mean_and_sd, plain
 from regnet_jax.evaluation import (
     PairedDifference,
     PairErrors,
@@ -151,7 +151,7 @@ def _cells(found: Statistics) -> list[str]:
     return [
         str(found.pairs),
         str(found.patients),
-        _spread(f"{found.mean:.2f}", found.sd),
+        mean_and_sd(found.mean, found.sd),
         _interval(found.mean_ci95, found.interval_over),
         f"{found.median:.2f}",
         f"{found.p95:.2f}",
@@ -166,24 +166,18 @@ def _difference_cells(found: PairedDifference) -> list[str]:
     return [
         str(found.pairs),
         str(found.patients),
-        _spread(f"{found.mean:+.2f}", found.sd),
+        mean_and_sd(found.mean, found.sd, sign="+"),
         _interval(found.mean_ci95, found.interval_over),
         f"{found.smaller} ({100 * found.smaller / found.pairs:.0f} %)",
     ]
 
 
 def _interval(ends: tuple[float, float], unit: str) -> str:
-    mark = "" if unit == "patients" else " *"
-    return f"{ends[0]:.2f} to {ends[1]:.2f}{mark}"
-
-
-def _spread(mean: str, sd: float) -> str:
-    """Return a mean with its deviation, which a single pair does not have."""
-    return mean if math.isnan(sd) else f"{mean} ± {sd:.2f}"
+    return interval(ends) + " *" * (unit != "patients")
 
 
 def block(title: str, head: Sequence[str], lines, cells) -> str:
-    """Return a table as text, its columns as wide as they have to be.
+    """Return a table of groups and methods as text.
 
     Args:
         title: of the table.
@@ -191,16 +185,12 @@ def block(title: str, head: Sequence[str], lines, cells) -> str:
         lines: a mapping for each row, with ``group`` and ``method``.
         cells: the texts of each row.
     """
-    names = [[line["group"], line["method"]] for line in lines]
-    rows = [["", "", *head]]
-    for name, row in zip(names, cells, strict=True):
-        rows.append([*name, *("" if "nan" in cell else cell for cell in row)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    text = [title]
-    for row in rows:
-        padded = [
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    rows = [
+        [
+            line["group"],
+            line["method"],
+            *("" if "nan" in cell else cell for cell in row),
         ]
-        text.append("  ".join(padded).rstrip())
-    return "\n".join(text)
+        for line, row in zip(lines, cells, strict=True)
+    ]
+    return f"{title}\n{plain(['', '', *head], rows, left=2)}"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from experiments.text import mean_and_sd
 from regnet_jax.evaluation import sample_deviation
 from regnet_jax.registration import Network
 from regnet_jax.synthesis.fields.families import pick_family
@@ -147,7 +148,7 @@ def _row(label: str, found, names) -> list:
 
 
 def _spread(values) -> str:
-    return f"{np.mean(values):.2f} ± {sample_deviation(values):.2f}"
+    return mean_and_sd(float(np.mean(values)), sample_deviation(values))
 
 
 def _stacked(found, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -19,6 +19,7 @@ from regnet_jax.reporting import (
     pair_figure,
     training_figure,
 )
+from regnet_jax.reporting.families import middle_slices
 from regnet_jax.reporting.html import write_html
 from regnet_jax.reporting.slices import View
 from regnet_jax.synthesis.generator import sample_patches
@@ -47,12 +48,9 @@ def field_gallery(config: ExperimentConfig, scans):
         patch = jax.tree.map(
             lambda a: np.asarray(a[0]), sample_patches(key, family, data, scans=scans)
         )
-        field, image = data.spacing * patch.displacement, patch.fixed[..., 0]
-        if config.dimensions == 3:
-            # The middle coronal slice, head up, with the component across it first.
-            field = field[::-1, size // 2][..., [1, 0, 2]] * [1, -1, 1]
-            image = image[::-1, size // 2]
-        fields[name], images[name] = field, image
+        images[name], fields[name] = middle_slices(
+            patch.fixed[..., 0], data.spacing * patch.displacement
+        )
     return family_figure(fields, images, spacing=(data.spacing,) * 2)
 
 

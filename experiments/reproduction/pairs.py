@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.comparison.measures import find_regions, read_truth
 from experiments.heldout.files import write_pair
-from regnet_jax.evaluation import evaluate, find_body
+from regnet_jax.evaluation import evaluate
 from regnet_jax.files import write_json
 from regnet_jax.geometry import warp
 from regnet_jax.geometry.slices import SLICE_AXES
 from regnet_jax.io import (
+    LoadedPair,
     PairPaths,
     checksum,
-    read_displacement,
     read_image,
     read_pairs,
 )
@@ -46,7 +47,8 @@ class Registered(NamedTuple):
         name: of the pair, and of the folder with its report.
         row: of the table of the batch.
         images: fixed, moving and warped image.
-        before: mean endpoint error before, mm; None where the truth is not known.
+        before: mean endpoint error before, mm, where ``experiments.compare`` measures
+            it; None where the truth is not known.
         after: the same after the registration.
     """
 
@@ -150,10 +152,9 @@ def register_pairs(path: Path, out: Path, options: RegistrationOptions) -> list:
 def _read(pair: PairPaths, row: dict, folder: Path) -> Registered:
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
     images = (fixed, moving, read_image(folder / "warped.nii.gz"))
-    if not pair.displacement:
+    if (truth := read_truth(pair, fixed.frame.shape)) is None:
         return Registered(pair.name, row, images)
-    truth, _ = read_displacement(pair.displacement)
-    inside = find_body(fixed)
+    inside = find_regions(LoadedPair(fixed, moving), truth)["endpoint"]
     transform = read_transform(folder / "transform.h5")
     errors = [
         evaluate(how, fixed.frame, truth=truth, truth_mask=inside).endpoint

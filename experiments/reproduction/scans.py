@@ -1,18 +1,16 @@
 """The scans below a folder, and the patients that are held out of the training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from experiments.heldout.splits import find_usable, patient_of
+from experiments.heldout.splits import find_usable, patient_of, split_patients
 from regnet_jax.errors import InputError
-from regnet_jax.io import read_frame
+from regnet_jax.io import checksum, read_frame
 from regnet_jax.training.data import read_anatomy
 
-# One patient in so many is held out, and at least one.
-_HELD_OUT = 6
+# One patient in six is held out, and at least one: of training, validation and test.
+_SHARES = (5, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ def find_patients(
         The patients. A single one is not held out.
 
     Raises:
-        InputError: if the folder does not exist or holds no usable scan.
+        InputError: if the folder does not exist, holds no usable scan, or holds a scan
+            that two patients have.
     """
 
     def read(path: Path) -> int:
@@ -63,28 +62,27 @@ def find_patients(
     left_out += [
         (path, "is 2D among 3D scans") for path, ndim in usable.items() if ndim != most
     ]
-    paths = [path for path, ndim in usable.items() if ndim == most]
-    chosen = choose_held_out([patient_of(folder, path) for path in paths], seed)
+    patients = {
+        path: patient_of(folder, path) for path, ndim in usable.items() if ndim == most
+    }
+    _check_owners(patients)
+    names = list(patients.values())
+    roles = split_patients(names, _SHARES, seed) if len(set(names)) > 1 else {}
+    held_out = [path for path, name in patients.items() if roles.get(name) == "test"]
     return Patients(
-        tuple(path for path in paths if patient_of(folder, path) not in chosen),
-        tuple(path for path in paths if patient_of(folder, path) in chosen),
+        tuple(path for path in patients if path not in held_out),
+        tuple(held_out),
         tuple(left_out),
     )
 
 
-def choose_held_out(patients: Sequence[str], seed: int) -> set[str]:
-    """Choose the patients that no training sees.
-
-    Args:
-        patients: the patient of each scan.
-        seed: of the choice.
-
-    Returns:
-        One in six of the patients, at least one; none of a single patient.
-    """
-    names = sorted(set(patients))
-    if len(names) < 2:
-        return set()
-    count = max(1, round(len(names) / _HELD_OUT))
-    order = np.random.default_rng(seed).permutation(len(names))
-    return {names[i] for i in order[:count]}
+def _check_owners(patients: Mapping[Path, str]) -> None:
+    """Refuse a scan of two patients, one of whom might be held out and one not."""
+    first: dict[str, Path] = {}
+    for path, patient in patients.items():
+        twin = first.setdefault(checksum(path), path)
+        if patients[twin] != patient:
+            raise InputError(
+                f"{path}: is the same scan as {twin}, which is in the folder of another"
+                " patient; keep one of them"
+            )

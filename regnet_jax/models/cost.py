@@ -178,7 +178,7 @@ _HEAD = (
     "parameters",
     "receptive field",
     "patch to predictions",
-    "kFLOP a voxel",
+    "kFLOP for each voxel",
     "live",
     "kept for training",
 )

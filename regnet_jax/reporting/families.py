@@ -31,6 +31,25 @@ _STATISTICS = (
 )
 
 
+def middle_slices(
+    image: np.ndarray, field: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle coronal slice of an image and of a field, head up.
+
+    Args:
+        image: ``[*spatial]``, axes z, y, x, or an image of a slice.
+        field: ``[*spatial, d]``, on the same grid.
+
+    Returns:
+        ``[z, x]``, and ``[z, x, 3]`` with the component across the slice first; images
+        of a slice and their fields as they are.
+    """
+    if image.ndim == 2:
+        return image, field
+    middle = image.shape[1] // 2
+    return image[::-1, middle], field[::-1, middle][..., [1, 0, 2]] * [1, -1, 1]
+
+
 def family_figure(
     fields: Mapping[str, np.ndarray],
     background: np.ndarray | Mapping[str, np.ndarray] | None = None,

@@ -13,10 +13,10 @@ from scipy import ndimage
 from experiments.heldout.artificial import (
     Case,
     Found,
-    carry,
     make_cases,
     make_plan,
     measure_case,
+    warp_mask,
 )
 from experiments.heldout.calibration import as_text as calibration_text
 from experiments.heldout.calibration import compare_errors, summarise
@@ -152,7 +152,8 @@ def test_a_plain_list_of_one_scan_is_measured_with_warnings(command, run2d, fold
 @pytest.mark.parametrize(
     ("flags", "fact"),
     [
-        (["--families=breath"], "there are"),
+        (["--families=breath"], "breath: unknown; there are"),
+        (["--families="], "names none; there are"),
         (["--families=low,low"], "name each once"),
         (["--volumes=none.txt"], "no such file"),
         (["--spacing=nan"], "millimetres"),
@@ -299,14 +300,14 @@ def test_masks_are_carried_along_and_end_with_the_moving_image():
     u[16, 3] = (-2.4, 0.4)
     u[5, 25] = (3.0, -5.2)
     u[19, 29] = (0.2, 0)
-    seen = carry(mask, u)
+    seen = warp_mask(mask, u)
     assert not seen[8, 10]
     assert seen[8, 11]
     assert seen[16, 3]
     assert not seen[5, 25]
     assert not seen[19, 29]
     u[...] = 0
-    np.testing.assert_array_equal(carry(mask, u), mask)
+    np.testing.assert_array_equal(warp_mask(mask, u), mask)
 
 
 def test_masks_are_carried_as_the_image_is_warped():
@@ -317,7 +318,9 @@ def test_masks_are_carried_as_the_image_is_warped():
     moved = warp(mask.astype(np.float32)[..., None], np.rint(u).astype(np.float32))
     inside = np.zeros(mask.shape, bool)
     inside[2:-2, 2:-2, 2:-2] = True
-    np.testing.assert_array_equal(carry(mask, u)[inside], moved[..., 0][inside] > 0.5)
+    np.testing.assert_array_equal(
+        warp_mask(mask, u)[inside], moved[..., 0][inside] > 0.5
+    )
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from experiments.comparison.dirlab_results import (
     measure_landmarks,
     register_case,
 )
-from experiments.comparison.dirlab_tables import aligned, error_table, summarise
+from experiments.comparison.dirlab_tables import error_table, summarise
+from experiments.text import markdown
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import to_index
 
@@ -434,7 +435,7 @@ def test_tables_have_cases_and_both_averages():
     head, body = error_table(records, ["x"], geometries)
     assert head[-3:] == ["before", "x", "x, snapped"]
     published = ["3.89", "0.85 ± 1.24"]
-    partly = ["2.00 ± 1.41 (1 cases)", "0.00 ± 0.00 (1 cases)"]
+    partly = ["2.00 ± 1.41 (1 of 2 cases)", "0.00 ± 0.00 (1 of 2 cases)"]
     pooled = np.array([4, 6, 7, 9, 8, 8])
     assert body == [
         ["4dct1", "2", *published, "5.00 ± 1.41", "2.00 ± 1.41", "0.00 ± 0.00"],
@@ -446,10 +447,10 @@ def test_tables_have_cases_and_both_averages():
             "",
             "",
             "6.50 ± 2.12",
-            "2.00 (1 cases)",
-            "0.00 (1 cases)",
+            "2.00 (1 of 2 cases)",
+            "0.00 (1 of 2 cases)",
         ],
     ]
     assert summarise(records, ["x"])["x"]["folding"] == 0.5
-    lines = aligned(head, body).splitlines()
+    lines = markdown(head, body).splitlines()
     assert len({len(line) for line in lines}) == 1

@@ -26,6 +26,7 @@ from regnet_jax.reporting import (
     training_figure,
 )
 from regnet_jax.reporting.curves import collect_series, running_mean
+from regnet_jax.reporting.families import middle_slices
 from regnet_jax.reporting.fields import FOLD_COLOUR
 from regnet_jax.reporting.images import checkerboard
 from regnet_jax.reporting.slices import View, choose_planes
@@ -284,6 +285,21 @@ def test_motion_figure_has_breaths_as_points_and_families_as_ranges():
     (empty,) = (axes for axes in shown if not axes.collections)
     assert "50-70 mm" in empty.get_title()
     assert encode_figure(figure)[1] > 100
+
+
+def test_middle_slices_are_coronal_with_the_head_up():
+    """A slice of the field leads to the same place in the slice of the image."""
+    image = np.arange(5 * 7 * 6.0).reshape(5, 7, 6)
+    field = np.zeros((5, 7, 6, 3))
+    # One voxel towards the head, three backwards, two to the right.
+    field[...] = (1, 3, -2)
+    pixels, moves = middle_slices(image, field)
+    assert pixels.shape == (5, 6)
+    assert pixels[0, 0] == image[4, 3, 0]
+    np.testing.assert_array_equal(moves[2, 3], (3, -1, -2))
+    assert pixels[2 - 1, 3 - 2] == image[2 + 1, 3, 3 - 2]
+    plane = middle_slices(image[0], field[0, ..., :2])
+    assert [a.shape for a in plane] == [(7, 6), (7, 6, 2)]
 
 
 def test_family_figure_deforms_the_background_like_a_fixed_image():
