@@ -162,12 +162,19 @@ def _mass(image: WorkingImage) -> tuple[np.ndarray, np.ndarray]:
     """Return the centre of mass ``[d]`` and the principal axes as columns."""
     # Above the darkest value, since air in CT is negative.
     weights = (image.array - image.array[image.inside].min()) * image.inside
-    weights = weights.ravel() / (weights.sum() or 1.0)
-    index = np.indices(image.array.shape).reshape(image.array.ndim, -1).T
-    points = to_world(image.frame, index)
-    centre = weights @ points
-    spread = (points - centre).T * weights @ (points - centre)
-    return centre, np.linalg.eigh(spread)[1]
+    weights = weights / (weights.sum() or 1.0)
+    axes = list(range(weights.ndim))
+
+    def mean(*factors):
+        """Return the weighted mean of a product of functions of one axis each."""
+        return np.einsum(weights, axes, *itertools.chain(*factors), [])
+
+    index = [np.arange(n, dtype=float) for n in weights.shape]
+    centre = np.array([mean((x, [k])) for k, x in enumerate(index)])
+    away = [(x - c, [k]) for k, (x, c) in enumerate(zip(index, centre, strict=True))]
+    spread = np.array([[mean(one, other) for one in away] for other in away])
+    matrix = image.frame.matrix
+    return to_world(image.frame, centre), np.linalg.eigh(matrix @ spread @ matrix.T)[1]
 
 
 def _corners(frame: Frame) -> np.ndarray:
