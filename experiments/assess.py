@@ -74,12 +74,9 @@ _SEED = flags.DEFINE_integer("seed", 2017, "Seed of the random numbers.")
 def _check_flags():
     families = _FAMILIES.value
     unknown = [name for name in families if name not in FAMILIES]
-    if unknown or not families:
+    if unknown:
         known = ", ".join(FAMILIES)
-        raise InputError(
-            f"--families {','.join(unknown)}: {'unknown' if unknown else 'names none'};"
-            f" there are {known}"
-        )
+        raise InputError(f"--families {','.join(unknown)}: unknown; there are {known}")
     for name, values in (("families", families), ("model", _MODEL.value)):
         if len(set(values)) < len(values) or not values:
             raise InputError(f"--{name} {','.join(values)}: name each once")

@@ -82,6 +82,9 @@ def _parse_flags(arguments):
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         sys.exit(0)
+    except SystemExit:
+        # absl ends with status 1 after its help.
+        sys.exit(0)
     # absl raises ValueError for --noNAME=VALUE.
     except (flags.Error, ValueError) as error:
         _fail(f"{_meaning(str(error).splitlines()[0])} (see --help)", _BAD_INPUT)

@@ -156,7 +156,7 @@ def refused_pair(refused, plane, run2d, tmp_path):
     def check(names, start=False, **changes):
         flags = {
             "fixed": plane,
-            "moving": plane,
+            "moving": store(tmp_path / "moving.mha", PLANE[::-1]),
             "model": run2d,
             "out": tmp_path / "out",
         }
@@ -475,7 +475,7 @@ def test_missing_flag_of_register_is_refused(refused_pair, flag):
 @pytest.mark.parametrize("module", MODULES)
 def test_help_shows_an_example(command, module):
     result = command(module, "--help")
-    assert result.status in (0, 1)
+    assert result.status == 0
     assert "Example:\n" in result.out
     assert f"python -m experiments.{module} --" in result.out
     assert not result.errors

@@ -43,6 +43,7 @@ def test_unknown_command_is_refused_in_one_line():
 @pytest.mark.parametrize("command", ["register", "warp", "evaluate"])
 def test_command_has_help_of_its_own(command):
     result = regnet(command, "--help")
+    assert result.returncode == 0
     assert "Example:\n" in result.stdout
     assert "--out" in result.stdout
 

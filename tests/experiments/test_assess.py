@@ -153,7 +153,7 @@ def test_a_plain_list_of_one_scan_is_measured_with_warnings(command, run2d, fold
     ("flags", "fact"),
     [
         (["--families=breath"], "breath: unknown; there are"),
-        (["--families="], "names none; there are"),
+        (["--families="], "--families: is empty"),
         (["--families=low,low"], "name each once"),
         (["--volumes=none.txt"], "no such file"),
         (["--spacing=nan"], "millimetres"),
