@@ -21,7 +21,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.nifti2 import HEADER_SIZE, as_nifti1, is_nifti2
+from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
 # The header of a single file, with the four bytes after it; ITK reads from within it
@@ -182,7 +182,7 @@ def _parse_nifti(
 
 def _check_meta(path: Path, values: bool) -> None:
     # Imported where it is needed, which is rarely.
-    from regnet_jax.io.compressed import check_meta_values
+    from regnet_jax.io.stored_values import check_meta_values
 
     fields: dict[str, str] = {}
     with path.open("rb") as file:
@@ -274,7 +274,7 @@ def check_vector_axes(path: Path) -> None:
 
 
 def _check_nrrd(path: Path, values: bool) -> None:
-    from regnet_jax.io.compressed import check_nrrd_values
+    from regnet_jax.io.stored_values import check_nrrd_values
 
     with path.open("rb") as file:
         fields = _nrrd_fields(file)

@@ -27,7 +27,7 @@ from regnet_jax.io.dicom import (
     stack_frame,
 )
 from regnet_jax.io.headers import check_header, header_frame, permissively
-from regnet_jax.io.nifti2 import readable_by_itk
+from regnet_jax.io.nifti import readable_by_itk
 from regnet_jax.spatial.frames import Frame
 from regnet_jax.spatial.images import (
     Image,

@@ -20,6 +20,8 @@ from regnet_jax.io.landmarks import read_landmarks
 from regnet_jax.io.text import is_comment, read_lines
 from regnet_jax.spatial.images import Image
 
+_LOG = logging.getLogger(__name__)
+
 
 def listed_path(path: Path, name: str) -> Path:
     """Resolve a name in a list against the folder of the list at ``path``."""
@@ -27,8 +29,6 @@ def listed_path(path: Path, name: str) -> Path:
         name = name[1:-1]
     return path.parent / (Path(name).expanduser() if name[:2] == "~/" else name)
 
-
-_LOG = logging.getLogger(__name__)
 
 # Names become names of folders.
 _NAME = re.compile(r"\w[\w.+-]*")

@@ -101,14 +101,14 @@ def fit_matrix(level: Level, matrix: np.ndarray) -> Fit:
     columns = slopes[:, :, None] * level.points[inside][:, None, :]
     columns = columns.reshape(len(values), -1)
     knot, upper = (each[inside] for each in level.hats)
-    weighted, normal, residual = _fit_intensities(knot, upper, values)
+    weighted, normal, residual, weights = _fit_intensities(knot, upper, values)
     spread = values - values.mean()
     cost = _loss(residual).sum() / _loss(spread).sum()
     # The total variance changes with the matrix as well.
     pull = _weights(spread) * spread
-    gradient = (_weights(residual) * residual - cost * (pull - pull.mean())) @ columns
+    gradient = (weights * residual - cost * (pull - pull.mean())) @ columns
     # No BLAS: threads that wait for each other cost more than these products.
-    hessian = np.einsum("ni,nj->ij", columns * _weights(residual)[:, None], columns)
+    hessian = np.einsum("ni,nj->ij", columns * weights[:, None], columns)
     cross = weighted.T @ columns
     hessian -= cross.T @ solveh_banded(normal, cross)
     return Fit(cost, len(values) / level.most, gradient, hessian)
@@ -119,8 +119,8 @@ def _fit_intensities(knot: np.ndarray, upper: np.ndarray, values: np.ndarray):
 
     Returns:
         The basis functions ``[n, knots]`` times the weights of a robust fit, their
-        normal matrix as ``scipy.linalg.solveh_banded`` takes it, and the residual
-        ``[n]``.
+        normal matrix as ``scipy.linalg.solveh_banded`` takes it, the residual ``[n]``,
+        and its weights.
     """
     lower = 1.0 - upper
     weights = np.ones(len(values))
@@ -139,7 +139,7 @@ def _fit_intensities(knot: np.ndarray, upper: np.ndarray, values: np.ndarray):
     ends = np.arange(0, 2 * len(values) + 1, 2)
     pairs = (np.column_stack(each).ravel() for each in ((low, high), (knot, knot + 1)))
     weighted = csr_array((*pairs, ends), shape=(len(values), _KNOTS))
-    return weighted, normal, residual
+    return weighted, normal, residual, weights
 
 
 def _sum_at_knots(knot, lower, upper) -> np.ndarray:

@@ -17,9 +17,9 @@ from regnet_jax.hounsfield import TISSUE_THRESHOLD, lung_mask
 # A slice belongs to the body above this fraction of tissue; margin around, voxels.
 _FRACTION = 0.01
 _BODY_MARGIN = 8
-# Shapes are rounded up to multiples of this, so that programs compiled for one pair
-# serve others.
-_BODY_STEP = 16
+# Shapes are rounded up to multiples of this, where the grid is large enough, so that
+# programs compiled for one pair serve others.
+_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class CropBox:
     start: tuple[int, ...]
     stop: tuple[int, ...]
     grid: tuple[int, ...]
-    step: int = _BODY_STEP
+    step: int = _STEP
 
     @property
     def padding(self) -> list[tuple[int, int]]:
@@ -108,8 +108,6 @@ def body_box(image) -> CropBox:
 # Margin around the lungs, and the width over which a crop is blended in it, voxels.
 _LUNG_MARGIN = 8
 _TAPER = 6
-# Shapes are multiples of this wherever the grid is large enough.
-_LUNG_STEP = 16
 
 
 @jax.tree_util.register_dataclass
@@ -156,7 +154,7 @@ def lung_box(image, spacing: float, *, multiple: int) -> BlendBox:
         others = tuple(a for a in range(image.ndim) if a != axis)
         first, last = np.flatnonzero(lungs.any(axis=others))[[0, -1]]
         wanted = last + 1 - first + 2 * _LUNG_MARGIN + multiple
-        wide = min(n, ceil_div(int(wanted), _LUNG_STEP) * _LUNG_STEP)
+        wide = min(n, ceil_div(int(wanted), _STEP) * _STEP)
         centre = (first + last + 1) // 2
         low = int(np.clip(centre - wide // 2, 0, n - wide))
         start.append(low // multiple * multiple)

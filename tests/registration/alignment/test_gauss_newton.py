@@ -43,6 +43,13 @@ def _level(d: int, n: int = 3000, seed: int = 0) -> tuple[Level, np.ndarray]:
     return Level(homogeneous, n, find_hats(fixed), sample), truth
 
 
+def _off_by(shift: float, d: int) -> tuple[Level, np.ndarray]:
+    """Return the images, and their alignment with a shift along every axis."""
+    level, matrix = _level(d)
+    matrix[:d, d] += shift
+    return level, matrix
+
+
 def _dense_cost(fixed, values):
     """Return the cost by three weighted least squares with a dense basis."""
     knots = np.arange(_KNOTS)
@@ -66,9 +73,7 @@ def _dense_cost(fixed, values):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_the_cost_is_that_of_a_dense_fit(d):
-    level, truth = _level(d)
-    matrix = truth.copy()
-    matrix[:d, d] += 1.5
+    level, matrix = _off_by(1.5, d)
     fit = fit_matrix(level, matrix)
     sampled = level.sample(matrix)
     inside = np.isfinite(sampled[:, 0])
@@ -88,9 +93,7 @@ def test_the_right_alignment_explains_another_contrast(d):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_the_gradient_is_that_of_finite_differences(d):
-    level, truth = _level(d)
-    matrix = truth.copy()
-    matrix[:d, d] += 0.2
+    level, matrix = _off_by(0.2, d)
     fit = fit_matrix(level, matrix)
     step, found = 1e-4, []
     for k in range(d * (d + 1)):
