@@ -12,6 +12,8 @@ from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.loop import build_program
 from regnet_jax.training.state import init_state
 
+_RUN_SECONDS = 0.3
+
 
 def start_steps(config: ExperimentConfig) -> Callable:
     """Return a function that takes training steps from random weights.
@@ -37,26 +39,38 @@ def start_steps(config: ExperimentConfig) -> Callable:
 
 
 def seconds(functions: Sequence[Callable], *, repeats: int = 5) -> list[float]:
-    """Return the shortest of several runs of each function, in seconds.
+    """Return how long a call of each function takes, the shortest of several runs.
 
-    They take turns, so that a change of the machine's speed affects all of them.
+    The functions take turns, so that a change of the machine's speed affects all of
+    them. A run calls its function again and again for 0.3 s, as a training does: the
+    first call after another function is slower, since memory and threads are not
+    ready yet.
 
     Args:
-        functions: without arguments; each is run once before, to compile.
+        functions: without arguments; each is called once before, to compile.
         repeats: timed runs of each.
 
     Returns:
-        One number for each function.
+        Seconds a call, one number for each function.
     """
     for function in functions:
         jax.block_until_ready(function())
     best = [math.inf] * len(functions)
     for _ in range(repeats):
         for index, function in enumerate(functions):
-            began = time.perf_counter()
-            jax.block_until_ready(function())
-            best[index] = min(best[index], time.perf_counter() - began)
+            best[index] = min(best[index], _mean_seconds(function))
     return best
+
+
+def _mean_seconds(function: Callable) -> float:
+    """Return the mean time of the calls that begin within a run."""
+    began = time.perf_counter()
+    calls, passed = 0, 0.0
+    while passed < _RUN_SECONDS:
+        jax.block_until_ready(function())
+        calls += 1
+        passed = time.perf_counter() - began
+    return passed / calls
 
 
 def geometric_mean(values: Sequence[float]) -> float:

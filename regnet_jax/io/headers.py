@@ -33,6 +33,12 @@ _LAST_START = 1 << 24
 _DIMENSIONS = tuple(map(str, range(1, 11)))
 # Where MetaImage may have the sizes of voxels.
 _META_SPACINGS = ("ElementSpacing", "ElementSize")
+# Keys of MetaImage that scale its values, and what they are without effect. ITK reads
+# the values as they are stored.
+_META_SCALING = {
+    "ElementToIntensityFunctionSlope": 1.0,
+    "ElementToIntensityFunctionOffset": 0.0,
+}
 # Spaces of NRRD whose grids ITK converts to its own axes.
 _CONVERTED = ("right-anterior-superior", "left-anterior-superior", "ras", "las")
 # Kinds of axes of NRRD that lie in space.
@@ -199,6 +205,14 @@ def _check_meta(path: Path, values: bool) -> None:
                 check_spacing(path, _numbers(path, key, value))
             if key == "DistanceUnits":
                 _check_units(path, [value])
+            if key in _META_SCALING and _numbers(path, key, value) != [
+                _META_SCALING[key]
+            ]:
+                raise InputError(
+                    f"{path}: says that its values are to be scaled"
+                    f" ({key} = {value.strip()}), which readers of MetaImage do not do;"
+                    " scale them and take the key out of the header"
+                )
             if key in ("Offset", "Position", "Origin", "TransformMatrix") and not all(
                 map(math.isfinite, _numbers(path, key, value))
             ):

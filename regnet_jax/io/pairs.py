@@ -200,8 +200,15 @@ def _columns(path: Path, cells: list[str], known: Sequence[str]) -> list[str]:
 
 
 def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
+    def unique(items: list[tuple]) -> dict:
+        keys = [key for key, _ in items]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(f"{path}: has {key!r} twice in one object; correct it")
+        return dict(items)
+
     try:
-        rows = json.loads("\n".join(lines))
+        rows = json.loads("\n".join(lines), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: is not valid JSON ({error}); correct it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -383,11 +383,19 @@ def _read_itk(path: Path) -> sitk.Transform:
             " it to an affine transform or a displacement image"
         ) from None
     if path.suffix.lower() in (".tfm", ".txt"):
-        # ITK accepts a truncated text.
+        # ITK accepts a truncated text, and leaves out parameters that are too many.
         lines = path.read_text("utf-8", errors="replace").splitlines()
-        keys = [line.partition(":")[0] for line in lines]
+        entries = [line.partition(":")[::2] for line in lines]
+        keys = [key for key, _ in entries]
         if keys.count("Parameters") != keys.count("FixedParameters"):
             raise InputError(f"{path}: {otherwise}")
+        given = sum(len(words.split()) for key, words in entries if key == "Parameters")
+        taken = sum(part.GetNumberOfParameters() for part in flatten(transform))
+        if given != taken:
+            raise InputError(
+                f"{path}: has {given} parameters where its transform takes {taken};"
+                " correct it"
+            )
     return transform
 
 

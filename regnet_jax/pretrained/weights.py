@@ -68,10 +68,12 @@ def read_weights(name: str | Path) -> tuple[InferenceConfig, dict]:
     if str(name) in names():
         return read_shipped(str(name))
     folder = Path(name)
-    if not os.path.exists(folder):
+    # An empty text would be the current folder.
+    if not str(name) or not os.path.exists(folder):
         known = ", ".join(names()) or "none"
         raise InputError(
-            f"{name}: neither a folder nor a shipped network; there are: {known}"
+            f"{str(name) or '(empty)'}: neither a folder nor a shipped network;"
+            f" there are: {known}"
         )
     if not any((folder / file).is_file() for file in (CONFIG, INFERENCE)):
         raise InputError(f"{folder}: no {CONFIG} here; name the --workdir of a run")

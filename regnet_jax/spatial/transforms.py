@@ -198,6 +198,11 @@ def flatten(transform: sitk.Transform) -> list[sitk.Transform]:
     # ITK applies the transform that was added last first.
     count = transform.GetNumberOfTransforms()
     parts = [transform.GetNthTransform(k) for k in reversed(range(count))]
+    nested = count == 1 and isinstance(parts[0], sitk.CompositeTransform)
+    if nested and transform.IsLinear():
+        # Of a class that SimpleITK lacks, such as MatrixOffsetTransformBase of older
+        # ANTs: the part is shown as a composite of itself, without an end.
+        return [transform]
     return [single for part in parts for single in flatten(part)]
 
 

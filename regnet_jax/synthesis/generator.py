@@ -53,29 +53,29 @@ def _sample_volume(
 ):
     """Sample a procedural volume or, with some probability, a crop of a scan."""
     spacing, shape = config.chest_spacing, config.shape
+    chest_key, scan_key, regions_key, patient_key = jax.random.split(key, 4)
 
     def procedural():
         if not config.is_ct:
             brightest = MAPPED_RANGE[1]
-            regions_key = jax.random.fold_in(key, 2)
             return sources.regions(
                 regions_key, shape, spacing=spacing, brightest=brightest
             )
         return with_probability(
-            jax.random.fold_in(key, 2),
+            regions_key,
             config.regions_probability,
             lambda key: sources.regions(key, shape, spacing=spacing),
-            lambda: sources.chest(key, shape, spacing=spacing),
+            lambda: sources.chest(chest_key, shape, spacing=spacing),
         )
 
     volume = with_probability(
-        jax.random.fold_in(key, 1),
+        scan_key,
         0.0 if scans is None else config.scan_probability,
         lambda key: crop(key, cast(ScanBank, scans), shape, continued=not config.is_ct),
         procedural,
     )
     return with_probability(
-        jax.random.fold_in(key, 3),
+        patient_key,
         config.predeform_probability,
         lambda key: another_patient(key, volume, spacing=spacing),
         lambda: volume,
@@ -147,10 +147,7 @@ def sample_patches(
     )
 
 
-def _sample_stage(key, group, config: GeneratorConfig, targets, scans, sample):
-    family_key, key = jax.random.split(key)
-    if group is not None:
-        family_key = group
+def _sample_stage(key, family_key, config: GeneratorConfig, targets, scans, sample):
     family = choose_family(
         family_key, list(config.amplified.values()), config.probabilities
     )
@@ -196,8 +193,9 @@ def make_generator(
                 config.stages, scans or [None] * len(config.scales), strict=True
             )
         ]
-        chooser = jax.random.split(key)[0] if group is None else group
-        stage = jax.random.randint(jax.random.fold_in(chooser, 1), (), 0, len(branches))
-        return jax.lax.switch(stage, branches, key, group)
+        own, key = jax.random.split(key)
+        stage_key, family_key = jax.random.split(own if group is None else group)
+        stage = jax.random.randint(stage_key, (), 0, len(branches))
+        return jax.lax.switch(stage, branches, key, family_key)
 
     return generate

@@ -50,8 +50,8 @@ def displacement_class(displacement, limits: Sequence[float], combine: Callable)
 def sample_positions(key, classes, allowed, count: int, *, number_of_classes: int):
     """Sample positions so that every class occurs equally often.
 
-    Of random candidates, the first of the wanted class is taken, or any allowed one
-    where that class does not occur.
+    Of random candidates, the first of the wanted class is taken; where that class does
+    not occur, any allowed one; and any at all where none is allowed.
 
     Args:
         key: random key.
@@ -128,9 +128,10 @@ def _cut(array, start, box):
 
 def _scan(key, image, sigma: float, config: GeneratorConfig):
     """Return the image with the intensities and the noise of another scanner."""
+    chain_key, noise_key = jax.random.split(key)
     chain = random_chain([INTENSITY_MODELS[name] for name in config.intensity_models])
-    image = chain(jax.random.fold_in(key, 1), image, spacing=config.chest_spacing)
-    image = add_noise(key, image, sigma)
+    image = chain(chain_key, image, spacing=config.chest_spacing)
+    image = add_noise(noise_key, image, sigma)
     # Registration clips images that are mapped by percentiles there, too.
     return image if config.is_ct else jnp.clip(image, *MAPPED_RANGE)
 
@@ -173,7 +174,7 @@ def cut_patch(
     Returns:
         A ``PatchBatch`` without leading axes.
     """
-    fixed_key, moving_key = jax.random.split(key)
+    fixed_key, moving_key, squeeze_key = jax.random.split(key, 3)
     box = config.patch_box
     displacement = _cut(deformation.displacement, start, box)
     weight = _cut(deformation.area[..., None].astype(jnp.float32), start, box)
@@ -195,9 +196,7 @@ def cut_patch(
         displacement = drop_across(displacement, axis)
     if config.balance_targets:
         weight *= _in_class_of_centre(displacement, config)
-    fixed = _squeeze(
-        jax.random.fold_in(fixed_key, 2), fixed, displacement, config.sponge_probability
-    )
+    fixed = _squeeze(squeeze_key, fixed, displacement, config.sponge_probability)
     fixed = _scan(fixed_key, fixed, config.noise_fixed, config)
     moving = _scan(moving_key, moving, config.noise_moving, config)
     at_targets = targets.slices(config.patch_size, config.dimensions)

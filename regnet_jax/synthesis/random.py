@@ -72,14 +72,16 @@ def materialise(key, make: Callable):
     know that the condition here always holds. Under ``vmap`` this has no effect.
 
     Args:
-        key: random key; the result does not depend on it.
+        key: random key; the result does not depend on it, and it is not consumed.
         make: takes no arguments and returns arrays.
 
     Returns:
         The result of ``make``.
     """
     empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(make))
-    always = jax.random.uniform(jax.random.fold_in(key, 2017)) < 2.0
+    word = jax.random.key_data(key).ravel()[0]
+    # No square leaves a remainder of 2.
+    always = word * word % 4 != 2
     return jax.lax.cond(always, make, lambda: empty)
 
 

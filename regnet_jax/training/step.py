@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from regnet_jax.evaluation import endpoint_error
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _COARSE = 2
 # Each fixed-point step reduces the error by the Lipschitz constant of the prediction.
 _ITERATIONS = 4
-# Folded into the stream before the step, which differs from the keys of all samples.
-_RESIDUAL_STREAM = 0xC014
+# Folded into the stream before the step; no step has this number.
+_RESIDUAL_STREAM = np.uint32(0x8000C014)
 # Folded into the key of the first sample of a group.
 _GROUP_STREAM = 0x6209
 _HUBER = make_loss()

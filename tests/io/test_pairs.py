@@ -131,6 +131,7 @@ def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
             "not UTF-8 text, see line 2",
         ),
         ("p.json", "{", "is not valid JSON"),
+        ("p.json", '[{"name": "a", "name": "b"}]', "has 'name' twice"),
         ("p.json", "[]", "lists no pair"),
         ("p.json", "{}", "not a list of objects"),
         ("p.json", '[{"name": 3}]', "pair 1: give text"),

@@ -166,6 +166,29 @@ def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said)
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        (b"ElementToIntensityFunctionSlope = 2", True),
+        (b"ElementToIntensityFunctionOffset = -1024", True),
+        (b"ElementToIntensityFunctionSlope = 1.0", False),
+        (b"ElementToIntensityFunctionOffset = 0", False),
+    ],
+)
+def test_values_that_a_meta_image_wants_scaled_are_refused(tmp_path, line, refused):
+    """ITK ignores both keys."""
+    path = store(tmp_path / "a.mha")
+    before = read_image(path).array
+    start, values = header(path)
+    start = start.replace(b"ElementSpacing", line + b"\nElementSpacing")
+    path.write_bytes(start + values)
+    if refused:
+        with pytest.raises(InputError, match="values are to be scaled"):
+            read_image(path)
+    else:
+        np.testing.assert_array_equal(read_image(path).array, before)
+
+
 def named_units(path, units):
     start, values = header(store(path))
     named = b"space units: " + units + b"\nspace directions"

@@ -332,6 +332,36 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
         write_transform(tmp_path / "t.xyz", sitk.AffineTransform(3))
 
 
+@pytest.mark.parametrize("parameters", ["1 2 3 4", "1 2"], ids=["too many", "too few"])
+def test_parameters_that_do_not_fit_the_kind_are_refused(tmp_path, parameters):
+    path = tmp_path / "shift.tfm"
+    write_transform(path, sitk.TranslationTransform(3, (1.0, 2.0, 3.0)))
+    content = path.read_text()
+    assert "Parameters: 1 2 3\n" in content
+    path.write_text(content.replace("Parameters: 1 2 3", f"Parameters: {parameters}"))
+    with pytest.raises(InputError, match=r"shift\.tfm: ") as caught:
+        read_transform(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_texts_of_composites_are_read(tmp_path, dimension):
+    """Their parameters are those of all parts, also of a displacement field."""
+    vectors = sitk.Image([4, 5, 6][:dimension], sitk.sitkVectorFloat64, dimension)
+    whole = sitk.CompositeTransform(
+        [
+            sitk.TranslationTransform(dimension, dimension * (1.5,)),
+            sitk.AffineTransform(dimension),
+            sitk.DisplacementFieldTransform(vectors + 0.25),
+        ]
+    )
+    path = tmp_path / "whole.tfm"
+    sitk.WriteTransform(whole, str(path))
+    point = dimension * (2.0,)
+    shown = read_transform(path).TransformPoint(point)
+    assert shown == pytest.approx(whole.TransformPoint(point))
+
+
 def test_a_lock_that_another_process_holds_stops_no_writing(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "transform.h5"

@@ -103,6 +103,7 @@ def test_initial_translation_is_kept_with_masks(pair, network2d):
         ({"moving_mask": np.zeros((30, 34), bool)}, "moving_mask: is empty"),
         ({"moving_mask": np.ones((30, 34), complex)}, "moving_mask: holds complex"),
         ({"model": "nothing"}, "nothing: neither a folder nor a shipped"),
+        ({"model": ""}, r"\(empty\): neither a folder nor a shipped"),
         ({"model": 50 * "folder"}, "neither a folder nor a shipped"),
         ({"model": 3}, "model: is of type int; give the name"),
         ({"model": "lung"}, "the network is 3D and fixed is 2D"),

@@ -93,11 +93,18 @@ def test_another_transform_to_start_from_is_another_request(tmp_path):
         sitk.WriteTransform(transform, str(path))
         # What changes is the file that another one starts from.
         chain = elastix(1, 7.0, elastix(0, shift, "NoInitialTransform"))
+        # Older ANTs writes a class that SimpleITK lacks.
+        older = tmp_path / "Affine.txt"
+        older.write_text(
+            "#Insight Transform File V1.0\n#Transform 0\n"
+            "Transform: MatrixOffsetTransformBase_double_3_3\n"
+            f"Parameters: 1 0 0 0 1 0 0 0 1 {shift} 0 0\nFixedParameters: 0 0 0\n"
+        )
         matrix = np.eye(4)
         matrix[0, 3] = shift
         vectors = np.full((3, 4, 5, 3), shift)
         field = sitk.DisplacementFieldTransform(sitk.GetImageFromArray(vectors, True))
-        all_of_them = (path, f"{path},{path}", chain, matrix, field)
+        all_of_them = (path, f"{path},{path}", chain, older, matrix, field)
         return [started(each) for each in all_of_them]
 
     first, again, other = given(1.0), given(1.0), given(2.0)

@@ -180,8 +180,8 @@ def chest(key, shape: Sequence[int], *, spacing: float) -> Float[Array, "*spatia
     Returns:
         ``[*shape, 1]`` in Hounsfield units, without noise.
     """
-    view_key, patient_key, texture_key = jax.random.split(key, 3)
-    vessel_key, disease_key = jax.random.split(jax.random.fold_in(key, 1))
+    keys = jax.random.split(key, 5)
+    view_key, patient_key, texture_key, vessel_key, disease_key = keys
     patient = sample_patient(patient_key)
     grid = field_of_view(view_key, shape, spacing)
     textures = sample_textures(texture_key, grid)

@@ -72,11 +72,13 @@ def crop(
     if len(shape) == dimensions:
         return _crop_box(key, scans, shape, continued)
 
+    axis_key, box_key = jax.random.split(key)
+
     def crop_slice(axis: int):
         box = [*shape[:axis], 1, *shape[axis:]]
-        return jnp.squeeze(_crop_box(key, scans, box, continued), axis)
+        return jnp.squeeze(_crop_box(box_key, scans, box, continued), axis)
 
-    axis = jax.random.randint(jax.random.fold_in(key, 1), (), 0, dimensions)
+    axis = jax.random.randint(axis_key, (), 0, dimensions)
     branches = [functools.partial(crop_slice, a) for a in range(dimensions)]
     return jax.lax.switch(axis, branches)
 
