@@ -1,8 +1,12 @@
 """The HTML file: complete, escaped, written atomically."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from regnet_jax.errors import InputError
 from regnet_jax.reporting import View, encode_figure, viewer_data, write_html
@@ -46,3 +50,18 @@ def test_figure_without_colour_is_stored_in_grey():
     (small, *size), (large, *_) = encode_figure(grey, 50), encode_figure(colour, 50)
     assert size == [100, 50]
     assert len(small) < 0.7 * len(large)
+
+
+@pytest.mark.parametrize("width", [2.0, np.nextafter(2.0, 0.0), np.nextafter(2.0, 3.0)])
+def test_rows_of_a_figure_are_not_displaced(width):
+    """Also where the width is a whole number of pixels but for its rounding."""
+    figure = Figure(figsize=(width, 1.0))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow([[0.0, 1.0]], cmap="inferno", aspect="auto", interpolation="nearest")
+    uri, *size = encode_figure(figure, 50)
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        pixels = np.asarray(image.convert("L"), int)
+    assert pixels.shape == tuple(size[::-1])
+    assert np.ptp(pixels, axis=0).max() == 0
+    assert pixels[0, 10] < pixels[0, 90]
