@@ -110,7 +110,8 @@ def register_case(
                 failures, missing = dict.fromkeys(missing, str(error)), []
             for method in missing:
                 try:
-                    found = _run(method, pair, frame, ends, plan.options)
+                    log = paths[method].with_suffix(".log")
+                    found = _run(method, pair, frame, ends, plan.options, log)
                 except InputError as error:
                     failures[method] = str(error)
                     continue
@@ -205,8 +206,10 @@ def _write_pair(
     return PairPaths(case, **paths), image.frame
 
 
-def _run(method: str, pair: PairPaths, frame: Frame, ends, options: Options) -> dict:
+def _run(
+    method: str, pair: PairPaths, frame: Frame, ends, options: Options, log: Path
+) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        ran = run_method(Variant(method), pair, Path(folder), options)
+        ran = run_method(Variant(method), pair, Path(folder), options, log=log)
         field = read_field(Path(folder))
     return measure_landmarks(field, frame, *ends) | ran

@@ -222,9 +222,10 @@ def _register(
         drawn = _read_drawing(drawing, record["drawing"])
     reused = drawn is not None
     if record is None or drawn is None:
-        ran, field = _run(variant, subject.paths, options, initial)
-        measured, drawn = subject.measure(field), subject.draw(field)
         make_folder(folder)
+        log = path.with_suffix(".log")
+        ran, field = _run(variant, subject.paths, options, log, initial)
+        measured, drawn = subject.measure(field), subject.draw(field)
         write_atomically(drawing, functools.partial(np.save, arr=drawn))
         record = {"ran": ran, "values": flatten(measured, ran)}
         record |= {"measures": measured.measures.to_dict()}
@@ -251,7 +252,7 @@ def _network_spacing(model: str, d: int) -> float:
 
 
 def _run(
-    variant: Variant, pair: PairPaths, options: Options, initial=None
+    variant: Variant, pair: PairPaths, options: Options, log: Path, initial=None
 ) -> tuple[dict, np.ndarray]:
     spacing = None
     if variant.resolution == "network":
@@ -259,7 +260,10 @@ def _run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ran = run_method(
-            variant, pair, folder, options, initial=initial, spacing=spacing
+            *(variant, pair, folder, options),
+            log=log,
+            initial=initial,
+            spacing=spacing,
         )
         return ran, read_field(folder)
 

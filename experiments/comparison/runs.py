@@ -39,6 +39,7 @@ def run_method(
     folder: Path,
     options: Options,
     *,
+    log: Path,
     initial=None,
     spacing: float | None = None,
 ) -> dict:
@@ -49,6 +50,8 @@ def run_method(
         pair: its paths.
         folder: for the files of the run; it must exist.
         options: for all pairs.
+        log: file for the output of the method, which is kept where it fails; its folder
+            exists.
         initial: ``alignment`` of an earlier run, for methods that start from it; None
             computes it.
         spacing: of the network's voxels, mm, for the resolution ``network``.
@@ -60,8 +63,8 @@ def run_method(
         that of the alignment, also where an earlier run computed it.
 
     Raises:
-        InputError: if the method fails or takes too long. The message ends with the
-            last line of its output, all of which is in ``log.txt`` of ``folder``.
+        InputError: if the method fails or takes too long. The message has the last
+            line of its output and names the log.
     """
     shared = initial if variant.alignment == "shared" else None
     request = {
@@ -77,25 +80,30 @@ def run_method(
     command = [sys.executable, "-m", "experiments.comparison.worker"]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": options.cache}
     began = time.perf_counter()
-    with (folder / "log.txt").open("w+", encoding="utf-8") as log:
+    with log.open("w+", encoding="utf-8") as output:
         try:
             done = subprocess.run(
                 [*command, str(folder / "request.json")],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 env=environment,
                 timeout=options.patience,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise InputError(f"took more than {options.patience:g} s") from error
+            raise InputError(
+                f"took more than {options.patience:g} s (its output: {log})"
+            ) from error
         seconds = time.perf_counter() - began
-        log.seek(0)
-        output = [line for line in log.read().splitlines() if line.strip()]
+        output.seek(0)
+        lines = [line for line in output.read().splitlines() if line.strip()]
     if done.returncode:
-        reason = output[-1].removeprefix("error: ") if output else "no output"
-        raise InputError(f"ended with status {done.returncode}: {reason}")
+        reason = lines[-1].removeprefix("error: ") if lines else "no output"
+        raise InputError(
+            f"ended with status {done.returncode}: {reason} (its output: {log})"
+        )
+    log.unlink()
     ran = {"seconds": seconds, **json.loads((folder / COSTS).read_text("utf-8"))}
     if shared:
         ran["seconds"] += shared["seconds"]

@@ -253,7 +253,9 @@ def _errors(listed, d, folder, variant, **given):
     pair = read_pairs(listed[d])[1]
     truth, _ = read_displacement(pair.displacement)
     options = runs.Options("lung", "", 300, str(folder / "cache"))
-    ran = runs.run_method(variant, pair, folder, options, **given)
+    log = folder / "run.log"
+    ran = runs.run_method(variant, pair, folder, options, log=log, **given)
+    assert not log.exists()
     field = runs.read_field(folder)
     start = 0 * truth
     if variant.alignment == "shared" and "initial" in given:
@@ -434,7 +436,10 @@ def test_compare_goes_on_after_a_failing_network(command, listed, run3d, tmp_pat
     assert "2 of its registrations failed, which" in result.errors[-1]
     report = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert [f["method"] for f in report["failures"]] == ["all", "regnet"]
-    assert "the network is 3D" in report["failures"][1]["reason"]
+    reason = report["failures"][1]["reason"]
+    assert "the network is 3D" in reason
+    log = Path(reason.partition("(its output: ")[2].removesuffix(")"))
+    assert "the network is 3D" in log.read_text("utf-8")
     assert set(report["summary"]) == {"before", "affine"}
 
 

@@ -361,7 +361,7 @@ def fake(monkeypatch):
     """Methods that return the true shift, and are counted or fail when told to."""
     calls, failing = [], {}
 
-    def run(variant, pair, folder, options):
+    def run(variant, pair, folder, options, *, log):
         name = variant.method
         calls.append((pair.name, name))
         if name in failing:

@@ -16,7 +16,11 @@ from regnet_jax.training.step import sample_batch
 
 SHAPES = {2: (25, 28), 3: (13, 15, 14)}
 # Primitives that derive numbers or keys from a key. The others pass it on.
-CONSUMERS = {"random_bits": "taken", "random_split": "taken", "random_fold_in": "folded"}
+CONSUMERS = {
+    "random_bits": "taken",
+    "random_split": "taken",
+    "random_fold_in": "folded",
+}
 
 
 def _is_key(variable):
