@@ -338,7 +338,7 @@ def _choose_voxels(
     # Fields of more voxels would not fit into a limited memory.
     fineness = network.config.fineness if options.memory is None else 1.0
     size = given or (own / fineness if effort.finer else own)
-    repeats = effort.repeats or (effort.finer and fineness == 1.0)
+    repeats = effort.finer and fineness == 1.0
     return network.with_effort(own / size, repeats=repeats), _VoxelSize(
         mm=size,
         seen=network.spacing * size / own,
@@ -421,7 +421,8 @@ def _register(
             _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
         on_grid.append(_on_grid(sides[1], grid, start_transform(start, grid)))
-        directions = _directions(on_grid, region, both=options.inverse_consistent)
+        both = effort.both or options.inverse_consistent
+        directions = _directions(on_grid, region, both=both)
         predicted = [
             predict(
                 network, *each.images, shown=each.shown, progress=progress, **limits
@@ -437,12 +438,16 @@ def _register(
             for field, each in zip(predicted, directions, strict=True)
         ]
     fields = [each.field for each in limited]
+    if effort.both and not options.inverse_consistent:
+        with timed(seconds, "prediction"):
+            fields = [_join(fields)[0]]
+        directions, limited = directions[:1], limited[:1]
     if effort.steps:
         with timed(seconds, "refinement"):
             fields = [
                 refine_on_body(
                     *each.images,
-                    found.field,
+                    field,
                     steps=effort.steps,
                     shown=each.shown,
                     ignored=each.ignored,
@@ -451,7 +456,7 @@ def _register(
                     slice_axis=slice_axis,
                     spacing=size.seen,
                 )
-                for each, found in zip(directions, limited, strict=True)
+                for field, each, found in zip(fields, directions, limited, strict=True)
             ]
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):
