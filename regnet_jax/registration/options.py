@@ -25,12 +25,14 @@ class Effort(NamedTuple):
         finer: whether voxels are smaller than the network's own by its ``fineness``; a
             network without one repeats its pass at the finest voxel size instead, if it
             has an ``extra_pass``.
+        repeats: whether networks with finer voxels repeat that pass, too.
         both: whether the network predicts in both directions; what goes on is the
             symmetric field, whose random errors are smaller.
         steps: of gradient descent after the network.
     """
 
     finer: bool = True
+    repeats: bool = False
     both: bool = False
     steps: int = 0
 
@@ -38,7 +40,7 @@ class Effort(NamedTuple):
 EFFORTS = {
     "fast": Effort(finer=False),
     "default": Effort(),
-    "accurate": Effort(both=True, steps=36),
+    "accurate": Effort(repeats=True, both=True, steps=36),
 }
 
 
@@ -150,7 +152,8 @@ class RegistrationOptions:
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
         preset: ``fast``, for ``lung`` at voxels of 2 mm and not 1.5 mm; ``default``; or
-            ``accurate``, with predictions in both directions and refinement.
+            ``accurate``, with predictions in both directions, a repeated pass and
+            refinement.
         refine: steps of gradient descent that start from the network's prediction. None
             takes those of the preset, 36 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
@@ -208,8 +211,8 @@ class RegistrationOptions:
         metadata=option(
             str,
             "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate:"
-            " predictions in both directions and 36 steps of refinement. --refine and"
-            " --voxel_size override it.",
+            " predictions in both directions, with a repeated pass, and 36 steps of"
+            " refinement. --refine and --voxel_size override it.",
             _check_effort,
         ),
     )

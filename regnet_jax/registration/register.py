@@ -338,7 +338,7 @@ def _choose_voxels(
     # Fields of more voxels would not fit into a limited memory.
     fineness = network.config.fineness if options.memory is None else 1.0
     size = given or (own / fineness if effort.finer else own)
-    repeats = effort.finer and fineness == 1.0
+    repeats = effort.repeats or (effort.finer and fineness == 1.0)
     return network.with_effort(own / size, repeats=repeats), _VoxelSize(
         mm=size,
         seen=network.spacing * size / own,

@@ -207,7 +207,7 @@ def test_a_voxel_size_is_a_positive_number(given):
         ("default", 1.0, (2, 1, 1), 1),
         ("default", 1.5, (4, 2, 1), 1),
         ("accurate", 1.0, (2, 1, 1), 2),
-        ("accurate", 1.5, (4, 2, 1), 2),
+        ("accurate", 1.5, (4, 2, 1, 1), 2),
     ],
 )
 def test_a_preset_chooses_passes_and_directions(
