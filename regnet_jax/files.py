@@ -110,6 +110,21 @@ def _captured_stderr() -> Iterator[list[str]]:
             lines.extend(sink.read().decode(errors="replace").splitlines())
 
 
+def check_no_pipe(path) -> None:
+    """Raise InputError for a pipe or a device, which cannot be read several times.
+
+    The opening of a pipe would also wait for the program that writes to it.
+
+    Args:
+        path: of a file or a folder that exists.
+    """
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(
+            f"{path}: is a pipe or a device, which can be read only once; save its"
+            " content to a file"
+        )
+
+
 def text_of(path) -> str:
     """Return a path as text for SimpleITK, which aborts the process at invalid text.
 

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import quietly, text_of
+from regnet_jax.files import check_no_pipe, quietly, text_of
 from regnet_jax.spatial.frames import Frame
 
 _LOG = logging.getLogger(__name__)
@@ -66,6 +66,9 @@ _TAGS = (
     "DoseGridScaling",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "SequenceOfUltrasoundRegions",
     "TemporalPositionIdentifier",
     "TriggerTime",
     "AcquisitionNumber",
@@ -73,6 +76,8 @@ _TAGS = (
 # What may tell the slices of one position apart in time, from the surest on. A file of
 # many frames has the index in its groups, where others have the identifier.
 TIMES = _TAGS[-3:]
+# What may give the size of pixels, beside the spacing in a patient.
+_OTHER_SIZES = _TAGS[-6:-3]
 # Modalities whose values have a unit, which stays however they are shown.
 _WITH_UNIT = ("CT", "PT")
 
@@ -93,6 +98,7 @@ class Slice:
         applied: the same as GDCM applies it to all frames of the file.
         has_table: whether a table (Modality LUT) gives the values, which GDCM ignores.
         times: by those of ``TIMES`` that the file says.
+        segment: of a segmentation, which it shows; else 0.
     """
 
     file: Path
@@ -106,6 +112,7 @@ class Slice:
     applied: tuple
     has_table: bool
     times: dict[str, float]
+    segment: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +149,7 @@ def split_series(path) -> tuple[Path, str]:
     """
     text = text_of(path)
     if os.path.exists(text):
+        check_no_pipe(text)
         return Path(text), ""
     folder, found, series = text.partition(_SEPARATOR)
     while found:
@@ -164,6 +172,20 @@ def is_dicom(file: Path) -> bool:
         InputError: if the file cannot be read, or is marked as DICOM and damaged.
     """
     return _header(file) is not None
+
+
+def lacks_pixel_size(file: Path) -> bool:
+    """Tell whether a file is DICOM that does not say how large its pixels are.
+
+    GDCM takes 1 mm for them then.
+    """
+    header = _header(file)
+    if header is None or any(header.get(tag) for tag in _OTHER_SIZES):
+        return False
+    return any(
+        each.spacing is None or not (each.spacing > 0).all()
+        for each in _slices(file, header)
+    )
 
 
 def count_slices(file: Path) -> int:
@@ -438,13 +460,15 @@ def _planes(file: Path, header):
             intercept = _in_groups(groups, value, "RescaleIntercept", 1)
             time = _in_groups(groups, "FrameContent", "TemporalPositionIndex", 1)
             times = {} if time is None else {TIMES[0]: float(time[0])}
+            kind = "SegmentIdentification"
+            segment = _in_groups(groups, kind, "ReferencedSegmentNumber", 1)
         else:
             position = _numbers(header, "ImagePositionPatient", 3)
             axes = _numbers(header, "ImageOrientationPatient", 6)
             spacing = _numbers(header, "PixelSpacing", 2)
             slope = _numbers(header, "RescaleSlope", 1)
             intercept = _numbers(header, "RescaleIntercept", 1)
-            times = _times(header)
+            times, segment = _times(header), None
         axes = None if axes is None else axes.reshape(2, 3)
         if count > 1 and not groups:
             # Dose files give the offset of a frame along the normal; others do not.
@@ -477,6 +501,7 @@ def _planes(file: Path, header):
             applied=applied,
             has_table=bool(header.get("ModalityLUTSequence")),
             times=times,
+            segment=0 if segment is None else int(segment[0]),
         )
 
 
@@ -544,6 +569,11 @@ def _grid(path: Path, stack: Stack) -> tuple[list[Slice], Frame, np.ndarray | No
     The last is ``[n, 2]``: column and row of the grid where a slice begins; None if
     all begin at its first.
     """
+    if (count := len({each.segment for each in stack.slices})) > 1:
+        raise InputError(
+            f"{path}: holds {count} segments of a DICOM segmentation, where one is"
+            " needed; export each to a file of its own, or convert it to a label map"
+        )
     for each in stack.slices:
         if each.position is None or each.orientation is None or each.spacing is None:
             raise InputError(

@@ -21,6 +21,8 @@ from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to
 _SIZES, _BODY = 42, 352
 # The sizes are 16-bit numbers.
 _LONGEST = 2**15 - 1
+# Units of space of NIfTI beside mm.
+_UNITS = {1: "m", 3: "um"}
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
 
 
@@ -121,6 +123,11 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
                 f"{path}: holds positions, as SPM writes them, and not displacements;"
                 " convert it to a displacement image of ITK"
             )
+    # ITK converts the grid to mm, but not the vectors.
+    if (unit := _unit(image)) in _UNITS:
+        raise InputError(
+            f"{path}: says that its space unit is {_UNITS[unit]}; convert it to mm"
+        )
     image = _with_its_slice(image)
     d, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if components != d:
@@ -138,6 +145,13 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
     frame = straight_frame(str(path), header_frame(path, vectors.frame))
     return vectors.array, frame
+
+
+def _unit(image: sitk.Image) -> int:
+    """Return the code of the unit of space of a NIfTI; 0 if there is none."""
+    if not image.HasMetaDataKey("xyzt_units"):
+        return 0
+    return int(image.GetMetaData("xyzt_units")) % 8
 
 
 def _with_its_slice(image: sitk.Image) -> sitk.Image:

@@ -77,6 +77,11 @@ def read_parameter_file(
         InputError: if the file is damaged, or holds what cannot be read here.
     """
     values = _parse(path)
+    if not values.keys() & {"TransformParameters", "NumberOfParameters"}:
+        raise InputError(
+            f"{path}: holds no transform but perhaps the settings of elastix; give"
+            " TransformParameters.0.txt of its results, or the last of them"
+        )
     d = int(_numbers(path, values, "FixedImageDimension", 1)[0])
     if d not in (2, 3):
         raise InputError(f"{path}: is {d}D where 2D or 3D is needed; give another")

@@ -41,10 +41,15 @@ _META_SCALING = {
 }
 # Spaces of NRRD whose grids ITK converts to its own axes.
 _CONVERTED = ("right-anterior-superior", "left-anterior-superior", "ras", "las")
+# Those of its own axes. Others do not say how they lie in a patient.
+_OWN = ("left-posterior-superior", "lps")
 # Kinds of axes of NRRD that lie in space.
 _IN_SPACE = ("domain", "space", "???", "none")
 # What NRRD and MetaImage may call millimetres; ITK takes every unit for them.
 _MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???")
+# Types of values of NIfTI that ITK reads, and those of colours and complex numbers.
+_NIFTI_SEVERAL = (32, 128, 1792, 2304)
+_NIFTI_TYPES = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280, *_NIFTI_SEVERAL)
 _GZIP_MAGIC = b"\x1f\x8b"
 # How packed files begin, and by what they are packed.
 _PACKERS = {_GZIP_MAGIC: "gzip", b"PK": "zip", b"BZ": "bzip2", b"7z": "7z"}
@@ -90,6 +95,9 @@ def check_spacing(path: Path, spacing: Iterable[float]) -> None:
 
 
 def _check_nifti(path: Path, values: bool) -> None:
+    # Imported where it is needed, which is rarely.
+    from regnet_jax.io.stored_values import warn_if_surplus
+
     if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
         raise InputError(
             f"{path}: pairs of .hdr and .img are not read here; convert to .nii.gz"
@@ -126,6 +134,7 @@ def _check_nifti(path: Path, values: bool) -> None:
             f"{path}: is truncated, it has {available} of {needed} bytes; copy or"
             " export it again"
         )
+    warn_if_surplus(path, available - offset, needed - offset)
     if bad:
         raise InputError(
             f"{path}: {bad} of its values are NaN or infinite; replace them, for"
@@ -176,6 +185,19 @@ def _parse_nifti(
         raise InputError(
             f"{path}: multiplies its values by {slope:g} and adds {offset:g}; correct"
             " scl_slope and scl_inter in its header"
+        )
+    if kind not in _NIFTI_TYPES:
+        raise InputError(
+            f"{path}: its values are of the type {kind} of NIfTI, which is not read"
+            " here; convert them to float32 (type 16)"
+        )
+    several = kind in _NIFTI_SEVERAL or (dim[0] > 4 and dim[5] > 1)
+    if (scales or shifts) and several:
+        # ITK scales a part of the floats, and of whole numbers writes beyond its
+        # memory.
+        raise InputError(
+            f"{path}: multiplies the components of its voxels by {slope:g} and adds"
+            f" {offset:g}, which ITK does to some of them; store them without a scaling"
         )
     used = slice(1, dim[0] + 1)
     if min(dim[used], default=0) < 1:
@@ -241,6 +263,19 @@ def _check_jpeg(path: Path, values: bool) -> None:
         raise InputError(f"{path}: is truncated; copy or export it again")
 
 
+def _check_tiff(path: Path, values: bool) -> None:
+    from regnet_jax.io.tiff import pages_of
+
+    # Its reader takes all pages for ones like the first.
+    pages = pages_of(path)
+    other = next((k for k, page in enumerate(pages) if page != pages[0]), None)
+    if other is not None:
+        raise InputError(
+            f"{path}: its pages 1 and {other + 1} differ in size or type; keep pages of"
+            " one kind"
+        )
+
+
 def _nrrd_fields(file: IO[bytes]) -> dict[str, str]:
     """Read the header of a NRRD, without the key/value pairs of programs (``:=``)."""
     fields: dict[str, str] = {}
@@ -294,6 +329,14 @@ def _check_nrrd(path: Path, values: bool) -> None:
         fields = _nrrd_fields(file)
         if values:
             check_nrrd_values(path, fields, file)
+    space = fields.get("space", "")
+    if space and not space.lower().startswith((*_OWN, *_CONVERTED)):
+        _LOG.warning(
+            "%s: its space is %s, which does not tell left from right, so its axes are"
+            " taken for left, posterior and superior; save it in"
+            " left-posterior-superior",
+            *(path, space),
+        )
     if "space directions" in fields:
         # A fourth is that of time.
         _check_units(path, fields.get("space units", "").split('"')[1::2][:3])
@@ -339,7 +382,7 @@ _CHECKS = {
     "HDF5ImageIO": _accept,
     "PNGImageIO": _accept,
     "JPEGImageIO": _check_jpeg,
-    "TIFFImageIO": _accept,
+    "TIFFImageIO": _check_tiff,
 }
 
 

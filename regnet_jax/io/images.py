@@ -21,6 +21,7 @@ from regnet_jax.io.dicom import (
     count_slices,
     find_stack,
     is_multiframe,
+    lacks_pixel_size,
     read_stack,
     rescale_file,
     split_series,
@@ -136,7 +137,7 @@ def read_image(path) -> Image:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)
     image = replace(image, array=rescale_file(path, image.array))
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in _PICTURES or lacks_pixel_size(path):
         # ITK takes 1 mm, or the dots per inch of a print.
         _LOG.warning(
             "%s: is a picture, which does not say how large its pixels are in mm, so"

@@ -1,13 +1,15 @@
 """Checks of the values of MetaImage and NRRD files, compressed, in parts or plain.
 
 ITK reads a damaged stream as noise, a list of too few files as fewer slices of another
-place, and of more values than the header says the first, all silently.
+place, and of more values than the header says the first, all silently. A pattern of
+file names whose numbers do not fit leaves slices undefined or ends the process.
 """
 
 import logging
 import math
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +40,8 @@ _CHUNK = 1 << 16
 # zlib finds out by itself whether a stream is its own or that of gzip.
 _EITHER = zlib.MAX_WBITS + 32
 _GZIP = b"\x1f\x8b"
+# A pattern of file names as ITK prints it, and a whole number.
+_PATTERN, _WHOLE = re.compile(r"^[^%]*%\d*[di][^%]*$"), re.compile(r"-?\d+")
 # Keys of NRRD that move the beginning of the values.
 _SKIPS = {"line skip", "lineskip", "byte skip", "byteskip"}
 
@@ -75,6 +79,9 @@ def check_meta_values(
                 " list"
             )
         return
+    if "%" in fields["ElementDataFile"]:
+        _check_pattern(path, [source, *words], sizes)
+        return
     length = (_whole_numbers(fields.get("CompressedDataSize", "")) or [0])[0]
     one = _META_BYTES.get(fields.get("ElementType", ""))
     channels = _whole_numbers(fields.get("ElementNumberOfChannels", "")) or [1]
@@ -110,6 +117,11 @@ def check_nrrd_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
         InputError: if the values are damaged.
     """
     encoding = fields.get("encoding", "").lower()
+    if encoding in ("bzip2", "bz2"):
+        raise InputError(
+            f"{path}: its values are packed by bzip2, which is not read here; save it"
+            " with the encoding gzip"
+        )
     if encoding not in ("gzip", "gz", "raw") or _SKIPS & set(fields):
         return
     one = _NRRD_BYTES.get(fields.get("type", "").lower())
@@ -123,6 +135,28 @@ def check_nrrd_values(path: Path, fields: Mapping[str, str], file: IO[bytes]) ->
     elif (values := path.parent / detached).is_file():
         with values.open("rb") as opened:
             _check_stream(values, opened, needed, 0)
+
+
+def _check_pattern(path: Path, words: Sequence[str], sizes: Sequence[int]) -> None:
+    """Raise InputError unless a pattern of file names gives one for each slice.
+
+    Args:
+        path: of the header.
+        words: the pattern, the first number, and possibly the last and the step.
+        sizes: of the image; the last axis counts the slices.
+    """
+    slices = sizes[-1] if sizes else 0
+    numbers = [int(word) for word in words[1:] if _WHOLE.fullmatch(word)]
+    fits = len(numbers) == len(words) - 1 == 1
+    if len(numbers) == len(words) - 1 == 3:
+        first, last, step = numbers
+        fits = step > 0 and len(range(first, last + 1, step)) == slices
+    if not fits or not _PATTERN.search(words[0]):
+        raise InputError(
+            f"{path}: names its slices by {' '.join(words)!r}, which does not give"
+            f" {slices} files; write a pattern, the first number, the last and the"
+            " step, as in slice%03d.raw 1 20 1"
+        )
 
 
 def _warn_of_surplus(
@@ -142,7 +176,13 @@ def _warn_of_surplus(
         size = values.stat().st_size
     else:
         return
-    if needed is not None and size > needed:
+    if needed is not None:
+        warn_if_surplus(path, size, needed)
+
+
+def warn_if_surplus(path: Path, size: int, needed: int) -> None:
+    """Warn if values take more than the ``needed`` bytes that a header says."""
+    if size > needed:
         _LOG.warning(
             "%s: its values take %d bytes where its header says %d, and the first are"
             " taken; check the size and the type in the header",

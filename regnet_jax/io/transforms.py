@@ -17,8 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from regnet_jax.errors import InputError
-from regnet_jax.files import check_suffix, quietly, text_of, write_atomically
+from regnet_jax.errors import InputError, shown
+from regnet_jax.files import (
+    check_no_pipe,
+    check_suffix,
+    quietly,
+    text_of,
+    write_atomically,
+)
 from regnet_jax.io.displacements import (
     read_displacement,
     rounded,
@@ -219,9 +225,15 @@ def split_transforms(given) -> list[Link]:
         The links, one at least.
 
     Raises:
-        InputError: if nothing stands before or after a comma.
+        InputError: if nothing stands before or after a comma, or it names nothing.
     """
-    if isinstance(given, list | tuple):
+    is_list = isinstance(given, list | tuple)
+    if (is_list and not given) or not (is_list or isinstance(given, str | os.PathLike)):
+        raise InputError(
+            f"transform: {shown(given)} names no file; give a path, a text such as"
+            " A,inverse:B, or a list of these"
+        )
+    if is_list:
         return [link for each in given for link in split_transforms(each)]
     if not isinstance(given, str) or os.path.exists(given):
         return [Link(Path(given), False)]
@@ -344,6 +356,7 @@ def _read_file(path: Path, trail: list[Path]) -> sitk.Transform:
         raise InputError(f"{path}: is a folder; name the file of a transform in it")
     if path.resolve() in trail:
         raise InputError(f"{path}: starts from itself; correct its initial transform")
+    check_no_pipe(path)
     trail.append(path.resolve())
     if path.is_file() and path.name.lower().endswith(_IMAGE_SUFFIXES):
         vectors, frame = read_displacement(path)

@@ -229,16 +229,21 @@ def _smooth(source: sitk.Image, want: Frame) -> sitk.Image:
     d = want.ndim
     turn = np.reshape(source.GetDirection(), (d, d)).T @ cosines(want)
     spacing = np.sqrt(turn**2 @ np.square(want.spacing))
-    factors = np.maximum(spacing // (2 * np.array(source.GetSpacing())), 1).astype(int)
+    factors = np.maximum(spacing // (2 * np.array(source.GetSpacing())), 1)
+    # A block is no larger than the image, which may be tiny beside the voxels wanted.
+    factors = np.minimum(factors, source.GetSize()).astype(int)
     if (factors > 1).any():
         source = _average(source, factors.tolist())
     have = np.array(source.GetSpacing())
     variance = (spacing**2 - have**2) / (8 * np.log(2))
     # Equal grids differ by rounding; that is not smoothed.
     variance[variance < 1e-3 * have**2] = 0.0
+    # Nor is an axis of one voxel, along which nothing changes.
+    variance[np.array(source.GetSize()) == 1] = 0.0
     if not variance.any():
         return source
     smoother = sitk.DiscreteGaussianImageFilter()
     smoother.SetVariance(variance.tolist())
-    smoother.SetMaximumKernelWidth(int(8 * np.ceil((spacing / have).max())) + 1)
+    ratio = (spacing / have)[variance > 0].max()
+    smoother.SetMaximumKernelWidth(int(8 * np.ceil(ratio)) + 1)
     return smoother.Execute(source)

@@ -39,6 +39,8 @@ PLANES = {"axial": AXIAL, "coronal": CORONAL, "sagittal": SAGITTAL, "oblique": O
 COUNT, SHAPE, SPACING, STEP = 14, (22, 30), (2.0, 2.5), 4.0
 SIGMA = 5.0
 PLAIN = np.zeros((3, 4), np.uint16)
+# Of radiographs.
+DIGITAL = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
 def a_scan(axes, tilt=0.0, turn=0.0, count=COUNT):
@@ -536,3 +538,54 @@ def test_values_shorter_than_rows_and_columns_are_refused(tmp_path):
     data.save_as(file)
     with pytest.raises(InputError, match=rf"{file.name}: is truncated, it has .* 8400"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("element", "value", "size"),
+    [
+        ("PixelSpacing", None, None),
+        ("PixelSpacing", [0, 0], None),
+        ("ImagerPixelSpacing", [0.3, 0.2], (0.2, 0.3)),
+        ("NominalScannedPixelSpacing", [0.3, 0.2], (0.2, 0.3)),
+    ],
+)
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_an_image_without_the_size_of_its_pixels_gets_a_warning(
+    tmp_path, caplog, whole_folder, element, value, size
+):
+    """For which GDCM takes 1 mm; other elements than the usual one may give it."""
+    kind = "1.2.840.10008.5.1.4.1.1.7" if "Nominal" in element else DIGITAL
+    plain_series(tmp_path, [5.0], kind=kind)
+    (file,) = tmp_path.iterdir()
+    data = pydicom.dcmread(file)
+    del data.PixelSpacing
+    if value:
+        setattr(data, element, value)
+    data.save_as(file)
+    frame = read_image(tmp_path if whole_folder else file).frame
+    assert frame.spacing[:2] == (size or (1.0, 1.0))
+    assert ("so the spacing is a guess" in caplog.text) == (size is None)
+
+
+def a_segmentation(path, segments):
+    """A file of frames of 0 and 1, each of a segment."""
+    places = [(0.0, 0.0, 4.0 * k) for k in range(len(segments))]
+    arrays = np.ones((len(segments), 3, 4), np.uint16)
+    write_frames(path, arrays, places, AXIAL, SPACING)
+    data = pydicom.dcmread(path)
+    frames = zip(data.PerFrameFunctionalGroupsSequence, segments, strict=True)
+    for frame, number in frames:
+        own = pydicom.Dataset()
+        own.ReferencedSegmentNumber = number
+        frame.SegmentIdentificationSequence = [own]
+    data.save_as(path)
+    return path
+
+
+def test_several_segments_are_not_one_label(tmp_path, refused):
+    image = read_mask(a_segmentation(tmp_path / "one.dcm", [2, 2, 2]))
+    assert image.array.all()
+    path = a_segmentation(tmp_path / "two.dcm", [1, 1, 2])
+    for read in (read_labels, read_mask, read_frame):
+        with pytest.raises(InputError, match="holds 2 segments of a DICOM seg"):
+            read(path)

@@ -295,6 +295,14 @@ def test_bad_files_are_refused_in_one_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_elastix_are_no_transform(tmp_path):
+    path = tmp_path / "parameters.txt"
+    path.write_text('(Transform "BSplineTransform")\n(Metric "NormalizedMutual")\n')
+    with pytest.raises(InputError, match="settings of elastix") as caught:
+        read_transform(path)
+    assert str(caught.value).startswith(f"{path}: holds no transform")
+
+
 @pytest.mark.parametrize(
     "text", ["(Transform", "(A 1)\nnothing\n", "// nothing\n(\xff)", "a = = 1"]
 )

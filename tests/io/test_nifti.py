@@ -9,7 +9,14 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io import PairPaths, read_frame, read_image, read_pair
+from regnet_jax.io import (
+    PairPaths,
+    read_displacement,
+    read_frame,
+    read_image,
+    read_pair,
+)
+from regnet_jax.io.volumes import read_grid, read_volumes
 from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.spatial import Frame, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES, rotation
@@ -217,3 +224,77 @@ def test_the_warning_about_two_geometries_reaches_the_report_of_a_pair(tmp_path)
         read_pair(pair)
     assert len(warnings) == 1
     assert "the sform is used" in warnings[0]
+
+
+def vectors(path, kind):
+    """A NIfTI of two components for each voxel."""
+    array = np.arange(3 * 4 * 5 * 2).reshape(3, 4, 5, 2).astype(kind)
+    sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(path))
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("version", [1, 2])
+def test_scaled_components_are_refused(tmp_path, version, kind):
+    """ITK scales half of these floats; its reader of the others ends the process."""
+    path = tmp_path / "a.nii"
+    content = vectors(path, kind)
+    expected = [image.array for image in read_volumes(path).images]
+    if version == 2:
+        content = nifti2(content)
+        # Its intent, a vector.
+        struct.pack_into("<i", content, 504, 1007)
+    path.write_bytes(content)
+    found = [image.array for image in read_volumes(path).images]
+    np.testing.assert_array_equal(found, expected)
+    if version == 1:
+        struct.pack_into("<2f", content, 112, 0.5, 3.0)
+    else:
+        struct.pack_into("<2d", content, 176, 0.5, 3.0)
+    path.write_bytes(content)
+    said = r"components of its voxels by 0\.5 and adds 3, which ITK does to some"
+    for read in (read_volumes, read_displacement, read_grid):
+        with pytest.raises(InputError, match=said):
+            read(path)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(128, 24), (32, 64)])
+def test_scaled_colours_and_complex_numbers_are_refused(tmp_path, kind, bits):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    struct.pack_into("<2h", content, 70, kind, bits)
+    struct.pack_into("<2f", content, 112, 2.0, 0.0)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match="multiplies the components of its voxels"):
+        read_volumes(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [1, 1536, 999])
+def test_types_of_values_that_itk_does_not_read_are_named(tmp_path, kind):
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    struct.pack_into("<h", content, 70, kind)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match=f"its values are of the type {kind} of"):
+        read_image(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_more_values_than_the_header_says_get_a_warning(
+    tmp_path, caplog, name, version
+):
+    """As of a series in 4D whose header says 3D: its first volume alone is read."""
+    content = bytearray(stored(tmp_path / "a.nii", PLAIN))
+    if version == 2:
+        content = nifti2(content)
+    path = tmp_path / name
+
+    def store(content):
+        path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+
+    store(content)
+    expected = read_image(path).array
+    assert not caplog.records
+    store(content + content[-240:])
+    np.testing.assert_array_equal(read_image(path).array, expected)
+    said = "its values take 480 bytes where its header says 240, and the first are"
+    assert f"{path}: {said}" in caplog.text

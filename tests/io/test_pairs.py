@@ -131,6 +131,8 @@ def test_read_pairs_expands_the_home_folder(tmp_path, monkeypatch):
             "not UTF-8 text, see line 2",
         ),
         ("p.json", "{", "is not valid JSON"),
+        ("p.json", "[" * 100_000, "is not valid JSON"),
+        ("p.json", '[{"name": ' + "9" * 5000 + "}]", "is not valid JSON"),
         ("p.json", '[{"name": "a", "name": "b"}]', "has 'name' twice"),
         ("p.json", "[]", "lists no pair"),
         ("p.json", "{}", "not a list of objects"),

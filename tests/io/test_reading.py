@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import SimpleITK as sitk
 
@@ -92,6 +93,47 @@ def test_grey_pictures_are_2d_and_their_spacing_a_guess(tmp_path, name, caplog):
     sitk.WriteImage(picture, tmp_path / name)
     assert read_image(tmp_path / name).frame.ndim == 2
     assert "so the spacing is a guess" in caplog.text
+
+
+def paged(path, *arrays, **options):
+    """A TIFF with a page for each array."""
+    first, *others = (PIL.Image.fromarray(array) for array in arrays)
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+BYTES = np.random.default_rng(0).integers(0, 255, (5, 7, 9)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"big_tiff": True}], ids=["plain", "big"])
+def test_pages_of_one_kind_are_slices(tmp_path, options):
+    path = paged(tmp_path / "a.tif", *BYTES, **options)
+    np.testing.assert_array_equal(read_image(path).array, BYTES)
+
+
+@pytest.mark.parametrize("options", [{}, {"big_tiff": True}], ids=["plain", "big"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        *(BYTES[0].T.copy(), BYTES[0, 1:], BYTES[0].astype(np.uint16)),
+        *(BYTES[0].astype(np.float32), np.dstack([BYTES[0]] * 3)),
+    ],
+    ids=["turned", "smaller", "type", "float", "colour"],
+)
+def test_pages_of_several_kinds_are_refused(refused, tmp_path, other, options):
+    """ITK reads all of them as if they were like the first."""
+    path = paged(tmp_path / "a.tif", BYTES[0], BYTES[1], other, **options)
+    for read in (read_image, read_frame):
+        refused(lambda read=read: read(path), f"{path}: its pages 1 and 3 differ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(refused, tmp_path):
+    for name in ("a.nii.gz", "a.h5", "a.txt"):
+        os.mkfifo(tmp_path / name)
+        for read in (read_image, read_frame, read_mask, read_transform):
+            said = f"{tmp_path / name}: is a pipe or a device"
+            refused(lambda read=read, name=name: read(tmp_path / name), said)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float16])

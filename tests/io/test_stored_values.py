@@ -1,5 +1,6 @@
 """Damaged values of MetaImage and NRRD, and headers that leave the spacing out."""
 
+import bz2
 import logging
 import re
 
@@ -92,6 +93,73 @@ def test_a_list_needs_a_file_for_each_slice(tmp_path):
     path.write_text(text + "\n".join(names), "utf-8")
     with pytest.raises(InputError, match="does not end with a line break"):
         read_image(path)
+
+
+def patterned(folder, pattern):
+    """A MetaImage whose slices are in files of their own, named 0.raw to 5.raw."""
+    path = store(folder / "a.mhd", compressed=False)
+    for number, plane in enumerate(CODES):
+        (folder / f"{number}.raw").write_bytes(plane.tobytes())
+    text = path.read_text("utf-8").replace("a.raw", pattern)
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("pattern", ["%d.raw 0 5 1", "%i.raw 0"])
+def test_a_pattern_names_a_file_for_each_slice(tmp_path, pattern):
+    path = patterned(tmp_path, pattern)
+    np.testing.assert_array_equal(read_image(path).array, CODES)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("%d.raw 0 4 1", "%d.raw 0 9 1", "%d.raw 5 0 -1", "%d.raw 0 5 1 3"),
+        *("%d.raw 0 5", "%d.raw 0 5 0", "%d.raw", "%s.raw 0 5 1", "50%.raw"),
+    ],
+)
+def test_a_pattern_for_other_slices_is_refused(tmp_path, pattern):
+    """ITK leaves slices undefined, takes them in another order, or ends the process."""
+    path = patterned(tmp_path, pattern)
+    for read in (read_image, read_frame):
+        with pytest.raises(InputError, match="which does not give 6 files") as caught:
+            read(path)
+        assert f"{path}: names its slices by {pattern!r}" in str(caught.value)
+
+
+def test_values_packed_by_bzip2_are_refused(tmp_path):
+    path = store(tmp_path / "a.nrrd", compressed=False)
+    start, values = header(path)
+    path.write_bytes(start.replace(b": raw", b": bzip2") + bz2.compress(values))
+    with pytest.raises(InputError, match="its values are packed by bzip2"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "space", ["scanner-xyz", "3D-right-handed", "3D-left-handed-time"]
+)
+def test_a_space_without_left_and_right_gets_a_warning(tmp_path, caplog, space):
+    path = store(tmp_path / "a.nrrd")
+    before = read_image(path)
+    assert not caplog.records
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"left-posterior-superior", space.encode()))
+    if space.endswith("time"):
+        # Such a space has a fourth axis.
+        check_header(path, "NrrdImageIO")
+    else:
+        assert read_image(path).frame == before.frame
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: its space is {space}, which does not tell left")
+
+
+@pytest.mark.parametrize("space", ["LPS", "right-anterior-superior", "LAS"])
+def test_a_space_of_the_body_needs_no_warning(tmp_path, caplog, space):
+    path = store(tmp_path / "a.nrrd")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"left-posterior-superior", space.encode()))
+    read_image(path)
+    assert not caplog.records
 
 
 def test_axes_of_colours_need_no_spacing(tmp_path):

@@ -389,3 +389,26 @@ def test_several_transforms_in_a_file_are_refused(tmp_path):
     path.write_text(one + more, "utf-8")
     with pytest.raises(InputError, match="holds several transforms"):
         read_transform(path)
+
+
+@pytest.mark.parametrize(
+    "given", [None, 5, [], (), b"t.h5", sitk.TranslationTransform(3), [None]]
+)
+def test_what_names_no_file_is_refused(given):
+    with pytest.raises(InputError, match=r"^transform: .* names no file; give a path"):
+        read_transform(given)
+
+
+@pytest.mark.parametrize(("unit", "name"), [(1, "m"), (3, "um")])
+def test_displacements_of_another_unit_are_refused(tmp_path, unit, name):
+    """ITK converts the grid, not the vectors."""
+    path = tmp_path / "a.nii"
+    frame = Frame((3, 4, 5), (1e-3, 1e-3, 1e-3), (0, 0, 0), np.eye(3))
+    write_displacement(path, np.ones((3, 4, 5, 3)), frame)
+    read_displacement(path)
+    content = bytearray(path.read_bytes())
+    # With a time in seconds.
+    content[123] = unit + 8
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"its space unit is {name}; convert it"):
+        read_displacement(path)

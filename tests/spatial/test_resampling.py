@@ -77,6 +77,21 @@ def test_only_the_coarser_axis_is_smoothed():
     np.testing.assert_allclose(result, columns[:5], atol=1e-5)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("spacing", [3.0, 1000.0])
+def test_an_image_that_is_tiny_beside_the_voxels_is_their_mean(d, spacing):
+    """As where the unit of one of two images is wrong."""
+    shape = (4, 5, 6)[:d]
+    array = np.random.default_rng(0).normal(size=shape)
+    tiny = Frame(shape, (0.001,) * d, (0.0,) * d, np.eye(d))
+    coarse = Frame((3,) * d, (spacing,) * d, tiny.centre - spacing, np.eye(d))
+    found = resample(Image(array, tiny, ""), coarse, background=-7.0).array
+    middle = (1,) * d
+    np.testing.assert_allclose(found[middle], array.mean(), atol=1e-6)
+    found[middle] = -7.0
+    assert (found == -7.0).all()
+
+
 def test_labels_keep_their_values_and_type():
     frame = Frame((20, 20), (1, 1), (0, 0), np.eye(2))
     labels = np.random.default_rng(0).choice([0, 3, 700], frame.shape).astype(np.int16)
