@@ -214,6 +214,13 @@ class Link(NamedTuple):
     inverse: bool
 
 
+def _no_name(given) -> InputError:
+    return InputError(
+        f"transform: {shown(given)} names no file; give a path, a text such as"
+        " A,inverse:B, or a list of these"
+    )
+
+
 def split_transforms(given) -> list[Link]:
     """Return the transforms that a text names, the one that maps first in front.
 
@@ -222,19 +229,15 @@ def split_transforms(given) -> list[Link]:
             or a list of these.
 
     Returns:
-        The links, one at least.
+        The links, none of an empty list.
 
     Raises:
-        InputError: if nothing stands before or after a comma, or it names nothing.
+        InputError: if nothing stands before or after a comma, or it is no name.
     """
-    is_list = isinstance(given, list | tuple)
-    if (is_list and not given) or not (is_list or isinstance(given, str | os.PathLike)):
-        raise InputError(
-            f"transform: {shown(given)} names no file; give a path, a text such as"
-            " A,inverse:B, or a list of these"
-        )
-    if is_list:
+    if isinstance(given, list | tuple):
         return [link for each in given for link in split_transforms(each)]
+    if not isinstance(given, str | os.PathLike):
+        raise _no_name(given)
     if not isinstance(given, str) or os.path.exists(given):
         return [Link(Path(given), False)]
     links = []
@@ -313,6 +316,8 @@ def read_links(given) -> list[tuple[Link, sitk.Transform]]:
         InputError: as ``read_transform``, except for those without an inverse.
     """
     links = split_transforms(given)
+    if not links:
+        raise _no_name(given)
     read: list[tuple[Link, sitk.Transform]] = []
     initial, names = {}, set()
     for link in links:

@@ -173,7 +173,7 @@ def test_another_alignment_is_another_registration(listed, tmp_path, monkeypatch
     field = np.zeros((*FRAMES[2].shape, 2))
     calls, start = [], {"matrix": np.eye(3).tolist()}
 
-    def run(variant, pair, options, initial=None):
+    def run(variant, pair, options, log, initial=None):
         calls.append(variant.label)
         return ran | {"alignment": start}, field
 
