@@ -26,21 +26,18 @@ class Effort(NamedTuple):
             network without one repeats its pass at the finest voxel size instead, if it
             has an ``extra_pass``.
         repeats: whether networks with finer voxels repeat that pass, too.
-        both: whether the network predicts in both directions; what goes on is the
-            symmetric field, whose random errors are smaller.
         steps: of gradient descent after the network.
     """
 
     finer: bool = True
     repeats: bool = False
-    both: bool = False
     steps: int = 0
 
 
 EFFORTS = {
     "fast": Effort(finer=False),
     "default": Effort(),
-    "accurate": Effort(repeats=True, both=True, steps=36),
+    "accurate": Effort(repeats=True, steps=36),
 }
 
 
@@ -152,8 +149,7 @@ class RegistrationOptions:
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
         preset: ``fast``, for ``lung`` at voxels of 2 mm and not 1.5 mm; ``default``; or
-            ``accurate``, with predictions in both directions, a repeated pass and
-            refinement.
+            ``accurate``, with a repeated pass and refinement.
         refine: steps of gradient descent that start from the network's prediction. None
             takes those of the preset, 36 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
@@ -210,9 +206,9 @@ class RegistrationOptions:
         default="default",
         metadata=option(
             str,
-            "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate:"
-            " predictions in both directions, with a repeated pass, and 36 steps of"
-            " refinement. --refine and --voxel_size override it.",
+            "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate: a"
+            " repeated pass and 36 steps of refinement. --refine and --voxel_size"
+            " override it.",
             _check_effort,
         ),
     )

@@ -421,8 +421,7 @@ def _register(
             _check_finite(start.affine, "linear alignment", names)
     with timed(seconds, "prediction"):
         on_grid.append(_on_grid(sides[1], grid, start_transform(start, grid)))
-        both = effort.both or options.inverse_consistent
-        directions = _directions(on_grid, region, both=both)
+        directions = _directions(on_grid, region, both=options.inverse_consistent)
         predicted = [
             predict(
                 network, *each.images, shown=each.shown, progress=progress, **limits
@@ -438,16 +437,12 @@ def _register(
             for field, each in zip(predicted, directions, strict=True)
         ]
     fields = [each.field for each in limited]
-    if effort.both and not options.inverse_consistent:
-        with timed(seconds, "prediction"):
-            fields = [_join(fields)[0]]
-        directions, limited = directions[:1], limited[:1]
     if effort.steps:
         with timed(seconds, "refinement"):
             fields = [
                 refine_on_body(
                     *each.images,
-                    field,
+                    found.field,
                     steps=effort.steps,
                     shown=each.shown,
                     ignored=each.ignored,
@@ -456,7 +451,7 @@ def _register(
                     slice_axis=slice_axis,
                     spacing=size.seen,
                 )
-                for field, each, found in zip(fields, directions, limited, strict=True)
+                for each, found in zip(directions, limited, strict=True)
             ]
             _check_finite(fields, "refinement", names)
     with timed(seconds, "resampling"):

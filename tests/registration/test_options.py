@@ -200,19 +200,17 @@ def test_a_voxel_size_is_a_positive_number(given):
 
 
 @pytest.mark.parametrize(
-    ("preset", "fineness", "passes", "directions"),
+    ("preset", "fineness", "passes"),
     [
-        ("fast", 1.0, (2, 1), 1),
-        ("fast", 1.5, (2, 1), 1),
-        ("default", 1.0, (2, 1, 1), 1),
-        ("default", 1.5, (4, 2, 1), 1),
-        ("accurate", 1.0, (2, 1, 1), 2),
-        ("accurate", 1.5, (4, 2, 1, 1), 2),
+        ("fast", 1.0, (2, 1)),
+        ("fast", 1.5, (2, 1)),
+        ("default", 1.0, (2, 1, 1)),
+        ("default", 1.5, (4, 2, 1)),
+        ("accurate", 1.0, (2, 1, 1)),
+        ("accurate", 1.5, (4, 2, 1, 1)),
     ],
 )
-def test_a_preset_chooses_passes_and_directions(
-    monkeypatch, preset, fineness, passes, directions
-):
+def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes):
     network, used = dense(2, 3.0, (1.0, 2.0), extra_pass=True), []
     use = dataclasses.replace(network.config, fineness=fineness)
     network = dataclasses.replace(network, config=use)
@@ -226,7 +224,7 @@ def test_a_preset_chooses_passes_and_directions(
     regnet_jax.register(
         *IMAGES, network, initial="none", spacing=3.0, preset=preset, refine=0
     )
-    assert used == [passes] * directions
+    assert used == [passes]
 
 
 @pytest.mark.parametrize(
