@@ -12,6 +12,7 @@ from regnet_jax.training.config import ExperimentConfig
 from regnet_jax.training.loop import build_program
 from regnet_jax.training.state import init_state
 
+# A run is at least as long as this.
 _RUN_SECONDS = 0.3
 
 

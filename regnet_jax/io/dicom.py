@@ -40,6 +40,15 @@ SCOUT = 2
 _GROWTH = 4.0
 # At most this many irregularities are listed in a message.
 _LISTED = 4
+# What may tell the slices of one position apart in time, from the surest on. A file of
+# many frames has the index in its groups, where others have the identifier.
+TIMES = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber")
+# What may give the size of pixels, beside the spacing in a patient.
+_OTHER_SIZES = (
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "SequenceOfUltrasoundRegions",
+)
 _TAGS = (
     "SeriesInstanceUID",
     "SeriesNumber",
@@ -66,18 +75,9 @@ _TAGS = (
     "DoseGridScaling",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-    "SequenceOfUltrasoundRegions",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "AcquisitionNumber",
+    *_OTHER_SIZES,
+    *TIMES,
 )
-# What may tell the slices of one position apart in time, from the surest on. A file of
-# many frames has the index in its groups, where others have the identifier.
-TIMES = _TAGS[-3:]
-# What may give the size of pixels, beside the spacing in a patient.
-_OTHER_SIZES = _TAGS[-6:-3]
 # Modalities whose values have a unit, which stays however they are shown.
 _WITH_UNIT = ("CT", "PT")
 

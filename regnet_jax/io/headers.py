@@ -22,6 +22,11 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
+from regnet_jax.io.stored_values import (
+    check_meta_values,
+    check_nrrd_values,
+    warn_if_surplus,
+)
 from regnet_jax.spatial.frames import Frame, largest_offset, straighten
 
 # The header of a single file, with the four bytes after it; ITK reads from within it
@@ -95,9 +100,6 @@ def check_spacing(path: Path, spacing: Iterable[float]) -> None:
 
 
 def _check_nifti(path: Path, values: bool) -> None:
-    # Imported where it is needed, which is rarely.
-    from regnet_jax.io.stored_values import warn_if_surplus
-
     if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
         raise InputError(
             f"{path}: pairs of .hdr and .img are not read here; convert to .nii.gz"
@@ -209,9 +211,6 @@ def _parse_nifti(
 
 
 def _check_meta(path: Path, values: bool) -> None:
-    # Imported where it is needed, which is rarely.
-    from regnet_jax.io.stored_values import check_meta_values
-
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for raw in file:
@@ -264,6 +263,7 @@ def _check_jpeg(path: Path, values: bool) -> None:
 
 
 def _check_tiff(path: Path, values: bool) -> None:
+    # Pillow loads slowly, and only TIFF needs it here.
     from regnet_jax.io.tiff import pages_of
 
     # Its reader takes all pages for ones like the first.
@@ -323,8 +323,6 @@ def check_vector_axes(path: Path) -> None:
 
 
 def _check_nrrd(path: Path, values: bool) -> None:
-    from regnet_jax.io.stored_values import check_nrrd_values
-
     with path.open("rb") as file:
         fields = _nrrd_fields(file)
         if values:

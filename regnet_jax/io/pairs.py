@@ -209,10 +209,10 @@ def _json_rows(path: Path, lines: list[str]) -> list[tuple[str, dict]]:
 
     try:
         rows = json.loads("\n".join(lines), object_pairs_hook=unique)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         # Also of numbers of too many digits and of lists within lists.
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: is not valid JSON ({error}); correct it") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import check_no_pipe
 
 # The first line of a table of Excel, which names what separates its cells.
 _OF_EXCEL = re.compile(r'\s*"?sep=[,;\t|]"?\s*', re.IGNORECASE)
@@ -44,6 +45,8 @@ def read_lines(path: Path, content: str) -> list[str]:
     Raises:
         InputError: if it is missing, or is not text.
     """
+    if path.exists():
+        check_no_pipe(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; name one that lists {content}")
     data = path.read_bytes()

@@ -21,6 +21,8 @@ from regnet_jax.io import (
     read_transform,
 )
 from regnet_jax.io.images import IMAGE_SUFFIXES, write_image
+from regnet_jax.io.landmarks.reading import parse_points
+from regnet_jax.io.pairs import read_pairs
 from regnet_jax.io.volumes import read_grid
 from regnet_jax.spatial import Frame, Image, check_pair, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES
@@ -134,6 +136,10 @@ def test_a_pipe_is_refused_and_not_waited_for(refused, tmp_path):
         for read in (read_image, read_frame, read_mask, read_transform):
             said = f"{tmp_path / name}: is a pipe or a device"
             refused(lambda read=read, name=name: read(tmp_path / name), said)
+    path = tmp_path / "a.csv"
+    os.mkfifo(path)
+    for read in (parse_points, read_pairs):
+        refused(lambda read=read: read(path), f"{path}: is a pipe or a device")
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float16])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import check_no_pipe
 from regnet_jax.io.landmarks.parsed import Parsed, is_number
 from regnet_jax.io.landmarks.plain_text import parse_text
 from regnet_jax.io.landmarks.slicer import parse_fcsv, parse_markups
@@ -349,6 +350,7 @@ def _guess(path: Path, parsed: Parsed, frame: Frame | None) -> str:
 def _read_bytes(path: Path) -> bytes:
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; check the path")
+    check_no_pipe(path)
     try:
         return path.read_bytes()
     except OSError as error:
