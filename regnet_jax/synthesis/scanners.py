@@ -81,7 +81,7 @@ def noise(
     """
     mean_key, noise_key = jax.random.split(key)
     mean = uniform(mean_key, -10.0, 10.0)
-    return image + mean + 10.0 * jax.random.normal(noise_key, image.shape)
+    return image + mean + 10.0 * gaussian_noise(noise_key, image.shape)
 
 
 def quantum_noise(
