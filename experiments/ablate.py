@@ -13,13 +13,15 @@ for validation are taken), artificially deformed. Endpoint errors are over the b
 both images show.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from experiments.heldout.ablation import experiment, measure, sample_volumes, train_for
 from experiments.heldout.volumes import check_room, read_held_out
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_output, write_json
+from regnet_jax.files import check_not_read, check_output, write_json
 from regnet_jax.io import read_scans
 from regnet_jax.models import MODELS
 from regnet_jax.synthesis import FAMILIES
@@ -44,7 +46,7 @@ def _print(name: str, result: dict) -> None:
             f"{name:14s}{result['steps']:6d} steps  {volumes:8s} n = {after['pairs']}"
             f"  {before['mean']:.2f} ± {before['sd']:.2f} ->"
             f" {after['mean']:.2f} ± {after['sd']:.2f} mm  ratio {after['ratio']:.2f}"
-            f"  {methods['seconds']:.2f} s",
+            f"  {methods['seconds']:.2f} s, {methods['failed']} failed",
             flush=True,
         )
 
@@ -56,6 +58,7 @@ def main():
             known = ", ".join(MODELS)
             raise InputError(f"--networks {name}: unknown; there are {known}")
     check_output(_OUT.value)
+    check_not_read([Path(_OUT.value)], [_VOLUMES.value])
     dimensions, results = int(_DIMENSIONS.value), {}
     sets = {"procedural": sample_volumes(_COUNT.value // 2 + 1, dimensions)}
     if _VOLUMES.value:
@@ -71,6 +74,12 @@ def main():
         settings = {"dimensions": dimensions, "budget_seconds": _BUDGET.value}
         write_json(_OUT.value, {**settings, "networks": results})
     print(f"wrote {_OUT.value}")
+    every = [measured for row in results.values() for measured in row["sets"].values()]
+    if failures := sum(measured["failed"] for measured in every):
+        raise InputError(
+            f"{_OUT.value}: {failures} of its registrations failed, which count there as"
+            " if nothing was moved"
+        )
 
 
 if __name__ == "__main__":

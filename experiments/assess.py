@@ -41,7 +41,7 @@ from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
 from experiments.heldout.volumes import check_room, read_held_out
 from regnet_jax.cli import common
 from regnet_jax.errors import InputError
-from regnet_jax.files import check_output, write_json, write_text
+from regnet_jax.files import check_not_read, check_output, write_json, write_text
 from regnet_jax.io import ROLES, ListedScan, checksum, read_scans
 from regnet_jax.registration import Network, load_network
 from regnet_jax.registration.inference.confidence import check_confidence
@@ -145,6 +145,9 @@ def main():
     check_output(_OUT.value)
     check_output(_table_path())
     scans, warnings = _scans()
+    check_not_read(
+        [Path(_OUT.value), _table_path()], [_VOLUMES.value, *(s.path for s in scans)]
+    )
     networks = _load_networks()
     d, spacing = next(iter(networks.values())).dimensions, _SPACING.value
     families, count, crop = _FAMILIES.value, _COUNT.value, _CROP.value
@@ -202,6 +205,11 @@ def main():
     if calibration:
         print(f"\n{calibration_text(calibration)}")
     print(f"wrote {_OUT.value} and {_table_path()}")
+    if failures := sum(len(row["failed"]) for row in rows):
+        raise InputError(
+            f"{_OUT.value}: {failures} of its registrations failed, which count there"
+            " as if nothing was moved; see its warnings"
+        )
 
 
 if __name__ == "__main__":

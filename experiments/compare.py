@@ -69,6 +69,11 @@ _PATIENCE = flags.DEFINE_float(
 
 def main():
     """Run all methods on all pairs, and write and print the tables."""
+    if _RESOLUTION.value != "full" and _SETTING.value != "lung":
+        raise InputError(
+            f"--resolution {_RESOLUTION.value}: the voxels of the network depend on the"
+            " images with --setting default; leave it out"
+        )
     pairs = read_pairs(_PAIRS.value)
     columns = ("ignore_fixed", "ignore_moving", "immobile")
     limited = [name for name in columns if any(getattr(p, name) for p in pairs)]
@@ -88,7 +93,6 @@ def main():
         list(installed),
         resolution=_RESOLUTION.value,
         alignment=_ALIGNMENT.value,
-        setting=_SETTING.value,
     )
     make_folder(out / "pairs")
     found = compare_pairs(pairs, variants, options, out / "pairs")

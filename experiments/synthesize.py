@@ -223,9 +223,13 @@ def main():
     sample_volume, frame = make_source(_VOLUME.value, shape, spacing, scanners=scanners)
     measure = jax.jit(functools.partial(field_statistics, spacing=spacing))
     stream = jax.random.key(_SEED.value)
+    patient = None
     if _VOLUME.value:
+        identity = checksum(_VOLUME.value)
+        # Scans of several patients often have the same name.
+        patient = f"{Path(_VOLUME.value).name} {identity[:8]}"
         # Most fields depend on the shape alone and would be those of other scans, too.
-        stream = fold_in_text(stream, checksum(_VOLUME.value))
+        stream = fold_in_text(stream, identity)
     fields, images, measures = {}, {}, {name: [] for name in names}
     numbers = list(itertools.product(names, range(_COUNT.value)))
     rows = [("name", "fixed", "moving", "displacement", "patient")]
@@ -253,8 +257,7 @@ def main():
             write_pair(folder, case, frame, pair)
             files = (f"{case}_{x}.nii.gz" for x in ("fixed", "moving", "displacement"))
             # All families of a number deform the same chest.
-            patient = Path(_VOLUME.value).name if _VOLUME.value else f"chest_{number}"
-            rows.append((case, *files, patient))
+            rows.append((case, *files, patient or f"chest_{number}"))
             if number == 0:
                 images[name], fields[name] = middle_slices(
                     pair.fixed[..., 0], spacing * pair.displacement

@@ -95,7 +95,11 @@ def register_case(
     ends = points[plan.fixed], points[plan.moving]
     errors = registration_errors(*ends).tolist()
     records, failures = {BEFORE: {"errors": errors, "snapped": errors}}, {}
-    requests = {m: _request(case, m, files, geometry, plan) for m in plan.methods}
+    same = _describe_case(case, files, geometry, plan.fixed)
+    requests = {
+        method: same | describe_run(Variant(method), version, plan.options, 3)
+        for method, version in plan.methods.items()
+    }
     paths = {m: plan.folder / f"{case}-{m}.json" for m in plan.methods}
     for method in plan.methods:
         if (record := read_record(paths[method], requests[method])) is not None:
@@ -180,15 +184,13 @@ def check_against_published(case: str, geometry: Geometry, points: dict) -> list
     return warnings
 
 
-def _request(case, method, files: CaseFiles, geometry: Geometry, plan: Plan) -> dict:
-    """Return what a registration depends on, as JSON would give it back."""
+def _describe_case(case: str, files: CaseFiles, geometry: Geometry, fixed: str) -> dict:
+    """Return what all registrations of a case depend on, as JSON gives it back."""
     named = {f"image {k}": path for k, path in files.images.items()}
     named |= {f"landmarks {k}": path for k, path in files.landmarks.items()}
-    version = plan.methods[method]
     return {
         "case": case,
-        **describe_run(Variant(method), version, plan.options, 3),
-        "fixed": plan.fixed,
+        "fixed": fixed,
         "geometry": [list(values) for values in geometry],
         "files": {k: [p.name, checksum(p)] for k, p in named.items()},
     }

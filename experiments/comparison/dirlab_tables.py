@@ -1,6 +1,7 @@
 """The results of DIR-Lab's sets in the form in which the literature gives them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from experiments.comparison.dirlab_published import (
     Geometry,
     set_of,
 )
-from experiments.comparison.methods import BEFORE
-from experiments.text import markdown, mean_and_sd
-from regnet_jax.evaluation import error_statistics, sample_deviation
+from experiments.comparison.methods import BEFORE, REFERENCE
+from experiments.text import interval, markdown, mean_and_sd
+from regnet_jax.evaluation import (
+    error_statistics,
+    paired_difference,
+    sample_deviation,
+)
 from regnet_jax.files import write_json, write_text
 
 # The records of the methods on each case, by case and method.
@@ -32,7 +37,10 @@ def summarise(records: Records, methods: Sequence[str]) -> dict[str, dict]:
     Returns:
         By method: ``cases``, the number of cases; ``tre`` and ``tre_snapped`` of all
         landmarks together; ``tre_of_cases`` and ``tre_snapped_of_cases``, ``mean`` and
-        ``sd`` of the means of cases; the means of ``folding`` (%) and ``seconds``.
+        ``sd`` of the means of cases; ``worse``, the number of cases with a larger mean
+        than before; the means of ``folding`` (%) and ``seconds``; and ``difference``,
+        the values of ``PairedDifference`` between the means of cases and those of
+        ``regnet``, None without cases that both have.
     """
     result = {}
     for method in methods:
@@ -46,11 +54,30 @@ def summarise(records: Records, methods: Sequence[str]) -> dict[str, dict]:
                 "mean": float(np.mean(means)) if means else np.nan,
                 "sd": sample_deviation(means),
             }
+        means = {
+            case: (np.mean(r[method]["errors"]), np.mean(r[BEFORE]["errors"]))
+            for case, r in records.items()
+            if method in r
+        }
+        summary["worse"] = sum(not after <= before for after, before in means.values())
+        summary["difference"] = _difference(records, method)
         for name in ("folding", "seconds"):
             values = [r[name] for r in mine if r.get(name) is not None]
             summary[name] = float(np.mean(values)) if values else np.nan
         result[method] = summary
     return result
+
+
+def _difference(records: Records, method: str) -> dict | None:
+    """Return how the means of cases differ from those of the default registration."""
+    both = [r for r in records.values() if method in r and REFERENCE in r]
+    if not both or method == REFERENCE:
+        return None
+    means = (
+        [float(np.mean(r[name]["errors"])) for r in both]
+        for name in (method, REFERENCE)
+    )
+    return asdict(paired_difference(*means, [str(n) for n in range(len(both))]))
 
 
 def error_table(
@@ -98,12 +125,30 @@ def error_table(
 def method_table(
     records: Records, versions: Mapping[str, str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: version, cases, folding and time of each method."""
+    """Return header and rows: the errors of all landmarks, folding and time."""
     body = []
     for method, summary in summarise(records, tuple(versions)).items():
-        numbers = [f"{summary['folding']:.4f}", f"{summary['seconds']:.1f}"]
+        tre, found = summary["tre"], summary["difference"]
+        difference = ""
+        if found is not None:
+            difference = f"{found['mean']:+.2f}"
+            if found["pairs"] > 1:
+                difference += f" {interval(found['mean_ci95'], sign='+')}"
+        numbers = [f"{tre['median']:.2f}", f"{tre['p95']:.2f}", str(summary["worse"])]
+        numbers += [
+            difference,
+            f"{summary['folding']:.4f}",
+            f"{summary['seconds']:.1f}",
+        ]
         body.append([method, versions[method], str(summary["cases"]), *numbers])
-    return ["method", "version", "cases", "folding (%)", "time of a case (s)"], body
+    return _METHOD_HEAD, body
+
+
+_METHOD_HEAD = [
+    *("method", "version", "cases", "median (mm)", "95th percentile (mm)"),
+    *("worse cases", f"mean of cases minus {REFERENCE} (mm), 95 %", "folding (%)"),
+    "time of a case (s)",
+]
 
 
 def published_table(name: str) -> tuple[list[str], list[list[str]]]:

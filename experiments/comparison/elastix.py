@@ -6,6 +6,7 @@ IEEE TMI 29(1), 2010.
 
 import os
 import tempfile
+from dataclasses import replace
 
 import itk
 import numpy as np
@@ -22,15 +23,20 @@ from regnet_jax.spatial import Frame, Image
 def par0011(task: Task) -> np.ndarray:
     """Register as Par0011 does; see ``experiments.comparison.methods``.
 
-    The last stage samples the fixed lungs alone. Where no lungs are known it samples
-    the whole image, or the mask of the list of pairs.
+    The last stage samples the fixed lungs alone, within the mask of the list of pairs.
+    Where no lungs are known it samples the whole image, or that mask.
     """
     affine, coarse, fine = par0011_stages([task.fixed.frame, task.moving.frame])
     fixed_mask, moving_mask = task.masks
+    if task.lungs is not None and fixed_mask is not None:
+        within = task.lungs.array * (fixed_mask.array > 0)
+        fixed_mask = replace(task.lungs, array=within)
+    elif task.lungs is not None:
+        fixed_mask = task.lungs
     stages = [
         (affine, task.masks),
         (coarse, task.masks),
-        (fine, (task.lungs or fixed_mask, moving_mask)),
+        (fine, (fixed_mask, moving_mask)),
     ]
     return _run(task, stages)
 

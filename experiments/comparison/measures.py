@@ -15,18 +15,28 @@ from regnet_jax.evaluation import (
 )
 from regnet_jax.hounsfield import looks_like_ct
 from regnet_jax.io import LoadedPair, PairPaths, read_displacement
-from regnet_jax.spatial import composite, find_padding, map_points, where_shown
+from regnet_jax.spatial import (
+    Frame,
+    composite,
+    find_padding,
+    map_points,
+    where_shown,
+)
+from regnet_jax.spatial.frames import largest_offset
+
+# Voxels by which headers may differ that were rounded differently.
+_SAME_GRID = 0.01
 
 
-def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
+def read_truth(pair: PairPaths, grid: Frame) -> np.ndarray | None:
     """Read the true displacement of a pair.
 
     Args:
         pair: its paths.
-        shape: of the fixed image.
+        grid: of the fixed image.
 
     Returns:
-        ``[*shape, d]``, mm, x first; None if it is not known.
+        ``[*grid.shape, d]``, mm, x first; None if it is not known.
 
     Raises:
         InputError: if it cannot be read or lies on another grid.
@@ -34,7 +44,7 @@ def read_truth(pair: PairPaths, shape: tuple[int, ...]) -> np.ndarray | None:
     if not pair.displacement:
         return None
     truth, frame = read_displacement(pair.displacement)
-    if frame.shape != shape:
+    if frame.shape != grid.shape or largest_offset(frame, grid) > _SAME_GRID:
         raise InputError(
             f"{pair.displacement}: is not on the grid of {pair.fixed}; give the"
             " displacement of every fixed voxel"

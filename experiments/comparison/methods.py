@@ -71,6 +71,8 @@ class Method(NamedTuple):
 
 # The name of the results before any registration.
 BEFORE = "before"
+# The method that the others are compared with.
+REFERENCE = "regnet"
 # The methods of this project, with their presets.
 OURS = {"regnet-fast": "fast", "regnet": "default", "regnet-accurate": "accurate"}
 
@@ -182,9 +184,7 @@ class Variant(NamedTuple):
         return label
 
 
-def variants(
-    names: Sequence[str], *, resolution: str, alignment: str, setting: str
-) -> list[Variant]:
+def variants(names: Sequence[str], *, resolution: str, alignment: str) -> list[Variant]:
     """Return what is to be run.
 
     With ``both`` the usual variant, at full resolution from the shared alignment,
@@ -193,10 +193,8 @@ def variants(
 
     Args:
         names: of methods.
-        resolution: ``full``, ``network`` or ``both``. With the setting ``default``
-            the network works at full resolution, so all three are the same.
+        resolution: ``full``, ``network`` or ``both``.
         alignment: ``shared``, ``own`` or ``both``.
-        setting: content of the images.
 
     Returns:
         Variants in the order of the names. A method that has no choice gets a single
@@ -206,7 +204,7 @@ def variants(
     for name in names:
         method = METHODS[name]
         sizes, starts = ["full"], ["shared"]
-        if method.any_resolution and setting == "lung":
+        if method.any_resolution:
             sizes = ["full", "network"] if resolution == "both" else [resolution]
         if method.aligns:
             starts = ["shared", "own"] if alignment == "both" else [alignment]

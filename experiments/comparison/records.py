@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from importlib import metadata
 from pathlib import Path
 
 import regnet_jax
@@ -15,6 +16,8 @@ from regnet_jax.files import write_json
 # The code of this project behind every measure, and behind its own registrations.
 _MEASURING = ("evaluation", "geometry", "hounsfield.py", "io", "spatial")
 _REGISTERING = ("intensity.py", "models", "pretrained", "registration")
+# The packages that measure.
+_PACKAGES = ("numpy", "scipy", "SimpleITK")
 
 
 @functools.cache
@@ -54,7 +57,8 @@ def describe_run(
 
     Returns:
         The description, of types that JSON gives back as they were: with the checksum
-        of the code of this project, and of its weights if they are used.
+        of the code of this project, and of its weights if they are used, and with the
+        versions of the packages that compute for it.
 
     Raises:
         InputError: if the network is used and cannot be read.
@@ -63,7 +67,10 @@ def describe_run(
     ours, shared = variant.method in OURS, variant.alignment == "shared"
     if shared and initial:
         used["initial"] = initial["matrix"]
-    used["code"] = code_checksum(registers=ours or (shared and not initial))
+    registers = ours or (shared and not initial)
+    used["code"] = code_checksum(registers=registers)
+    packages = _PACKAGES + ("jax", "jaxlib") * registers
+    used["packages"] = {name: metadata.version(name) for name in packages}
     if ours or variant.resolution == "network":
         used["weights"] = network_of(options.model, dimensions).checksum
     return {**variant._asdict(), "version": version, **used}

@@ -79,7 +79,7 @@ def read_subject(pair: PairPaths) -> Subject:
     known = read_pair(pair)
     check_pair(known.fixed, known.moving)
     frame = known.fixed.frame
-    truth = read_truth(pair, frame.shape)
+    truth = read_truth(pair, frame)
     regions = {} if truth is None else find_regions(known, truth)
     files = {name: checksum(path) for name, path in pair.files.items()}
     subject = Subject(pair, known, truth, regions, files, None)
@@ -163,7 +163,8 @@ def compare_on(
         folder: for the records of the pair; it need not exist.
 
     Returns:
-        The measures, the first row before any registration.
+        The measures, the first row before any registration. Where the shared alignment
+        fails, so do all variants that start from it.
 
     Raises:
         InputError: if the pair cannot be used by any method.
@@ -173,19 +174,26 @@ def compare_on(
     values = flatten(subject.measure(subject.zero), None)
     rows = [base | {"method": BEFORE, "values": values}]
     failures, images = [], {BEFORE: subject.draw(subject.zero)}
-    # In a process of its own, as itk-elastix is not to share one with JAX at work.
-    aligned = _register(subject, _ALIGNMENT, options, folder)
-    reused = int(aligned.reused and _ALIGNMENT not in variants)
+    aligned, reason = None, ""
+    try:
+        # In a process of its own, as itk-elastix is not to share one with JAX at work.
+        aligned = _register(subject, _ALIGNMENT, options, folder)
+    except InputError as error:
+        reason = f"the linear alignment that it starts from failed: {error}"
+    reused = int(aligned is not None and aligned.reused and _ALIGNMENT not in variants)
     for variant in variants:
-        done = aligned
-        if variant != _ALIGNMENT:
-            initial = aligned.ran["alignment"]
-            try:
+        done, initial = aligned, None
+        try:
+            if variant.alignment == "shared":
+                if aligned is None:
+                    raise InputError(reason)
+                initial = aligned.ran["alignment"]
+            if variant != _ALIGNMENT:
                 done = _register(subject, variant, options, folder, initial)
-            except InputError as error:
-                failure = {"pair": pair.name, "method": variant.label}
-                failures.append(failure | {"reason": str(error)})
-                continue
+        except InputError as error:
+            failure = {"pair": pair.name, "method": variant.label}
+            failures.append(failure | {"reason": str(error)})
+            continue
         row = base | {"method": variant.label, "values": done.values}
         row |= {"measures": done.measures, "notes": done.ran["notes"]}
         rows.append(row | {"reused": done.reused})

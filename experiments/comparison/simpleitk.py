@@ -56,7 +56,9 @@ def demons(task: Task) -> np.ndarray:
         if field is None:
             field = tool.Execute(one, other)
         else:
-            field = tool.Execute(one, other, sitk.Resample(field, one))
+            # Beyond the centres of the coarse voxels the field is that of its edge.
+            finer = sitk.Resample(field, one, useNearestNeighborExtrapolator=True)
+            field = tool.Execute(one, other, finer)
     first = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
     frame = task.fixed.frame
     return sample_transform(sitk.CompositeTransform([linear, first]), frame)

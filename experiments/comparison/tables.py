@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import text
+from experiments.comparison.methods import REFERENCE
 from regnet_jax.evaluation import paired_difference, sample_deviation
 
 # What says how right a registration is, by title, unit and number of digits; of the
@@ -31,8 +32,6 @@ COSTS = {
     "cpu_seconds": ("CPU time of all threads", "s", 1),
     "memory": ("peak memory", "GiB", 2),
 }
-# The method that the others are compared with, if it is there.
-_REFERENCE = "regnet"
 
 
 def columns_of(
@@ -74,7 +73,7 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
         number; ``failed``, the number of pairs that have the measure and gave no
         result, where a pair that could not be read counts for every measure;
         ``worse``, the number of pairs that were better before or have no number any
-        more; and ``difference`` from ``_REFERENCE`` on the pairs that have numbers of
+        more; and ``difference`` from ``REFERENCE`` on the pairs that have numbers of
         both, if there are any: ``mean``, ``patients`` and ``ci95`` over patients, None
         for a single one.
     """
@@ -102,9 +101,9 @@ def summarise(rows: Sequence[dict], failures: Sequence[dict]) -> dict[str, dict]
                     for pair, (_, value) in found.items()
                     if pair in before and np.isfinite(before[pair][1])
                 )
-                reference = _by_pair(rows, _REFERENCE, name)
+                reference = _by_pair(rows, REFERENCE, name)
                 difference = _compare(found, reference)
-                if method != _REFERENCE and difference:
+                if method != REFERENCE and difference:
                     one["difference"] = difference
             result[method][name] = one
     return result
@@ -210,7 +209,7 @@ def _accuracy(
     has_reference = any("difference" in v.get(name, {}) for v in summary.values())
     head = ["method", "pairs", "patients", "failed", "worse than before", "mean ± sd"]
     head += ["median", "95th percentile", "under 2 mm (%)"] * is_error
-    head += [f"minus {_REFERENCE}"] * has_reference
+    head += [f"minus {REFERENCE}"] * has_reference
     body = []
     for method, values in summary.items():
         if name not in values:
@@ -276,7 +275,7 @@ LEGEND = (
     "failed: pairs without a result, which the other numbers leave out. worse than"
     " before: pairs with a larger error, or a smaller Dice, than without registration,"
     " or with none that is a number.",
-    f"minus {_REFERENCE}: mean difference over the pairs that both registered, and its"
+    f"minus {REFERENCE}: mean difference over the pairs that both registered, and its"
     " 95 % bootstrap interval, which draws patients with all of their pairs and is too"
     " narrow for fewer than about ten. A pair without a named patient counts as one.",
     "Endpoint errors are over those voxels of the fixed body, or of its lungs closed"

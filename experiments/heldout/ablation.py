@@ -160,8 +160,8 @@ def measure(network: Network, sets: dict[str, list[Volume]], count: int) -> dict
 
     Returns:
         ``sets``: for each and for ``before`` and ``network``, the values of
-        ``evaluation.Statistics`` over the body, and the processor time of a
-        registration, ``seconds``; ``parameters`` and ``operations_per_voxel``.
+        ``evaluation.Statistics`` over the body, the processor time of a registration,
+        ``seconds``, and the number that failed, ``failed``; ``parameters`` and ``operations_per_voxel``.
     """
     d, spacing = network.dimensions, network.spacing
     measured = {}
@@ -178,7 +178,10 @@ def measure(network: Network, sets: dict[str, list[Volume]], count: int) -> dict
         for case in make_cases(jax.random.key(2017), plan, spacing=spacing, d=d):
             rows.append(measure_case(case, {"network": predict}, spacing))
         methods = {key: asdict(values) for key, values in overall(rows).items()}
-        measured[name] = {**methods, "seconds": float(np.median(seconds))}
+        measured[name] = methods | {
+            "seconds": float(np.median(seconds)) if seconds else float("nan"),
+            "failed": sum(bool(row["failed"]) for row in rows),
+        }
     patch = experiment(network.config.model, d, 0).patch_shape
     spent = cost(network.model, patch)
     voxels = spent.predictions * network.model.support.stride**d

@@ -113,7 +113,8 @@ def as_text(lines: Sequence[dict]) -> str:
             for line in own
         ]
         title = (
-            f"Stated and found errors, mm; bounds of {FRACTION:.0%}; means over pairs"
+            f"Stated and found errors, mm; bounds of {FRACTION:.0%}; means over pairs,"
+            " below the regions over their voxels"
         )
         blocks.append(block(title, _HEAD, own, cells))
     return "\n\n".join(blocks)

@@ -31,7 +31,8 @@ def make_tables(rows: Sequence[dict]) -> list[dict]:
 
     Returns:
         A row for each group and method: ``table``, a key of ``TITLES``; ``group``;
-        ``method``; ``statistics``, an ``evaluation.Statistics``; and ``difference``, an
+        ``method``; ``statistics``, an ``evaluation.Statistics``; ``failed``, the number
+        of pairs on which the method failed; and ``difference``, an
         ``evaluation.PairedDifference`` from the first method after ``before``, None for
         these two. Groups without a voxel in any pair are left out.
     """
@@ -63,6 +64,7 @@ def _lines(table: str, group: str, voxels: str, rows: Sequence[dict]) -> list[di
             "group": group,
             "method": method,
             "statistics": statistics_over_pairs(values, patients),
+            "failed": sum(method in row["failed"] for row in rows),
             "difference": paired_difference(means[method], means[first], patients)
             if method in others
             else None,
@@ -90,7 +92,7 @@ def as_json(tables: Sequence[dict]) -> list[dict]:
     rows = []
     for line in tables:
         row = {name: line[name] for name in ("table", "group", "method")}
-        row |= asdict(line["statistics"])
+        row |= asdict(line["statistics"]) | {"failed": line["failed"]}
         if line["difference"]:
             found = asdict(line["difference"])
             kept = ("mean", "sd", "mean_ci95")
@@ -127,7 +129,7 @@ def as_text(tables: Sequence[dict]) -> str:
     blocks = []
     for table, title in TITLES.items():
         lines = [line for line in tables if line["table"] == table]
-        cells = [_cells(line["statistics"]) for line in lines]
+        cells = [[*_cells(line["statistics"]), str(line["failed"])] for line in lines]
         blocks.append(block(f"{title}, mm", _HEAD, lines, cells))
     compared = [line for line in tables if line["difference"]]
     if compared:
@@ -142,7 +144,7 @@ def as_text(tables: Sequence[dict]) -> str:
 
 _HEAD = (
     *("pairs", "patients", "mean ± sd", "95 % interval", "median", "p95", "< 2 mm"),
-    *("ratio", "95 % interval", "worse"),
+    *("ratio", "95 % interval", "worse", "failed"),
 )
 _DIFFERENCE_HEAD = ("pairs", "patients", "mean ± sd", "95 % interval", "better")
 

@@ -152,7 +152,7 @@ def register_pairs(path: Path, out: Path, options: RegistrationOptions) -> list:
 def _read(pair: PairPaths, row: dict, folder: Path) -> Registered:
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
     images = (fixed, moving, read_image(folder / "warped.nii.gz"))
-    if (truth := read_truth(pair, fixed.frame.shape)) is None:
+    if (truth := read_truth(pair, fixed.frame)) is None:
         return Registered(pair.name, row, images)
     inside = find_regions(LoadedPair(fixed, moving), truth)["endpoint"]
     transform = read_transform(folder / "transform.h5")

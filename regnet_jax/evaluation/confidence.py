@@ -88,6 +88,9 @@ class ErrorEstimate:
 
         Args:
             frame: the grid.
+
+        Returns:
+            The estimate on that grid, unknown where it was unknown.
         """
         mean, width = (
             resample(Image(array, self.frame, "errors"), frame, smooth=False).array

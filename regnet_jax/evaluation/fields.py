@@ -94,10 +94,12 @@ def jacobian_statistics(
         mask: bool, of the same shape; None takes every voxel.
 
     Returns:
-        The statistics.
+        The statistics; NaN where no voxel is taken.
     """
     values = np.asarray(determinant, np.float64)
     values = values.ravel() if mask is None else values[np.asarray(mask, bool)]
+    if not values.size:
+        return JacobianStatistics(*[float("nan")] * 4)
     return JacobianStatistics(
         min=float(values.min()),
         max=float(values.max()),

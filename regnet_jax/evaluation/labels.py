@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +11,9 @@ from scipy import ndimage
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Num
+
+# Labels that a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ def label_overlap(
     first: Num[np.ndarray, "*spatial"],
     second: Num[np.ndarray, "*spatial"],
     spacing: Sequence[float],
+    labels: Iterable[int] | None = None,
 ) -> dict[int, LabelOverlap]:
     """Compare each label of two label maps.
 
@@ -37,18 +41,37 @@ def label_overlap(
         first: ``[*spatial]`` whole numbers, 0 is background.
         second: of the same shape.
         spacing: mm, array-axis order.
+        labels: those to compare; None takes all that are in either map. A map that was
+            warped may have lost some of its labels.
 
     Returns:
-        The overlap of each label of either map, in ascending order. A label that one
-        map lacks has a Dice of 0 and a distance of NaN.
+        The overlap of each label, in ascending order. A label that a map lacks has a
+        Dice of 0 and a distance of NaN.
     """
     first, second = np.asarray(first), np.asarray(second)
-    labels = np.union1d(first, second)
+    if labels is None:
+        labels = labels_of(first, second)
     result = {}
-    for label in labels[labels != 0]:
-        masks = _cropped(first == label, second == label)
-        result[int(label)] = LabelOverlap(dice(*masks), hd95(*masks, spacing))
+    for label in sorted(labels):
+        masks = first == label, second == label
+        if all(mask.any() for mask in masks):
+            masks = _cropped(*masks)
+            result[int(label)] = LabelOverlap(dice(*masks), hd95(*masks, spacing))
+        else:
+            result[int(label)] = LabelOverlap(0.0, float("nan"))
     return result
+
+
+def labels_of(*maps: Num[np.ndarray, "*spatial"]) -> list[int]:
+    """Return the labels that are in any of several maps, without the background.
+
+    Args:
+        *maps: whole numbers of any shape.
+
+    Returns:
+        The labels, in ascending order.
+    """
+    return sorted({int(label) for each in maps for label in np.unique(each)} - {0})
 
 
 def describe_overlap(overlap: Mapping[int, LabelOverlap]) -> list[str]:
@@ -60,10 +83,18 @@ def describe_overlap(overlap: Mapping[int, LabelOverlap]) -> list[str]:
     Returns:
         Lines for the user; mostly none.
     """
-    if overlap and all(np.isnan(each.hd95) for each in overlap.values()):
+    missing = [str(label) for label, each in overlap.items() if np.isnan(each.hd95)]
+    if missing and len(missing) == len(overlap):
         return [
             "no label is in both label maps, so their overlap is 0; check that they"
             " have the same labels and lie in the same place"
+        ]
+    if missing:
+        more = ["..."] if len(missing) > _NAMED else []
+        return [
+            f"label {', '.join(missing[:_NAMED] + more)}: is not in both label maps"
+            " after warping, so its Dice of 0 counts in the mean; take it out of both"
+            " maps if it should not"
         ]
     return []
 

@@ -11,7 +11,7 @@ from regnet_jax.evaluation.fields import (
     jacobian_statistics,
     local_volume_change,
 )
-from regnet_jax.evaluation.labels import LabelOverlap, label_overlap
+from regnet_jax.evaluation.labels import LabelOverlap, label_overlap, labels_of
 from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
 from regnet_jax.evaluation.similarity import Similarity, make_similarity
 from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
@@ -33,7 +33,8 @@ class Measures:
         tre: target registration errors of landmarks, mm.
         tre_snapped: the same with warped points moved to the nearest voxel centre of
             the moving image, as DIR-Lab does.
-        overlap: of each label of the label maps, on the fixed grid.
+        overlap: of each label of either label map, on the fixed grid; of the same
+            labels for every transform.
         similarity: of the images, on the fixed grid.
         jacobian: local volume changes on the fixed grid.
         endpoint: errors of the voxels against a known displacement, mm.
@@ -129,7 +130,12 @@ def evaluate(
 
     Returns:
         The measures.
+
+    Raises:
+        ValueError: if ``truth`` is given with a transform and without ``frame``.
     """
+    if truth is not None and transform is not None and frame is None:
+        raise ValueError("truth needs frame, the grid of its voxels")
     similarity = make_similarity(*images) if images else None
     return _evaluate(
         transform, frame, landmarks, labels, similarity, moving_frame, truth, truth_mask
@@ -145,7 +151,19 @@ def evaluate_before_and_after(
     images=None,
     moving_frame: Frame | None = None,
 ) -> BeforeAndAfter:
-    """Measure the identity, and a transform; arguments are those of ``evaluate``."""
+    """Measure the identity, and a transform.
+
+    Args:
+        transform: as for ``evaluate``.
+        frame: the same.
+        landmarks: the same.
+        labels: the same.
+        images: the same.
+        moving_frame: the same.
+
+    Returns:
+        The measures of both.
+    """
     similarity = make_similarity(*images) if images else None
     given = (landmarks, labels, similarity, moving_frame, None, None)
     return BeforeAndAfter(
@@ -205,4 +223,5 @@ def _overlap(transform, fixed: Image, moving: Image) -> dict[int, LabelOverlap]:
     if transform is not None:
         transform = continue_over(transform, fixed.frame, moving.name)
     warped = resample(moving, fixed.frame, transform, interpolation="nearest")
-    return label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1])
+    labels = labels_of(fixed.array, moving.array)
+    return label_overlap(fixed.array, warped.array, fixed.frame.spacing[::-1], labels)

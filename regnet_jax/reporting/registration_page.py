@@ -129,9 +129,10 @@ def headline_cards(
         least = f"smallest Jacobian {format_number(jacobian.min)}"
         cards.append(("Folding", folding, least))
     if displacement is not None:
-        lengths = _sampled_lengths(displacement)
-        largest = f"largest {np.max(lengths):.1f} mm"
-        cards.append(("Median displacement", f"{np.median(lengths):.1f} mm", largest))
+        median = np.median(_sampled_lengths(displacement))
+        slabs = (np.linalg.norm(slab, axis=-1).max() for slab in displacement)
+        largest = f"largest {max(slabs):.1f} mm"
+        cards.append(("Median displacement", f"{median:.1f} mm", largest))
     if report.confidence:
         region, bound = list(report.confidence.items())[-1]
         detail = f"of 95 % of the {region}, at most"

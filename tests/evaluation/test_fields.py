@@ -38,3 +38,5 @@ def test_jacobian_statistics_of_known_values():
     assert found.sd_log == pytest.approx(np.sqrt(0.5))
     inside = jacobian_statistics(values, values > 0)
     assert inside.folding_fraction == 0
+    nothing = vars(jacobian_statistics(values, values > 9))
+    assert np.isnan(list(nothing.values())).all()

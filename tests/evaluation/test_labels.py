@@ -131,3 +131,18 @@ def test_odd_labels_are_described():
     assert describe_overlap({}) == []
     (line,) = describe_overlap(label_overlap(first, 2 * first, (1, 1)))
     assert line.startswith("no label is in both label maps")
+    second = first.copy()
+    second[0] = range(10, 17)
+    (line,) = describe_overlap(label_overlap(first, second, (1, 1)))
+    assert line.startswith("label 10, 11, 12, 13, 14, ...: is not in both label maps")
+
+
+def test_labels_to_compare_can_be_named():
+    first = np.zeros((6, 7), int)
+    first[2:4, 2:5] = 3
+    first[5] = 9
+    found = label_overlap(first, np.where(first == 3, 3, 0), (1, 1), labels=[8, 3])
+    assert list(found) == [3, 8]
+    assert found[3].dice == 1.0
+    assert found[8].dice == 0.0
+    assert np.isnan(found[8].hd95)

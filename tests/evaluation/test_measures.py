@@ -91,6 +91,30 @@ def test_evaluate_of_no_transform_measures_the_identity(d):
     assert found.jacobian is None
 
 
+def test_truth_of_a_transform_needs_its_grid():
+    truth = np.zeros((*SHAPES[2], 2))
+    with pytest.raises(ValueError, match="truth needs frame"):
+        evaluate(shift(2), truth=truth)
+
+
+@dimensions
+def test_all_transforms_are_measured_on_the_same_labels(d):
+    """A label that a transform moves out of sight counts as 0, and is not left out."""
+    _, (fixed, moving) = pair(d)
+    other = moving.array.copy()
+    corner = (slice(0, 2),) * d
+    other[corner] = 9
+    moving = dataclasses.replace(moving, array=other)
+    away = np.eye(d + 1)
+    away[:d, d] = 1000.0
+    far = affine_transform(away)
+    for transform in (None, shift(d), far):
+        found = evaluate(transform, labels=(fixed, moving))
+        assert list(found.overlap) == [1, 9]
+        assert found.overlap[9].dice == 0.0
+        assert found.dice == found.overlap[1].dice / 2
+
+
 def test_evaluate_of_nothing_is_empty():
     assert evaluate(shift(2)) == Measures()
     assert evaluate(shift(2)).to_dict() == {}

@@ -28,6 +28,7 @@ EXAMPLES = [
         (Frame(SHAPE, SPACING, np.zeros(3), np.eye(3)), FIELD),
     ),
     (fields.jacobian_statistics, (np.exp(IMAGE), MASK)),
+    (labels.labels_of, (MASK.astype(np.uint8), MASK.astype(np.int16))),
     (labels.label_overlap, (MASK.astype(np.uint8), MASK.astype(np.int16), SPACING)),
     (labels.dice, (MASK, MASK)),
     (labels.hd95, (MASK, MASK, SPACING)),

@@ -9,6 +9,7 @@ from experiments.heldout import ablation
 from experiments.heldout.ablation import experiment
 from experiments.heldout.artificial import Found
 from experiments.heldout.volumes import make_volume
+from regnet_jax.errors import InputError
 from regnet_jax.training.checks import check
 from tests.helpers import networks
 
@@ -31,6 +32,23 @@ def test_held_out_chests_are_whole_and_no_smaller_than_those_of_the_training(
     trained = experiment("corrnet", dimensions, 0).data.shape
     assert volume.image.ndim == dimensions
     assert all(a >= b for a, b in zip(volume.image.shape, trained, strict=True))
+
+
+def test_registrations_that_fail_are_counted(network2d, monkeypatch):
+    monkeypatch.setattr(ablation, "FAMILIES", ("zero", "translation"))
+
+    def register(case, *_):
+        if case.planned.family == "zero":
+            raise InputError("the field is not finite")
+        return Found(np.zeros_like(case.pair.displacement))
+
+    monkeypatch.setattr(ablation, "register_case", register)
+    image = np.full((40, 44), -1000.0, np.float32)
+    image[5:35, 5:39] = 50.0
+    volumes = [make_volume("a", image, 2.0, patient="a", identity="a")]
+    found = ablation.measure(network2d, {"drawn": volumes}, 4)["sets"]["drawn"]
+    assert found["failed"] == 2
+    assert np.isfinite(found["seconds"])
 
 
 def test_networks_are_measured_on_the_same_slices(network2d, monkeypatch):

@@ -177,6 +177,22 @@ def test_bad_flags_give_one_line(command, run2d, folder, tmp_path, flags, fact):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("out", ["scans.json", "scan0.json"])
+def test_the_list_and_the_scans_are_not_replaced(command, folder, tmp_path, out):
+    """The table has the name of --out and the suffix .csv."""
+    for path in folder.glob("scan*"):
+        shutil.copy(path, tmp_path)
+    shutil.copy(tmp_path / "scans.csv", tmp_path / "scan0.csv")
+    given = tmp_path / out.replace(".json", ".csv")
+    before = given.read_bytes()
+    result = command("assess", f"--volumes={given}", f"--out={tmp_path / out}")
+    assert result.status == 2
+    (line,) = result.errors
+    assert "is read, and a result would replace it" in line
+    assert given.read_bytes() == before
+    assert not (tmp_path / out).exists()
+
+
 def test_scans_that_changed_are_refused_before_any_work(command, folder, tmp_path):
     for path in folder.glob("scan*"):
         shutil.copy(path, tmp_path)
@@ -396,6 +412,10 @@ def test_stated_errors_are_compared_with_those_found(measured):
     assert summarise([measure_case(measured, {}, 2.0, compare_errors)]) == []
 
 
+def methods_half(case):
+    return Found(case.pair.displacement)
+
+
 def test_a_method_that_fails_counts_as_the_zero_field(measured):
     def fail(case):
         raise InputError("the field is not finite")
@@ -403,6 +423,12 @@ def test_a_method_that_fails_counts_as_the_zero_field(measured):
     row = measure_case(measured, {"lung": fail}, 2.0)
     assert row["failed"] == {"lung": "the field is not finite"}
     assert row["errors"]["lung"] == row["errors"]["before"]
+    tables = make_tables([row, measure_case(measured, {"lung": methods_half}, 2.0)])
+    counts = {(x["group"], x["method"]): x["failed"] for x in as_json(tables)}
+    assert counts["lung", "lung"] == 1
+    assert counts["lung", "before"] == 0
+    assert "failed" in as_csv(tables).splitlines()[0]
+    assert as_text(tables).splitlines()[1].endswith("failed")
 
 
 def test_regions_of_a_chest_are_found():

@@ -1,6 +1,7 @@
 """Methods side by side from the command line, against a known field."""
 
 import csv
+import dataclasses
 import json
 import re
 import subprocess
@@ -20,11 +21,19 @@ from experiments.comparison import (
     runs,
     tables,
 )
-from experiments.comparison.measures import find_regions, flatten, measure
-from experiments.comparison.methods import Variant
+from experiments.comparison.measures import (
+    find_regions,
+    flatten,
+    measure,
+    read_truth,
+)
+from experiments.comparison.methods import Task, Variant
 from experiments.comparison.records import describe_run
+from experiments.comparison.simpleitk import demons
+from regnet_jax.errors import InputError
 from regnet_jax.io import (
     LoadedPair,
+    PairPaths,
     read_displacement,
     read_pairs,
     write_displacement,
@@ -191,6 +200,92 @@ def test_another_alignment_is_another_registration(listed, tmp_path, monkeypatch
     calls.clear()
     results.compare_on(pair, variants, options, tmp_path)
     assert calls == ["affine", "greedy"]
+
+
+def test_a_failed_alignment_fails_the_methods_that_start_from_it(
+    listed, tmp_path, monkeypatch
+):
+    ran = {"seconds": 1.0, "registration_seconds": 1.0, "cpu_seconds": 1.0}
+    ran |= {"peak_gib": 0.1, "notes": []}
+    field = np.zeros((*FRAMES[2].shape, 2))
+
+    def run(variant, pair, options, log, initial=None):
+        if variant.method == "affine":
+            raise InputError("took more than 1 s")
+        assert initial is None
+        return ran, field
+
+    monkeypatch.setattr(results, "_run", run)
+    pair = read_pairs(listed[2])[1]
+    options = runs.Options("lung", "", 1, "cache")
+    variants = [Variant(m) for m in ("affine", "greedy")]
+    variants.append(Variant("greedy", "full", "own"))
+    compared = results.compare_on(pair, variants, options, tmp_path)
+    assert [row["method"] for row in compared.rows] == [
+        *("before", "greedy, own alignment")
+    ]
+    assert [failure["method"] for failure in compared.failures] == ["affine", "greedy"]
+    assert all("took more than 1 s" in one["reason"] for one in compared.failures)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("shape", lambda n: n - 1),
+        ("spacing", lambda s: 1.05 * s),
+        ("origin", lambda x: x + 0.1),
+        ("direction", lambda cosine: -cosine),
+    ],
+)
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_truth_on_another_grid_is_refused(tmp_path, d, name, change):
+    frame = FRAMES[d]
+    changed = [change(value) for value in getattr(frame, name)]
+    other = dataclasses.replace(frame, **{name: changed})
+    vectors = np.ones((*other.shape, d))
+    write_displacement(tmp_path / "u.mha", vectors, other)
+    pair = PairPaths("p", "fixed.mha", "moving.mha", displacement=tmp_path / "u.mha")
+    with pytest.raises(InputError, match="is not on the grid of"):
+        read_truth(pair, frame)
+    np.testing.assert_allclose(read_truth(pair, other), vectors, atol=1e-6)
+
+
+def test_demons_continue_their_field_to_the_edge_of_a_finer_level():
+    """On sizes that the levels do not divide."""
+    frame = Frame((35, 51, 35), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), np.eye(3))
+    moving = texture(frame.shape)
+    u = np.zeros((*frame.shape, 3)) + 2.0
+    points = np.moveaxis(np.indices(frame.shape), 0, -1) + u / 2.0
+    fixed = _at(moving, points, 1)
+    images = [Image(array, frame, "image") for array in (fixed, moving)]
+    field = demons(Task(*images, setting="lung", initial=np.eye(4)))
+    error = np.linalg.norm(field - u, axis=-1)
+    ends = error[-3:].mean(), error[:, -3:].mean(), error[..., -3:].mean()
+    assert max(ends) < 2.5 * error.mean(), (ends, error.mean())
+
+
+def test_records_depend_on_the_packages_that_compute(monkeypatch):
+    options = runs.Options("lung", "lung", 60.0, "cache")
+    start = {"matrix": np.eye(4).tolist()}
+
+    def described(method, initial):
+        return describe_run(Variant(method), "1", options, 3, initial)
+
+    cases = [("greedy", start), ("affine", None), ("regnet", start)]
+    usual = [described(*case) for case in cases]
+    version = records.metadata.version
+    for package, changes in {
+        "jax": [False, True, True],
+        "scipy": [True, True, True],
+        "absl-py": [False, False, False],
+    }.items():
+        monkeypatch.setattr(
+            records.metadata,
+            "version",
+            lambda name, package=package: version(name) + "x" * (name == package),
+        )
+        now = [described(*case) for case in cases]
+        assert [a != b for a, b in zip(now, usual, strict=True)] == changes
 
 
 def test_records_depend_on_what_a_method_uses_alone(run2d, run3d):
@@ -393,34 +488,31 @@ def test_greedy_matrix_maps_points_with_negated_axes():
 
 
 @pytest.mark.parametrize(
-    ("setting", "resolution", "alignment", "labels"),
+    ("resolution", "alignment", "labels"),
     [
-        ("lung", "full", "shared", ["regnet", "demons", "elastix"]),
+        ("full", "shared", ["regnet", "demons", "elastix"]),
         (
-            *("lung", "both", "both"),
+            *("both", "both"),
             [
                 *("regnet", "demons", "demons, network's voxels", "elastix"),
                 *("elastix, network's voxels", "elastix, own alignment"),
             ],
         ),
         (
-            *("lung", "network", "both"),
+            *("network", "both"),
             [
                 *("regnet", "demons, network's voxels", "elastix, network's voxels"),
                 "elastix, network's voxels, own alignment",
             ],
         ),
-        ("default", "both", "own", ["regnet", "demons", "elastix, own alignment"]),
+        ("full", "own", ["regnet", "demons", "elastix, own alignment"]),
     ],
 )
-def test_variants_differ_from_the_first_in_one_thing(
-    setting, resolution, alignment, labels
-):
+def test_variants_differ_from_the_first_in_one_thing(resolution, alignment, labels):
     made = methods.variants(
         ["regnet", "demons", "elastix"],
         resolution=resolution,
         alignment=alignment,
-        setting=setting,
     )
     assert [variant.label for variant in made] == labels
 
@@ -466,6 +558,7 @@ def test_compare_measures_the_presets(command, listed, run2d, tmp_path):
         (["--pairs=none.csv"], "no such file"),
         (["--setting=heart"], "setting"),
         (["--methods="], "--methods: is empty; give a value"),
+        (["--resolution=network"], "depend on the images with --setting default"),
     ],
 )
 def test_compare_refuses_bad_flags_in_one_line(command, listed, tmp_path, flags, fact):

@@ -30,7 +30,7 @@ from experiments.comparison.dirlab_results import (
     measure_landmarks,
     register_case,
 )
-from experiments.comparison.dirlab_tables import error_table, summarise
+from experiments.comparison.dirlab_tables import error_table, method_table, summarise
 from experiments.text import markdown
 from regnet_jax.errors import InputError
 from regnet_jax.spatial import to_index
@@ -452,5 +452,28 @@ def test_tables_have_cases_and_both_averages():
         ],
     ]
     assert summarise(records, ["x"])["x"]["folding"] == 0.5
+    assert summarise(records, ["x"])["x"]["difference"] is None
+
+
+def test_methods_are_compared_with_the_default_registration():
+    def record(*errors):
+        same = {"errors": [*errors], "snapped": [0.0] * len(errors)}
+        return same | {"folding": 0.0, "seconds": 2.0}
+
+    records = {
+        "4dct1": {"before": record(4.0), "regnet": record(1.0), "x": record(2.0, 4.0)},
+        "4dct2": {"before": record(4.0), "regnet": record(2.0), "x": record(9.0)},
+        "4dct3": {"before": record(4.0), "regnet": record(3.0)},
+    }
+    found = summarise(records, ["regnet", "x"])
+    assert (found["regnet"]["worse"], found["x"]["worse"]) == (0, 1)
+    assert found["regnet"]["difference"] is None
+    difference = found["x"]["difference"]
+    assert (difference["pairs"], difference["mean"]) == (2, 4.5)
+    head, body = method_table(records, {"regnet": "1", "x": "2"})
+    rows = [dict(zip(head, row, strict=True)) for row in body]
+    assert [row["median (mm)"] for row in rows] == ["2.00", "4.00"]
+    assert rows[1]["mean of cases minus regnet (mm), 95 %"].startswith("+4.50 [+2.0")
+    assert rows[0]["mean of cases minus regnet (mm), 95 %"] == ""
     lines = markdown(head, body).splitlines()
     assert len({len(line) for line in lines}) == 1

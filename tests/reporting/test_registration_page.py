@@ -152,6 +152,13 @@ def test_cards_lead_with_the_correlation_in_the_lung():
     ]
 
 
+def test_the_largest_displacement_is_that_of_all_voxels():
+    displacement = np.zeros((257, 5, 300, 3), np.float32)
+    displacement[1, 2, 1] = (30.0, 0.0, 40.0)
+    cards = headline_cards(make_report(), displacement)
+    assert ("Median displacement", "0.0 mm", "largest 50.0 mm") in cards
+
+
 def test_cards_without_phases_give_the_total_time():
     (time,) = [
         card
