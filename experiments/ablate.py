@@ -77,8 +77,8 @@ def main():
     every = [measured for row in results.values() for measured in row["sets"].values()]
     if failures := sum(measured["failed"] for measured in every):
         raise InputError(
-            f"{_OUT.value}: {failures} of its registrations failed, which count there as"
-            " if nothing was moved"
+            f"{_OUT.value}: {failures} of its registrations failed, which count there"
+            " as if nothing was moved"
         )
 
 

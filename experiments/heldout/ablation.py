@@ -161,7 +161,8 @@ def measure(network: Network, sets: dict[str, list[Volume]], count: int) -> dict
     Returns:
         ``sets``: for each and for ``before`` and ``network``, the values of
         ``evaluation.Statistics`` over the body, the processor time of a registration,
-        ``seconds``, and the number that failed, ``failed``; ``parameters`` and ``operations_per_voxel``.
+        ``seconds``, and the number that failed, ``failed``; ``parameters`` and
+        ``operations_per_voxel``.
     """
     d, spacing = network.dimensions, network.spacing
     measured = {}

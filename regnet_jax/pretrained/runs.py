@@ -1,5 +1,6 @@
 """Weights from the checkpoints of a training run."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from regnet_jax.errors import InputError
 CHECKPOINTS = "checkpoints"
 # The best checkpoint is the one with the smallest value of this measure.
 RATIO = "ratio"
+# The entry of a checkpoint's metadata with the checksum of ``weights_of`` its state.
+SUM_OF_WEIGHTS = "weights_sha256"
 
 
 def ratio(metrics: Mapping) -> float:
@@ -28,6 +31,26 @@ def ratio(metrics: Mapping) -> float:
     return math.inf if math.isnan(value) else value
 
 
+def checksum_of_values(tree) -> str:
+    """Return a checksum of arrays, by which a flipped byte is found.
+
+    Args:
+        tree: of arrays of this process.
+
+    Returns:
+        SHA-256, hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def weights_of(state: Mapping) -> dict:
+    """Return the part of a stored state that predictions depend on."""
+    return {name: state[name] for name in ("variables", "average") if name in state}
+
+
 def restore_variables(folder: Path, *, best: bool = False):
     """Read the variables of a checkpoint of a run.
 
@@ -40,8 +63,8 @@ def restore_variables(folder: Path, *, best: bool = False):
         keeps one.
 
     Raises:
-        InputError: if the folder holds no checkpoint, if the checkpoint cannot be read
-            or is not finite, or if ``best`` is set and no checkpoint was evaluated.
+        InputError: if the folder holds no checkpoint, if the checkpoint cannot be read,
+            is damaged or is not finite, or if ``best`` is set and no checkpoint was evaluated.
     """
     # Imported only here, as a registration with shipped weights does not need it.
     import orbax.checkpoint as ocp
@@ -71,6 +94,13 @@ def restore_variables(folder: Path, *, best: bool = False):
                 f"{folder}: checkpoint {step} cannot be read; train further, which"
                 " sets it aside"
             ) from error
+        written = (manager.metadata(step).custom_metadata or {}).get(SUM_OF_WEIGHTS)
+    # Checkpoints of early versions have no checksum of their weights alone.
+    if written is not None and written != checksum_of_values(weights_of(state)):
+        raise InputError(
+            f"{folder}: the weights of checkpoint {step} are not those that were"
+            " written; train further, which sets it aside"
+        )
     average = {"params": state["average"]} if "average" in state else {}
     variables = state["variables"] | average
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):

@@ -57,6 +57,7 @@ from regnet_jax.registration.report import list_warnings
 from regnet_jax.registration.result import Registration, Shown
 from regnet_jax.registration.start import (
     find_start,
+    is_computed,
     is_kind,
     residual_after,
     start_transform,
@@ -188,8 +189,21 @@ def register(
                 f"{name} is a 2D network, so it registered {axis} slices one by one;"
                 " nothing moves across them after the linear alignment"
             ]
-        elif settings.slice_axis and network.dimensions == 3:
-            notices = [*notices, f"slice_axis has no effect, as {name} is a 3D network"]
+        elif settings.slice_axis:
+            d = network.dimensions
+            notices = [
+                *notices,
+                f"slice_axis has no effect, as {name} is a {d}D network",
+            ]
+            if d == 2:
+                notices[-1] += " and the images are 2D"
+        if not is_computed(settings.initial):
+            for side in ("fixed_mask", "moving_mask"):
+                if masks.pop(side, None) is not None:
+                    notices.append(
+                        f"{side} has no effect, as it is for the linear alignment and"
+                        " initial asks for none"
+                    )
         if settings.confidence:
             check_confidence(network, str(name), axis)
         settings = dataclasses.replace(settings, slice_axis=axis)

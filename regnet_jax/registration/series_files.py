@@ -323,8 +323,8 @@ def _write_summary(
 
     with staged_folder(out) as stage:
         maps = (motion.amplitude, motion.path, mid_position)
-        for name, array in zip(_MAPS, maps, strict=True):
-            write_image(stage / name, array, frame)
+        for file, array in zip(_MAPS, maps, strict=True):
+            write_image(stage / file, array, frame)
         write_rows(stage / "motion.csv", rows, _COLUMNS)
         write_series_page(
             stage / "report.html",

@@ -53,6 +53,11 @@ def is_kind(initial) -> bool:
     return isinstance(initial, str) and initial in KINDS
 
 
+def is_computed(initial) -> bool:
+    """Tell whether an option asks for a linear alignment of the images."""
+    return is_kind(initial) and initial != "none"
+
+
 def files_of_start(initial) -> list[Path]:
     """Return the files of a transform that is given to start from.
 

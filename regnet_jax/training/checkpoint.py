@@ -1,6 +1,5 @@
 """Checkpoints of a run on disk, and its config beside them."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -15,7 +14,15 @@ from orbax.checkpoint import checkpoint_managers as policies
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_text
 from regnet_jax.pretrained.inference import INFERENCE, write_inference
-from regnet_jax.pretrained.runs import CHECKPOINTS, RATIO, ratio, restore_variables
+from regnet_jax.pretrained.runs import (
+    CHECKPOINTS,
+    RATIO,
+    SUM_OF_WEIGHTS,
+    checksum_of_values,
+    ratio,
+    restore_variables,
+    weights_of,
+)
 from regnet_jax.training.config import (
     ExperimentConfig,
     difference,
@@ -27,6 +34,7 @@ from regnet_jax.training.parallel import broadcast_from_main, is_main, local_val
 
 __all__ = [
     "RATIO",
+    "check_config",
     "check_scans",
     "open_checkpoints",
     "read_config",
@@ -91,7 +99,10 @@ def save(manager: ocp.CheckpointManager, state, metrics: Mapping | None = None) 
         step,
         args=ocp.args.StandardSave(content),
         metrics={RATIO: ratio(metrics or {RATIO: math.inf})},
-        custom_metadata={_SUM: _checksum(content)},
+        custom_metadata={
+            _SUM: _checksum(content),
+            SUM_OF_WEIGHTS: _checksum(weights_of(content)),
+        },
     )
 
 
@@ -105,10 +116,7 @@ def _content(state) -> dict:
 
 def _checksum(content) -> str:
     """Return a checksum of all values; Orbax does not detect a flipped byte."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(local_values(content)):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+    return checksum_of_values(local_values(content))
 
 
 def restore_latest(manager: ocp.CheckpointManager, template):
@@ -176,32 +184,38 @@ def _set_aside(manager, steps) -> None:
     manager.reload()
 
 
-def write_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write the config beside its checkpoints; refuse the folder of another config.
+def check_config(folder: Path, config: ExperimentConfig) -> None:
+    """Refuse the folder of another config.
 
     Args:
-        folder: of the run; it is made if it does not exist.
+        folder: of the run; it need not exist.
         config: of the run.
 
     Raises:
         InputError: if the folder holds a run of another config.
     """
-    path = folder / _CONFIG
-    if path.exists():
-        if (present := read_config(folder)) != config:
-            raise InputError(
-                f"{folder}: holds a run of another config "
-                f"({difference(present, config)}); take another --workdir"
-            )
-        # Runs of earlier versions lack the file.
-        if is_main() and not (folder / INFERENCE).exists():
-            write_inference(folder, inference_config(config))
-        return
+    if (folder / _CONFIG).exists() and (present := read_config(folder)) != config:
+        raise InputError(
+            f"{folder}: holds a run of another config "
+            f"({difference(present, config)}); take another --workdir"
+        )
+
+
+def write_config(folder: Path, config: ExperimentConfig) -> None:
+    """Write the config beside its checkpoints, unless it is there.
+
+    Args:
+        folder: of the run; it is made if it does not exist.
+        config: of the run.
+    """
     if not is_main():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write_inference(folder, inference_config(config))
-    write_text(path, to_json(config))
+    # Runs of earlier versions lack the file.
+    if not (folder / INFERENCE).exists():
+        write_inference(folder, inference_config(config))
+    if not (folder / _CONFIG).exists():
+        write_text(folder / _CONFIG, to_json(config))
 
 
 def check_scans(folder: Path, scans: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ _FRACTIONS = [
     "data.predeform_probability",
     "residual_probability",
     "schedule.constant_fraction",
+    "schedule.final_fraction",
 ]
 _POSITIVE = [
     "batch_size",
@@ -54,7 +55,6 @@ _POSITIVE = [
 _NOT_NEGATIVE = [
     "scans.resident",
     "schedule.warmup_steps",
-    "schedule.final_fraction",
     "optimizer.max_grad_norm",
     "optimizer.weight_decay",
     "optimizer.ema_decay",
@@ -68,6 +68,10 @@ _NOT_NEGATIVE = [
     "data.vessel_weight",
     *_FRACTIONS,
 ]
+# JAX takes the seed of a key modulo this number.
+_SEEDS = 2**32
+# Targets along an axis that the derivatives of a loss need.
+_LEAST_TARGETS = {"loss.bending_weight": 3, "loss.folding_weight": 2}
 # What is done to lungs alone, and the values that do nothing.
 _LUNGS_ALONE = {"sponge_probability": 0, "lung_weight": 1, "vessel_weight": 1}
 
@@ -97,6 +101,8 @@ def _check_numbers(config: ExperimentConfig) -> None:
         if not math.isfinite(value) or value < 0 or (positive and not value):
             wanted = "a positive" if positive else "zero or a positive"
             raise InputError(f"{key}={value}: give {wanted} number")
+    if not 0 <= config.seed < _SEEDS:
+        raise InputError(f"seed={config.seed}: give a number from 0 to {_SEEDS - 1}")
     for key in _FRACTIONS:
         if (value := operator.attrgetter(key)(config)) > 1:
             raise InputError(f"{key}={value}: give a number from 0 to 1")
@@ -168,9 +174,9 @@ def _check_step(config: ExperimentConfig, devices: int) -> None:
             f"optimizer.ema_decay={config.optimizer.ema_decay}: give a decay below 1"
         )
     edges = config.loss.balance_edges
-    if list(edges) != sorted({*edges}):
+    if list(edges) != sorted({*edges}) or (edges and edges[0] <= 0):
         text = ",".join(map(str, edges))
-        raise InputError(f"loss.balance_edges={text}: give increasing edges")
+        raise InputError(f"loss.balance_edges={text}: give positive, increasing edges")
     if config.precision not in PRECISIONS:
         known = " or ".join(PRECISIONS)
         raise InputError(f"precision={config.precision}: give {known}")
@@ -183,6 +189,8 @@ def _check_data(data: GeneratorConfig) -> None:
         if name not in FAMILIES:
             known = ", ".join(FAMILIES)
             raise InputError(f"data.families={name}: unknown; there are {known}")
+    if len({*data.families}) < len(data.families):
+        raise InputError(f"data.families={','.join(data.families)}: name each once")
     for name in data.intensity_models:
         if name not in INTENSITY_MODELS:
             known = ", ".join(INTENSITY_MODELS)
@@ -306,6 +314,12 @@ def _check_patch(config: ExperimentConfig) -> None:
             f" positions on an axis, where its margin and stride give {count}; take"
             " another size"
         )
+    for key, least in _LEAST_TARGETS.items():
+        if operator.attrgetter(key)(config) and count < least:
+            raise InputError(
+                f"{key}: needs {least} targets on an axis, of which a patch of {size}"
+                f" voxels has {count}; give 0, or a larger data.patch_size"
+            )
 
 
 def _check_room(data: GeneratorConfig) -> None:

@@ -88,10 +88,12 @@ def train(
             checkpoint is then the state before it.
     """
     check(config, devices=jax.device_count())
+    if minutes is not None and minutes <= 0:
+        raise InputError(f"minutes={minutes:g}: give a positive number")
     if minutes is not None and parallel.is_distributed():
         raise InputError("minutes: is for a single process; give steps instead")
     deadline = math.inf if minutes is None else time.monotonic() + 60.0 * minutes
-    checkpoint.write_config(folder, config)
+    checkpoint.check_config(folder, config)
     program = build_program(config, sample=sample)
     weight_key, stream = jax.random.split(jax.random.key(config.seed))
     state = init_state(weight_key, program.model, program.optimizer, config)
@@ -110,6 +112,8 @@ def train(
             scans = ScanPrefetcher(config, parallel.replicate, cache=cache)
             contexts.enter_context(scans)
             checkpoint.check_scans(folder, scans.describe())
+        # After all that can be refused, as it is then the folder of this config.
+        checkpoint.write_config(folder, config)
         number, evaluation = int(parallel.local_values(state.step)), None
         # Where a step to stop at is given, the bar counts up to it.
         limit = minutes if until is None else None

@@ -103,6 +103,17 @@ def test_the_best_checkpoint_stays(tmp_path):
         checkpoint.restore_variables(tmp_path)
 
 
+@pytest.mark.parametrize("average", [False, True])
+def test_damaged_weights_are_not_used(tmp_path, average):
+    """Of which no reader notices that a single bit has changed."""
+    with checkpoint.open_checkpoints(tmp_path) as manager:
+        checkpoint.save(manager, state(4, average=average))
+    checkpoint.restore_variables(tmp_path)
+    damage(tmp_path, 4, "flip")
+    with pytest.raises(InputError, match="weights of checkpoint 4 are not those that"):
+        checkpoint.restore_variables(tmp_path)
+
+
 def test_the_average_is_what_is_used(tmp_path):
     with checkpoint.open_checkpoints(tmp_path) as manager:
         checkpoint.save(manager, parallel.replicate(state(1, average=True)))

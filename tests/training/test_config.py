@@ -7,7 +7,7 @@ import pytest
 
 from experiments.configs import load, names
 from regnet_jax.errors import InputError
-from regnet_jax.models import MODELS
+from regnet_jax.models import MODELS, make_model
 from regnet_jax.training.checks import check
 from regnet_jax.training.config import (
     FORMER_KEYS,
@@ -285,6 +285,11 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
         ("optimizer.ema_decay=1", "a decay below 1"),
         ("optimizer.ema_decay=-1", "zero or a positive"),
         ("loss.balance_edges=3,1", "increasing edges"),
+        ("loss.balance_edges=-1,1", "positive, increasing edges"),
+        ("seed=-1", "from 0 to 4294967295"),
+        ("seed=4294967296", "from 0 to 4294967295"),
+        ("data.families=low,low", "name each once"),
+        ("schedule.final_fraction=3", "from 0 to 1"),
         ("precision=float16", "give float32 or bfloat16"),
         ("microbatches=3", "a divisor of the 8 patches"),
         ("pairs_at_once=3", "a divisor of the"),
@@ -308,6 +313,26 @@ def test_what_cannot_be_run_is_refused_in_a_line(tiny, assignment, said):
         check(override(tiny, [assignment]), devices=1)
     assert str(caught.value).startswith(assignment.partition("=")[0])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "least"), [("loss.bending_weight", 3), ("loss.folding_weight", 2)]
+)
+def test_losses_of_derivatives_need_targets(tiny, key, least):
+    """Of RegNet, which predicts every second voxel within its margin."""
+    margin = make_model("regnet", dimensions=2).support.margin
+    for targets in (least - 1, least):
+        size = 2 * margin + 2 * targets - 1
+        assignments = [
+            *("model=regnet", f"data.patch_size={size}", "data.shape=120,120"),
+            f"{key}=1",
+        ]
+        config = override(tiny, assignments)
+        if targets < least:
+            with pytest.raises(InputError, match=f"{key}: needs {least} targets"):
+                check(config, devices=1)
+        else:
+            check(config, devices=1)
 
 
 def test_targets_are_balanced_only_where_there_are_classes(changed):

@@ -208,7 +208,7 @@ def test_a_difference_in_length_names_its_key_alone(tiny, changed, tmp_path):
     checkpoint.write_config(tmp_path, tiny)
     longer = changed("data.families=low,medium,high")
     with pytest.raises(InputError, match=r"data\.families") as caught:
-        checkpoint.write_config(tmp_path, longer)
+        checkpoint.check_config(tmp_path, longer)
     assert "noise" not in str(caught.value)
 
 
@@ -230,7 +230,22 @@ def test_an_interrupted_write_leaves_no_config(tiny, tmp_path, monkeypatch):
 def test_a_damaged_config_is_named(tiny, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="not the config of an experiment"):
-        checkpoint.write_config(tmp_path, tiny)
+        checkpoint.check_config(tmp_path, tiny)
+
+
+def test_a_start_that_is_refused_leaves_the_folder_to_another_config(
+    tiny, changed, tmp_path
+):
+    with pytest.raises(InputError, match="gone"):
+        train(changed("init_from=gone"), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    checkpoint.check_config(tmp_path, tiny)
+
+
+def test_a_run_of_no_time_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="minutes=0: give a positive number"):
+        train(tiny, tmp_path / "run", minutes=0.0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_heldout_pairs_are_fixed(tiny, tiny_model):

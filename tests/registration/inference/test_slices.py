@@ -160,7 +160,9 @@ def test_option_has_no_effect_in_2d(volumes):
     result = regnet_jax.register(plane, plane, shifting((1.0, 2.0)), **options)
     assert result.displacement.shape == (20, 18, 2)
     assert result.parameters["slice_axis"] is None
-    assert not result.notices
+    (line,) = result.notices
+    assert line.startswith("slice_axis has no effect, as ")
+    assert line.endswith("is a 2D network and the images are 2D")
     with pytest.raises(InputError, match="slice_axis: is 'oblique'"):
         regnet_jax.register(plane, plane, shifting((1.0, 2.0)), slice_axis="oblique")
 
