@@ -24,6 +24,10 @@ _LONGEST = 2**15 - 1
 # Units of space of NIfTI beside mm.
 _UNITS = {1: "m", 3: "um"}
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
+# How much faster or slower positions may change along an axis than those of the grid
+# itself: a displacement changes as fast only where it enlarges by 1.7 or more. What
+# turns them changes them beside their axis, too.
+_PACES, _BESIDE = (0.7, 1.4), 0.6
 
 
 def write_displacement(
@@ -101,8 +105,8 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         slice stays 3D.
 
     Raises:
-        InputError: missing or unreadable file, not a vector of ``d`` components, or
-            a vector that is not finite.
+        InputError: missing or unreadable file, not a vector of ``d`` components, a
+            vector that is not finite, or positions in place of displacements.
     """
     path = Path(path)
     if not path.exists():
@@ -144,7 +148,63 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if not np.isfinite(vectors.array).all():
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
     frame = straight_frame(str(path), header_frame(path, vectors.frame))
+    check_no_positions(path, vectors.array, frame)
     return vectors.array, frame
+
+
+def check_no_positions(path, vectors: np.ndarray, frame: Frame) -> None:
+    """Raise InputError if vectors change from voxel to voxel as positions do.
+
+    These are positions in mm, in LPS or RAS, or in voxels from the first. In voxels of
+    one size above 1.6 mm, indices cannot be told from an enlargement, and pass.
+
+    Args:
+        path: of the file, for the message.
+        vectors: ``[*frame.shape, d]``, x first.
+        frame: their grid.
+    """
+    d, spacing = frame.ndim, np.array(frame.spacing)
+    sizes = np.array(frame.shape[::-1])
+    used = np.flatnonzero(sizes > 1)
+    if len(used) < 2 or not sizes.all():
+        return
+    # What each axis, x first, adds to the vectors from voxel to voxel, in a column.
+    found, middle, rest = np.zeros((d, d)), np.zeros(d), np.zeros(d)
+    for k in used:
+        across = tuple(axis for axis in range(d) if axis != d - 1 - k)
+        line = vectors.mean(across, dtype=np.float64)
+        middle = line.mean(0)
+        if not np.isfinite(middle).all():
+            return
+        along = np.arange(sizes[k]) - (sizes[k] - 1) / 2
+        found[:, k] = along @ line / (along @ along)
+        bent = line - middle - np.outer(along, found[:, k])
+        rest[k] = (bent * bent).sum() / (along @ along)
+    centre = (sizes - 1) / 2
+    to_ras = np.diag([-1.0, -1.0, 1.0][:d])
+    step = np.reshape(frame.direction, (d, d)) * spacing
+    kinds = {"mm": (step, step @ centre + frame.origin)}
+    kinds["mm in RAS"] = tuple(to_ras @ each for each in kinds["mm"])
+    if spacing.min() < 1.6 or spacing.max() > 1.3 * spacing.min():
+        kinds["voxels"] = (np.eye(d), centre)
+    for unit, (wanted, place) in kinds.items():
+        apart, far = np.linalg.norm(middle - place), np.linalg.norm(place)
+        if far > 0.8 * np.linalg.norm(wanted @ centre) and (
+            np.linalg.norm(middle) < apart
+        ):
+            # An enlargement to twice the size, as positions are far from zero here.
+            continue
+        length = (wanted * wanted).sum(0)
+        pace = (found * wanted).sum(0) / length
+        beside = ((found - pace * wanted) ** 2).sum(0) + rest
+        fits = (_PACES[0] < pace) & (pace < _PACES[1])
+        fits &= beside < _BESIDE**2 * length
+        if fits[used].all():
+            raise InputError(
+                f"{path}: its vectors change from voxel to voxel as positions in {unit}"
+                " do, so they are no displacements; convert it to a displacement image"
+                " of ITK"
+            )
 
 
 def _unit(image: sitk.Image) -> int:

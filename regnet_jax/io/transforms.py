@@ -26,6 +26,7 @@ from regnet_jax.files import (
     write_atomically,
 )
 from regnet_jax.io.displacements import (
+    check_no_positions,
     read_displacement,
     rounded,
     write_displacement,
@@ -36,7 +37,7 @@ from regnet_jax.io.elastix import (
     read_parameter_file,
 )
 from regnet_jax.spatial.frames import Frame
-from regnet_jax.spatial.images import as_numbers, to_sitk
+from regnet_jax.spatial.images import as_numbers, frame_of, to_sitk
 from regnet_jax.spatial.inversion import invert_transform
 from regnet_jax.spatial.transforms import (
     affine_transform,
@@ -414,6 +415,11 @@ def _read_itk(path: Path) -> sitk.Transform:
                 f"{path}: has {given} parameters where its transform takes {taken};"
                 " correct it"
             )
+    for part in flatten(transform):
+        if isinstance(part, sitk.DisplacementFieldTransform):
+            field = part.GetDisplacementField()
+            vectors = sitk.GetArrayViewFromImage(field)
+            check_no_positions(path, vectors, frame_of(field))
     return transform
 
 

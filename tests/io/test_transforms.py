@@ -399,6 +399,65 @@ def test_what_names_no_file_is_refused(given):
         read_transform(given)
 
 
+def positions(frame):
+    """``[*frame.shape, d]``, mm, x first."""
+    return to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+
+
+def enlarged(frame, factor):
+    """The displacement of an enlargement about the centre."""
+    places = positions(frame)
+    return (factor - 1) * (places - places.mean(tuple(range(frame.ndim))))
+
+
+def smooth_residual(frame):
+    noise = np.random.default_rng(3).normal(size=(*frame.shape, frame.ndim))
+    field = ndimage.gaussian_filter(noise, (*(2,) * frame.ndim, 0))
+    return 0.5 * min(frame.spacing) * field / np.abs(field).max()
+
+
+@every_frame
+@pytest.mark.parametrize("unit", ["mm", "mm in RAS", "voxels"])
+def test_positions_in_place_of_displacements_are_refused(tmp_path, frame, unit):
+    """Those of a patient who is turned, smaller and deformed."""
+    d = frame.ndim
+    turned = positions(frame) @ (0.85 * rotation(d, 0.3)).T + smooth_residual(frame)
+    vectors = {
+        "mm": turned,
+        "mm in RAS": turned * [-1, -1, 1][:d],
+        "voxels": np.moveaxis(np.indices(frame.shape), 0, -1)[..., ::-1]
+        + smooth_residual(frame) / min(frame.spacing),
+    }[unit]
+    # Voxels of 1 mm from the origin are both.
+    unit = "(mm|voxels)" if frame is FRAMES["3d plain"] and unit != "mm in RAS" else unit
+    for name in ("y.nii.gz", "y.mha", "y.nrrd", "y.h5"):
+        if name.endswith(".h5"):
+            field = sitk.DisplacementFieldTransform(to_sitk(vectors, frame))
+            write_transform(tmp_path / name, field)
+        else:
+            write_displacement(tmp_path / name, vectors, frame)
+        with pytest.raises(InputError, match=f"as positions in {unit} do, so"):
+            read_transform(tmp_path / name)
+
+
+@every_frame
+@pytest.mark.parametrize("factor", [0.4, 0.6, 1, 1.6])
+def test_displacements_that_enlarge_are_none_of_positions(tmp_path, frame, factor):
+    vectors = enlarged(frame, factor) + smooth_residual(frame)
+    for shift in (0, 100, -7):
+        write_displacement(tmp_path / "u.mha", vectors + shift, frame)
+        read_displacement(tmp_path / "u.mha")
+    corner = (factor - 1) * (positions(frame) - frame.origin)
+    write_displacement(tmp_path / "u.mha", corner, frame)
+    read_displacement(tmp_path / "u.mha")
+
+
+def test_an_enlargement_to_twice_the_size_is_known_by_its_centre(tmp_path):
+    frame = FRAMES["3d oblique"]
+    write_displacement(tmp_path / "u.mha", enlarged(frame, 2), frame)
+    read_displacement(tmp_path / "u.mha")
+
+
 @pytest.mark.parametrize(("unit", "name"), [(1, "m"), (3, "um")])
 def test_displacements_of_another_unit_are_refused(tmp_path, unit, name):
     """ITK converts the grid, not the vectors."""
