@@ -25,6 +25,11 @@ _BUFFERED = 1 << 15
 # each other's copies.
 _DESCRIPTOR = threading.Lock()
 
+# Of pictures, also where a reader would give other values with a warning alone.
+UNKNOWN_PIXELS = (
+    "holds pixels of a kind that is not read here (transparent grey, 64 bits, colours"
+    " in planes, turned, or of a rare compression); save it in grey or RGB"
+)
 # The reason in a message, and words in the output of ITK that stand for it.
 _MEANINGS = {
     "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
@@ -41,6 +46,12 @@ _MEANINGS = {
     "names a data file that is missing; copy that too": ("Cannot open data file",),
     "holds several transforms, of which one alone would be read; save them as one"
     " composite transform": ("more than one transform in the file",),
+    UNKNOWN_PIXELS: (
+        "Falling back to suboptimal",
+        "can not handle images with",
+        "TIFF CODEC",
+        "Unknown PixelType",
+    ),
     "does not fit on the disk; free some space": (
         "File too large",
         "No space left",

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io.headers import check_vector_axes, header_frame
-from regnet_jax.io.images import execute, open_image, write_image
+from regnet_jax.io.images import execute, open_image, warn_of_guess, write_image
 from regnet_jax.spatial.frames import Frame, split_frame
 from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to_sitk
 
@@ -147,6 +147,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     vectors = from_sitk(image, str(path))
     if not np.isfinite(vectors.array).all():
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
+    warn_of_guess(path)
     frame = straight_frame(str(path), header_frame(path, vectors.frame))
     check_no_positions(path, vectors.array, frame)
     return vectors.array, frame

@@ -21,6 +21,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import UNKNOWN_PIXELS
 from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.io.stored_values import (
     check_meta_values,
@@ -260,14 +261,28 @@ def _check_jpeg(path: Path, values: bool) -> None:
     # Its reader fills in missing values.
     if values and b"\xff\xd9" not in path.read_bytes()[-64:]:
         raise InputError(f"{path}: is truncated; copy or export it again")
+    _check_upright(path, values)
+
+
+def _check_upright(path: Path, values: bool) -> None:
+    # Pillow loads slowly, and only pictures need it here.
+    from regnet_jax.io.pictures import orientation_of
+
+    if (orientation := orientation_of(path)) > 1:
+        raise InputError(
+            f"{path}: is to be turned or mirrored (orientation {orientation} of EXIF),"
+            " which its reader does not do; save it upright"
+        )
 
 
 def _check_tiff(path: Path, values: bool) -> None:
-    # Pillow loads slowly, and only TIFF needs it here.
-    from regnet_jax.io.tiff import pages_of
+    from regnet_jax.io.pictures import pages_of
 
-    # Its reader takes all pages for ones like the first.
     pages = pages_of(path)
+    if pages and pages[0].samples == 2:
+        # Its reader takes them for pixels side by side.
+        raise InputError(f"{path}: {UNKNOWN_PIXELS}")
+    # Its reader takes all pages for ones like the first.
     other = next((k for k, page in enumerate(pages) if page != pages[0]), None)
     if other is not None:
         raise InputError(
@@ -378,7 +393,7 @@ _CHECKS = {
     "GDCMImageIO": _accept,
     "MINCImageIO": _accept,
     "HDF5ImageIO": _accept,
-    "PNGImageIO": _accept,
+    "PNGImageIO": _check_upright,
     "JPEGImageIO": _check_jpeg,
     "TIFFImageIO": _check_tiff,
 }
