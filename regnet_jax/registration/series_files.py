@@ -47,7 +47,7 @@ from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.saving import result_paths
 from regnet_jax.registration.series import SeriesRegistration
-from regnet_jax.registration.start import files_of_start
+from regnet_jax.registration.start import check_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Image,
@@ -145,6 +145,7 @@ def run_series(
     read = [*masks.values(), points, labels, *files_of_start(options.initial)]
     read += source.iterdir() if source.is_dir() else [source]
     check_not_read(results, read)
+    check_start(options.initial, phases[number].frame.ndim)
     fixed = _read(phases[number])
     known = _read_carried(fixed, points, labels, options.point_coordinates)
     limits = {name: read_mask(each, fixed.frame) for name, each in masks.items()}
