@@ -154,9 +154,28 @@ def text_of(path) -> str:
     return text
 
 
+def check_capitals(path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError if ``path`` has one of some suffixes in capitals.
+
+    Args:
+        path: of a file to be read.
+        suffixes: those that ITK knows in small letters alone.
+    """
+    name = os.path.basename(path)
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in suffixes and suffix not in suffixes:
+        raise InputError(
+            f"{path}: has its suffix in capitals, by which ITK does not know it; rename"
+            f" it to {stem}{suffix.lower()}"
+        )
+
+
 def check_suffix(path, suffixes: tuple[str, ...]) -> None:
-    """Raise InputError unless ``path`` ends in one of ``suffixes``."""
-    if not str(path).lower().endswith(suffixes):
+    """Raise InputError unless ``path`` is a name that ends in one of ``suffixes``."""
+    if os.path.basename(path) in suffixes:
+        raise InputError(f"{path}: is a suffix without a name; write one before it")
+    # ITK knows some of them in small letters alone.
+    if not str(path).endswith(suffixes):
         raise InputError(
             f"{path}: has no suffix that can be written here; use"
             f" {', '.join(suffixes[:-1])} or {suffixes[-1]}"

@@ -21,7 +21,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import UNKNOWN_PIXELS
+from regnet_jax.files import UNKNOWN_PIXELS, check_capitals
 from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.io.stored_values import (
     check_meta_values,
@@ -70,6 +70,7 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
         values: check the values, too, for which the whole file is read.
     """
     if not image_io:
+        check_capitals(path, (".mha", ".mhd"))
         with path.open("rb") as file:
             start = file.read(2)
         if start in _PACKERS:

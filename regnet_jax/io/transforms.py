@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError, shown
 from regnet_jax.files import (
+    check_capitals,
     check_no_pipe,
     check_suffix,
     quietly,
@@ -379,6 +380,7 @@ def _read_itk(path: Path) -> sitk.Transform:
         "is not a whole transform that ITK can read; give the .h5 of a registration"
         " or a .tfm"
     )
+    check_capitals(path, (".tfm", ".txt", ".mat"))
     if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
         raise InputError(f"{path}: {otherwise}")
     if _begins_with(path, _MNI):

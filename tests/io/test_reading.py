@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import staged_folder
+from regnet_jax.files import check_suffix, staged_folder
 from regnet_jax.io import (
     read_displacement,
     read_frame,
@@ -397,6 +397,24 @@ def test_images_of_any_name_are_read_and_written(tmp_path, suffix):
         image = read_image(path)
         np.testing.assert_array_equal(image.array, ARRAY)
         assert image.name == str(path)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".tfm", ".mat", ".nii", ".nrrd"])
+def test_suffixes_in_capitals_are_read_or_refused_as_such(refused, tmp_path, suffix):
+    first, path = tmp_path / f"a{suffix}", tmp_path / f"A{suffix.upper()}"
+    image = suffix not in (".tfm", ".mat")
+    if image:
+        sitk.WriteImage(to_sitk(ARRAY, PLAIN), first)
+    else:
+        sitk.WriteTransform(sitk.AffineTransform(3), first)
+    first.rename(path)
+    read = read_image if image else read_transform
+    if suffix in (".nii", ".nrrd"):
+        np.testing.assert_array_equal(read(path).array, ARRAY)
+    else:
+        refused(lambda: read(path), "suffix in capitals", f"rename it to A{suffix}")
+    with pytest.raises(InputError, match="has no suffix that can be written here"):
+        check_suffix(path, (suffix, ".other"))
 
 
 def test_images_of_the_longest_names_are_written(tmp_path):
