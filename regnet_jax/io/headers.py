@@ -22,6 +22,7 @@ import numpy as np
 
 from regnet_jax.errors import InputError
 from regnet_jax.files import UNKNOWN_PIXELS, check_capitals
+from regnet_jax.io.dicom import sized_frame
 from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.io.stored_values import (
     check_meta_values,
@@ -429,24 +430,25 @@ def permissively(call: Callable[[], T]) -> T:
 def header_frame(path: Path, frame: Frame) -> Frame:
     """Return the frame in the header of a file, sheared if the header is.
 
-    Of a NIfTI that has neither sform nor qform, the axes are those of ITK, with a
-    warning. Where the two differ, the one that ITK takes is used, with a warning: the
-    sform if its code is 1 (scanner) or that of the qform is 0, and the qform otherwise,
-    also where the sform is sheared.
+    Of DICOM, the pixels get the size that any of its elements says. Of a NIfTI that
+    has neither sform nor qform, the axes are those of ITK, with a warning. Where the
+    two differ, the one that ITK takes is used, with a warning: the sform if its code is
+    1 (scanner) or that of the qform is 0, and the qform otherwise, also where the sform
+    is sheared.
 
     Args:
         path: of an image in any format.
         frame: as ITK read it; of a series in 4D, that of each of its volumes.
 
     Returns:
-        ``frame`` itself if the file is not NIfTI, or has the same frame.
+        ``frame`` itself if the file is neither NIfTI nor DICOM, or has the same frame.
 
     Raises:
         InputError: if the header is not finite, or contradicts itself.
     """
     header = _header(path)
     if header is None:
-        return frame
+        return sized_frame(path, frame)
     order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
     qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
     scale = _MM_PER_UNIT.get(header[123] & 7, 1.0)
