@@ -332,6 +332,22 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
         write_transform(tmp_path / "t.xyz", sitk.AffineTransform(3))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("flirt.mat", "1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "is a bare matrix"),
+        ("mr.txt", "#centre 1 2 3\n1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1", "is a bare"),
+        ("a.aff12.1D", "# DICOM-to-DICOM\n1 0 0 5 0 1 0 0 0 0 1 0\n", "is a bare matrix"),
+        ("m.csv", "1,0,0,5\n0,1,0,0\n0,0,1,0\n0,0,0,1\n", "is a bare matrix"),
+        ("a.lta", "type      = 0\nnxforms   = 1\n", "of MINC or FreeSurfer"),
+    ],
+)
+def test_linear_transforms_of_other_tools_are_named(tmp_path, name, content, fact):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: .*{fact}.*; convert it"):
+        read_transform(tmp_path / name)
+
+
 @pytest.mark.parametrize("parameters", ["1 2 3 4", "1 2"], ids=["too many", "too few"])
 def test_parameters_that_do_not_fit_the_kind_are_refused(tmp_path, parameters):
     path = tmp_path / "shift.tfm"
