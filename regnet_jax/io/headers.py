@@ -40,6 +40,12 @@ _LAST_START = 1 << 24
 _DIMENSIONS = tuple(map(str, range(1, 11)))
 # Where MetaImage may have the sizes of voxels.
 _META_SPACINGS = ("ElementSpacing", "ElementSize")
+# How many numbers keys of MetaImage have, as a power of the number of dimensions.
+_META_COUNTS = {
+    **dict.fromkeys((*_META_SPACINGS, "DimSize", "CenterOfRotation"), 1),
+    **dict.fromkeys(("Offset", "Position", "Origin"), 1),
+    **dict.fromkeys(("TransformMatrix", "Orientation", "Rotation"), 2),
+}
 # Keys of MetaImage that scale its values, and what they are without effect. ITK reads
 # the values as they are stored.
 _META_SCALING = {
@@ -229,6 +235,14 @@ def _check_meta(path: Path, values: bool) -> None:
                 check_spacing(path, _numbers(path, key, value))
             if key == "DistanceUnits":
                 _check_units(path, [value])
+            if key in _META_COUNTS and fields.get("NDims") in _DIMENSIONS:
+                # Its reader would take the following lines for the rest of them.
+                needed = int(fields["NDims"]) ** _META_COUNTS[key]
+                if (count := len(value.split())) != needed:
+                    raise InputError(
+                        f"{path}: has {count} numbers as {key} where {needed} are"
+                        " needed; correct its header"
+                    )
             if key in _META_SCALING and _numbers(path, key, value) != [
                 _META_SCALING[key]
             ]:
@@ -244,6 +258,13 @@ def _check_meta(path: Path, values: bool) -> None:
                     f"{path}: {key} is not finite in its header; correct it"
                 )
             if key == "ElementDataFile":
+                start = fields.get("HeaderSize", "0")
+                if value.strip().upper() == "LOCAL" and start.strip("0")[:1] not in "-":
+                    # It stands for a number of bytes of another file.
+                    raise InputError(
+                        f"{path}: says that its values begin at byte {start[:20]},"
+                        " within its header; correct it"
+                    )
                 check_meta_values(path, fields, file, streams=values)
                 break
     if not any(key in fields for key in _META_SPACINGS):

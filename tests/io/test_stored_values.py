@@ -224,9 +224,17 @@ def test_a_header_without_spacing_gets_a_warning(tmp_path, caplog, name, line):
             *("a.mha", rb"ElementSpacing", b"DistanceUnits = um\n\\g<0>"),
             "says that its space unit is um; convert it to mm",
         ),
+        # ITK takes the lines behind them for the numbers that are missing.
+        ("a.mha", rb"Offset = .*", b"Offset = 1 2", "2 numbers as Offset where 3 are"),
+        (
+            *("a.mha", rb"TransformMatrix = .*", b"TransformMatrix = 1 0 0 1"),
+            "has 4 numbers as TransformMatrix where 9 are needed; correct",
+        ),
+        ("a.mha", rb"ElementSpacing = .*", b"ElementSpacing = 4 4", "2 numbers as El"),
+        ("a.mha", rb"Offset", b"HeaderSize = 9\nOffset", "at byte 9, within its header"),
     ],
 )
-def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said):
+def test_headers_that_mean_nothing_are_refused(tmp_path, name, line, new, said):
     path = store(tmp_path / name)
     start, values = header(path)
     path.write_bytes(re.sub(line, new, start) + values)
