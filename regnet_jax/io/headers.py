@@ -365,7 +365,8 @@ def _check_nrrd(path: Path, values: bool) -> None:
         fields = _nrrd_fields(file)
         if values:
             check_nrrd_values(path, fields, file)
-    space = fields.get("space", "")
+    unnamed = "not named" if "space directions" in fields else ""
+    space = fields.get("space", unnamed)
     if space and not space.lower().startswith((*_OWN, *_CONVERTED)):
         _LOG.warning(
             "%s: its space is %s, which does not tell left from right, so its axes are"

@@ -136,14 +136,16 @@ def test_values_packed_by_bzip2_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "space", ["scanner-xyz", "3D-right-handed", "3D-left-handed-time"]
+    "space", ["scanner-xyz", "3D-right-handed", "3D-left-handed-time", "not named"]
 )
 def test_a_space_without_left_and_right_gets_a_warning(tmp_path, caplog, space):
     path = store(tmp_path / "a.nrrd")
     before = read_image(path)
     assert not caplog.records
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"left-posterior-superior", space.encode()))
+    old, new = b"left-posterior-superior", space.encode()
+    if space == "not named":
+        old, new = b"space: " + old, b"space dimension: 3"
+    path.write_bytes(path.read_bytes().replace(old, new))
     if space.endswith("time"):
         # Such a space has a fourth axis.
         check_header(path, "NrrdImageIO")
