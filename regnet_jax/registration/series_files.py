@@ -55,6 +55,7 @@ from regnet_jax.spatial import (
     canonicalise,
     map_points,
     resample,
+    warn_if_elsewhere,
     warp_images_back,
 )
 
@@ -247,6 +248,8 @@ def _read_carried(fixed: Image, points, labels, coordinates) -> _Carried:
             f"{labels}: is {label_map.frame.ndim}D and the phases are"
             f" {fixed.frame.ndim}D; give labels of the reference"
         )
+    if label_map is not None:
+        warn_if_elsewhere(label_map, fixed.frame)
     return _Carried(known, label_map, suffix)
 
 

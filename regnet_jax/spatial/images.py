@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError, shown
-from regnet_jax.spatial.frames import Frame, cosines, straighten
+from regnet_jax.spatial.frames import Frame, corners_apart, cosines, straighten
 
 # Units of nibabel's headers other than mm.
 _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
@@ -294,6 +294,26 @@ def check_shape(array: np.ndarray, frame: Frame) -> None:
         raise InputError(
             f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
             " of the grid"
+        )
+
+
+def warn_if_elsewhere(image: Image, frame: Frame) -> None:
+    """Warn of a mask or label map with the size of its image, but in another place.
+
+    Programs that do not know headers leave the place out. Axes may be reversed.
+
+    Args:
+        image: the mask or label map.
+        frame: the grid of its image.
+    """
+    if image.frame.shape != frame.shape:
+        return
+    apart = corners_apart(image.frame, frame)
+    if apart > max(frame.spacing):
+        _LOG.warning(
+            "%s: has as many voxels as its image and lies up to %.3g mm elsewhere; check"
+            " spacing, origin and direction in its header",
+            *(image.name, apart),
         )
 
 
