@@ -360,7 +360,25 @@ def read_stack(path: Path, stack: Stack) -> tuple[np.ndarray, Frame]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    """Return all files below a folder; a part that is left out is told."""
+
+    def refuse(error: OSError):
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}); check that it may be"
+            " read"
+        )
+
+    found, links = [], []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        found += [Path(root, name) for name in names]
+        links += [each for name in folders if (each := Path(root, name)).is_symlink()]
+    links += [file for file in found if file.is_symlink() and not file.exists()]
+    if links:
+        _LOG.warning(
+            "%s: %s and %d more are links to folders, or to files that are missing, and"
+            " are left out; copy there what they stand for",
+            *(folder, links[0].relative_to(folder), len(links) - 1),
+        )
     return sorted(file for file in found if file.is_file())
 
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import PIL.Image
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 # Tags of TIFF 6.0. What a page is for, with bits for previews and masks, which ITK
@@ -68,6 +68,6 @@ def orientation_of(path: Path) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Damage, which others notice, and sizes that Pillow warns of.
-        with contextlib.suppress(Exception), PIL.Image.open(path) as picture:
-            return int(picture.getexif().get(_ORIENTATION, 1))
+        with contextlib.suppress(Exception), path.open("rb") as file:
+            return int(Image.open(file).getexif().get(_ORIENTATION, 1))
     return 1

@@ -1,6 +1,8 @@
 """DICOM: bright balls are read where they stand, and what is no volume is refused."""
 
+import errno
 import logging
+import os
 import re
 import shutil
 
@@ -457,6 +459,43 @@ def test_other_files_in_the_folder_are_left_out(tmp_path):
     (tmp_path / "empty").touch()
     sitk.WriteImage(sitk.Image(3, 3, sitk.sitkUInt8), tmp_path / "a.png")
     assert read_image(tmp_path).frame.shape[0] == 4
+
+
+def test_links_that_are_left_out_are_told(tmp_path, caplog):
+    """Half of the slices are links, to a folder or to nothing."""
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    plain_series(folder, [0, 1, 2])
+    plain_series(other, [3, 4, 5])
+    assert read_image(folder).array.shape[0] == 3
+    assert not caplog.records
+    for link, target in (("more", other), ("a.dcm", tmp_path / "gone.dcm")):
+        (folder / link).symlink_to(target)
+        caplog.clear()
+        assert read_image(folder).array.shape[0] == 3
+        assert f"{folder}: more and " in caplog.text
+    # A link to a file that is there is a file.
+    (folder / "more").unlink()
+    (folder / "a.dcm").unlink()
+    for file in other.iterdir():
+        (folder / f"b{file.name}").symlink_to(file)
+    caplog.clear()
+    assert read_image(folder).array.shape[0] == 6
+    assert not caplog.records
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    plain_series(tmp_path, [0, 1, 2])
+    plain_series(tmp_path / "more", [3, 4, 5])
+    scan = os.scandir
+
+    def denied(path):
+        if os.path.basename(path) == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(InputError, match=r"more: cannot be read \(Permission denied\)"):
+        read_image(tmp_path)
 
 
 def test_damaged_file_is_refused_by_name(tmp_path):
