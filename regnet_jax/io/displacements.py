@@ -137,7 +137,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if components != d:
         raise InputError(
             f"{path}: has {components} components in {d}D; give a displacement image,"
-            " a vector for each voxel"
+            " a vector for each voxel" + " (of NIfTI intent code 1007)" * (d > 3)
         )
     if image.GetPixelID() not in _FLOATS:
         raise InputError(

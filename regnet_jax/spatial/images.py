@@ -9,6 +9,8 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError, shown
 from regnet_jax.spatial.frames import Frame, corners_apart, cosines, straighten
 
+# Channels of a colour, without and with transparency.
+_COLOURS = (3, 4)
 # Units of nibabel's headers other than mm.
 _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 _LOG = logging.getLogger(__name__)
@@ -159,6 +161,12 @@ class Image:
         """
         array = as_array(array, name)
         d = _check_axes(array, name)
+        *plane, last = array.shape
+        if array.dtype == np.uint8 and d == 3 and last in _COLOURS and min(plane) > 8:
+            raise InputError(
+                f"{name}: has shape {array.shape}, as pictures in colour have; give"
+                " grey values, such as array.mean(-1)"
+            )
         frame = Frame(
             shape=array.shape,
             spacing=_spacing(spacing, d, name),
