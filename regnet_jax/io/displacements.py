@@ -184,8 +184,8 @@ def check_no_positions(path, vectors: np.ndarray, frame: Frame) -> None:
     centre = (sizes - 1) / 2
     to_ras = np.diag([-1.0, -1.0, 1.0][:d])
     step = np.reshape(frame.direction, (d, d)) * spacing
-    kinds = {"mm": (step, step @ centre + frame.origin)}
-    kinds["mm in RAS"] = tuple(to_ras @ each for each in kinds["mm"])
+    world = step @ centre + frame.origin
+    kinds = {"mm": (step, world), "mm in RAS": (to_ras @ step, to_ras @ world)}
     if spacing.min() < 1.6 or spacing.max() > 1.3 * spacing.min():
         kinds["voxels"] = (np.eye(d), centre)
     for unit, (wanted, place) in kinds.items():

@@ -52,7 +52,9 @@ def pages_of(path: Path) -> list[Page]:
                 file.seek(page.next)
                 page.load(file)
                 if not page.get(_PURPOSE, 0) & _LEFT_OUT:
-                    pages.append(Page(*(page.get(tag, d) for tag, d in _PIXELS.items())))
+                    pages.append(
+                        Page(*(page.get(tag, d) for tag, d in _PIXELS.items()))
+                    )
     return pages
 
 

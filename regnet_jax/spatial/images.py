@@ -319,8 +319,8 @@ def warn_if_elsewhere(image: Image, frame: Frame) -> None:
     apart = corners_apart(image.frame, frame)
     if apart > max(frame.spacing):
         _LOG.warning(
-            "%s: has as many voxels as its image and lies up to %.3g mm elsewhere; check"
-            " spacing, origin and direction in its header",
+            "%s: has as many voxels as its image and lies up to %.3g mm elsewhere;"
+            " check spacing, origin and direction in its header",
             *(image.name, apart),
         )
 

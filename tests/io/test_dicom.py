@@ -589,9 +589,7 @@ def a_region(x, y, unit):
 
 @pytest.mark.parametrize("number", ["1", "1.1", "7.2", "12.1", "20", "481.1"])
 @pytest.mark.parametrize("element", ["PixelSpacing", "ImagerPixelSpacing"])
-def test_any_kind_of_image_has_the_size_that_it_says(
-    tmp_path, caplog, number, element
-):
+def test_any_kind_of_image_has_the_size_that_it_says(tmp_path, caplog, number, element):
     """GDCM knows one element of each kind, and takes 1 mm without it."""
     plain_series(tmp_path, [5.0], kind=f"1.2.840.10008.5.1.4.1.1.{number}")
     (file,) = tmp_path.iterdir()

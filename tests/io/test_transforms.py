@@ -337,7 +337,11 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
     [
         ("flirt.mat", "1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "is a bare matrix"),
         ("mr.txt", "#centre 1 2 3\n1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1", "is a bare"),
-        ("a.aff12.1D", "# DICOM-to-DICOM\n1 0 0 5 0 1 0 0 0 0 1 0\n", "is a bare matrix"),
+        (
+            "a.aff12.1D",
+            "# DICOM-to-DICOM\n1 0 0 5 0 1 0 0 0 0 1 0\n",
+            "is a bare matrix",
+        ),
         ("m.csv", "1,0,0,5\n0,1,0,0\n0,0,1,0\n0,0,0,1\n", "is a bare matrix"),
         ("a.lta", "type      = 0\nnxforms   = 1\n", "of MINC or FreeSurfer"),
     ],
@@ -445,7 +449,9 @@ def test_positions_in_place_of_displacements_are_refused(tmp_path, frame, unit):
         + smooth_residual(frame) / min(frame.spacing),
     }[unit]
     # Voxels of 1 mm from the origin are both.
-    unit = "(mm|voxels)" if frame is FRAMES["3d plain"] and unit != "mm in RAS" else unit
+    unit = (
+        "(mm|voxels)" if frame is FRAMES["3d plain"] and unit != "mm in RAS" else unit
+    )
     for name in ("y.nii.gz", "y.mha", "y.nrrd", "y.h5"):
         if name.endswith(".h5"):
             field = sitk.DisplacementFieldTransform(to_sitk(vectors, frame))
