@@ -25,6 +25,11 @@ _BUFFERED = 1 << 15
 # each other's copies.
 _DESCRIPTOR = threading.Lock()
 
+# Of pictures, also where a reader would give other values with a warning alone.
+UNKNOWN_PIXELS = (
+    "holds pixels of a kind that is not read here (transparent grey, 64 bits, colours"
+    " in planes, turned, or of a rare compression); save it in grey or RGB"
+)
 # The reason in a message, and words in the output of ITK that stand for it.
 _MEANINGS = {
     "has a zero or unreadable spacing; correct its header": ("Zero-valued spacing",),
@@ -41,6 +46,12 @@ _MEANINGS = {
     "names a data file that is missing; copy that too": ("Cannot open data file",),
     "holds several transforms, of which one alone would be read; save them as one"
     " composite transform": ("more than one transform in the file",),
+    UNKNOWN_PIXELS: (
+        "Falling back to suboptimal",
+        "can not handle images with",
+        "TIFF CODEC",
+        "Unknown PixelType",
+    ),
     "does not fit on the disk; free some space": (
         "File too large",
         "No space left",
@@ -143,9 +154,28 @@ def text_of(path) -> str:
     return text
 
 
+def check_capitals(path, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError if ``path`` has one of some suffixes in capitals.
+
+    Args:
+        path: of a file to be read.
+        suffixes: those that ITK knows in small letters alone.
+    """
+    name = os.path.basename(path)
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in suffixes and suffix not in suffixes:
+        raise InputError(
+            f"{path}: has its suffix in capitals, by which ITK does not know it; rename"
+            f" it to {stem}{suffix.lower()}"
+        )
+
+
 def check_suffix(path, suffixes: tuple[str, ...]) -> None:
-    """Raise InputError unless ``path`` ends in one of ``suffixes``."""
-    if not str(path).lower().endswith(suffixes):
+    """Raise InputError unless ``path`` is a name that ends in one of ``suffixes``."""
+    if os.path.basename(path) in suffixes:
+        raise InputError(f"{path}: is a suffix without a name; write one before it")
+    # ITK knows some of them in small letters alone.
+    if not str(path).endswith(suffixes):
         raise InputError(
             f"{path}: has no suffix that can be written here; use"
             f" {', '.join(suffixes[:-1])} or {suffixes[-1]}"

@@ -165,6 +165,10 @@ def _check_flags():
                 " --pairs or --series and --out"
             )
     given = [flag for flag in _ONE if flag.value]
+    for flag in given:
+        # The last would count alone, where several masks are meant perhaps.
+        if flags.FLAGS[flag.name].present > 1:
+            raise InputError(f"--{flag.name}: is there twice; give one file")
     if _PAIRS.value and given:
         raise InputError(f"--{given[0].name}: is for one pair; leave it or --pairs out")
     if _SERIES.value and _PAIRS.value:

@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,9 +46,12 @@ TIMES = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber")
 # What may give the size of pixels, beside the spacing in a patient.
 _OTHER_SIZES = (
     "ImagerPixelSpacing",
+    "ImagePlanePixelSpacing",
     "NominalScannedPixelSpacing",
-    "SequenceOfUltrasoundRegions",
 )
+_REGIONS = "SequenceOfUltrasoundRegions"
+# Their unit, by its number in DICOM, in mm.
+_CM, _MM_PER_CM = 3, 10.0
 _TAGS = (
     "SeriesInstanceUID",
     "SeriesNumber",
@@ -67,6 +70,7 @@ _TAGS = (
     "RescaleIntercept",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "PhotometricInterpretation",
     "ModalityLUTSequence",
@@ -76,6 +80,7 @@ _TAGS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     *_OTHER_SIZES,
+    _REGIONS,
     *TIMES,
 )
 # Modalities whose values have a unit, which stays however they are shown.
@@ -96,7 +101,7 @@ class Slice:
         spacing: mm between columns and between rows.
         scaling: slope and intercept from stored values, and how those are stored.
         applied: the same as GDCM applies it to all frames of the file.
-        has_table: whether a table (Modality LUT) gives the values, which GDCM ignores.
+        fault: why GDCM does not give the values, in words; else "".
         times: by those of ``TIMES`` that the file says.
         segment: of a segmentation, which it shows; else 0.
     """
@@ -110,7 +115,7 @@ class Slice:
     spacing: np.ndarray | None
     scaling: tuple
     applied: tuple
-    has_table: bool
+    fault: str
     times: dict[str, float]
     segment: int
 
@@ -175,17 +180,48 @@ def is_dicom(file: Path) -> bool:
 
 
 def lacks_pixel_size(file: Path) -> bool:
-    """Tell whether a file is DICOM that does not say how large its pixels are.
-
-    GDCM takes 1 mm for them then.
-    """
+    """Tell whether a file is DICOM that does not say how large its pixels are."""
     header = _header(file)
-    if header is None or any(header.get(tag) for tag in _OTHER_SIZES):
-        return False
-    return any(
-        each.spacing is None or not (each.spacing > 0).all()
-        for each in _slices(file, header)
-    )
+    is_image = bool(_slices(file, header))
+    return is_image and _pixel_size(file, header) is None
+
+
+def sized_frame(file: Path, frame: Frame) -> Frame:
+    """Return the frame of a DICOM file of one plane, with the size of its pixels.
+
+    GDCM takes it from one element for each kind of image, and 1 mm without that.
+
+    Args:
+        file: in any format.
+        frame: as GDCM gives it.
+
+    Returns:
+        ``frame`` itself if the file is not DICOM, or does not say the size.
+    """
+    size = _pixel_size(file, _header(file))
+    if size is None:
+        return frame
+    return replace(frame, spacing=(*size.tolist(), *frame.spacing[2:]))
+
+
+def _pixel_size(file: Path, header) -> np.ndarray | None:
+    """Return mm between columns and between rows, from the surest that says it."""
+    found = [each.spacing for each in _slices(file, header)[:1]]
+    if not found:
+        return None
+    for tag in _OTHER_SIZES:
+        with contextlib.suppress(ValueError):
+            size = _numbers(header, tag, 2)
+            found.append(None if size is None else size[::-1])
+    # Those of an ultrasound may differ, as of an image and a spectrum.
+    regions = {
+        tuple(float(region.get(f"PhysicalDelta{axis}") or 0) for axis in "XY")
+        for region in header.get(_REGIONS) or ()
+        if {region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"} == {_CM}
+    }
+    if len(regions) == 1:
+        found.append(np.abs(regions.pop()) * _MM_PER_CM)
+    return next((s for s in found if s is not None and (s > 0).all()), None)
 
 
 def count_slices(file: Path) -> int:
@@ -324,7 +360,25 @@ def read_stack(path: Path, stack: Stack) -> tuple[np.ndarray, Frame]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    """Return all files below a folder; a part that is left out is told."""
+
+    def refuse(error: OSError):
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}); check that it may be"
+            " read"
+        )
+
+    found, links = [], []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        found += [Path(root, name) for name in names]
+        links += [each for name in folders if (each := Path(root, name)).is_symlink()]
+    links += [file for file in found if file.is_symlink() and not file.exists()]
+    if links:
+        _LOG.warning(
+            "%s: %s and %d more are links to folders, or to files that are missing, and"
+            " are left out; copy there what they stand for",
+            *(folder, links[0].relative_to(folder), len(links) - 1),
+        )
     return sorted(file for file in found if file.is_file())
 
 
@@ -499,10 +553,20 @@ def _planes(file: Path, header):
             spacing=None if spacing is None else spacing[::-1],
             scaling=scaling,
             applied=applied,
-            has_table=bool(header.get("ModalityLUTSequence")),
+            fault=_fault(header, scaling),
             times=times,
             segment=0 if segment is None else int(segment[0]),
         )
+
+
+def _fault(header, scaling: tuple) -> str:
+    """Say in words why GDCM gives other values than the file means, or ""."""
+    if header.get("ModalityLUTSequence"):
+        return "its values follow from a table (Modality LUT)"
+    high, bits = header.get("HighBit"), header.get("BitsStored")
+    if high and bits and high != bits - 1:
+        return f"its values of {bits} bits end at bit {high} (HighBit)"
+    return "" if scaling[0] else "its values are multiplied by 0 (RescaleSlope)"
 
 
 def _inverted(header, scaling: tuple) -> tuple:
@@ -724,7 +788,7 @@ def rescale_file(file: Path, array: np.ndarray) -> np.ndarray:
         The values; the same array if they are right.
 
     Raises:
-        InputError: if a table, which is not read, gives them.
+        InputError: if they are stored in a way that is not read.
     """
     for plane in _slices(file, _header(file)):
         _check_scaling(plane)
@@ -774,10 +838,10 @@ def _read_file(file: Path) -> sitk.Image:
 
 
 def _check_scaling(plane: Slice) -> None:
-    if plane.has_table:
+    if plane.fault:
         raise InputError(
-            f"{plane.file}: its values follow from a table (Modality LUT), which is not"
-            " read here; convert it to .nii.gz by a program that does"
+            f"{plane.file}: {plane.fault}, which is not read here; convert it to"
+            " .nii.gz by a program that does"
         )
 
 

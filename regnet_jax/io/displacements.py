@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io.headers import check_vector_axes, header_frame
-from regnet_jax.io.images import execute, open_image, write_image
+from regnet_jax.io.images import execute, open_image, warn_of_guess, write_image
 from regnet_jax.spatial.frames import Frame, split_frame
 from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to_sitk
 
@@ -24,6 +24,10 @@ _LONGEST = 2**15 - 1
 # Units of space of NIfTI beside mm.
 _UNITS = {1: "m", 3: "um"}
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
+# How much faster or slower positions may change along an axis than those of the grid
+# itself: a displacement changes as fast only where it enlarges by 1.7 or more. What
+# turns them changes them beside their axis, too.
+_PACES, _BESIDE = (0.7, 1.4), 0.6
 
 
 def write_displacement(
@@ -101,8 +105,8 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
         slice stays 3D.
 
     Raises:
-        InputError: missing or unreadable file, not a vector of ``d`` components, or
-            a vector that is not finite.
+        InputError: missing or unreadable file, not a vector of ``d`` components, a
+            vector that is not finite, or positions in place of displacements.
     """
     path = Path(path)
     if not path.exists():
@@ -133,7 +137,7 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     if components != d:
         raise InputError(
             f"{path}: has {components} components in {d}D; give a displacement image,"
-            " a vector for each voxel"
+            " a vector for each voxel" + " (of NIfTI intent code 1007)" * (d > 3)
         )
     if image.GetPixelID() not in _FLOATS:
         raise InputError(
@@ -143,8 +147,65 @@ def read_displacement(path) -> tuple[np.ndarray, Frame]:
     vectors = from_sitk(image, str(path))
     if not np.isfinite(vectors.array).all():
         raise InputError(f"{path}: holds NaN or infinite values; make it again")
+    warn_of_guess(path)
     frame = straight_frame(str(path), header_frame(path, vectors.frame))
+    check_no_positions(path, vectors.array, frame)
     return vectors.array, frame
+
+
+def check_no_positions(path, vectors: np.ndarray, frame: Frame) -> None:
+    """Raise InputError if vectors change from voxel to voxel as positions do.
+
+    These are positions in mm, in LPS or RAS, or in voxels from the first. In voxels of
+    one size above 1.6 mm, indices cannot be told from an enlargement, and pass.
+
+    Args:
+        path: of the file, for the message.
+        vectors: ``[*frame.shape, d]``, x first.
+        frame: their grid.
+    """
+    d, spacing = frame.ndim, np.array(frame.spacing)
+    sizes = np.array(frame.shape[::-1])
+    used = np.flatnonzero(sizes > 1)
+    if len(used) < 2 or not sizes.all():
+        return
+    # What each axis, x first, adds to the vectors from voxel to voxel, in a column.
+    found, middle, rest = np.zeros((d, d)), np.zeros(d), np.zeros(d)
+    for k in used:
+        across = tuple(axis for axis in range(d) if axis != d - 1 - k)
+        line = vectors.mean(across, dtype=np.float64)
+        middle = line.mean(0)
+        if not np.isfinite(middle).all():
+            return
+        along = np.arange(sizes[k]) - (sizes[k] - 1) / 2
+        found[:, k] = along @ line / (along @ along)
+        bent = line - middle - np.outer(along, found[:, k])
+        rest[k] = (bent * bent).sum() / (along @ along)
+    centre = (sizes - 1) / 2
+    to_ras = np.diag([-1.0, -1.0, 1.0][:d])
+    step = np.reshape(frame.direction, (d, d)) * spacing
+    world = step @ centre + frame.origin
+    kinds = {"mm": (step, world), "mm in RAS": (to_ras @ step, to_ras @ world)}
+    if spacing.min() < 1.6 or spacing.max() > 1.3 * spacing.min():
+        kinds["voxels"] = (np.eye(d), centre)
+    for unit, (wanted, place) in kinds.items():
+        apart, far = np.linalg.norm(middle - place), np.linalg.norm(place)
+        if far > 0.8 * np.linalg.norm(wanted @ centre) and (
+            np.linalg.norm(middle) < apart
+        ):
+            # An enlargement to twice the size, as positions are far from zero here.
+            continue
+        length = (wanted * wanted).sum(0)
+        pace = (found * wanted).sum(0) / length
+        beside = ((found - pace * wanted) ** 2).sum(0) + rest
+        fits = (_PACES[0] < pace) & (pace < _PACES[1])
+        fits &= beside < _BESIDE**2 * length
+        if fits[used].all():
+            raise InputError(
+                f"{path}: its vectors change from voxel to voxel as positions in {unit}"
+                " do, so they are no displacements; convert it to a displacement image"
+                " of ITK"
+            )
 
 
 def _unit(image: sitk.Image) -> int:

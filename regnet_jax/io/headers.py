@@ -21,6 +21,8 @@ from typing import IO, TypeVar
 import numpy as np
 
 from regnet_jax.errors import InputError
+from regnet_jax.files import UNKNOWN_PIXELS, check_capitals
+from regnet_jax.io.dicom import sized_frame
 from regnet_jax.io.nifti import HEADER_SIZE, as_nifti1, is_nifti2
 from regnet_jax.io.stored_values import (
     check_meta_values,
@@ -38,6 +40,12 @@ _LAST_START = 1 << 24
 _DIMENSIONS = tuple(map(str, range(1, 11)))
 # Where MetaImage may have the sizes of voxels.
 _META_SPACINGS = ("ElementSpacing", "ElementSize")
+# How many numbers keys of MetaImage have, as a power of the number of dimensions.
+_META_COUNTS = {
+    **dict.fromkeys((*_META_SPACINGS, "DimSize", "CenterOfRotation"), 1),
+    **dict.fromkeys(("Offset", "Position", "Origin"), 1),
+    **dict.fromkeys(("TransformMatrix", "Orientation", "Rotation"), 2),
+}
 # Keys of MetaImage that scale its values, and what they are without effect. ITK reads
 # the values as they are stored.
 _META_SCALING = {
@@ -69,6 +77,7 @@ def check_header(path: Path, image_io: str, *, values: bool = True) -> None:
         values: check the values, too, for which the whole file is read.
     """
     if not image_io:
+        check_capitals(path, (".mha", ".mhd"))
         with path.open("rb") as file:
             start = file.read(2)
         if start in _PACKERS:
@@ -226,6 +235,14 @@ def _check_meta(path: Path, values: bool) -> None:
                 check_spacing(path, _numbers(path, key, value))
             if key == "DistanceUnits":
                 _check_units(path, [value])
+            if key in _META_COUNTS and fields.get("NDims") in _DIMENSIONS:
+                # Its reader would take the following lines for the rest of them.
+                needed = int(fields["NDims"]) ** _META_COUNTS[key]
+                if (count := len(value.split())) != needed:
+                    raise InputError(
+                        f"{path}: has {count} numbers as {key} where {needed} are"
+                        " needed; correct its header"
+                    )
             if key in _META_SCALING and _numbers(path, key, value) != [
                 _META_SCALING[key]
             ]:
@@ -241,6 +258,13 @@ def _check_meta(path: Path, values: bool) -> None:
                     f"{path}: {key} is not finite in its header; correct it"
                 )
             if key == "ElementDataFile":
+                start = fields.get("HeaderSize", "0")
+                if value.strip().upper() == "LOCAL" and start.strip("0")[:1] not in "-":
+                    # It stands for a number of bytes of another file.
+                    raise InputError(
+                        f"{path}: says that its values begin at byte {start[:20]},"
+                        " within its header; correct it"
+                    )
                 check_meta_values(path, fields, file, streams=values)
                 break
     if not any(key in fields for key in _META_SPACINGS):
@@ -260,14 +284,28 @@ def _check_jpeg(path: Path, values: bool) -> None:
     # Its reader fills in missing values.
     if values and b"\xff\xd9" not in path.read_bytes()[-64:]:
         raise InputError(f"{path}: is truncated; copy or export it again")
+    _check_upright(path, values)
+
+
+def _check_upright(path: Path, values: bool) -> None:
+    # Pillow loads slowly, and only pictures need it here.
+    from regnet_jax.io.pictures import orientation_of
+
+    if (orientation := orientation_of(path)) > 1:
+        raise InputError(
+            f"{path}: is to be turned or mirrored (orientation {orientation} of EXIF),"
+            " which its reader does not do; save it upright"
+        )
 
 
 def _check_tiff(path: Path, values: bool) -> None:
-    # Pillow loads slowly, and only TIFF needs it here.
-    from regnet_jax.io.tiff import pages_of
+    from regnet_jax.io.pictures import pages_of
 
-    # Its reader takes all pages for ones like the first.
     pages = pages_of(path)
+    if pages and pages[0].samples == 2:
+        # Its reader takes them for pixels side by side.
+        raise InputError(f"{path}: {UNKNOWN_PIXELS}")
+    # Its reader takes all pages for ones like the first.
     other = next((k for k, page in enumerate(pages) if page != pages[0]), None)
     if other is not None:
         raise InputError(
@@ -327,7 +365,8 @@ def _check_nrrd(path: Path, values: bool) -> None:
         fields = _nrrd_fields(file)
         if values:
             check_nrrd_values(path, fields, file)
-    space = fields.get("space", "")
+    unnamed = "not named" if "space directions" in fields else ""
+    space = fields.get("space", unnamed)
     if space and not space.lower().startswith((*_OWN, *_CONVERTED)):
         _LOG.warning(
             "%s: its space is %s, which does not tell left from right, so its axes are"
@@ -378,7 +417,7 @@ _CHECKS = {
     "GDCMImageIO": _accept,
     "MINCImageIO": _accept,
     "HDF5ImageIO": _accept,
-    "PNGImageIO": _accept,
+    "PNGImageIO": _check_upright,
     "JPEGImageIO": _check_jpeg,
     "TIFFImageIO": _check_tiff,
 }
@@ -413,24 +452,25 @@ def permissively(call: Callable[[], T]) -> T:
 def header_frame(path: Path, frame: Frame) -> Frame:
     """Return the frame in the header of a file, sheared if the header is.
 
-    Of a NIfTI that has neither sform nor qform, the axes are those of ITK, with a
-    warning. Where the two differ, the one that ITK takes is used, with a warning: the
-    sform if its code is 1 (scanner) or that of the qform is 0, and the qform otherwise,
-    also where the sform is sheared.
+    Of DICOM, the pixels get the size that any of its elements says. Of a NIfTI that
+    has neither sform nor qform, the axes are those of ITK, with a warning. Where the
+    two differ, the one that ITK takes is used, with a warning: the sform if its code is
+    1 (scanner) or that of the qform is 0, and the qform otherwise, also where the sform
+    is sheared.
 
     Args:
         path: of an image in any format.
         frame: as ITK read it; of a series in 4D, that of each of its volumes.
 
     Returns:
-        ``frame`` itself if the file is not NIfTI, or has the same frame.
+        ``frame`` itself if the file is neither NIfTI nor DICOM, or has the same frame.
 
     Raises:
         InputError: if the header is not finite, or contradicts itself.
     """
     header = _header(path)
     if header is None:
-        return frame
+        return sized_frame(path, frame)
     order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
     qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
     scale = _MM_PER_UNIT.get(header[123] & 7, 1.0)

@@ -137,14 +137,23 @@ def read_image(path) -> Image:
         check_kind(path, reader.GetDimension(), reader.GetNumberOfComponents())
         image = from_sitk(execute(reader, path), name)
     image = replace(image, array=rescale_file(path, image.array))
+    warn_of_guess(path)
+    return as_image(replace(image, frame=header_frame(path, image.frame)), name)
+
+
+def warn_of_guess(path: Path) -> None:
+    """Warn of a file that does not say how large its pixels are.
+
+    Args:
+        path: of an image that is read for its place, too.
+    """
     if path.suffix.lower() in _PICTURES or lacks_pixel_size(path):
         # ITK takes 1 mm, or the dots per inch of a print.
         _LOG.warning(
             "%s: is a picture, which does not say how large its pixels are in mm, so"
             " the spacing is a guess; save it as .mha or .nii.gz with its spacing",
-            name,
+            path,
         )
-    return as_image(replace(image, frame=header_frame(path, image.frame)), name)
 
 
 def read_frame(path) -> Frame:

@@ -18,7 +18,7 @@ from regnet_jax.errors import InputError
 from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
 from regnet_jax.io.text import is_comment, read_lines
-from regnet_jax.spatial.images import Image
+from regnet_jax.spatial.images import Image, warn_if_elsewhere
 
 _LOG = logging.getLogger(__name__)
 
@@ -341,4 +341,6 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         points = read_landmarks(paths, frames, coordinates=coordinates)
     if pair.fixed_labels and pair.moving_labels:
         labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
+        for label_map, image in zip(labels, (fixed, moving), strict=True):
+            warn_if_elsewhere(label_map, image.frame)
     return LoadedPair(fixed, moving, masks, points, labels)

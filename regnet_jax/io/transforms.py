@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 from regnet_jax.errors import InputError, shown
 from regnet_jax.files import (
+    check_capitals,
     check_no_pipe,
     check_suffix,
     quietly,
@@ -26,6 +27,7 @@ from regnet_jax.files import (
     write_atomically,
 )
 from regnet_jax.io.displacements import (
+    check_no_positions,
     read_displacement,
     rounded,
     write_displacement,
@@ -36,7 +38,7 @@ from regnet_jax.io.elastix import (
     read_parameter_file,
 )
 from regnet_jax.spatial.frames import Frame
-from regnet_jax.spatial.images import as_numbers, to_sitk
+from regnet_jax.spatial.images import as_numbers, frame_of, to_sitk
 from regnet_jax.spatial.inversion import invert_transform
 from regnet_jax.spatial.transforms import (
     affine_transform,
@@ -67,6 +69,8 @@ _INVERSE = "inverse:"
 _MNI = b"MNI Transform File"
 # Commas outside of the brackets of ANTs.
 _COMMA = re.compile(r",(?![^\[\]]*\])")
+# To the end of its line.
+_COMMENT = re.compile("#.*")
 _BRACKETS = re.compile(r"\[\s*(.*?)\s*,\s*([01])\s*\]")
 _LINEAR = "a linear SimpleITK transform, the path of one, or a homogeneous matrix"
 # A matrix is singular if its smallest scale is below this fraction of the largest.
@@ -378,9 +382,10 @@ def _read_itk(path: Path) -> sitk.Transform:
         "is not a whole transform that ITK can read; give the .h5 of a registration"
         " or a .tfm"
     )
+    check_capitals(path, (".tfm", ".txt", ".mat"))
     if not quietly(lambda: _is_whole_hdf5(path), path, otherwise):
         raise InputError(f"{path}: {otherwise}")
-    if _begins_with(path, _MNI):
+    if _begins_with(path, _MNI) or path.suffix.lower() == ".lta":
         raise InputError(
             f"{path}: is a transform of MINC or FreeSurfer, whose axes and direction"
             " are not those of ITK; convert it, for example by lta_convert (--inmni,"
@@ -414,6 +419,11 @@ def _read_itk(path: Path) -> sitk.Transform:
                 f"{path}: has {given} parameters where its transform takes {taken};"
                 " correct it"
             )
+    for part in flatten(transform):
+        if isinstance(part, sitk.DisplacementFieldTransform):
+            field = part.GetDisplacementField()
+            vectors = sitk.GetArrayViewFromImage(field)
+            check_no_positions(path, vectors, frame_of(field))
     return transform
 
 
@@ -425,12 +435,16 @@ def _begins_with(path: Path, content: bytes) -> bool:
 
 
 def _is_bare_matrix(path: Path) -> bool:
-    """Tell whether a file holds nothing but the 16 numbers of a matrix as text."""
+    """Tell whether a file holds only comments and the numbers of a matrix as text.
+
+    AFNI and NiftyReg may leave out the last row.
+    """
     if not path.is_file() or path.stat().st_size > 4096:
         return False
     try:
-        words = path.read_bytes().decode("ascii").split()
-        return len([float(word) for word in words]) == 16
+        text = path.read_bytes().decode("ascii")
+        words = _COMMENT.sub("", text).replace(",", " ").split()
+        return len([float(word) for word in words]) in (12, 16)
     except ValueError:
         return False
 

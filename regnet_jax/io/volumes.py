@@ -21,6 +21,7 @@ from regnet_jax.io.images import (
     open_image,
     read_frame,
     read_image,
+    warn_of_guess,
 )
 from regnet_jax.io.segmentations import describe_segments, mark_layers, segment_fields
 from regnet_jax.spatial.frames import Frame
@@ -88,6 +89,7 @@ def read_volumes(path) -> Volumes:
     with open_image(file) as reader:
         frame, channels = _frame(name, reader), reader.GetNumberOfComponents()
         image = execute(reader, file)
+    warn_of_guess(file)
     frame = header_frame(file, frame)
     fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     time, arrays = None, [rescale_file(file, from_sitk(image, name).array)]
@@ -122,6 +124,7 @@ def read_grid(path) -> Frame:
         return read_frame(path)
     with open_image(file, values=False) as reader:
         frame = _frame(str(file), reader)
+    warn_of_guess(file)
     return straight_frame(str(file), header_frame(file, frame))
 
 

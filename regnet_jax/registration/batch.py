@@ -25,7 +25,7 @@ from regnet_jax.registration.inference.network import (
 )
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.saving import result_paths
-from regnet_jax.registration.start import files_of_start
+from regnet_jax.registration.start import check_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 
 # At most this number of problems is named in a message; the others are counted.
@@ -210,6 +210,7 @@ def run_batch(
     out = Path(out)
     batch = _Batch(out, options, tuple(formats), functools.cache(load))
     # All checks come before the first folder is made.
+    check_start(options.initial)
     network = named_network(options.model, batch.load)
     dimensions = None if network is None else network.dimensions
     reports = {pair.name: batch.finished(pair) for pair in pairs}

@@ -68,6 +68,7 @@ from regnet_jax.spatial import (
     check_pair,
     invert_onto,
     sample_transform,
+    warn_if_elsewhere,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -308,6 +309,8 @@ def evaluate_files(
     for image in label_maps:
         if not image.array.any():
             raise InputError(f"{image.name}: holds no label; give one that does")
+    for image, scan in zip(label_maps, scans, strict=False):
+        warn_if_elsewhere(image, scan.frame)
     pair = scans or label_maps
     dimensions = {image.name: image.frame.ndim for image in (*scans, *label_maps)}
     landmarks = None

@@ -41,7 +41,13 @@ from regnet_jax.registration.monitoring import collect_warnings
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
-from regnet_jax.spatial import Image, is_outside, map_points, to_index
+from regnet_jax.spatial import (
+    Image,
+    is_outside,
+    map_points,
+    to_index,
+    warn_if_elsewhere,
+)
 from regnet_jax.spatial.images import as_numbers
 
 _LOG = logging.getLogger(__name__)
@@ -294,4 +300,8 @@ def _read_label_maps(registration: Registration, labels):
 
 def _read_label_map(given, image: Image) -> Image:
     """Return a label map; a bare array lies on the grid of its image."""
-    return check_labels(as_image(given, "labels", frame=image.frame))
+    label_map = check_labels(as_image(given, "labels", frame=image.frame))
+    if not isinstance(given, Image):
+        # Those of files were read before the registration.
+        warn_if_elsewhere(label_map, image.frame)
+    return label_map

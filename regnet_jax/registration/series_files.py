@@ -47,7 +47,7 @@ from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.saving import result_paths
 from regnet_jax.registration.series import SeriesRegistration
-from regnet_jax.registration.start import files_of_start
+from regnet_jax.registration.start import check_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Image,
@@ -55,6 +55,7 @@ from regnet_jax.spatial import (
     canonicalise,
     map_points,
     resample,
+    warn_if_elsewhere,
     warp_images_back,
 )
 
@@ -145,6 +146,7 @@ def run_series(
     read = [*masks.values(), points, labels, *files_of_start(options.initial)]
     read += source.iterdir() if source.is_dir() else [source]
     check_not_read(results, read)
+    check_start(options.initial, phases[number].frame.ndim)
     fixed = _read(phases[number])
     known = _read_carried(fixed, points, labels, options.point_coordinates)
     limits = {name: read_mask(each, fixed.frame) for name, each in masks.items()}
@@ -246,6 +248,8 @@ def _read_carried(fixed: Image, points, labels, coordinates) -> _Carried:
             f"{labels}: is {label_map.frame.ndim}D and the phases are"
             f" {fixed.frame.ndim}D; give labels of the reference"
         )
+    if label_map is not None:
+        warn_if_elsewhere(label_map, fixed.frame)
     return _Carried(known, label_map, suffix)
 
 

@@ -165,6 +165,31 @@ def read_start(initial):
     """
     if is_kind(initial) or not isinstance(initial, str | os.PathLike):
         return initial
+    return _read(initial, read_transform)
+
+
+def check_start(initial, dimension: int | None = None) -> None:
+    """Read a transform to start from, before long work, without its inverse.
+
+    Args:
+        initial: the option of this name, see ``RegistrationOptions``.
+        dimension: of the images; None for any.
+
+    Raises:
+        InputError: if the files cannot be read, or are of another dimension.
+    """
+    if is_kind(initial) or not isinstance(initial, str | os.PathLike):
+        return
+    d = _read(initial, read_links)[0][1].GetDimension()
+    if dimension not in (None, d):
+        raise InputError(
+            f"initial: {initial}: the transform is {d}D and the images are"
+            f" {dimension}D; give one of their dimension"
+        )
+
+
+def _read(initial, read):
+    """Read the files of a transform; a word may be meant for an alignment."""
     links = split_transforms(initial)
     if str(links[0].path) == initial and not os.path.exists(initial):
         raise InputError(
@@ -172,7 +197,7 @@ def read_start(initial):
             f" {', '.join(KINDS)}, or a transform"
         )
     try:
-        return read_transform(initial)
+        return read(initial)
     except InputError as error:
         raise InputError(f"initial: {error}") from None
 

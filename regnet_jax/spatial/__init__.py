@@ -15,7 +15,14 @@ from regnet_jax.spatial.frames import (
     to_index,
     to_world,
 )
-from regnet_jax.spatial.images import Image, as_array, check_pair, from_sitk, to_sitk
+from regnet_jax.spatial.images import (
+    Image,
+    as_array,
+    check_pair,
+    from_sitk,
+    to_sitk,
+    warn_if_elsewhere,
+)
 from regnet_jax.spatial.inversion import (
     POINT_TOLERANCE,
     invert_on_grid,
@@ -88,6 +95,7 @@ __all__ = [
     "to_sitk",
     "to_world",
     "total_displacement",
+    "warn_if_elsewhere",
     "warp_image",
     "warp_images",
     "warp_images_back",

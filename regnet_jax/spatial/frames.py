@@ -113,10 +113,20 @@ def straighten(frame: Frame) -> tuple[Frame, float]:
     return straight, largest_offset(straight, frame)
 
 
+def _corners(frame: Frame) -> np.ndarray:
+    """Return the indices of the voxels at the corners, ``[2^d, d]``."""
+    return np.array(list(itertools.product(*((0, n - 1) for n in frame.shape))))
+
+
+def corners_apart(frame: Frame, other: Frame) -> float:
+    """Return how far a corner of a frame is from the nearest of another, mm at most."""
+    one, two = (to_world(each, _corners(each)) for each in (frame, other))
+    return float(np.linalg.norm(one[:, None] - two, axis=-1).min(1).max())
+
+
 def largest_offset(frame: Frame, other: Frame) -> float:
     """Return the largest distance, in voxels, between two frames of one shape."""
-    ends = [(0, n - 1) for n in frame.shape]
-    corners = np.array(list(itertools.product(*ends)))
+    corners = _corners(frame)
     return float(np.abs(to_index(frame, to_world(other, corners)) - corners).max())
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError, shown
-from regnet_jax.spatial.frames import Frame, cosines, straighten
+from regnet_jax.spatial.frames import Frame, corners_apart, cosines, straighten
 
+# Channels of a colour, without and with transparency.
+_COLOURS = (3, 4)
 # Units of nibabel's headers other than mm.
 _MM_PER_UNIT = {"meter": 1e3, "micron": 1e-3}
 _LOG = logging.getLogger(__name__)
@@ -159,6 +161,12 @@ class Image:
         """
         array = as_array(array, name)
         d = _check_axes(array, name)
+        *plane, last = array.shape
+        if array.dtype == np.uint8 and d == 3 and last in _COLOURS and min(plane) > 8:
+            raise InputError(
+                f"{name}: has shape {array.shape}, as pictures in colour have; give"
+                " grey values, such as array.mean(-1)"
+            )
         frame = Frame(
             shape=array.shape,
             spacing=_spacing(spacing, d, name),
@@ -294,6 +302,26 @@ def check_shape(array: np.ndarray, frame: Frame) -> None:
         raise InputError(
             f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
             " of the grid"
+        )
+
+
+def warn_if_elsewhere(image: Image, frame: Frame) -> None:
+    """Warn of a mask or label map with the size of its image, but in another place.
+
+    Programs that do not know headers leave the place out. Axes may be reversed.
+
+    Args:
+        image: the mask or label map.
+        frame: the grid of its image.
+    """
+    if image.frame.shape != frame.shape:
+        return
+    apart = corners_apart(image.frame, frame)
+    if apart > max(frame.spacing):
+        _LOG.warning(
+            "%s: has as many voxels as its image and lies up to %.3g mm elsewhere;"
+            " check spacing, origin and direction in its header",
+            *(image.name, apart),
         )
 
 

@@ -13,7 +13,7 @@ from regnet_jax.spatial.frames import (
     cosines,
     isotropic_frame,
 )
-from regnet_jax.spatial.images import Image, from_sitk, to_sitk
+from regnet_jax.spatial.images import Image, from_sitk, to_sitk, warn_if_elsewhere
 
 # A voxel shows something if this fraction of it does.
 _SHOWN = 0.99
@@ -179,6 +179,7 @@ def as_mask(image: Image, frame: Frame | None = None) -> Image:
                 f"{mask.name}: lies outside of its image; check that the two belong"
                 " together"
             )
+        warn_if_elsewhere(image, frame)
     return mask
 
 

@@ -452,6 +452,11 @@ FLAGS = {
         "--interpolation x: is unknown; give one of nearest, linear, bspline",
     ),
     "out-of-bounds": ("train", ["--minutes=-1"], "--minutes -1: is not a"),
+    "two-masks": (
+        "register",
+        [*("--fixed=a", "--moving=b", "--out=c"), "--immobile=d", "--immobile=e"],
+        "--immobile: is there twice",
+    ),
     "of-a-series": (
         "register",
         ["--fixed=a", "--moving=b", "--out=c", "--reference=2"],

@@ -326,6 +326,8 @@ BAD = {
     "format": (["--pairs=PAIRS", "--format=minc"], "minc"),
     "points": (["--fixed=a", "--moving=b", "--fixed_points=c"], "--moving_points"),
     "model": (["--pairs=PAIRS", "--model=gone"], "gone"),
+    "initial": (["--pairs=PAIRS", "--initial=a.tfm,gone.tfm"], "a.tfm: does not exist"),
+    "initial-word": (["--pairs=PAIRS", "--initial=elastic"], "'elastic' is no alignm"),
     "coordinates": (
         ["--pairs=PAIRS", "--point_coordinates=mm"],
         "is 'mm'; give one",

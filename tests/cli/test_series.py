@@ -291,6 +291,7 @@ BAD = {
     "mask": (["--fixed_mask=CUBE"], "is 3D but its image is 2D"),
     "model": (["--model=gone"], "gone"),
     "dimension": (["--model=lung"], "is 3D and"),
+    "initial": (["--initial=SHIFT"], "the transform is 3D and the images are 2D"),
     "format": (["--write=ventilation"], "do not both show lungs"),
 }
 
@@ -300,7 +301,9 @@ def test_bad_input_is_refused_in_one_line(series, phases, tmp_path, case):
     names = {
         "ALONE": store(tmp_path / "alone.mha", smooth_image((8, 9, 7))),
         "CUBE": store(tmp_path / "cube.mha", np.ones((8, 9, 7), np.uint8)),
+        "SHIFT": tmp_path / "shift.tfm",
     }
+    sitk.WriteTransform(sitk.TranslationTransform(3), names["SHIFT"])
     given, words = BAD[case]
     for name, path in names.items():
         given = [text.replace(name, str(path)) for text in given]

@@ -341,6 +341,7 @@ BAD = {
     "fill-nan": (["--image={tmp}/float.mha", "--fill=nan"], "fill value nan"),
     "points-image": (["--image={moving}", "--points_image={moving}"], "--points_image"),
     "suffix": (["--image={moving}", "--out={tmp}/a.png"], "a.png"),
+    "no-name": (["--image={moving}", "--out={tmp}/.nii.gz"], "is a suffix without"),
     "point-suffix": (["--points={tmp}/a.pts", "--out={tmp}/a.mha"], "a.mha"),
     "folder": (["--image={moving}", "--out={tmp}/no/a.mha"], "no/a.mha"),
     "fractions": (["--labels={tmp}/float.mha"], "float.mha"),

@@ -1,6 +1,8 @@
 """DICOM: bright balls are read where they stand, and what is no volume is refused."""
 
+import errno
 import logging
+import os
 import re
 import shutil
 
@@ -19,7 +21,7 @@ from regnet_jax.io import (
     read_mask,
     split_series,
 )
-from regnet_jax.io.volumes import read_volumes
+from regnet_jax.io.volumes import read_grid, read_volumes
 from regnet_jax.spatial import to_world
 from tests.helpers.dicom_files import (
     DOSE,
@@ -459,6 +461,43 @@ def test_other_files_in_the_folder_are_left_out(tmp_path):
     assert read_image(tmp_path).frame.shape[0] == 4
 
 
+def test_links_that_are_left_out_are_told(tmp_path, caplog):
+    """Half of the slices are links, to a folder or to nothing."""
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    plain_series(folder, [0, 1, 2])
+    plain_series(other, [3, 4, 5])
+    assert read_image(folder).array.shape[0] == 3
+    assert not caplog.records
+    for link, target in (("more", other), ("a.dcm", tmp_path / "gone.dcm")):
+        (folder / link).symlink_to(target)
+        caplog.clear()
+        assert read_image(folder).array.shape[0] == 3
+        assert f"{folder}: more and " in caplog.text
+    # A link to a file that is there is a file.
+    (folder / "more").unlink()
+    (folder / "a.dcm").unlink()
+    for file in other.iterdir():
+        (folder / f"b{file.name}").symlink_to(file)
+    caplog.clear()
+    assert read_image(folder).array.shape[0] == 6
+    assert not caplog.records
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    plain_series(tmp_path, [0, 1, 2])
+    plain_series(tmp_path / "more", [3, 4, 5])
+    scan = os.scandir
+
+    def denied(path):
+        if os.path.basename(path) == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(InputError, match=r"more: cannot be read \(Permission denied\)"):
+        read_image(tmp_path)
+
+
 def test_damaged_file_is_refused_by_name(tmp_path):
     plain_series(tmp_path, range(4))
     path = tmp_path / "1.2.3.4-002.dcm"
@@ -540,6 +579,48 @@ def test_values_shorter_than_rows_and_columns_are_refused(tmp_path):
         read_image(tmp_path)
 
 
+def a_region(x, y, unit):
+    """A region of an ultrasound image; unit 3 is cm, and 4 seconds."""
+    region = pydicom.Dataset()
+    region.PhysicalDeltaX, region.PhysicalDeltaY = x, y
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = unit
+    return region
+
+
+@pytest.mark.parametrize("number", ["1", "1.1", "7.2", "12.1", "20", "481.1"])
+@pytest.mark.parametrize("element", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_any_kind_of_image_has_the_size_that_it_says(tmp_path, caplog, number, element):
+    """GDCM knows one element of each kind, and takes 1 mm without it."""
+    plain_series(tmp_path, [5.0], kind=f"1.2.840.10008.5.1.4.1.1.{number}")
+    (file,) = tmp_path.iterdir()
+    data = pydicom.dcmread(file)
+    del data.PixelSpacing
+    setattr(data, element, [0.3, 0.2])
+    data.save_as(file)
+    for frame in (read_image(file).frame, read_frame(file), read_grid(file)):
+        assert frame.spacing[:2] == (0.2, 0.3)
+    assert "guess" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("element", "value", "fact"),
+    [("HighBit", 15, "of 12 bits end at bit 15"), ("RescaleSlope", 0, "by 0")],
+)
+def test_values_that_gdcm_takes_for_others_are_refused(
+    tmp_path, refused, element, value, fact
+):
+    plain_series(tmp_path, [0, 1, 2], BitsStored=12, HighBit=11)
+    assert read_image(tmp_path).array.shape == (3, *PLAIN.shape)
+    files = sorted(tmp_path.iterdir())
+    for file in files:
+        data = pydicom.dcmread(file)
+        setattr(data, element, value)
+        data.save_as(file)
+    for path in (tmp_path, files[1]):
+        with pytest.raises(InputError, match=f"{fact}.*; convert it to .nii.gz"):
+            read_image(path)
+
+
 @pytest.mark.parametrize(
     ("element", "value", "size"),
     [
@@ -547,6 +628,10 @@ def test_values_shorter_than_rows_and_columns_are_refused(tmp_path):
         ("PixelSpacing", [0, 0], None),
         ("ImagerPixelSpacing", [0.3, 0.2], (0.2, 0.3)),
         ("NominalScannedPixelSpacing", [0.3, 0.2], (0.2, 0.3)),
+        ("SequenceOfUltrasoundRegions", [[0.02, 0.03, 3]], (0.2, 0.3)),
+        # Two sizes, and no length.
+        ("SequenceOfUltrasoundRegions", [[0.02, 0.03, 3], [0.1, 0.3, 3]], None),
+        ("SequenceOfUltrasoundRegions", [[0.02, 0.03, 4]], None),
     ],
 )
 @pytest.mark.parametrize("whole_folder", [False, True])
@@ -560,6 +645,8 @@ def test_an_image_without_the_size_of_its_pixels_gets_a_warning(
     data = pydicom.dcmread(file)
     del data.PixelSpacing
     if value:
+        if "Regions" in element:
+            value = [a_region(*each) for each in value]
         setattr(data, element, value)
     data.save_as(file)
     frame = read_image(tmp_path if whole_folder else file).frame

@@ -90,6 +90,16 @@ def test_read_points_reads_fcsv_columns_in_any_order(tmp_path):
     np.testing.assert_array_equal(found, [[1, 2, 3]])
 
 
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path):
+    """With quotes, with commas behind short rows, and with rows without a value."""
+    fcsv = '# CoordinateSystem = LPS,,,\n"# columns = id,x,y,z"\na,1,2,3\n'
+    tables = {"a.csv": "x,y,z,t\n1,2,3,0\n,,,\n4,5,6,0\n,,,\n", "a.fcsv": fcsv}
+    for name, content in tables.items():
+        found = read_points(text(tmp_path / name, content))
+        expected = [[1, 2, 3], [4, 5, 6]][: len(found)]
+        np.testing.assert_array_equal(found, expected)
+
+
 def markups(points=LPS, **changes):
     controls = [{"id": "1", "label": "F", "position": list(p)} for p in points]
     return {"type": "Fiducial", "controlPoints": controls} | changes

@@ -160,6 +160,20 @@ def test_the_same_image_twice_gets_a_warning(tmp_path, caplog):
     assert f"b.nrrd: is the same image as {tmp_path / 'a.mha'}" in caplog.text
 
 
+def test_labels_of_the_same_size_in_another_place_get_a_warning(tmp_path, caplog):
+    for name, spacing in (("a", 2.0), ("b", 2.0), ("labels", 2.0), ("plain", 1.0)):
+        array = np.random.default_rng(0).integers(0, 99, (5, 6, 7)).astype(np.int16)
+        image = sitk.GetImageFromArray(array + (name == "b"))
+        image.SetSpacing([spacing] * 3)
+        sitk.WriteImage(image, tmp_path / f"{name}.mha")
+    a, b, labels, plain = (tmp_path / f"{n}.mha" for n in ("a", "b", "labels", "plain"))
+    read_pair(PairPaths("pair", a, b, fixed_labels=labels, moving_labels=labels))
+    assert not caplog.records
+    read_pair(PairPaths("pair", a, b, fixed_labels=labels, moving_labels=plain))
+    assert [m.partition(":")[0] for m in caplog.messages] == [str(plain)]
+    assert "lies up to 8.77 mm elsewhere" in caplog.text
+
+
 def test_read_pairs_refuses_a_missing_list(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_pairs(tmp_path / "none.csv")

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.files import staged_folder
+from regnet_jax.files import check_suffix, staged_folder
 from regnet_jax.io import (
     read_displacement,
     read_frame,
@@ -23,7 +23,7 @@ from regnet_jax.io import (
 from regnet_jax.io.images import IMAGE_SUFFIXES, write_image
 from regnet_jax.io.landmarks.reading import parse_points
 from regnet_jax.io.pairs import read_pairs
-from regnet_jax.io.volumes import read_grid
+from regnet_jax.io.volumes import read_grid, read_volumes
 from regnet_jax.spatial import Frame, Image, check_pair, from_sitk, to_sitk
 from tests.helpers.frames import FRAMES
 
@@ -94,7 +94,10 @@ def test_grey_pictures_are_2d_and_their_spacing_a_guess(tmp_path, name, caplog):
     picture = sitk.GetImageFromArray(np.eye(9, dtype=np.uint8))
     sitk.WriteImage(picture, tmp_path / name)
     assert read_image(tmp_path / name).frame.ndim == 2
-    assert "so the spacing is a guess" in caplog.text
+    for read in (read_image, read_volumes, read_grid):
+        caplog.clear()
+        read(tmp_path / name)
+        assert "so the spacing is a guess" in caplog.text
 
 
 def paged(path, *arrays, **options):
@@ -127,6 +130,49 @@ def test_pages_of_several_kinds_are_refused(refused, tmp_path, other, options):
     path = paged(tmp_path / "a.tif", BYTES[0], BYTES[1], other, **options)
     for read in (read_image, read_frame):
         refused(lambda read=read: read(path), f"{path}: its pages 1 and 3 differ")
+
+
+GREY = PIL.Image.fromarray(BYTES[0])
+WORDS = PIL.Image.fromarray(BYTES[0].astype(np.uint16) * 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "options"),
+    [
+        ("a.tif", GREY.convert("LA"), {}),
+        ("a.png", GREY.convert("LA"), {}),
+        ("a.tif", WORDS, {"tiffinfo": {274: 3}}),
+        ("a.tif", WORDS, {"compression": "zstd"}),
+    ],
+    ids=["transparent", "transparent-png", "turned", "zstd"],
+)
+def test_pictures_that_itk_reads_as_others_are_refused(
+    refused, tmp_path, name, picture, options
+):
+    """Transparency becomes pixels, and 16 bits become 8, or there is no image."""
+    path = tmp_path / name
+    picture.save(path, **options)
+    refused(lambda: read_volumes(path), f"{path}: holds pixels of a kind")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_photos_that_viewers_turn_are_refused(refused, tmp_path, name, orientation):
+    path, exif = tmp_path / name, PIL.Image.Exif()
+    exif[274] = orientation
+    GREY.save(path, exif=exif)
+    for read in (read_image, read_frame):
+        if orientation == 1:
+            read(path)
+            continue
+        message = f"{path}: is to be turned or mirrored (orientation {orientation} of"
+        refused(lambda read=read: read(path), message)
+
+
+def test_rows_of_a_tiff_may_begin_at_the_bottom(tmp_path):
+    WORDS.save(tmp_path / "a.tif", tiffinfo={274: 4})
+    found = read_image(tmp_path / "a.tif").array
+    np.testing.assert_array_equal(found, np.asarray(WORDS)[::-1])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
@@ -351,6 +397,24 @@ def test_images_of_any_name_are_read_and_written(tmp_path, suffix):
         image = read_image(path)
         np.testing.assert_array_equal(image.array, ARRAY)
         assert image.name == str(path)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".tfm", ".mat", ".nii", ".nrrd"])
+def test_suffixes_in_capitals_are_read_or_refused_as_such(refused, tmp_path, suffix):
+    first, path = tmp_path / f"a{suffix}", tmp_path / f"A{suffix.upper()}"
+    image = suffix not in (".tfm", ".mat")
+    if image:
+        sitk.WriteImage(to_sitk(ARRAY, PLAIN), first)
+    else:
+        sitk.WriteTransform(sitk.AffineTransform(3), first)
+    first.rename(path)
+    read = read_image if image else read_transform
+    if suffix in (".nii", ".nrrd"):
+        np.testing.assert_array_equal(read(path).array, ARRAY)
+    else:
+        refused(lambda: read(path), "suffix in capitals", f"rename it to A{suffix}")
+    with pytest.raises(InputError, match="has no suffix that can be written here"):
+        check_suffix(path, (suffix, ".other"))
 
 
 def test_images_of_the_longest_names_are_written(tmp_path):

@@ -136,14 +136,16 @@ def test_values_packed_by_bzip2_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "space", ["scanner-xyz", "3D-right-handed", "3D-left-handed-time"]
+    "space", ["scanner-xyz", "3D-right-handed", "3D-left-handed-time", "not named"]
 )
 def test_a_space_without_left_and_right_gets_a_warning(tmp_path, caplog, space):
     path = store(tmp_path / "a.nrrd")
     before = read_image(path)
     assert not caplog.records
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"left-posterior-superior", space.encode()))
+    old, new = b"left-posterior-superior", space.encode()
+    if space == "not named":
+        old, new = b"space: " + old, b"space dimension: 3"
+    path.write_bytes(path.read_bytes().replace(old, new))
     if space.endswith("time"):
         # Such a space has a fourth axis.
         check_header(path, "NrrdImageIO")
@@ -224,9 +226,22 @@ def test_a_header_without_spacing_gets_a_warning(tmp_path, caplog, name, line):
             *("a.mha", rb"ElementSpacing", b"DistanceUnits = um\n\\g<0>"),
             "says that its space unit is um; convert it to mm",
         ),
+        # ITK takes the lines behind them for the numbers that are missing.
+        ("a.mha", rb"Offset = .*", b"Offset = 1 2", "2 numbers as Offset where 3 are"),
+        (
+            *("a.mha", rb"TransformMatrix = .*", b"TransformMatrix = 1 0 0 1"),
+            "has 4 numbers as TransformMatrix where 9 are needed; correct",
+        ),
+        ("a.mha", rb"ElementSpacing = .*", b"ElementSpacing = 4 4", "2 numbers as El"),
+        (
+            "a.mha",
+            rb"Offset",
+            b"HeaderSize = 9\nOffset",
+            "at byte 9, within",
+        ),
     ],
 )
-def test_spacings_that_mean_nothing_are_refused(tmp_path, name, line, new, said):
+def test_headers_that_mean_nothing_are_refused(tmp_path, name, line, new, said):
     path = store(tmp_path / name)
     start, values = header(path)
     path.write_bytes(re.sub(line, new, start) + values)

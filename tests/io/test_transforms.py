@@ -332,6 +332,26 @@ def test_read_transform_refuses_bad_files(tmp_path, capfd):
         write_transform(tmp_path / "t.xyz", sitk.AffineTransform(3))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("flirt.mat", "1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "is a bare matrix"),
+        ("mr.txt", "#centre 1 2 3\n1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1", "is a bare"),
+        (
+            "a.aff12.1D",
+            "# DICOM-to-DICOM\n1 0 0 5 0 1 0 0 0 0 1 0\n",
+            "is a bare matrix",
+        ),
+        ("m.csv", "1,0,0,5\n0,1,0,0\n0,0,1,0\n0,0,0,1\n", "is a bare matrix"),
+        ("a.lta", "type      = 0\nnxforms   = 1\n", "of MINC or FreeSurfer"),
+    ],
+)
+def test_linear_transforms_of_other_tools_are_named(tmp_path, name, content, fact):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: .*{fact}.*; convert it"):
+        read_transform(tmp_path / name)
+
+
 @pytest.mark.parametrize("parameters", ["1 2 3 4", "1 2"], ids=["too many", "too few"])
 def test_parameters_that_do_not_fit_the_kind_are_refused(tmp_path, parameters):
     path = tmp_path / "shift.tfm"
@@ -397,6 +417,67 @@ def test_several_transforms_in_a_file_are_refused(tmp_path):
 def test_what_names_no_file_is_refused(given):
     with pytest.raises(InputError, match=r"^transform: .* names no file; give a path"):
         read_transform(given)
+
+
+def positions(frame):
+    """``[*frame.shape, d]``, mm, x first."""
+    return to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+
+
+def enlarged(frame, factor):
+    """The displacement of an enlargement about the centre."""
+    places = positions(frame)
+    return (factor - 1) * (places - places.mean(tuple(range(frame.ndim))))
+
+
+def smooth_residual(frame):
+    noise = np.random.default_rng(3).normal(size=(*frame.shape, frame.ndim))
+    field = ndimage.gaussian_filter(noise, (*(2,) * frame.ndim, 0))
+    return 0.5 * min(frame.spacing) * field / np.abs(field).max()
+
+
+@every_frame
+@pytest.mark.parametrize("unit", ["mm", "mm in RAS", "voxels"])
+def test_positions_in_place_of_displacements_are_refused(tmp_path, frame, unit):
+    """Those of a patient who is turned, smaller and deformed."""
+    d = frame.ndim
+    turned = positions(frame) @ (0.85 * rotation(d, 0.3)).T + smooth_residual(frame)
+    vectors = {
+        "mm": turned,
+        "mm in RAS": turned * [-1, -1, 1][:d],
+        "voxels": np.moveaxis(np.indices(frame.shape), 0, -1)[..., ::-1]
+        + smooth_residual(frame) / min(frame.spacing),
+    }[unit]
+    # Voxels of 1 mm from the origin are both.
+    unit = (
+        "(mm|voxels)" if frame is FRAMES["3d plain"] and unit != "mm in RAS" else unit
+    )
+    for name in ("y.nii.gz", "y.mha", "y.nrrd", "y.h5"):
+        if name.endswith(".h5"):
+            field = sitk.DisplacementFieldTransform(to_sitk(vectors, frame))
+            write_transform(tmp_path / name, field)
+        else:
+            write_displacement(tmp_path / name, vectors, frame)
+        with pytest.raises(InputError, match=f"as positions in {unit} do, so"):
+            read_transform(tmp_path / name)
+
+
+@every_frame
+@pytest.mark.parametrize("factor", [0.4, 0.6, 1, 1.6])
+def test_displacements_that_enlarge_are_none_of_positions(tmp_path, frame, factor):
+    vectors = enlarged(frame, factor) + smooth_residual(frame)
+    for shift in (0, 100, -7):
+        write_displacement(tmp_path / "u.mha", vectors + shift, frame)
+        read_displacement(tmp_path / "u.mha")
+    corner = (factor - 1) * (positions(frame) - frame.origin)
+    write_displacement(tmp_path / "u.mha", corner, frame)
+    read_displacement(tmp_path / "u.mha")
+
+
+def test_an_enlargement_to_twice_the_size_is_known_by_its_centre(tmp_path):
+    frame = FRAMES["3d oblique"]
+    write_displacement(tmp_path / "u.mha", enlarged(frame, 2), frame)
+    read_displacement(tmp_path / "u.mha")
 
 
 @pytest.mark.parametrize(("unit", "name"), [(1, "m"), (3, "um")])

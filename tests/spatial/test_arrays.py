@@ -236,6 +236,17 @@ def test_image_from_array_refuses_other_shapes(shape):
         Image.from_array(np.zeros(shape), 1.0, name="mine")
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_in_colour_are_not_taken_for_volumes(channels):
+    array = np.zeros((20, 30, channels), np.uint8)
+    array[0, 0] = 1
+    with refused("mine: has shape (20, 30", "as pictures in colour have; give grey"):
+        Image.from_array(array, 1.0, name="mine")
+    # Scans have other types, and slabs their short axis elsewhere.
+    for other in (array.astype(np.int16), np.moveaxis(array, -1, 0)):
+        assert Image.from_array(other, 1.0).frame.ndim == 3
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.longdouble("1e4000")])
 def test_values_that_are_not_finite_are_refused(value):
     array = np.zeros((4, 5), np.longdouble)

@@ -1,5 +1,7 @@
 """What of a mask is inside, in all the forms that masks have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,27 @@ def test_scans_and_distances_are_no_masks(d, dtype):
 def test_empty_masks_are_refused(d, dtype):
     with pytest.raises(InputError, match="is empty"):
         as_mask(image(np.zeros(SHAPES[d], dtype)))
+
+
+@every_dimension
+def test_a_mask_of_the_same_size_in_another_place_gets_a_warning(d, caplog):
+    """A header that was left out: voxels of 1 mm from zero on."""
+    mask = image(a_box(d), "mask.png")
+    own = mask.frame
+    mirror = np.diag([-1.0, *[1.0] * (d - 1)])
+    end = [own.spacing[0] * (own.shape[-1] - 1), *own.origin[1:]]
+    reversed_axis = dataclasses.replace(own, origin=end, direction=mirror)
+    half = dataclasses.replace(own, origin=[0.75] * d)
+    for frame in (own, reversed_axis, half, dataclasses.replace(own, shape=(30,) * d)):
+        as_mask(mask, frame)
+    assert not caplog.records
+    as_mask(mask, dataclasses.replace(own, spacing=[1.0] * d))
+    (message,) = caplog.messages
+    sides = 0.5 * (np.array(SHAPES[d]) - 1)
+    assert message.startswith(
+        f"mask.png: has as many voxels as its image and lies up to"
+        f" {np.linalg.norm(sides):.3g} mm elsewhere"
+    )
 
 
 def test_masks_of_nan_are_refused(tmp_path):

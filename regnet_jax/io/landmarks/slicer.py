@@ -42,8 +42,9 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
     rows: Rows = []
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
-        if line.startswith("#"):
-            key, _, value = line[1:].partition("=")
+        # Spreadsheets put quotes around them and commas behind.
+        if line.lstrip('"').startswith("#"):
+            key, _, value = line.strip('", ')[1:].partition("=")
             header[key.strip()] = value.strip()
         elif line.strip():
             rows.append((number, csv_words(path, number, line)))

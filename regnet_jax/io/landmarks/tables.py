@@ -48,6 +48,9 @@ _NAMES = (
 )
 _DOUBT = "does not say whether x, y and z are mm or voxels"
 
+# Of rows without a value, as spreadsheets write them.
+_NO_CELL = " \t,;"
+
 
 def parse_table(path: Path, text: str) -> Parsed:
     """Parse a table with a header, or the voxel indices (from 0) of Learn2Reg.
@@ -68,7 +71,7 @@ def parse_table(path: Path, text: str) -> Parsed:
     used = [
         (number, line)
         for number, line in enumerate(lines, 1)
-        if line.strip() and not is_comment(line)
+        if line.strip(_NO_CELL) and not is_comment(line)
     ]
     first = used[0][1] if used else ""
     # Where it is not the comma, that may stand within numbers.

@@ -89,9 +89,11 @@ def plan_tiles(
     if best is None:
         least = min(map(_volume, itertools.product(*choices)))
         needed = least * bytes_per_voxel / GIB + 0.05
+        more = math.ceil(10 * (needed - memory) / _PLANNED) / 10
         raise InputError(
-            f"{max(memory, 0):.1f} GiB of memory for a tile: the smallest of this"
-            f" network takes {needed:.1f}; allow more or coarser voxels"
+            f"memory: leaves {max(memory, 0):.1f} GiB for a tile, and the smallest of"
+            f" this network takes {needed:.1f}; allow {more:.1f} GiB more, or coarser"
+            " voxels"
         )
     axes = (
         _tiles_of_axis(support, n, size)

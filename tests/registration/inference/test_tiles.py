@@ -163,5 +163,5 @@ def test_plans_compute_less_with_more_memory_and_one_tile_with_enough():
 
 def test_too_little_memory_raises_an_error_that_names_what_is_needed():
     network, images = dense(2, 1.0), [smooth_image((400, 400))] * 2
-    with pytest.raises(InputError, match=r"memory for a tile.*takes 0\.1"):
+    with pytest.raises(InputError, match=r"for a tile.*takes 0\.1"):
         predict(network, *images, memory=0.705)
