@@ -64,7 +64,8 @@ def restore_variables(folder: Path, *, best: bool = False):
 
     Raises:
         InputError: if the folder holds no checkpoint, if the checkpoint cannot be read,
-            is damaged or is not finite, or if ``best`` is set and no checkpoint was evaluated.
+            is damaged or is not finite, or if ``best`` is set and no checkpoint was
+            evaluated.
     """
     # Imported only here, as a registration with shipped weights does not need it.
     import orbax.checkpoint as ocp

@@ -148,12 +148,13 @@ class RegistrationOptions:
             the total: the prediction, then this.
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
-        preset: ``fast``, for ``lung`` at voxels of 2 mm and not 1.5 mm; ``default``; or
-            ``accurate``, with a repeated pass and refinement.
+        preset: ``fast``, which uses ``lung`` at voxels of 2 mm instead of 1.5 mm;
+            ``default``; or ``accurate``, with a repeated pass and refinement.
         refine: steps of gradient descent that start from the network's prediction. None
             takes those of the preset, 36 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
-            which is inverted where the images are swapped.
+            which becomes its inverse where the images are swapped and the start is
+            inverted.
         confidence: estimate the error at every voxel, by networks that can.
         memory: limit of the process during the prediction, GiB; images that need more
             are predicted tile by tile, and voxels are those of the network's training,

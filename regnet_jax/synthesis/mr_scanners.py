@@ -44,7 +44,7 @@ def rician_noise(
     Args:
         key: random key.
         image: ``[*spatial, 1]``, mapped to ``MAPPED_RANGE``.
-        spacing: taken as by all models, and without effect.
+        spacing: unused; all models take it.
 
     Returns:
         An image like ``image``, nowhere darker than the range.
@@ -90,7 +90,7 @@ def tissue_contrast(
     Args:
         key: random key.
         image: ``[*spatial, 1]``, mapped to ``MAPPED_RANGE``.
-        spacing: taken as by all models, and without effect.
+        spacing: unused; all models take it.
 
     Returns:
         An image like ``image``; both ends of the range stay where they are.

@@ -74,7 +74,7 @@ def noise(
     Args:
         key: random key.
         image: ``[*spatial, 1]`` HU.
-        spacing: taken as by all models, and without effect.
+        spacing: unused; all models take it.
 
     Returns:
         An image like ``image``.
@@ -206,7 +206,7 @@ def contrast(
     Args:
         key: random key.
         image: ``[*spatial, 1]`` HU.
-        spacing: taken as by all models, and without effect.
+        spacing: unused; all models take it.
 
     Returns:
         An image like ``image``; values outside that range are only scaled.

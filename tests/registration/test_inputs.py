@@ -67,7 +67,7 @@ def test_initial_translation_is_kept_with_masks(pair, network2d):
         *pair, model=network2d, initial=shift, fixed_mask=mask, moving_mask=mask
     )
     np.testing.assert_allclose(result.affine[:2, 2], (3.0, -2.0))
-    assert not result.report().parameters["masks"]
+    assert "masks" not in result.report().parameters
     for name in ("fixed_mask", "moving_mask"):
         assert any(n.startswith(f"{name} has no effect") for n in result.notices)
 
