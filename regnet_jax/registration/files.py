@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 import SimpleITK as sitk
 
+import regnet_jax
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     describe_overlap,
@@ -114,8 +115,8 @@ def find_finished(
         sources: paths of the files and folders that it reads.
 
     Returns:
-        The report; None if there is none, if a file of the results is missing, or if a
-        source has changed since.
+        The report; None if there is none, if it is of another version, if a file of the
+        results is missing, or if a source has changed since.
     """
     written = folder / REPORT
     try:
@@ -124,6 +125,8 @@ def find_finished(
         return None
     time = written.stat().st_mtime
     if report.request != request:
+        return None
+    if report.versions.get("regnet_jax") != regnet_jax.__version__:
         return None
     names = expected_files(request["formats"], confidence=request["confidence"])
     if not all((folder / name).is_file() for name in names):

@@ -185,7 +185,8 @@ def run_series(
 
     images = [phase.read for phase in phases]
     summary = summarise(fixed, images, field, cycle=cycle, progress=True)
-    rows = _write_summary(out, path, phases, number, fixed, summary, reports, cycle)
+    title = f"Series {path}"
+    rows = _write_summary(out, title, phases, number, fixed, summary, reports, cycle)
     for warning in summary.warnings:
         _LOG.warning("%s: %s", path, warning)
     _remove_results(out / phases[number].name)
@@ -223,9 +224,11 @@ def save_series(series: SeriesRegistration, folder, formats: Collection[str]) ->
         if registration is None:
             _remove_results(place)
     _write_summary(
-        *(folder, "series", series.phases, series.reference, series.fixed),
+        *(folder, "Series", series.phases, series.reference, series.fixed),
         *(series.summary, reports, series.cycle),
     )
+    for warning in series.summary.warnings:
+        _LOG.warning("series: %s", warning)
 
 
 def _title(phase: Phase) -> str:
@@ -304,7 +307,7 @@ def _remove_results(folder: Path) -> None:
 
 def _write_summary(
     out: Path,
-    name,
+    title: str,
     phases: Sequence[Phase],
     number: int,
     fixed: Image,
@@ -332,7 +335,7 @@ def _write_summary(
         write_rows(stage / "motion.csv", rows, _COLUMNS)
         write_series_page(
             stage / "report.html",
-            title=f"Series {name}",
+            title=title,
             rows=rows,
             reference=number,
             region_name=summary.region.name,

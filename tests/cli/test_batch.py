@@ -178,6 +178,13 @@ def test_second_run_leaves_finished_pairs_alone(first, batch, folder):
     assert "1 finished before" in batch(*further, pairs="mended.csv").out
     (out / "one" / "jacobian.nii.gz").unlink()
     assert "1 registered" in batch(*further, pairs="mended.csv").out
+    # So is one of another version.
+    report = out / "one" / "report.json"
+    assert "1 finished before" in batch(*further, pairs="mended.csv").out
+    content = json.loads(report.read_text("utf-8"))
+    content["versions"]["regnet_jax"] = "0.0.1"
+    report.write_text(json.dumps(content), "utf-8")
+    assert "1 registered" in batch(*further, pairs="mended.csv").out
 
 
 def test_shards_divide_the_pairs(batch, folder):

@@ -144,9 +144,10 @@ def test_maps_and_table_follow_from_the_displacements(result):
     assert mid.GetPixelID() == fixed.GetPixelID()
 
 
-def test_page_has_an_animation_and_leads_to_the_phases(result):
+def test_page_has_an_animation_and_leads_to_the_phases(result, phases):
     out, _ = result
     page = (out / "report.html").read_text("utf-8")
+    assert f"<h1>Series {phases / 'phases'}</h1>" in page
     assert re.findall('<a href="([^"]*)"', page) == [
         f"{name}/report.html" for name in NAMES[1:]
     ]
