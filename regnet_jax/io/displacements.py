@@ -28,6 +28,10 @@ _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
 # itself: a displacement changes as fast only where it enlarges by 1.7 or more. What
 # turns them changes them beside their axis, too.
 _PACES, _BESIDE = (0.7, 1.4), 0.6
+# The middle of a grid is far from zero beyond this fraction of half its diagonal.
+_FAR = 0.8
+# Voxels of one size above this one, mm; sizes are equal up to this factor.
+_WIDE, _EQUAL = 1.6, 1.3
 
 
 def write_displacement(
@@ -164,48 +168,83 @@ def check_no_positions(path, vectors: np.ndarray, frame: Frame) -> None:
         vectors: ``[*frame.shape, d]``, x first.
         frame: their grid.
     """
-    d, spacing = frame.ndim, np.array(frame.spacing)
     sizes = np.array(frame.shape[::-1])
-    used = np.flatnonzero(sizes > 1)
-    if len(used) < 2 or not sizes.all():
+    used = sizes > 1
+    if used.sum() < 2 or not sizes.all():
         return
-    # What each axis, x first, adds to the vectors from voxel to voxel, in a column.
-    found, middle, rest = np.zeros((d, d)), np.zeros(d), np.zeros(d)
-    for k in used:
-        across = tuple(axis for axis in range(d) if axis != d - 1 - k)
-        line = vectors.mean(across, dtype=np.float64)
-        middle = line.mean(0)
-        if not np.isfinite(middle).all():
-            return
-        along = np.arange(sizes[k]) - (sizes[k] - 1) / 2
-        found[:, k] = along @ line / (along @ along)
-        bent = line - middle - np.outer(along, found[:, k])
-        rest[k] = (bent * bent).sum() / (along @ along)
+    changes, middle, bends = _linear_trend(vectors)
+    if not np.isfinite(middle).all():
+        return
     centre = (sizes - 1) / 2
-    to_ras = np.diag([-1.0, -1.0, 1.0][:d])
-    step = np.reshape(frame.direction, (d, d)) * spacing
-    world = step @ centre + frame.origin
-    kinds = {"mm": (step, world), "mm in RAS": (to_ras @ step, to_ras @ world)}
-    if spacing.min() < 1.6 or spacing.max() > 1.3 * spacing.min():
-        kinds["voxels"] = (np.eye(d), centre)
-    for unit, (wanted, place) in kinds.items():
-        apart, far = np.linalg.norm(middle - place), np.linalg.norm(place)
-        if far > 0.8 * np.linalg.norm(wanted @ centre) and (
-            np.linalg.norm(middle) < apart
-        ):
-            # An enlargement to twice the size, as positions are far from zero here.
+    for unit, (steps, place) in _kinds_of_positions(frame, centre).items():
+        extent, far = np.linalg.norm(steps @ centre), np.linalg.norm(place)
+        # On a grid far from zero positions are long. Short vectors that change as fast
+        # are an enlargement to twice the size.
+        is_far = far > _FAR * extent
+        if is_far and np.linalg.norm(middle) < np.linalg.norm(middle - place):
             continue
-        length = (wanted * wanted).sum(0)
-        pace = (found * wanted).sum(0) / length
-        beside = ((found - pace * wanted) ** 2).sum(0) + rest
-        fits = (_PACES[0] < pace) & (pace < _PACES[1])
-        fits &= beside < _BESIDE**2 * length
+        squares = (steps**2).sum(0)
+        paces = (changes * steps).sum(0) / squares
+        beside = ((changes - paces * steps) ** 2).sum(0) + bends
+        slowest, fastest = _PACES
+        fits = (slowest < paces) & (paces < fastest) & (beside < _BESIDE**2 * squares)
         if fits[used].all():
             raise InputError(
                 f"{path}: its vectors change from voxel to voxel as positions in {unit}"
                 " do, so they are no displacements; convert it to a displacement image"
                 " of ITK"
             )
+
+
+def _linear_trend(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit lines to the means of vectors across each axis.
+
+    Args:
+        vectors: ``[*spatial, d]``, x first.
+
+    Returns:
+        The change from voxel to voxel along each axis, x first, in the columns of
+        ``[d, d]``; the mean ``[d]``; and the squares that each line leaves, in units of
+        those of the change, ``[d]``. Zero along axes of a single voxel.
+    """
+    d = vectors.shape[-1]
+    changes, bends = np.zeros((d, d)), np.zeros(d)
+    mean = np.zeros(d)
+    for k in range(d):
+        axis = d - 1 - k
+        across = tuple(other for other in range(d) if other != axis)
+        line = vectors.mean(across, dtype=np.float64)
+        mean = line.mean(0)
+        along = np.arange(len(line)) - (len(line) - 1) / 2
+        if scale := along @ along:
+            changes[:, k] = along @ line / scale
+            rest = line - mean - np.outer(along, changes[:, k])
+            bends[k] = (rest**2).sum() / scale
+    return changes, mean, bends
+
+
+def _kinds_of_positions(frame: Frame, centre) -> dict[str, tuple]:
+    """Return how positions change and what they are in the middle, by their unit.
+
+    Args:
+        frame: the grid.
+        centre: index of its middle, x first.
+
+    Returns:
+        The change along each axis, x first, in the columns of ``[d, d]``, and the
+        position ``[d]``.
+    """
+    d, spacing = frame.ndim, np.array(frame.spacing)
+    steps = np.reshape(frame.direction, (d, d)) * spacing
+    middle = steps @ centre + frame.origin
+    to_ras = np.diag([-1.0, -1.0, 1.0][:d])
+    kinds = {
+        "mm": (steps, middle),
+        "mm in RAS": (to_ras @ steps, to_ras @ middle),
+    }
+    if spacing.min() < _WIDE or spacing.max() > _EQUAL * spacing.min():
+        kinds["voxels"] = (np.eye(d), centre)
+    return kinds
 
 
 def _unit(image: sitk.Image) -> int:
