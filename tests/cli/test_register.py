@@ -188,7 +188,8 @@ def test_second_run_replaces_the_results_and_keeps_other_files(results, command)
     out, fixed, _, arguments, _ = results(2)
     kept = {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "notes.txt").write_text("my own")
-    changed = [*arguments, "--initial=none", f"--moving={fixed}"]
+    others = [flag for flag in arguments if not flag.startswith("--moving=")]
+    changed = [*others, "--initial=none", f"--moving={fixed}"]
     try:
         assert command("register", *changed).status == 0
         assert {path.name for path in out.iterdir()} == FILES | {"notes.txt"}

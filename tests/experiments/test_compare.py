@@ -251,17 +251,16 @@ def test_a_truth_on_another_grid_is_refused(tmp_path, d, name, change):
 
 
 def test_demons_continue_their_field_to_the_edge_of_a_finer_level():
-    """On sizes that the levels do not divide."""
+    """On sizes that the levels do not divide, where ITK's resampling writes zero."""
     frame = Frame((35, 51, 35), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), np.eye(3))
     moving = texture(frame.shape)
-    u = np.zeros((*frame.shape, 3)) + 2.0
+    u = np.zeros((*frame.shape, 3)) + 4.0
     points = np.moveaxis(np.indices(frame.shape), 0, -1) + u / 2.0
-    fixed = _at(moving, points, 1)
-    images = [Image(array, frame, "image") for array in (fixed, moving)]
+    images = [Image(a, frame, "image") for a in (_at(moving, points, 1), moving)]
     field = demons(Task(*images, setting="lung", initial=np.eye(4)))
     error = np.linalg.norm(field - u, axis=-1)
-    ends = error[-3:].mean(), error[:, -3:].mean(), error[..., -3:].mean()
-    assert max(ends) < 2.5 * error.mean(), (ends, error.mean())
+    last = error[-1].mean(), error[:, -1].mean(), error[..., -1].mean()
+    assert max(last) < 0.15, last
 
 
 def test_records_depend_on_the_packages_that_compute(monkeypatch):
