@@ -194,7 +194,8 @@ def test_contradicting_directions_cancel_in_the_symmetric_field(d):
     fixed, moving = image(np.eye(d)), image(np.eye(d), seed=1)
     options = {"initial": "none", "inverse_consistent": True}
     result = register(fixed, moving, constant(d), **options)
-    np.testing.assert_allclose(result.displacement, 0.0, atol=1e-3)
+    # The iterations end at 0.01 voxel of 4 mm.
+    np.testing.assert_allclose(result.displacement, 0.0, atol=0.04)
     twice = 2 * 4.0 * np.linalg.norm(SHIFT[d])
     apart = result.parameters["disagreement"]
     assert apart["mean_mm"] == pytest.approx(twice, rel=1e-5)
