@@ -54,12 +54,13 @@ def summarise(records: Records, methods: Sequence[str]) -> dict[str, dict]:
                 "mean": float(np.mean(means)) if means else np.nan,
                 "sd": sample_deviation(means),
             }
-        means = {
-            case: (np.mean(r[method]["errors"]), np.mean(r[BEFORE]["errors"]))
-            for case, r in records.items()
-            if method in r
-        }
-        summary["worse"] = sum(not after <= before for after, before in means.values())
+        changes = [
+            np.mean(case[method]["errors"]) - np.mean(case[BEFORE]["errors"])
+            for case in records.values()
+            if method in case
+        ]
+        # So that NaN counts as worse.
+        summary["worse"] = sum(not change <= 0 for change in changes)
         summary["difference"] = _difference(records, method)
         for name in ("folding", "seconds"):
             values = [r[name] for r in mine if r.get(name) is not None]

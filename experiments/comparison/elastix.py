@@ -28,15 +28,14 @@ def par0011(task: Task) -> np.ndarray:
     """
     affine, coarse, fine = par0011_stages([task.fixed.frame, task.moving.frame])
     fixed_mask, moving_mask = task.masks
-    if task.lungs is not None and fixed_mask is not None:
+    sampled = task.lungs or fixed_mask
+    if task.lungs and fixed_mask:
         within = task.lungs.array * (fixed_mask.array > 0)
-        fixed_mask = replace(task.lungs, array=within)
-    elif task.lungs is not None:
-        fixed_mask = task.lungs
+        sampled = replace(task.lungs, array=within)
     stages = [
         (affine, task.masks),
         (coarse, task.masks),
-        (fine, (fixed_mask, moving_mask)),
+        (fine, (sampled, moving_mask)),
     ]
     return _run(task, stages)
 

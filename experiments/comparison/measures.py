@@ -19,10 +19,10 @@ from regnet_jax.spatial import (
     Frame,
     composite,
     find_padding,
+    largest_offset,
     map_points,
     where_shown,
 )
-from regnet_jax.spatial.frames import largest_offset
 
 # Voxels by which headers may differ that were rounded differently.
 _SAME_GRID = 0.01

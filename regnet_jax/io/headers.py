@@ -259,7 +259,8 @@ def _check_meta(path: Path, values: bool) -> None:
                 )
             if key == "ElementDataFile":
                 start = fields.get("HeaderSize", "0")
-                if value.strip().upper() == "LOCAL" and start.strip("0")[:1] not in "-":
+                is_local = value.strip().upper() == "LOCAL"
+                if is_local and start.strip("0") and not start.startswith("-"):
                     # It stands for a number of bytes of another file.
                     raise InputError(
                         f"{path}: says that its values begin at byte {start[:20]},"

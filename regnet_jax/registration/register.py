@@ -190,13 +190,10 @@ def register(
                 " nothing moves across them after the linear alignment"
             ]
         elif settings.slice_axis:
-            d = network.dimensions
-            notices = [
-                *notices,
-                f"slice_axis has no effect, as {name} is a {d}D network",
-            ]
-            if d == 2:
-                notices[-1] += " and the images are 2D"
+            reason = "a 2D network and the images are 2D"
+            if network.dimensions == 3:
+                reason = "a 3D network"
+            notices = [*notices, f"slice_axis has no effect, as {name} is {reason}"]
         if not is_computed(settings.initial):
             for side in ("fixed_mask", "moving_mask"):
                 if masks.pop(side, None) is not None:
