@@ -25,19 +25,19 @@ class Effort(NamedTuple):
         finer: whether voxels are smaller than the network's own by its ``fineness``; a
             network without one repeats its pass at the finest voxel size instead, if it
             has an ``extra_pass``.
-        repeats: whether networks with finer voxels repeat that pass, too.
+        both_orders: whether the finest passes predict with the images in both orders.
         steps: of gradient descent after the network.
     """
 
     finer: bool = True
-    repeats: bool = False
+    both_orders: bool = False
     steps: int = 0
 
 
 EFFORTS = {
     "fast": Effort(finer=False),
     "default": Effort(),
-    "accurate": Effort(repeats=True, steps=36),
+    "accurate": Effort(both_orders=True, steps=36),
 }
 
 
@@ -149,7 +149,8 @@ class RegistrationOptions:
         intensity: ``auto``, ``ct``, ``ct+1024``, ``mr``, ``none``, or the percentiles
             ``LOW,HIGH`` that are mapped to air and bone.
         preset: ``fast``, which uses ``lung`` at voxels of 2 mm instead of 1.5 mm;
-            ``default``; or ``accurate``, with a repeated pass and refinement.
+            ``default``; or ``accurate``, which predicts with the images in both orders
+            at its finest voxels, and refines.
         refine: steps of gradient descent that start from the network's prediction. None
             takes those of the preset, 36 of ``accurate`` and none of the others.
         inverse_consistent: register in both directions and return the symmetric field,
@@ -207,9 +208,9 @@ class RegistrationOptions:
         default="default",
         metadata=option(
             str,
-            "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate: a"
-            " repeated pass and 36 steps of refinement. --refine and --voxel_size"
-            " override it.",
+            "fast: larger voxels, for lung 2 mm and not 1.5 mm; default; accurate:"
+            " predictions with the images in both orders, and 36 steps of refinement."
+            " --refine and --voxel_size override it.",
             _check_effort,
         ),
     )

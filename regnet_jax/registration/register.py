@@ -349,8 +349,12 @@ def _choose_voxels(
     # Fields of more voxels would not fit into a limited memory.
     fineness = network.config.fineness if options.memory is None else 1.0
     size = given or (own / fineness if effort.finer else own)
-    repeats = effort.repeats or (effort.finer and fineness == 1.0)
-    return network.with_effort(own / size, repeats=repeats), _VoxelSize(
+    network = network.with_effort(
+        own / size,
+        repeats=effort.finer and fineness == 1.0,
+        both_orders=effort.both_orders,
+    )
+    return network, _VoxelSize(
         mm=size,
         seen=network.spacing * size / own,
         adapted=own != network.spacing and not given,

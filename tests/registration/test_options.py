@@ -200,31 +200,31 @@ def test_a_voxel_size_is_a_positive_number(given):
 
 
 @pytest.mark.parametrize(
-    ("preset", "fineness", "passes"),
+    ("preset", "fineness", "passes", "both"),
     [
-        ("fast", 1.0, (2, 1)),
-        ("fast", 1.5, (2, 1)),
-        ("default", 1.0, (2, 1, 1)),
-        ("default", 1.5, (4, 2, 1)),
-        ("accurate", 1.0, (2, 1, 1)),
-        ("accurate", 1.5, (4, 2, 1, 1)),
+        ("fast", 1.0, (2, 1), False),
+        ("fast", 1.5, (2, 1), False),
+        ("default", 1.0, (2, 1, 1), False),
+        ("default", 1.5, (4, 2, 1), False),
+        ("accurate", 1.0, (2, 1, 1), True),
+        ("accurate", 1.5, (4, 2, 1), True),
     ],
 )
-def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes):
+def test_a_preset_chooses_the_passes(monkeypatch, preset, fineness, passes, both):
     network, used = dense(2, 3.0, (1.0, 2.0), extra_pass=True), []
     use = dataclasses.replace(network.config, fineness=fineness)
     network = dataclasses.replace(network, config=use)
     module = importlib.import_module("regnet_jax.registration.register")
 
     def predict(network, fixed, moving, **_):
-        used.append(network.config.factors)
+        used.append((network.config.factors, network.both_orders))
         return np.zeros((*fixed.shape, 2), np.float32)
 
     monkeypatch.setattr(module, "predict", predict)
     regnet_jax.register(
         *IMAGES, network, initial="none", spacing=3.0, preset=preset, refine=0
     )
-    assert used == [passes]
+    assert used == [(passes, both)]
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,15 @@ class Network:
         variables: of the model.
         others: where ``config.stage_weights`` names them, the networks of the voxel
             sizes; empty if this network serves all.
+        both_orders: whether the finest passes predict with the images in both orders,
+            see ``passes.in_both_orders``.
     """
 
     config: InferenceConfig
     model: nn.Module
     variables: Any
     others: tuple["Network", ...] = ()
+    both_orders: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -97,14 +100,17 @@ class Network:
         support = self.model.support
         return support.margin == 0 and support.stride == 1
 
-    def with_effort(self, fineness: float, *, repeats: bool = True) -> "Network":
-        """Return the network as it is used with more or fewer passes.
+    def with_effort(
+        self, fineness: float, *, repeats: bool = True, both_orders: bool = False
+    ) -> "Network":
+        """Return the network as it is used with more or fewer predictions.
 
         Args:
             fineness: factor by which voxels are smaller than the network's own. Above
                 1, coarser passes come first, so that the first reaches as far in mm as
                 without the factor; not where there is a network for each voxel size.
             repeats: whether the pass at the finest voxel size may be repeated.
+            both_orders: as the attribute.
 
         Returns:
             A network of the same weights.
@@ -118,7 +124,7 @@ class Network:
             voxel_sizes=(*(sizes[0] * 2**n for n in range(further, 0, -1)), *sizes),
             extra_pass=self.config.extra_pass and repeats,
         )
-        return dataclasses.replace(self, config=config)
+        return dataclasses.replace(self, config=config, both_orders=both_orders)
 
     def predict_patch(self, fixed, moving):
         """Predict the displacements of a patch in a single call of the network.

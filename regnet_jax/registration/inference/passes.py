@@ -79,6 +79,38 @@ def shrink_small_displacements(displacement, half, *, power: int = 2):
     return displacement * raised / jnp.maximum(raised + halved, 1e-30)
 
 
+def mirror(image):
+    """Reverse the last spatial axis of an image, ``[*spatial, channels]``."""
+    return image[..., ::-1, :]
+
+
+def join_orders(displacement, errors, back, errors_back):
+    """Return the mean of a prediction and of one from exchanged and mirrored images.
+
+    Exchanged images move the opposite way and mirrored ones the mirrored way, but the
+    errors of a network hardly follow, so that some of them cancel. The prediction of
+    the smaller error has the larger weight.
+
+    Args:
+        displacement: ``[*spatial, d]``, voxels, fixed to moving.
+        errors: as for ``settle``.
+        back: ``[*spatial, d]``, voxels, of the mirrored images, moving to fixed. It is
+            taken at the same voxels, so what is left to register must be small.
+        errors_back: ``errors`` of it.
+
+    Returns:
+        ``[*spatial, d]``, voxels, and the mean of the errors, or None without errors.
+    """
+    signs = jnp.ones(back.shape[-1]).at[-1].set(-1.0)
+    back = -mirror(back) * signs.reshape((1,) * (back.ndim - 1) + (-1,))
+    if errors is None:
+        return 0.5 * (displacement + back), None
+    errors_back = mirror(errors_back)
+    # Inverse variances, relative to each other.
+    share = jax.nn.sigmoid(2.0 * (errors_back[..., :1] - errors[..., :1]))
+    return share * displacement + (1.0 - share) * back, 0.5 * (errors + errors_back)
+
+
 def settle(displacement, errors, shrinkage, *, pooled: bool):
     """Decide how much of a prediction to believe.
 
@@ -125,6 +157,25 @@ compose_whole = KeptProgram(compose)
 fill_whole = KeptProgram(fill_each_other)
 continue_whole = KeptProgram(continue_smoothly)
 settle_whole = KeptProgram(settle, static_argnames=("pooled",))
+_join_whole = KeptProgram(join_orders)
+_mirror_whole = KeptProgram(mirror)
+
+
+def in_both_orders(predict: Callable) -> Callable:
+    """Return a prediction that is made with the images in both orders.
+
+    Args:
+        predict: as for ``whole_pass``.
+
+    Returns:
+        The same, at twice the cost: the mean of both, see ``join_orders``.
+    """
+
+    def predict_both(fixed, moving):
+        back = predict(_mirror_whole(moving), _mirror_whole(fixed))
+        return _join_whole(*predict(fixed, moving), *back)
+
+    return predict_both
 
 
 def run_passes(passes: Sequence[Callable], fixed, moving, *, factors: Sequence[int]):
@@ -205,7 +256,12 @@ def whole_pass(
 
 
 def prepare_passes(
-    networks: Sequence[Network], factors: Sequence[int], pool: Executor, shape
+    networks: Sequence[Network],
+    factors: Sequence[int],
+    pool: Executor,
+    shape,
+    *,
+    both_orders: Sequence[bool],
 ) -> None:
     """Begin to compile the programs of ``run_passes`` over whole images.
 
@@ -214,6 +270,7 @@ def prepare_passes(
         factors: as for ``run_passes``.
         pool: of threads.
         shape: spatial shape of the images, which have two channels.
+        both_orders: whether each pass predicts in both orders.
     """
     d, half = len(shape), np.float32(0.0)
 
@@ -221,17 +278,20 @@ def prepare_passes(
         coarse = (ceil_div(n, factor) for n in shape)
         return jax.ShapeDtypeStruct((*coarse, channels), dtype)
 
-    passes = list(zip(networks, factors, strict=True))
+    passes = list(zip(networks, factors, both_orders, strict=True))
     # The largest networks take longest.
-    for network, factor in sorted(passes, key=lambda each: each[1]):
+    for network, factor, _ in sorted(passes, key=lambda each: each[1]):
         network.prepare_patch(pool, grid(factor, 1).shape[:-1])
-    for (network, factor), fine in zip(passes, (*factors[1:], 1), strict=True):
+    for (network, factor, both), fine in zip(passes, (*factors[1:], 1), strict=True):
         image, field = grid(factor, 2), grid(factor, d)
         errors = image if estimates_errors(network.model) else None
         if factor > 1:
             _downsample.prepare(pool, grid(1, 2), factor=factor)
         warp_whole.prepare(pool, image, field)
         fill_whole.prepare(pool, image, image)
+        if both:
+            _mirror_whole.prepare(pool, grid(factor, 1))
+            _join_whole.prepare(pool, field, errors, field, errors)
         settle_whole.prepare(pool, field, errors, half, pooled=factor > 1)
         compose_whole.prepare(pool, field, field)
         continue_whole.prepare(pool, field, grid(factor, 1, bool))

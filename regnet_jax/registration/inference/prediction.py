@@ -13,6 +13,7 @@ from regnet_jax.hounsfield import AIR, scale_hounsfield
 from regnet_jax.registration.inference.boxes import CropBox, body_box, cover_box
 from regnet_jax.registration.inference.network import Network
 from regnet_jax.registration.inference.passes import (
+    in_both_orders,
     prepare_passes,
     run_passes,
     whole_pass,
@@ -20,6 +21,10 @@ from regnet_jax.registration.inference.passes import (
 from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.inference.tile_plan import memory_of_a_tile
 from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
+
+# Passes at voxels up to this multiple of the finest may predict in both orders. In
+# coarser ones too much is left to register for predictions at the same voxels.
+_FINE = 2
 
 
 def predict(
@@ -95,7 +100,14 @@ def compile_ahead(
     if not network.dense or slice_axis or memory is not None:
         return
     shape = choose_box(network, fixed).shape
-    prepare_passes(network.stages, network.config.factors, pool, shape)
+    factors = network.config.factors
+    both = [_takes_both_orders(network, factor) for factor in factors]
+    prepare_passes(network.stages, factors, pool, shape, both_orders=both)
+
+
+def _takes_both_orders(network: Network, factor: int) -> bool:
+    """Return whether the pass of a factor predicts with the images in both orders."""
+    return network.both_orders and factor <= _FINE
 
 
 def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:
@@ -103,15 +115,17 @@ def _make_passes(network: Network, room: float | None, *, progress: bool) -> lis
     shrinkage, factors = network.config.shrinkage, network.config.factors
 
     def make_pass(stage: Network, factor: int) -> Callable:
-        pooled = factor > 1
+        both, pooled = _takes_both_orders(network, factor), factor > 1
+        if stage.dense and room is not None:
+            options = {"memory": room, "pooled": pooled, "progress": progress}
+            return tiled_pass(stage, shrinkage, both_orders=both, **options)
+        predict = stage.predict_patch
         if not stage.dense:
             options = {"memory": room, "progress": progress}
-            lattice = functools.partial(predict_lattice, stage, **options)
-            return whole_pass(lambda *images: (lattice(*images), None), shrinkage)
-        if room is None:
-            return whole_pass(stage.predict_patch, shrinkage, pooled=pooled)
-        options = {"memory": room, "pooled": pooled, "progress": progress}
-        return tiled_pass(stage, shrinkage, **options)
+            predict = functools.partial(predict_lattice, stage, **options)
+        if both:
+            predict = in_both_orders(predict)
+        return whole_pass(predict, shrinkage, pooled=pooled)
 
     return [
         make_pass(stage, factor)

@@ -23,6 +23,8 @@ from regnet_jax.registration.inference.passes import (
     compose_whole,
     continue_whole,
     fill_each_other,
+    join_orders,
+    mirror,
     settle,
     settle_whole,
 )
@@ -41,6 +43,7 @@ def tiled_pass(
     *,
     memory: float,
     pooled: bool = False,
+    both_orders: bool = False,
     progress: bool = False,
 ) -> Callable:
     """Build a pass by tiles, for ``run_passes``.
@@ -53,6 +56,8 @@ def tiled_pass(
         shrinkage: see ``passes.settle``.
         memory: for a tile, GiB.
         pooled: see ``passes.settle``.
+        both_orders: see ``passes.in_both_orders``; the last axis must then be a
+            multiple of the network's period, so that mirrored tiles are aligned.
         progress: show a progress bar for each pass.
 
     Returns:
@@ -63,9 +68,8 @@ def tiled_pass(
     # Surroundings reach beyond a tile, so that the whole prediction is pooled.
     later = pooled and estimates_errors(model)
     half = np.float32(shrinkage)
-    predict_tile = functools.partial(
-        _predict_tile, network.variables, half, model=model, settled=not later
-    )
+    options = {"model": model, "settled": not later, "both_orders": both_orders}
+    predict_tile = functools.partial(_predict_tile, network.variables, half, **options)
 
     def run_pass(fixed, moving, field, ratio):
         *shape, channels = fixed.shape
@@ -92,13 +96,23 @@ def tiled_pass(
     return run_pass
 
 
-@functools.partial(KeptProgram, static_argnames=("model", "settled"))
+@functools.partial(KeptProgram, static_argnames=("model", "settled", "both_orders"))
 def _predict_tile(
-    variables, shrinkage, fixed, moving, coarse, start, ratio, *, model, settled: bool
+    variables,
+    shrinkage,
+    fixed,
+    moving,
+    coarse,
+    start,
+    ratio,
+    *,
+    model,
+    settled: bool,
+    both_orders: bool,
 ):
     """Return ``u(x) + v(x + u(x))`` on a patch, with the field ``v`` so far.
 
-    Not ``settled``, it is ``u(x)`` and its errors as the model predicts them.
+    Not ``settled``, it is ``u(x)`` and its errors as they are predicted.
 
     ``v`` is sampled on the grid of its own pass: upsampling it to the finer grid is
     linear as well and would give the same values.
@@ -116,6 +130,10 @@ def _predict_tile(
         *images, both = fill_each_other(*images)
         shown = [both.astype(jnp.float32)]
     found, errors = apply_model(variables, *images, model=model)
+    if both_orders:
+        exchanged = (mirror(image) for image in reversed(images))
+        back = apply_model(variables, *exchanged, model=model)
+        found, errors = join_orders(found, errors, *back)
     if not settled:
         return jnp.concatenate([found, errors, *shown], axis=-1)
     found = settle(found, errors, shrinkage, pooled=False)
@@ -145,7 +163,7 @@ def predict_lattice(
     memory: float | None = None,
     progress: bool = False,
     plan: Plan | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, None]:
     """Predict a field in one pass, by a network without padding.
 
     The network predicts a vector at every voxel, or at every second one with linear
@@ -161,7 +179,8 @@ def predict_lattice(
         plan: of the tiles; None chooses it.
 
     Returns:
-        ``[*spatial, d]`` float32, voxels, fixed to moving.
+        ``[*spatial, d]`` float32, voxels, fixed to moving; and None, as such networks
+        estimate no errors.
     """
     support, shape = network.model.support, fixed.shape[:-1]
     # One point beyond the last voxel unless one lies on it, so none is extrapolated.
@@ -177,7 +196,7 @@ def predict_lattice(
         starts = [axis.start for axis in tile]
         patches = (crop_patch(image, starts, plan.patch) for image in images)
         store_tile(lattice, np.asarray(network.predict_patch(*patches)[0]), tile)
-    return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape))
+    return np.asarray(upsample(jnp.asarray(lattice), support.stride, shape)), None
 
 
 def _plan_lattice(network: Network, points, memory: float | None) -> Plan:

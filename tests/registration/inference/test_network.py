@@ -29,12 +29,14 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize("shape", [(75, 70), (40, 33, 37)])
 @pytest.mark.parametrize("errors", [False, True])
+@pytest.mark.parametrize("both", [False, True])
 def test_a_prediction_compiles_nothing_that_was_not_prepared(
-    shape, errors, monkeypatch
+    shape, errors, both, monkeypatch
 ):
     d = len(shape)
     scales = (1.0, 2.0, 4.0)
     network = dense(d, 2.0, scales, extra_pass=True, estimates_errors=errors)
+    network = dataclasses.replace(network, both_orders=both)
     fixed, moving = (smooth_image(shape, seed) for seed in (0, 1))
     shown = np.ones((2, *shape), bool)
     shown[0, :5], shown[1, -5:] = False, False

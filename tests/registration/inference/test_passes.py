@@ -16,6 +16,7 @@ import regnet_jax
 from regnet_jax.geometry.pyramids import downsample, upsample_field
 from regnet_jax.models.support import Support
 from regnet_jax.registration.inference.passes import (
+    join_orders,
     run_passes,
     settle,
     shrink_small_displacements,
@@ -260,6 +261,45 @@ def test_pooling_follows_the_sure_voxels_and_keeps_a_shift():
     np.testing.assert_allclose(got[near], 0.75 + 0.25 * sure[near], rtol=1e-5)
 
 
+def mirrored(values, d=None):
+    """Reversed along the last axis; a displacement ``[*spatial, d]``, too."""
+    values = np.array(values)[..., ::-1, :]
+    if d:
+        values[..., d - 1] *= -1.0
+    return values
+
+
+@pytest.mark.parametrize("shape", [(5, 13), (9, 4, 11)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_both_orders_are_weighted_by_their_precision(shape, compiled):
+    d = len(shape)
+    (forth, errors), (back, errors_back) = (prediction(shape, seed) for seed in (0, 1))
+    join = jax.jit(join_orders) if compiled else join_orders
+    got, joint = join(forth, errors, mirrored(back, d), mirrored(errors_back))
+    precise, precise_back = (
+        np.exp(-2.0 * np.asarray(each, np.float64)[..., :1])
+        for each in (errors, errors_back)
+    )
+    sums = precise * np.asarray(forth) - precise_back * np.asarray(back)
+    np.testing.assert_allclose(got, sums / (precise + precise_back), atol=1e-6)
+    np.testing.assert_allclose(joint, np.mean([errors, errors_back], 0), atol=1e-6)
+    # Exchanged and mirrored images get the mirror image of the opposite field.
+    swapped, again = join(mirrored(back, d), mirrored(errors_back), forth, errors)
+    np.testing.assert_allclose(swapped, -mirrored(got, d), atol=1e-6)
+    np.testing.assert_allclose(again, mirrored(joint), atol=1e-6)
+    got, nothing = join(forth, None, mirrored(back, d), None)
+    np.testing.assert_allclose(got, (forth - back) / 2, atol=1e-6)
+    assert nothing is None
+
+
+def test_a_prediction_of_much_smaller_error_decides_alone():
+    forth, back = jnp.full((3, 4, 2), 0.5), jnp.asarray([7.0, -7.0]).reshape(1, 1, 2)
+    back = jnp.broadcast_to(back, (3, 4, 2))
+    sure, unsure = jnp.full((3, 4, 2), -60.0), jnp.full((3, 4, 2), 60.0)
+    np.testing.assert_array_equal(join_orders(forth, sure, back, unsure)[0], forth)
+    np.testing.assert_array_equal(join_orders(forth, unsure, back, sure)[0], -7.0)
+
+
 class Chequers:
     """Displacements of alternating sign, on fine grids or coarse ones, and errors."""
 
@@ -325,6 +365,51 @@ def test_passes_run_from_the_coarsest_scale_to_the_finest(shape, scales, extra_p
         total = (total + 1) * square / (square + 0.2**2)
     want = np.broadcast_to(total * vector, field.shape)
     np.testing.assert_allclose(field, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(41, 50), (20, 33, 27)])
+def test_the_finest_passes_may_predict_in_both_orders(shape):
+    """What neither follows the exchange of the images nor the mirror is an error.
+
+    Along the last axis both signs change, so nothing tells it from a displacement.
+    """
+    d = len(shape)
+    vector = np.array([1.25, -0.5, 0.75], np.float32)[:d]
+    images = [smooth_image(shape, seed) for seed in (0, 1)]
+    network = dense(d, 2.0, (1.0, 2.0, 4.0), Shift(vector), extra_pass=True)
+    network = network.with_effort(1.0, both_orders=True)
+    got = predict(network, *images)
+
+    def kept(displacement):
+        return displacement / (1 + 0.2**2 / np.sum(displacement**2))
+
+    along = np.where(np.arange(d) == d - 1, vector, 0.0)
+    want = 4 * kept(vector) + (2 + 1 + 1) * kept(along)
+    np.testing.assert_allclose(
+        got, np.broadcast_to(want, got.shape), rtol=1e-5, atol=1e-6
+    )
+
+
+class Likeness:
+    """A network that finds the difference of the images along each axis."""
+
+    support = Support(reach=0, period=1)
+
+    def apply(self, variables, fixed, moving, *, train):
+        assert not train
+        axes = range(1, fixed.ndim - 1)
+        slopes = [jnp.gradient(fixed + moving, axis=axis) for axis in axes]
+        return (moving - fixed) * jnp.concatenate(slopes, -1)
+
+
+@pytest.mark.parametrize("shape", [(48, 32), (16, 32, 48)])
+def test_both_orders_keep_what_follows_the_exchange_and_the_mirror(shape):
+    images = [smooth_image(shape, seed) for seed in (0, 1)]
+    network = dense(len(shape), 2.0, (1.0, 2.0), Likeness())
+    want = predict(network, *images)
+    assert np.std(want) > 1e-3
+    got = predict(network.with_effort(1.0, both_orders=True), *images)
+    np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 def test_networks_get_intensities_scaled_as_in_training():

@@ -179,10 +179,10 @@ def test_networks_with_a_margin_go_coarse_to_fine(shape):
     fixed, moving = (
         jnp.clip((jnp.asarray(i)[..., None] + 1000) / 4095, 0, 1) for i in images
     )
-    coarse = predict_lattice(network, downsample(fixed, 2), downsample(moving, 2))
+    coarse, _ = predict_lattice(network, downsample(fixed, 2), downsample(moving, 2))
     want = upsample_field(jnp.asarray(coarse), 2, shape)
     for _ in range(len(network.stages) - 1):
-        found = predict_lattice(network, fixed, warp(moving, want))
+        found, _ = predict_lattice(network, fixed, warp(moving, want))
         want = compose(jnp.asarray(found), want)
     got = predict(network, *images)
     assert np.std(got) > 0.5
@@ -211,7 +211,7 @@ def test_network_per_voxel_size(tmp_path, run2d):
         factor = 2 if field is None else 1
         fixed, moving = (downsample(i, factor) if factor > 1 else i for i in whole)
         moving = moving if field is None else warp(moving, field)
-        found = jnp.asarray(predict_lattice(stage, fixed, moving))
+        found = jnp.asarray(predict_lattice(stage, fixed, moving)[0])
         if field is None:
             field = upsample_field(found, 2, (41, 35))
         else:
