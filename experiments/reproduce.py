@@ -1,15 +1,16 @@
-r"""Train RegNet 2017, register with it, and report: the seed's two scripts in one.
+r"""Train RegNet 2017, register with it, and report.
 
 Example:
     python -m experiments.reproduce --dimensions 2 --scans folder --out out/regnet2d
 
-This does what RegNet2D_MICCAI.py and RegNet3D_MICCAI.py did, and goes on to whole
-images. It reads every CT below --scans (procedural chests where none are given) and
-holds out whole patients; trains RegNet on artificial deformations, and the network of a
-single scale for as many steps, as the paper compares them; measures both on held-out
-pairs; registers the pairs of --pairs (a CSV or JSON, as regnet register takes it), or
-artificial ones of held-out volumes; and writes report.html. A folder directly below
---scans is a patient, and so is a file there.
+This does what the two scripts that were published with RegNet did, RegNet2D_MICCAI.py
+and RegNet3D_MICCAI.py, and goes on to whole images. It reads every CT below --scans
+(procedural chests where none are given) and holds out whole patients; trains RegNet on
+artificial deformations, and the network of a single scale for as many steps, as the
+paper compares them; measures both on held-out pairs; registers the pairs of --pairs (a
+CSV or JSON, as regnet register takes it), or artificial ones of held-out volumes; and
+writes report.html. A folder directly below --scans is a patient, and so is a file
+there.
 
 In 3D each network starts from two networks of half the features, which are trained on
 axial and on coronal slices first; from random weights it learns nothing in the time.

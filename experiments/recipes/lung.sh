@@ -8,7 +8,7 @@
 # Time: about five hours on two CPU cores (61, 40, 59, 66 and 66 minutes), and eight
 # minutes on one NVIDIA H200 for the last part, which is too long for a CPU.
 # It should reach: on boxes of held-out CT, deformed by up to 20 mm, an endpoint error of
-# 0.65 mm where the zero field has 5.26 mm, n = 60 (regnet_jax/pretrained/lung/CARD.md):
+# 0.64 mm where the zero field has 5.26 mm, n = 60 (regnet_jax/pretrained/lung/CARD.md):
 #     python -m experiments.assess --volumes heldout.txt --model lung \
 #         --crop 96 --out heldout.json
 # The last part was not run by this command; the card says what differed.

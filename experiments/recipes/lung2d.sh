@@ -6,7 +6,7 @@
 #
 # No scans are needed. Time: 10 minutes on one CPU core.
 # It should reach: on slices of held-out CT, deformed by up to 20 mm, an endpoint error of
-# 1.17 mm where the zero field has 5.47 mm, n = 36 (regnet_jax/pretrained/lung2d/CARD.md):
+# 1.16 mm where the zero field has 5.47 mm, n = 36 (regnet_jax/pretrained/lung2d/CARD.md):
 #     python -m experiments.assess --volumes heldout.txt --model lung2d --count 36 \
 #         --out heldout.json
 # The last command replaces the shipped weights.

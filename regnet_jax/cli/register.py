@@ -8,7 +8,7 @@ If the package is installed, regnet register is the same command.
 
 --model names a network that ships (--model list shows them) or the folder of a
 training run; by default it is lung for 3D images and lung2d for 2D images.
---refine 50 refines the network's prediction by 50 steps of gradient descent on the
+--refine 36 refines the network's prediction by 36 steps of gradient descent on the
 pair. --pairs registers the pairs of a CSV or JSON file instead, writes each to a folder
 below --out, and continues where an earlier run was stopped; --shard 2/8 takes the
 second of eight shards of them. --series registers all phases of a 4D scan to one, the

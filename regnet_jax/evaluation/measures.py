@@ -118,7 +118,9 @@ def evaluate(
         transform: SimpleITK's, from fixed points to moving points (mm); None is the
             identity.
         frame: the fixed grid, on which the Jacobian is measured; None leaves it out,
-            and so do the identity and a grid with a single voxel along an axis.
+            and so do the identity and a grid with a single voxel along an axis. Where
+            the transform has no values on it, the displacement of its edge goes on, as
+            in ``spatial.warp_image``, with a warning.
         landmarks: fixed and moving points that correspond, ``[n, d]`` each, mm, x
             first; or None.
         labels: fixed and moving label maps, two of ``spatial.Image``; or None.
@@ -137,9 +139,8 @@ def evaluate(
     if truth is not None and transform is not None and frame is None:
         raise ValueError("truth needs frame, the grid of its voxels")
     similarity = make_similarity(*images) if images else None
-    return _evaluate(
-        transform, frame, landmarks, labels, similarity, moving_frame, truth, truth_mask
-    )
+    given = (landmarks, labels, similarity, moving_frame, truth, truth_mask)
+    return _evaluate(transform, _continued(transform, frame, images), frame, *given)
 
 
 def evaluate_before_and_after(
@@ -166,13 +167,24 @@ def evaluate_before_and_after(
     """
     similarity = make_similarity(*images) if images else None
     given = (landmarks, labels, similarity, moving_frame, None, None)
+    continued = _continued(transform, frame, images)
     return BeforeAndAfter(
-        _evaluate(None, None, *given), _evaluate(transform, frame, *given)
+        _evaluate(None, None, None, *given),
+        _evaluate(transform, continued, frame, *given),
     )
+
+
+def _continued(transform, frame: Frame | None, images):
+    """Return a transform that has values on the whole fixed grid."""
+    if transform is None or frame is None:
+        return transform
+    name = images[1].name if images else "the transform"
+    return continue_over(transform, frame, name)
 
 
 def _evaluate(
     transform,
+    continued,
     frame: Frame | None,
     landmarks,
     labels,
@@ -194,7 +206,7 @@ def _evaluate(
     vectors = None
     if frame is not None and transform is not None:
         dtype = np.float32 if truth is None else np.float64
-        vectors = sample_transform(transform, frame, dtype)
+        vectors = sample_transform(continued, frame, dtype)
     jacobian = endpoint = None
     if frame is not None and vectors is not None:
         determinant = local_volume_change(frame, vectors)
@@ -209,7 +221,7 @@ def _evaluate(
         tre=tre,
         tre_snapped=snapped,
         overlap=overlap,
-        similarity=None if similarity is None else similarity(transform),
+        similarity=None if similarity is None else similarity(continued),
         jacobian=jacobian,
         endpoint=endpoint,
     )

@@ -59,7 +59,8 @@ class Similarity:
     Attributes:
         correlation: where both images show something.
         lung_correlation: the same within the fixed lungs; None but for chest CT.
-        lung_overlap: Dice of the lungs; None but for two chest CTs.
+        lung_overlap: Dice of the lungs, where both images show something; None but for
+            two chest CTs.
     """
 
     correlation: float
@@ -90,11 +91,12 @@ def image_similarity(
     Returns:
         The measures.
     """
-    return Similarity(
-        correlation(fixed, other, shown),
-        None if lungs is None else correlation(fixed, other, lungs & shown),
-        None if lungs is None or other_lungs is None else dice(lungs, other_lungs),
-    )
+    everywhere = correlation(fixed, other, shown)
+    if lungs is None:
+        return Similarity(everywhere)
+    seen = lungs & shown
+    overlap = None if other_lungs is None else dice(seen, other_lungs & shown)
+    return Similarity(everywhere, correlation(fixed, other, seen), overlap)
 
 
 def make_similarity(fixed: Image, moving: Image) -> Callable[..., Similarity]:

@@ -67,6 +67,7 @@ from regnet_jax.spatial import (
     Image,
     check_dimension,
     check_pair,
+    continue_over,
     invert_onto,
     sample_transform,
     warn_if_elsewhere,
@@ -381,6 +382,7 @@ def _write_maps(
         write_inverse(folder, inverse, moving)
     if not {"jacobian", "ventilation"} & set(maps):
         return
+    transform = continue_over(transform, frame, None)
     displacement = sample_transform(transform, frame, np.float32)
     determinant = local_volume_change(frame, displacement)
     # ``check_maps`` has refused grids without a derivative.

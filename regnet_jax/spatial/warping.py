@@ -124,13 +124,16 @@ def _parts(
     _warn_of_beyond(name, outside, frame)
 
 
-def continue_over(transform: sitk.Transform, frame: Frame, name: str) -> sitk.Transform:
+def continue_over(
+    transform: sitk.Transform, frame: Frame, name: str | None
+) -> sitk.Transform:
     """Return a transform of ITK that maps the voxels of a grid as ``warp_image`` does.
 
     Args:
         transform: as in ``warp_image``.
         frame: the grid.
-        name: of the image that it moves, for the warning of ``warp_image``.
+        name: of the image that it moves, for the warning of ``warp_image``; None for
+            no warning.
 
     Returns:
         The transform itself, if no voxel lies beyond a grid of it.
@@ -138,7 +141,8 @@ def continue_over(transform: sitk.Transform, frame: Frame, name: str) -> sitk.Tr
     if not leaves_grid(transform, frame):
         return transform
     continued, outside = _sampled(continued_map(transform), frame)
-    _warn_of_beyond(name, outside, frame)
+    if name is not None:
+        _warn_of_beyond(name, outside, frame)
     return continued
 
 

@@ -71,7 +71,7 @@ def sample_positions(key, classes, allowed, count: int, *, number_of_classes: in
         candidate_key, (count, _CANDIDATES, classes.ndim), 0, shape
     )
     index = tuple(candidates[..., axis] for axis in range(classes.ndim))
-    fits = (classes[index] == wanted[:, None]) | (number_of_classes == 1)
+    fits = classes[index] == wanted[:, None]
     score = allowed[index] * (1 + fits.astype(jnp.int32))
     best = jnp.argmax(score, axis=1)
     return candidates[jnp.arange(count), best]

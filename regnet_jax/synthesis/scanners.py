@@ -119,7 +119,8 @@ def thick_slices(
     """Reconstruct a volume in axial slices of 1 to 5 mm, and interpolate them linearly.
 
     Slices are averages over their thickness. They lie at a random offset, at distances
-    of half their thickness to their thickness, as reconstructions overlap.
+    of half their thickness to their thickness, as reconstructions overlap, but at least
+    a voxel apart.
 
     Args:
         key: random key.

@@ -115,7 +115,7 @@ def arms(
         height = front + uniform(keys[2], 0.4, 0.8) * (back - front)
         y = along_axis(spacing * (jnp.arange(depth) - height), _BACK, 3)
         distance = jnp.sqrt(x**2 + y**2 + 1e-6)
-        arm = blend(values, 50.0, inside(distance - radius, softness))
+        arm = blend(result, 50.0, inside(distance - radius, softness))
         arm = blend(arm, -90.0, inside(jnp.abs(distance - radius + 4.0) - 3.0, 1.0))
         bone = uniform(keys[3], 9.0, 13.0)
         arm = blend(arm, 800.0, inside(distance - bone, softness))

@@ -267,6 +267,11 @@ def _check_slices(data: GeneratorConfig) -> None:
             f"data.through_plane={data.through_plane}: is for slices of 3D volumes;"
             " give data.slice_axis, too"
         )
+    if data.through_plane and data.sponge_probability:
+        raise InputError(
+            f"data.through_plane={data.through_plane}: changes of volume do not follow"
+            " from a slice; give data.sponge_probability=0"
+        )
 
 
 def _check_scales(data: GeneratorConfig) -> None:

@@ -70,13 +70,24 @@ def test_beyond_the_field_images_and_labels_are_measured_as_they_are_warped(d, c
     small = dataclasses.replace(frame, shape=tuple(n // 2 for n in frame.shape))
     vectors = np.zeros((*small.shape, d)) + np.eye(d)[0] * 6.0
     field = composite(small, vectors, np.eye(d + 1))
-    found = evaluate(field, labels=maps, images=images)
-    expected = evaluate(shift(d), labels=maps, images=images)
+    truth = np.zeros((*frame.shape, d)) + np.eye(d)[0] * 6.0
+    given = {"labels": maps, "images": images, "truth": truth}
+    found = evaluate(field, frame, **given)
+    expected = evaluate(shift(d), frame, **given)
     assert found.overlap == expected.overlap
+    assert found.endpoint.max == pytest.approx(0.0, abs=1e-6)
+    for name in ("min", "max"):
+        assert getattr(found.jacobian, name) == pytest.approx(1.0, abs=1e-5)
+    assert found.jacobian.folding_fraction == 0.0
     assert found.similarity.correlation == pytest.approx(
         expected.similarity.correlation, abs=1e-6
     )
-    assert "of the result lies beyond the grid of the transform" in caplog.text
+    told = [r for r in caplog.records if "lies beyond the grid" in r.getMessage()]
+    assert len(told) == 2  # once for the images, once for the labels
+    # Without images, too.
+    alone = evaluate(field, frame)
+    assert alone.jacobian.folding_fraction == 0.0
+    assert "the transform: " in caplog.text
 
 
 @dimensions

@@ -34,6 +34,14 @@ def test_correlation_of_nothing_is_not_a_number(rng):
     assert np.isnan(correlation(a, a, np.zeros(a.shape, bool)))
 
 
+def test_lungs_are_compared_where_both_images_show_them():
+    frame = Frame((60, 80, 80), (3.0,) * 3, (0.0,) * 3, np.eye(3))
+    whole = Image(chest(frame, frame.centre, -800.0), frame, "chest")
+    half = Frame((30, 80, 80), (3.0,) * 3, (0.0,) * 3, np.eye(3))
+    found = evaluate(None, images=(whole, Image(whole.array[:30], half, "half")))
+    assert found.similarity.lung_overlap > 0.98
+
+
 @pytest.mark.parametrize("spacing", [(3.0, 3.0, 3.0), (2.5, 3.0, 4.0)])
 def test_lungs_are_compared_where_the_transform_carries_them(spacing):
     """Chests that are 12 mm apart: the masks overlap after the right shift alone."""

@@ -104,12 +104,19 @@ def test_a_missing_class_is_replaced_by_what_is_allowed():
     assert len(np.unique(position, axis=0)) > 80
 
 
-def test_one_class_draws_uniformly_from_all_that_is_allowed():
-    classes = _unequal_classes() - 1
-    position = _draw(jax.random.key(4), classes, classes > -2, 400, number=1)
+def test_without_classes_all_that_is_allowed_is_equally_likely():
+    classes = jnp.zeros((50, 40), jnp.int32)
+    position = _draw(jax.random.key(4), classes, classes == 0, 400, number=1)
     np.testing.assert_allclose(position.mean(0), [24.5, 19.5], atol=2.5)
     assert position.min() == 0
     np.testing.assert_array_equal(position.max(0), [49, 39])
+
+
+def test_a_single_class_is_sampled_alone():
+    classes = _unequal_classes() - 1
+    position = _draw(jax.random.key(5), classes, classes > -2, 300, number=1)
+    drawn = np.asarray(classes)[tuple(position.T)]
+    assert (drawn == 0).all()
 
 
 def test_positions_in_3d_stay_in_the_volume():

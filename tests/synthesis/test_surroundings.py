@@ -93,3 +93,13 @@ def test_two_scans_are_independent():
     assert len({(arm, slab) for arm, slab, _ in seen}) == 4
     assert len({(arm, noisy) for arm, _, noisy in seen}) == 4
     assert np.abs(np.mean(residues)) < 0.3
+
+
+def test_both_arms_are_there_beyond_the_end_of_the_body():
+    """Where a scan ends, rows without tissue are free on both sides."""
+    trunk = _trunk().at[:4].set(AIR)
+    for seed in range(3):
+        drawn = arms(jax.random.key(seed), trunk, spacing=SPACING)
+        beyond = np.asarray(drawn)[:4, ..., 0] > AIR + 100
+        assert beyond[..., :12].any()
+        assert beyond[..., -12:].any()

@@ -270,6 +270,26 @@ def test_what_can_be_run_is_not_refused(tiny, assignments):
 
 
 @pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (("data.slice_axis=oblique",), "give one of axial, coronal, sagittal, or none"),
+        (("data.slice_axis=axial",), "needs volumes in 3D"),
+        (("data.through_plane=1",), "give data.slice_axis, too"),
+        (
+            ("data.through_plane=1", "data.sponge_probability=0.5"),
+            "give data.sponge_probability=0",
+        ),
+    ],
+)
+def test_slices_are_of_volumes_and_keep_their_density(tiny, assignments, said):
+    if len(assignments) == 2:
+        shape = ("data.shape=48,48,48", "data.slice_axis=axial")
+        assignments = (*shape, *assignments)
+    with pytest.raises(InputError, match=said):
+        check(override(tiny, assignments), devices=4)
+
+
+@pytest.mark.parametrize(
     ("assignment", "said"),
     [
         ("data.scan_probability=0.5", "needs scans; .*--override scans.file=FILE"),

@@ -8,6 +8,7 @@ images (here) and tiles (``tiles``) share it.
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ def mirror(image):
     return image[..., ::-1, :]
 
 
-def join_orders(displacement, errors, back, errors_back):
+def join_orders(displacement, errors, back, errors_back) -> tuple[Any, Any]:
     """Return the mean of a prediction and of one from exchanged and mirrored images.
 
     Exchanged images move the opposite way and mirrored ones the mirrored way, but the

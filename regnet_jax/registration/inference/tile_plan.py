@@ -170,6 +170,8 @@ def _tiles_of_axis(support: Support, predictions: int, size: int) -> tuple[Tile,
 _AROUND = 60.0
 # Safety factor: buffers are freed later than estimated, and fast convolutions copy.
 _LOOSE = 1.15
+# Factor for a prediction in both orders, as XLA counts the memory of both programs.
+_BOTH_ORDERS = 1.3
 # Memory of the process before it loads an image, GiB.
 _RUNTIME = 0.7
 # Fraction of the limit that is planned for; the rest is memory that the allocator does
@@ -177,18 +179,20 @@ _RUNTIME = 0.7
 _PLANNED = 0.85
 
 
-def bytes_per_voxel(model) -> float:
+def bytes_per_voxel(model, *, both_orders: bool = False) -> float:
     """Estimate the memory for each voxel of a patch while a network predicts.
 
     Args:
         model: a network of ``models.registry``.
+        both_orders: whether one program predicts in both orders.
 
     Returns:
         Bytes, estimated for a patch of typical size.
     """
     size = model.support.patch_size(48 // model.support.stride)
     patch = (size,) * model.dimensions
-    return _LOOSE * cost(model, patch).live / size**model.dimensions + _AROUND
+    loose = _LOOSE * (_BOTH_ORDERS if both_orders else 1.0)
+    return loose * cost(model, patch).live / size**model.dimensions + _AROUND
 
 
 def memory_of_a_tile(memory: float, *, held: float) -> float:

@@ -64,7 +64,8 @@ def tiled_pass(
         ``run_pass``; it raises InputError if the memory is not enough.
     """
     model = network.model
-    room = {"bytes_per_voxel": bytes_per_voxel(model), "memory": memory}
+    size = bytes_per_voxel(model, both_orders=both_orders)
+    room = {"bytes_per_voxel": size, "memory": memory}
     # Surroundings reach beyond a tile, so that the whole prediction is pooled.
     later = pooled and estimates_errors(model)
     half = np.float32(shrinkage)

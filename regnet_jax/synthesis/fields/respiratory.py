@@ -39,7 +39,7 @@ _FADE = 10.0
 # Fraction of the lungs below the dome of the diaphragm, in the recesses around it.
 _BELOW_DOME = 0.15
 # From the domes on, the height at which the motion of the diaphragm ends, as a fraction
-# of the height of the lungs. Beyond one, the apices move too.
+# of the height between the domes and the top. Beyond about 1.4 the apices move too.
 _REACH = (0.8, 2.0)
 # Descent from which on the chest may widen fully, mm, and the least fraction of that.
 _DEEP, _LEAST_WIDENING = 30.0, 0.3
@@ -52,7 +52,8 @@ _VESSELS = 8.0
 # Range of the slope of a fissure, radians, width over which lobes slide, and sigma over
 # which that ends at the lung's surface, mm.
 _FISSURE_SLOPE, _FISSURE_WIDTH, _FISSURE_END = (0.5, 1.1), 3.0, 12.0
-# Radius of the heart, mm, its height as a fraction of that of the lungs, and its
+# Radius of the heart, mm, its height as a fraction of that from the domes to the top,
+# and its
 # distance in front of their middle and to either side, mm.
 _HEART_RADIUS, _HEART_HEIGHT, _HEART_FRONT, _HEART_SIDE = 35.0, 0.3, 15.0, 20.0
 
@@ -136,7 +137,8 @@ class _Thorax(NamedTuple):
     Attributes:
         lungs: ``[*spatial]``, 1 within the lungs with their vessels, else 0.
         bottom: height of the domes of the diaphragm.
-        top: height above which a few percent of the lungs lie, near the apices.
+        top: height above which 15 percent of the lungs lie, a quarter of their height
+            below the apices.
         centre: ``[d]``, the middle of the lungs' extent along each axis.
     """
 

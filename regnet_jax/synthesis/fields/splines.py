@@ -67,7 +67,7 @@ def spline_field(
         shape: spatial shape, 2D or 3D.
         distance: of control points, mm; may be traced. Clipped to ``FINEST`` and to
             a fifth of the shortest axis, whichever is smaller, from below, and to
-            that fifth from above.
+            that fifth from above: in small volumes most fields have that distance.
         held_border: 1 for a field that is zero at the border, 0 for a free one; may
             be traced.
         spacing: isotropic voxel size, mm.
@@ -151,9 +151,9 @@ def multiscale(
 ) -> Deformation:
     """Sample the sum of fields of several frequencies, as bodies move.
 
-    Control points are as far apart as in the single-frequency family, and twice and
-    four times as far where the volume has room; the weight of each field is uniform
-    between zero and its distance.
+    Control points of the finest field lie ``family.finest`` to half of
+    ``family.coarsest`` apart, those of the others twice and four times as far where the
+    volume has room. The weight of each field is uniform, and at most one, two and four.
 
     Args:
         key: random key.

@@ -87,7 +87,7 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
         ]
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
-    memory = least * bytes_per_voxel(network.model) / 2**30
+    memory = least * bytes_per_voxel(network.model, both_orders=both) / 2**30
     got = run_passes(
         passes(functools.partial(tiled_pass, network), memory=memory, both_orders=both),
         *images,
