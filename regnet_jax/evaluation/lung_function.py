@@ -78,7 +78,7 @@ def ventilation(
         InputError: unless both images show lungs.
     """
     images = [_in_hounsfield(image) for image in (fixed, moving)]
-    found = require_lungs(*images, transform)
+    found = require_lungs(images[0], images[1], transform)
     canonical = canonical_frame(fixed.frame)
     both = Image((found.fixed & found.warped).astype(np.uint8), canonical, fixed.name)
     lungs = resample(both, fixed.frame, interpolation="nearest").array > 0
