@@ -119,6 +119,8 @@ def _repeat_flags(arguments: list[str]) -> list[str]:
             given, has_value, value = word.partition("=")
             name = given.lstrip("-")
             is_switch = name.removeprefix("no") in flags.FLAGS
+            if name and name not in flags.FLAGS and not is_switch:
+                return arguments  # absl names the unknown flag.
             many = False
             if name in flags.FLAGS:
                 flag = flags.FLAGS[name]

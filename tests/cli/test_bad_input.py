@@ -442,6 +442,7 @@ FLAGS = {
     "empty-word": ("register", ["--fixed_mask", ""], "--fixed_mask: is empty; give a"),
     "empty-of-many": ("warp", ["--transform", "a", ""], "--transform: is empty; give"),
     "no-value": ("warp", ["--image"], "--image: has no value; give one"),
+    "unknown": ("register", ["--cycles", "--memory", "4"], "--cycles: is no flag"),
     "value-of-a-switch": ("warp", ["--noinverse=3"], "--noinverse: takes no value"),
     "no-truth": ("warp", ["--inverse=3"], "--inverse 3: is neither true nor false"),
     "no-whole-number": ("register", ["--refine=x"], "--refine x: is no whole number"),
