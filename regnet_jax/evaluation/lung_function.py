@@ -78,7 +78,7 @@ def ventilation(
         InputError: unless both images show lungs.
     """
     images = [_in_hounsfield(image) for image in (fixed, moving)]
-    found = require_lungs(images[0], images[1], transform)
+    found = _lungs_of(images, transform)
     canonical = canonical_frame(fixed.frame)
     both = Image((found.fixed & found.warped).astype(np.uint8), canonical, fixed.name)
     lungs = resample(both, fixed.frame, interpolation="nearest").array > 0
@@ -102,12 +102,16 @@ def require_lungs(fixed: Image, moving: Image, transform=None) -> Lungs:
     Raises:
         InputError: unless both images show lungs.
     """
-    images = [_in_hounsfield(image) for image in (fixed, moving)]
+    return _lungs_of([_in_hounsfield(image) for image in (fixed, moving)], transform)
+
+
+def _lungs_of(images: list[Image], transform) -> Lungs:
     found = segment_lungs(transform, *images)
     if found is None:
+        names = " and ".join(image.name for image in images)
         raise InputError(
-            f"ventilation: {fixed.name} and {moving.name} do not both show lungs in"
-            " Hounsfield units; leave it out"
+            f"ventilation: {names} do not both show lungs in Hounsfield units; leave it"
+            " out"
         )
     return found
 

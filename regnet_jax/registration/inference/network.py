@@ -39,6 +39,9 @@ def estimates_errors(model: nn.Module) -> bool:
     return getattr(model, "estimates_errors", False)
 
 
+# Passes at voxels up to this multiple of the finest may predict in both orders. In
+# coarser ones too much is left to register for predictions at the same voxels.
+_FINE = 2
 # A factor that exceeds a power of two by less than this power gets no further pass.
 _NEARLY = 0.1
 # Stands for the shipped network for the dimension of the images.
@@ -91,6 +94,14 @@ class Network:
         """The network of each pass."""
         sizes = self.others or (self,) * len(self.config.voxel_sizes)
         return (*sizes, sizes[-1]) if self.config.extra_pass else sizes
+
+    def takes_both_orders(self, factor: int) -> bool:
+        """Return whether a pass predicts with the images in both orders.
+
+        Args:
+            factor: of the pass, one of ``config.factors``.
+        """
+        return self.both_orders and factor <= _FINE
 
     @property
     def dense(self) -> bool:

@@ -256,41 +256,32 @@ def whole_pass(
     return run_pass
 
 
-def prepare_passes(
-    networks: Sequence[Network],
-    factors: Sequence[int],
-    pool: Executor,
-    shape,
-    *,
-    both_orders: Sequence[bool],
-) -> None:
+def prepare_passes(network: Network, pool: Executor, shape: Sequence[int]) -> None:
     """Begin to compile the programs of ``run_passes`` over whole images.
 
     Args:
-        networks: of the passes.
-        factors: as for ``run_passes``.
+        network: that predicts, at every voxel.
         pool: of threads.
         shape: spatial shape of the images, which have two channels.
-        both_orders: whether each pass predicts in both orders.
     """
-    d, half = len(shape), np.float32(0.0)
+    d, half, factors = len(shape), np.float32(0.0), network.config.factors
 
     def grid(factor: int, channels: int, dtype: DTypeLike = np.float32):
         coarse = (ceil_div(n, factor) for n in shape)
         return jax.ShapeDtypeStruct((*coarse, channels), dtype)
 
-    passes = list(zip(networks, factors, both_orders, strict=True))
+    passes = list(zip(network.stages, factors, strict=True))
     # The largest networks take longest.
-    for network, factor, _ in sorted(passes, key=lambda each: each[1]):
-        network.prepare_patch(pool, grid(factor, 1).shape[:-1])
-    for (network, factor, both), fine in zip(passes, (*factors[1:], 1), strict=True):
+    for stage, factor in sorted(passes, key=lambda each: each[1]):
+        stage.prepare_patch(pool, grid(factor, 1).shape[:-1])
+    for (stage, factor), fine in zip(passes, (*factors[1:], 1), strict=True):
         image, field = grid(factor, 2), grid(factor, d)
-        errors = image if estimates_errors(network.model) else None
+        errors = image if estimates_errors(stage.model) else None
         if factor > 1:
             _downsample.prepare(pool, grid(1, 2), factor=factor)
         warp_whole.prepare(pool, image, field)
         fill_whole.prepare(pool, image, image)
-        if both:
+        if network.takes_both_orders(factor):
             _mirror_whole.prepare(pool, grid(factor, 1))
             _join_whole.prepare(pool, field, errors, field, errors)
         settle_whole.prepare(pool, field, errors, half, pooled=factor > 1)

@@ -22,10 +22,6 @@ from regnet_jax.registration.inference.slices import compute_by_slices
 from regnet_jax.registration.inference.tile_plan import memory_of_a_tile
 from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
 
-# Passes at voxels up to this multiple of the finest may predict in both orders. In
-# coarser ones too much is left to register for predictions at the same voxels.
-_FINE = 2
-
 
 def predict(
     network: Network,
@@ -100,14 +96,7 @@ def compile_ahead(
     if not network.dense or slice_axis or memory is not None:
         return
     shape = choose_box(network, fixed).shape
-    factors = network.config.factors
-    both = [_takes_both_orders(network, factor) for factor in factors]
-    prepare_passes(network.stages, factors, pool, shape, both_orders=both)
-
-
-def _takes_both_orders(network: Network, factor: int) -> bool:
-    """Return whether the pass of a factor predicts with the images in both orders."""
-    return network.both_orders and factor <= _FINE
+    prepare_passes(network, pool, shape)
 
 
 def _make_passes(network: Network, room: float | None, *, progress: bool) -> list:
@@ -115,7 +104,7 @@ def _make_passes(network: Network, room: float | None, *, progress: bool) -> lis
     shrinkage, factors = network.config.shrinkage, network.config.factors
 
     def make_pass(stage: Network, factor: int) -> Callable:
-        both, pooled = _takes_both_orders(network, factor), factor > 1
+        both, pooled = network.takes_both_orders(factor), factor > 1
         if stage.dense and room is not None:
             options = {"memory": room, "pooled": pooled, "progress": progress}
             return tiled_pass(stage, shrinkage, both_orders=both, **options)

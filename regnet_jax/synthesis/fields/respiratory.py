@@ -53,8 +53,7 @@ _VESSELS = 8.0
 # which that ends at the lung's surface, mm.
 _FISSURE_SLOPE, _FISSURE_WIDTH, _FISSURE_END = (0.5, 1.1), 3.0, 12.0
 # Radius of the heart, mm, its height as a fraction of that from the domes to the top,
-# and its
-# distance in front of their middle and to either side, mm.
+# and its distance in front of the middle of the lungs and to either side, mm.
 _HEART_RADIUS, _HEART_HEIGHT, _HEART_FRONT, _HEART_SIDE = 35.0, 0.3, 15.0, 20.0
 
 
