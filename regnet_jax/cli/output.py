@@ -53,7 +53,7 @@ def print_networks() -> None:
 
 
 def print_outcome(
-    report: RegistrationReport, out, formats: Collection[str] = ()
+    report: RegistrationReport, out, formats: Collection[str] = (), *, page: bool = True
 ) -> None:
     """Print a line for each measure before and after, the seconds, and the files.
 
@@ -61,6 +61,7 @@ def print_outcome(
         report: of the registration.
         out: folder of the results.
         formats: what was written in addition.
+        page: whether ``report.html`` was written.
     """
     before, after = report.before, report.after
     first, last = (cast(Similarity, m.similarity).to_dict() for m in (before, after))
@@ -72,7 +73,8 @@ def print_outcome(
     for region, bound in (report.confidence or {}).items():
         print(f"{region:18s}95 % are right to {bound:.1f} mm, by the estimate")
     print(f"{'seconds':18s}{report.seconds['total']:.1f}")
-    print(f"wrote {out}/report.html, .json, transform.h5, warped and displacement")
+    reports = "report.html, .json" if page else "report.json"
+    print(f"wrote {out}/{reports}, transform.h5, warped and displacement")
     if formats:
         print(f"and there the files of --write {' '.join(formats)}")
 

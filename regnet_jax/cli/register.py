@@ -23,7 +23,8 @@ UID.
 
 These files are written to --out: warped.nii.gz (the moving image on the fixed grid),
 displacement.nii.gz (mm, ITK vector image), transform.h5 (for sitk.ReadTransform; maps
-fixed points to moving points), report.json and report.html. --write adds others.
+fixed points to moving points), report.json and report.html (not with --noreport).
+--write adds others.
 """
 
 import dataclasses
@@ -119,6 +120,12 @@ _FORMATS = flags.DEFINE_multi_enum(
     " separated by spaces.",
 )
 flags.DEFINE_alias("format", "write")
+_REPORT = flags.DEFINE_bool(
+    "report",
+    True,
+    "Whether to write report.html, whose pictures take some seconds. report.json is"
+    " always written. Of --series, it is the report of each phase.",
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 
 
@@ -202,7 +209,9 @@ def main():
     formats = sorted(set(_FORMATS.value))
     if _PAIRS.value:
         seconds = run_batch(
-            _PAIRS.value, _OUT.value, options, formats, shard=_SHARD.value
+            *(_PAIRS.value, _OUT.value, options, formats),
+            shard=_SHARD.value,
+            page=_REPORT.value,
         )
     elif _SERIES.value:
         seconds = run_series(
@@ -212,6 +221,7 @@ def main():
             points=_SERIES_POINTS.value,
             labels=_SERIES_LABELS.value,
             cycle=_CYCLE.value,
+            page=_REPORT.value,
         )
     else:
         paths: dict[str, Any] = {flag.name: flag.value for flag in _ONE}
@@ -222,8 +232,9 @@ def main():
             functools.cache(load_network),
             options,
             formats,
+            page=_REPORT.value,
             progress=True,
         )
-        print_outcome(report, _OUT.value, formats)
+        print_outcome(report, _OUT.value, formats, page=_REPORT.value)
     if _PROFILE.value:
         print_profile(seconds)

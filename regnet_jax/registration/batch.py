@@ -140,12 +140,14 @@ class _Batch:
     options: RegistrationOptions
     formats: tuple[str, ...]
     load: Callable[..., Network]
+    page: bool
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """Return the report of an earlier run of the same request, or None."""
         files = pair.files
         asked = describe_request(files, self.load, self.options, self.formats)
-        return find_finished(self.out / pair.name, asked, files.values())
+        folder = self.out / pair.name
+        return find_finished(folder, asked, files.values(), page=self.page)
 
     def register(self, pair: PairPaths) -> tuple[dict, dict]:
         """Register a pair.
@@ -157,7 +159,8 @@ class _Batch:
         trace = self.out / f"{pair.name}.traceback.txt"
         try:
             report, seconds = register_files(
-                pair, folder, self.load, self.options, self.formats
+                *(pair, folder, self.load, self.options, self.formats),
+                page=self.page,
             )
         except (InputError, OSError) as error:
             return _failed(pair, str(error)), {}
@@ -181,6 +184,7 @@ def run_batch(
     formats: Collection[str] = (),
     *,
     shard: str = "1/1",
+    page: bool = True,
     load: Callable[[str], Network] = load_network,
 ) -> dict:
     """Register the pairs of a file, each to a folder of its name below ``out``.
@@ -195,6 +199,7 @@ def run_batch(
         options: of every registration.
         formats: of further files, see ``Registration.save``.
         shard: ``I/N``: the I-th of N shards of the pairs.
+        page: write a ``report.html`` for each.
         load: returns the network of a name; it is called once for each name.
 
     Returns:
@@ -208,7 +213,7 @@ def run_batch(
     pairs = read_pairs(path)[number - 1 :: count]
     check_folder(out)
     out = Path(out)
-    batch = _Batch(out, options, tuple(formats), functools.cache(load))
+    batch = _Batch(out, options, tuple(formats), functools.cache(load), page)
     # All checks come before the first folder is made.
     check_start(options.initial)
     network = named_network(options.model, batch.load)

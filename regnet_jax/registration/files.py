@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -106,7 +105,11 @@ def describe_request(
 
 
 def find_finished(
-    folder: Path, request: Mapping, sources: Iterable[str | os.PathLike]
+    folder: Path,
+    request: Mapping,
+    sources: Iterable[str | os.PathLike],
+    *,
+    page: bool,
 ) -> RegistrationReport | None:
     """Return the report of an earlier registration of the same request.
 
@@ -114,6 +117,7 @@ def find_finished(
         folder: of its results.
         request: as it would be stored in the report.
         sources: paths of the files and folders that it reads.
+        page: whether ``report.html`` is among the results.
 
     Returns:
         The report; None if there is none, if it is of another version, if a file of the
@@ -129,7 +133,8 @@ def find_finished(
         return None
     if report.versions.get("regnet_jax") != regnet_jax.__version__:
         return None
-    names = expected_files(request["formats"], confidence=request["confidence"])
+    confidence = request["confidence"]
+    names = expected_files(request["formats"], confidence=confidence, page=page)
     if not all((folder / name).is_file() for name in names):
         return None
     if any(_changed_after(time, path, folder.parent) for path in sources):
@@ -167,6 +172,7 @@ def register_files(
     options: RegistrationOptions,
     formats: Collection[str] = (),
     *,
+    page: bool = True,
     progress: bool = False,
 ) -> tuple[RegistrationReport, dict]:
     """Register a pair of files and write the results atomically.
@@ -177,6 +183,7 @@ def register_files(
         load: returns the network of a name; it should cache the networks.
         options: of the registration.
         formats: of further files, see ``Registration.save``.
+        page: write ``report.html``.
         progress: show progress bars.
 
     Returns:
@@ -193,6 +200,7 @@ def register_files(
         *(out, load, options, formats),
         name=pair.fixed,
         request=describe_request(pair.files, load, options, formats),
+        page=page,
         progress=progress,
     )
 
@@ -207,6 +215,7 @@ def register_loaded(
     name,
     request: dict,
     stale: Collection[str] = (),
+    page: bool = True,
     progress: bool = False,
 ) -> tuple[RegistrationReport, dict]:
     """Register a pair and write the results atomically.
@@ -221,6 +230,7 @@ def register_loaded(
         request: what was asked for, for the report.
         stale: names of further files that depend on an earlier registration in the
             same folder, which are removed.
+        page: as in ``register_files``.
         progress: as in ``register_files``.
 
     Returns:
@@ -247,7 +257,8 @@ def register_loaded(
                 require_lungs(known.fixed, known.moving)
         with ThreadPoolExecutor(1) as pool:
             # Matplotlib takes half a second, in which ITK and XLA leave a core idle.
-            pool.submit(import_drawing)
+            if page:
+                pool.submit(import_drawing)
             registration = register(
                 known.fixed,
                 known.moving,
@@ -266,11 +277,11 @@ def register_loaded(
                 registration,
                 folder,
                 formats,
+                report=page,
                 landmarks=known.points,
                 labels=known.labels,
                 request=request,
             )
-    report = cast(RegistrationReport, report)
     for warning in report.warnings:
         if warning not in logged:
             _LOG.warning("%s: %s", name, warning)

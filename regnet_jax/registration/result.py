@@ -202,7 +202,7 @@ class Registration:
         landmarks=None,
         labels=None,
         request: Mapping | None = None,
-    ) -> "RegistrationReport | None":
+    ) -> "RegistrationReport":
         """Write the files of the registration, atomically.
 
         These are ``warped.nii.gz``, ``displacement.nii.gz`` (mm, ITK vectors on the
@@ -218,13 +218,13 @@ class Registration:
                 its determinant as ``jacobian.nii.gz``; ``ventilation`` the maps of
                 ``ventilation()`` as ``ventilation_jacobian.nii.gz`` and
                 ``ventilation_hu.nii.gz``.
-            report: write the report.
+            report: write ``report.html`` with its pictures, which take some seconds.
             landmarks: as for ``evaluate``, for the report.
             labels: as for ``evaluate``, for the report.
             request: more of the request for the report, such as paths.
 
         Returns:
-            The report; None without one.
+            The report.
 
         Raises:
             InputError: if the folder cannot be written, or there is no such format or

@@ -62,28 +62,29 @@ _FORMAT_FILES = {
 }
 FORMATS = tuple(_FORMAT_FILES)
 _CONFIDENCE = "confidence.nii.gz"
+_PAGE = "report.html"
 # Files that are always written; the report tells that the others are there.
 REPORT = "report.json"
-RESULT_FILES = (
-    *("displacement.nii.gz", "report.html", REPORT, "transform.h5"),
-    "warped.nii.gz",
-)
+RESULT_FILES = ("displacement.nii.gz", REPORT, "transform.h5", "warped.nii.gz")
 # Those that are not written by a registration are removed, if an earlier one did so.
-OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE)
+OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE, _PAGE)
 
 
-def expected_files(formats: Collection[str], *, confidence: bool) -> list[str]:
+def expected_files(
+    formats: Collection[str], *, confidence: bool, page: bool
+) -> list[str]:
     """Return the names of all files of a registration.
 
     Args:
         formats: of ``FORMATS``.
         confidence: whether the errors are estimated.
+        page: whether ``report.html`` is written.
 
     Returns:
         Names in its folder.
     """
     further = itertools.chain(*(_FORMAT_FILES[name] for name in formats))
-    return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence]
+    return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence, *[_PAGE] * page]
 
 
 def result_paths(folder: Path) -> list[Path]:
@@ -100,7 +101,7 @@ def save_registration(
     folder,
     formats: Collection[str] = (),
     **measured,
-) -> RegistrationReport | None:
+) -> RegistrationReport:
     """Write the files of a registration atomically, see ``Registration.save``."""
     if isinstance(formats, str):
         raise InputError(
@@ -127,31 +128,28 @@ def write_registration(
     landmarks=None,
     labels=None,
     request: Mapping | None = None,
-) -> RegistrationReport | None:
+) -> RegistrationReport:
     """Write the files of a registration into a folder that exists, one by one.
 
     Arguments and result are those of ``Registration.save``.
     """
     # Files are read and warnings given before a second thread writes: while ITK
     # writes, the output of the process is taken for its own.
-    points, label_maps = None, None
     with collect_warnings() as logged:
-        if report:
-            points = _read_points(registration, landmarks)
-            label_maps = _read_label_maps(registration, labels)
+        points = _read_points(registration, landmarks)
+        label_maps = _read_label_maps(registration, labels)
         inverse = registration.inverse() if "inverse" in formats else None
     if logged:
         notices = tuple(dict.fromkeys((*registration.notices, *logged)))
         registration = replace(registration, notices=notices)
 
-    def write_page():
-        if report:
-            return _write_report(folder, registration, points, label_maps, request)
-        return None
+    def write_measures() -> RegistrationReport:
+        known = points, label_maps, request
+        return _write_report(folder, registration, *known, page=report)
 
     volumes = folder, registration, formats, inverse
     if registration.parameters.get("memory") is not None:
-        content = write_page()
+        content = write_measures()
         _write_volumes(*volumes)
         return content
     # Both threads need it; neither shall compute it again.
@@ -159,7 +157,7 @@ def write_registration(
     with ThreadPoolExecutor(1) as pool:
         # In parallel: compression takes as long as the figures, and drops the GIL.
         writing = pool.submit(_write_volumes, *volumes)
-        content = write_page()
+        content = write_measures()
         writing.result()
     return content
 
@@ -197,28 +195,35 @@ def import_drawing() -> Callable:
 
 
 def _write_report(
-    folder: Path, registration: Registration, points, label_maps, request
+    folder: Path, registration: Registration, points, label_maps, request, *, page: bool
 ) -> RegistrationReport:
-    """Write ``report.json`` and ``report.html``."""
-    write_registration_page = import_drawing()
-
+    """Write ``report.json``, and ``report.html`` if the page is wanted."""
     report, arrays = build_report(
         registration, landmarks=points, labels=label_maps, request=request
     )
+    if page:
+        _write_page(folder / _PAGE, registration, report, arrays, points)
+    write_text(folder / REPORT, report.to_json())
+    return report
+
+
+def _write_page(
+    path: Path, registration: Registration, report: RegistrationReport, arrays, points
+) -> None:
+    """Write the page of a report."""
+    write_registration_page = import_drawing()
     errors = None
     if points is not None:
         moments = (points[0], map_points(registration.transform, points[0]))
         before, after = (registration_errors(each, points[1]) for each in moments)
         errors = before, after
     write_registration_page(
-        folder / "report.html",
+        path,
         report,
         **arrays._asdict(),
         names={"fixed": registration.fixed.name, "moving": registration.moving.name},
         landmark_errors=errors,
     )
-    write_text(folder / REPORT, report.to_json())
-    return report
 
 
 def make_report(registration: Registration, landmarks, labels) -> RegistrationReport:

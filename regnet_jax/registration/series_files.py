@@ -102,6 +102,7 @@ def run_series(
     points=None,
     labels=None,
     cycle: bool = True,
+    page: bool = True,
     load: Callable[[str], Network] = load_network,
 ) -> dict:
     """Register all phases of a series to one of them, and write what they show.
@@ -120,6 +121,7 @@ def run_series(
         points: path of points in the reference, which are carried to all phases.
         labels: path of a label map of the reference, likewise.
         cycle: whether the last phase is followed by the first.
+        page: write a ``report.html`` for each phase.
         load: returns the network of a name; it is called once for each name.
 
     Returns:
@@ -165,14 +167,16 @@ def run_series(
                 "phase": phase.name,
                 "source": phase.source,
             }
-            report = find_finished(out / phase.name, request, sources.values())
+            folder = out / phase.name
+            report = find_finished(folder, request, sources.values(), page=page)
             if report is None:
                 report, seconds = register_loaded(
                     lambda phase=phase: LoadedPair(fixed, _read(phase), limits),
-                    *(out / phase.name, load, options, formats),
+                    *(folder, load, options, formats),
                     name=phase.source,
                     request=request,
                     stale=_CARRIED,
+                    page=page,
                 )
         _carry(known, out / phase.name, phase, None if k == number else fixed)
         reports.append(report)
@@ -359,7 +363,7 @@ def _write_summary(
             links={
                 phase.name: f"{quote(phase.name)}/report.html"
                 for phase, report in zip(phases, reports, strict=True)
-                if report
+                if report and (out / phase.name / "report.html").is_file()
             },
         )
     return rows

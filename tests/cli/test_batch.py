@@ -232,6 +232,15 @@ def test_planes_and_volumes_of_a_list_take_the_networks_of_their_dimension(
     run_batch(listed, out, options, load=load)
     states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
     assert states == dict.fromkeys(("plane", "volume"), "finished before")
+    # Only pages that are wanted and not there have to be made.
+    (out / "plane" / "report.html").unlink()
+    run_batch(listed, out, options, load=load, page=False)
+    states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
+    assert states == dict.fromkeys(("plane", "volume"), "finished before")
+    run_batch(listed, out, options, load=load)
+    states = {name: row["status"] for name, row in rows(out / "pairs.csv").items()}
+    assert states == {"plane": "registered", "volume": "finished before"}
+    assert (out / "plane" / "report.html").is_file()
     # A model that is named is for all of them.
     named = RegistrationOptions(model="lung", initial="none")
     with pytest.raises(InputError, match=r"1 of 2 pairs .*plane: .* is 2D where 3D is"):
@@ -297,10 +306,11 @@ def test_formats_write_further_files_and_profile_prints_the_phases(
         "register", f"--fixed={folder / 'a.mha'}", f"--moving={folder / 'b.mha'}",
         f"--out={tmp_path}", f"--model={run2d}", "--initial=none", "--profile",
         "--format=ants", "--format=elastix", "--inverse_consistent",
-        "--intensity=5,95",
+        "--intensity=5,95", "--noreport",
     )  # fmt: skip
     assert result.status == 0, result.err
-    assert {p.name for p in tmp_path.iterdir()} == FILES | {
+    assert f"wrote {tmp_path}/report.json, transform.h5" in result.out
+    assert {p.name for p in tmp_path.iterdir()} == FILES - {"report.html"} | {
         *("ants_1Warp.nii.gz", "ants_0GenericAffine.mat", "transform_elastix.txt"),
     }
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))

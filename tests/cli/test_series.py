@@ -276,6 +276,13 @@ def test_4d_file_lies_on_the_grid_of_its_reference(tmp_path):
         assert float(row[f"mean_{axis}_mm"]) == pytest.approx(value, abs=0.5)
     warped = read(out / "phase_0" / "warped.nii.gz")
     assert warped.shape == (20, 22, 24)
+    assert "phase_0/report.html" in (out / "report.html").read_text("utf-8")
+    # Without reports of the phases, that of the series leads to none.
+    run_series(path, tmp_path / "bare", options, load=lambda _: network, page=False)
+    assert not (tmp_path / "bare" / "phase_1" / "report.html").exists()
+    assert (tmp_path / "bare" / "phase_1" / "report.json").exists()
+    page = (tmp_path / "bare" / "report.html").read_text("utf-8")
+    assert "phase_1/report.html" not in page
 
 
 BAD = {

@@ -130,14 +130,16 @@ def test_save_writes_the_five_files(registration, tmp_path):
     )
 
 
-def test_save_without_a_report_writes_no_report(registration, tmp_path):
-    # Nor does that of an earlier result stay.
+def test_save_without_a_report_writes_the_measures_alone(registration, tmp_path):
+    # Nor does the page of an earlier result stay.
     registration.save(tmp_path / "out")
-    assert (tmp_path / "out" / "report.json").exists()
-    assert registration.save(tmp_path / "out", ["elastix"], report=False) is None
+    assert (tmp_path / "out" / "report.html").exists()
+    report = registration.save(tmp_path / "out", ["elastix"], report=False)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert "transform_elastix.txt" in names
-    assert not {"report.json", "report.html"} & names
+    assert "report.html" not in names
+    written = (tmp_path / "out" / "report.json").read_text("utf-8")
+    assert RegistrationReport.from_json(written) == report
 
 
 def test_warnings_of_the_inverse_are_in_the_report(registration, tmp_path):
@@ -163,10 +165,10 @@ def test_files_of_another_registration_do_not_stay(registration, tmp_path):
     (out / "notes.txt").write_text("mine", "utf-8")
     registration.save(out, ["jacobian"], report=False)
     kept = {path.name for path in out.iterdir()}
-    usual = {"warped.nii.gz", "displacement.nii.gz", "transform.h5"}
+    usual = {"warped.nii.gz", "displacement.nii.gz", "transform.h5", "report.json"}
     assert kept == usual | {"jacobian.nii.gz", "notes.txt"}
     others = {"ventilation_jacobian.nii.gz", "ventilation_hu.nii.gz"}
-    others |= {"confidence.nii.gz"}
+    others |= {"confidence.nii.gz", "report.html"}
     assert names - usual == set(OPTIONAL_FILES) - others
 
 
@@ -263,7 +265,7 @@ def test_save_writes_the_ventilation_of_lungs(tmp_path):
     everywhere = np.ones(frame.shape, bool)
     result = Registration(
         fixed, moving, matrix, np.zeros((*frame.shape, 3)), frame, fixed,
-        Shown(*[everywhere] * 3), {},
+        Shown(*[everywhere] * 3), {}, {"model": "m"},
     )  # fmt: skip
     result.save(tmp_path / "out", ["ventilation"], report=False)
     by_units, by_map = (
