@@ -124,7 +124,8 @@ _REPORT = flags.DEFINE_bool(
     "report",
     True,
     "Whether to write report.html, whose pictures take some seconds. report.json is"
-    " always written. Of --series, it is the report of each phase.",
+    " always written. With --series, this is for the phases; that of the series is"
+    " always written.",
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Print the seconds of each phase.")
 

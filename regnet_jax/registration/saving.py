@@ -62,12 +62,12 @@ _FORMAT_FILES = {
 }
 FORMATS = tuple(_FORMAT_FILES)
 _CONFIDENCE = "confidence.nii.gz"
-_PAGE = "report.html"
+PAGE = "report.html"
 # Files that are always written; the report tells that the others are there.
 REPORT = "report.json"
 RESULT_FILES = ("displacement.nii.gz", REPORT, "transform.h5", "warped.nii.gz")
 # Those that are not written by a registration are removed, if an earlier one did so.
-OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE, _PAGE)
+OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE, PAGE)
 
 
 def expected_files(
@@ -84,7 +84,7 @@ def expected_files(
         Names in its folder.
     """
     further = itertools.chain(*(_FORMAT_FILES[name] for name in formats))
-    return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence, *[_PAGE] * page]
+    return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence, *[PAGE] * page]
 
 
 def result_paths(folder: Path) -> list[Path]:
@@ -202,7 +202,7 @@ def _write_report(
         registration, landmarks=points, labels=label_maps, request=request
     )
     if page:
-        _write_page(folder / _PAGE, registration, report, arrays, points)
+        _write_page(folder / PAGE, registration, report, arrays, points)
     write_text(folder / REPORT, report.to_json())
     return report
 

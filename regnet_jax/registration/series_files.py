@@ -45,7 +45,7 @@ from regnet_jax.registration.inference.network import (
 )
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.saving import result_paths
+from regnet_jax.registration.saving import PAGE, result_paths
 from regnet_jax.registration.series import SeriesRegistration
 from regnet_jax.registration.start import check_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
@@ -63,7 +63,7 @@ _LOG = logging.getLogger(__name__)
 
 # Files of the whole series.
 _MAPS = ("amplitude.nii.gz", "path.nii.gz", "mid_position.nii.gz")
-_SUMMARY = (*_MAPS, "motion.csv", "report.html")
+_SUMMARY = (*_MAPS, "motion.csv", PAGE)
 _LABELS = "labels.nii.gz"
 # Files that are carried to a phase depend on its registration.
 _CARRIED = (_LABELS, *(f"points{suffix}" for suffix in POINT_SUFFIXES))
@@ -159,7 +159,7 @@ def run_series(
     reports: list[RegistrationReport | None] = []
     total: dict = {}
     for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
-        report, seconds = None, {}
+        report, seconds, folder = None, {}, out / phase.name
         if k != number:
             sources = {"series": path, **masks}
             request = describe_request(sources, load, options, formats) | {
@@ -167,7 +167,6 @@ def run_series(
                 "phase": phase.name,
                 "source": phase.source,
             }
-            folder = out / phase.name
             report = find_finished(folder, request, sources.values(), page=page)
             if report is None:
                 report, seconds = register_loaded(
@@ -178,7 +177,7 @@ def run_series(
                     stale=_CARRIED,
                     page=page,
                 )
-        _carry(known, out / phase.name, phase, None if k == number else fixed)
+        _carry(known, folder, phase, None if k == number else fixed)
         reports.append(report)
         total = {s: total.get(s, 0) + seconds.get(s, 0) for s in total | seconds}
 
@@ -338,7 +337,7 @@ def _write_summary(
             write_image(stage / file, array, frame)
         write_rows(stage / "motion.csv", rows, _COLUMNS)
         write_series_page(
-            stage / "report.html",
+            stage / PAGE,
             title=title,
             rows=rows,
             reference=number,
@@ -361,9 +360,9 @@ def _write_summary(
                 ),
             ],
             links={
-                phase.name: f"{quote(phase.name)}/report.html"
+                phase.name: f"{quote(phase.name)}/{PAGE}"
                 for phase, report in zip(phases, reports, strict=True)
-                if report and (out / phase.name / "report.html").is_file()
+                if report and (out / phase.name / PAGE).is_file()
             },
         )
     return rows
