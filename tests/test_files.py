@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def test_write_displacement_keeps_vectors_and_frame(tmp_path, frame, suffix):
     np.testing.assert_allclose(image.GetOrigin(), frame.origin, rtol=1e-6)
     np.testing.assert_allclose(image.GetDirection(), frame.direction, atol=1e-6)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_compressed_displacement_is_one_member_of_gzip(tmp_path):
+    """Several threads compress it; some readers stop at the end of the first member."""
+    path = tmp_path / "u.nii.gz"
+    u = np.random.default_rng(0).normal(size=(70, 260, 270, 3)).astype(np.float32)
+    frame = Frame(u.shape[:3], (1, 1, 1), (0, 0, 0), np.eye(3))
+    write_displacement(path, u, frame)
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    # It is told of a wrong checksum or length.
+    values = stream.decompress(path.read_bytes())
+    assert stream.eof
+    assert not stream.unused_data
+    components = np.frombuffer(values[352:], "<f4").reshape(3, *frame.shape)
+    np.testing.assert_array_equal(np.moveaxis(components, 0, -1), u)
 
 
 @every_suffix

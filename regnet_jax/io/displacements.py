@@ -1,10 +1,13 @@
 """Displacement images: a vector for each voxel, as ITK, ANTs and Slicer keep them."""
 
 import dataclasses
-import gzip
 import math
 import struct
 import tempfile
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,11 @@ from regnet_jax.spatial.images import check_shape, from_sitk, straight_frame, to
 _SIZES, _BODY = 42, 352
 # The sizes are 16-bit numbers.
 _LONGEST = 2**15 - 1
+# Of a gzip file: its first bytes, for one member without a name or a time, and the
+# block that ends the compressed values.
+_GZIP_HEAD, _GZIP_END = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff", b"\x03\x00"
+# Threads that compress, and the parts that wait for them at most.
+_COMPRESSORS = 2
 # Units of space of NIfTI beside mm.
 _UNITS = {1: "m", 3: "um"}
 _FLOATS = (sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
@@ -68,12 +76,42 @@ def _write_nifti(
         sitk.WriteImage(to_sitk(vectors[(slice(0, 1),) * d], first), single)
         header = bytearray(Path(single).read_bytes()[:_BODY])
     struct.pack_into(f"={d}h", header, _SIZES, *frame.shape[::-1])
-    with gzip.open(name, "wb", compresslevel=1) as file:
-        file.write(header)
+
+    def parts() -> Iterator:
+        yield header
         for component in range(d):
             for rows, _ in split_frame(frame):
                 values = rounded(vectors[rows][..., component], tolerance)
-                file.write(np.ascontiguousarray(values, np.float32).data)
+                yield np.ascontiguousarray(values, np.float32).reshape(-1).view("u1")
+
+    _write_gzip(name, parts())
+
+
+def _write_gzip(name: str, parts: Iterable) -> None:
+    """Write parts of bytes as a gzip file of one member, in several threads.
+
+    The values of a part are compressed without those before it, so the blocks of all
+    parts follow each other in one stream.
+    """
+    checksum = length = 0
+    waiting: deque = deque()
+    with open(name, "wb") as file, ThreadPoolExecutor(_COMPRESSORS) as pool:
+        file.write(_GZIP_HEAD)
+        for part in parts:
+            checksum = zlib.crc32(part, checksum)
+            length += len(part)
+            waiting.append(pool.submit(_deflate, part))
+            if len(waiting) > _COMPRESSORS:
+                file.write(waiting.popleft().result())
+        for last in waiting:
+            file.write(last.result())
+        file.write(_GZIP_END + struct.pack("<2I", checksum, length % 2**32))
+
+
+def _deflate(part) -> bytes:
+    """Compress bytes as blocks of a stream that goes on."""
+    stream = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS)
+    return stream.compress(part) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
 def rounded(values: np.ndarray, tolerance: float) -> np.ndarray:

@@ -142,6 +142,8 @@ def where_shown(
         ``[*frame.shape]`` bool; false outside of the image and where padding
         contributes to the interpolation.
     """
+    if transform is None and frame == image.frame:
+        return np.ones(frame.shape, bool) if padding is None else ~padding
     if padding is None:
         everywhere = replace(image, array=np.ones(image.frame.shape, np.uint8))
         return resample(everywhere, frame, transform, interpolation="nearest").array > 0

@@ -58,6 +58,30 @@ def test_zeros_beside_an_mr_image_are_padding(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("index", [0, -1])
+def test_a_single_slice_of_padding_is_found(shape, axis, index):
+    first = np.zeros(shape, bool)
+    np.moveaxis(first, axis, 0)[index] = True
+    image = np.where(first, -2000, chest_ct(shape)).round().astype(np.int16)
+    np.testing.assert_array_equal(find_padding(image), grown(first))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_that_noise_repeats_are_padding_only_where_they_are_connected(shape):
+    noise = np.maximum(magnitude_mr(shape) - 8.0, 0.0).round().astype(np.uint16)
+    band = np.zeros(shape, bool)
+    band[..., :25] = True
+    image = np.where(band, 0, noise)
+    pieces, _ = ndimage.label(image == 0)
+    whole = pieces == pieces[band][0]
+    assert 0.05 < (noise == 0).mean() < 0.2
+    assert whole.sum() > band.sum()
+    np.testing.assert_array_equal(find_padding(image), grown(whole))
+    assert find_padding(noise) is None
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_everything_outside_of_an_organ_is_padding(shape):
     outside = radius(shape) > 15
     image = np.where(outside, 0.0, magnitude_mr(shape))
@@ -149,6 +173,9 @@ def test_where_an_image_shows_something_on_another_grid(flip):
     seen = where_shown(image, padding, grid)[2, 2]
     # The last voxel that shows something is centred at 29.
     np.testing.assert_array_equal(seen, (points > 10) & (points <= 29))
+    # On its own grid nothing is interpolated.
+    np.testing.assert_array_equal(where_shown(image, padding, frame), ~padding)
+    assert where_shown(image, None, frame).all()
     shift = np.eye(4)
     shift[0, 3] = 5.0
     moved = where_shown(image, None, grid, affine_transform(shift))[2, 2]
