@@ -30,7 +30,13 @@ from regnet_jax.errors import InputError
 from regnet_jax.files import write_atomically
 from regnet_jax.io import LoadedPair, PairPaths, checksum, read_frame, read_pair
 from regnet_jax.reporting import View, differences_figure
-from regnet_jax.spatial import canonicalise, check_pair, composite, warp_image
+from regnet_jax.spatial import (
+    canonicalise,
+    check_pair,
+    composite,
+    warn_if_same,
+    warp_image,
+)
 
 
 class Subject(NamedTuple):
@@ -78,6 +84,7 @@ def read_subject(pair: PairPaths) -> Subject:
     """
     known = read_pair(pair)
     check_pair(known.fixed, known.moving)
+    warn_if_same(known.fixed, known.moving)
     frame = known.fixed.frame
     truth = read_truth(pair, frame)
     regions = {} if truth is None else find_regions(known, truth)

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,6 @@ from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
 from regnet_jax.io.text import is_comment, read_lines
 from regnet_jax.spatial.images import Image, warn_if_elsewhere
-
-_LOG = logging.getLogger(__name__)
 
 
 def listed_path(path: Path, name: str) -> Path:
@@ -323,11 +320,6 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         InputError: if a file cannot be read, or does not fit the others.
     """
     fixed, moving = read_image(pair.fixed), read_image(pair.moving)
-    if fixed.frame == moving.frame and np.array_equal(fixed.array, moving.array):
-        _LOG.warning(
-            "%s: is the same image as %s, so that nothing moves; check both paths",
-            *(moving.name, fixed.name),
-        )
     frames = {"fixed": fixed.frame, "moving": moving.frame}
     masks = {
         name: read_mask(path, frames[image])

@@ -75,6 +75,7 @@ from regnet_jax.spatial import (
     isotropic_frame,
     resample,
     resample_field,
+    warn_if_same,
     warp_image,
     where_shown,
 )
@@ -177,6 +178,7 @@ def register(
             if mask is not None
         }
         check_pair(fixed, moving)
+        warn_if_same(fixed, moving)
         name, notices = settings.to_dict()["model"], []
         if network is None:
             name, notices = default_network(fixed.frame.ndim)

@@ -23,6 +23,7 @@ from regnet_jax.spatial.images import (
     from_sitk,
     to_sitk,
     warn_if_elsewhere,
+    warn_if_same,
 )
 from regnet_jax.spatial.inversion import (
     POINT_TOLERANCE,
@@ -98,6 +99,7 @@ __all__ = [
     "to_world",
     "total_displacement",
     "warn_if_elsewhere",
+    "warn_if_same",
     "warp_image",
     "warp_images",
     "warp_images_back",

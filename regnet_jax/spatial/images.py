@@ -339,6 +339,15 @@ def check_pair(fixed: Image, moving: Image) -> None:
         _check_contrast(image)
 
 
+def warn_if_same(fixed: Image, moving: Image) -> None:
+    """Warn of images that have the same values in the same place."""
+    if fixed.frame == moving.frame and np.array_equal(fixed.array, moving.array):
+        _LOG.warning(
+            "%s: is the same image as %s, so that nothing moves; check both",
+            *(moving.name, fixed.name),
+        )
+
+
 def _check_contrast(image: Image) -> None:
     low, high = image.array.min().item(), image.array.max().item()
     if low == high:

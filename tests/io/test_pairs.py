@@ -148,18 +148,6 @@ def test_read_pairs_refuses_malformed_lists(tmp_path, name, content, fact):
     assert str(path) in str(error.value)
 
 
-def test_the_same_image_twice_gets_a_warning(tmp_path, caplog):
-    """Under another name, too; another place is another image."""
-    image = sitk.GetImageFromArray(np.arange(60.0).reshape(3, 4, 5))
-    for name in ("a.mha", "b.nrrd", "c.mha"):
-        sitk.WriteImage(image, str(tmp_path / name))
-        image.SetOrigin((0, 0, 5 * (name == "b.nrrd")))
-    read_pair(PairPaths("moved", tmp_path / "a.mha", tmp_path / "c.mha"))
-    assert not caplog.text
-    read_pair(PairPaths("same", tmp_path / "a.mha", tmp_path / "b.nrrd"))
-    assert f"b.nrrd: is the same image as {tmp_path / 'a.mha'}" in caplog.text
-
-
 def test_labels_of_the_same_size_in_another_place_get_a_warning(tmp_path, caplog):
     for name, spacing in (("a", 2.0), ("b", 2.0), ("labels", 2.0), ("plain", 1.0)):
         array = np.random.default_rng(0).integers(0, 99, (5, 6, 7)).astype(np.int16)

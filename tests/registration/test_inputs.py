@@ -60,6 +60,11 @@ def test_register_gives_the_same_for_images_arrays_and_files(pair, network2d, tm
     )
 
 
+def test_the_same_image_twice_is_noticed(pair, network2d):
+    result = regnet_jax.register(pair[0], pair[0], model=network2d)
+    assert any("is the same image as" in notice for notice in result.notices)
+
+
 def test_initial_translation_is_kept_with_masks(pair, network2d):
     shift = sitk.TranslationTransform(2, (3.0, -2.0))
     mask = to_sitk((pair[0].array > -400).astype(np.uint8), pair[0].frame)

@@ -22,6 +22,7 @@ from regnet_jax.spatial import (
     from_sitk,
     resample,
     to_sitk,
+    warn_if_same,
     warp_image,
 )
 from regnet_jax.spatial.images import round_to
@@ -353,6 +354,18 @@ def test_check_pair_refuses_contrast_that_single_precision_loses(values, fragmen
         with refused("bad: ", fragment):
             check_pair(*pair)
     check_pair(good, good)
+
+
+def test_the_same_image_twice_gets_a_warning(caplog):
+    """Under another name, too; another place is another image."""
+    values = np.arange(60.0).reshape(3, 4, 5)
+    first = Image.from_array(values, 2.0, name="first")
+    moved = Image.from_array(values, 2.0, (0.0, 0.0, 5.0), name="moved")
+    warn_if_same(first, moved)
+    warn_if_same(first, Image.from_array(values + 1, 2.0, name="brighter"))
+    assert not caplog.text
+    warn_if_same(first, Image.from_array(values.copy(), 2.0, name="second"))
+    assert "second: is the same image as first, so that nothing moves" in caplog.text
 
 
 SHIFT = sitk.TranslationTransform(2, (1.0, 0.0))
