@@ -26,7 +26,7 @@ from regnet_jax.spatial import (
     split_frame,
     to_world,
 )
-from regnet_jax.spatial.continuation import PointMap, sampled_map
+from regnet_jax.spatial.point_maps import PointMap, sampled_map
 from regnet_jax.spatial.transforms import flatten, solve_affine
 
 # Points that are mapped at a time, to bound the memory.

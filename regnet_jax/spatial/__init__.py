@@ -1,6 +1,5 @@
 """World coordinates in mm: frames, images, resampling, transforms, warping."""
 
-from regnet_jax.spatial.continuation import continued_map, leaves_grid
 from regnet_jax.spatial.frames import (
     Frame,
     canonical_axes,
@@ -33,6 +32,7 @@ from regnet_jax.spatial.inversion import (
     invert_transform,
 )
 from regnet_jax.spatial.padding import fill_padding, find_padding
+from regnet_jax.spatial.point_maps import continued_map, leaves_grid
 from regnet_jax.spatial.resampling import (
     as_mask,
     average,

@@ -22,9 +22,9 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.continuation import PointMap, sampled_map
 from regnet_jax.spatial.frames import Frame, displacement_from_world, to_world
 from regnet_jax.spatial.images import to_sitk
+from regnet_jax.spatial.point_maps import PointMap, sampled_map
 from regnet_jax.spatial.transforms import (
     SINGULAR,
     affine_transform,

@@ -8,10 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.continuation import CheckedMap, continued_map, leaves_grid
 from regnet_jax.spatial.frames import Frame, split_frame, to_world
 from regnet_jax.spatial.images import Image, as_array, round_to
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
+from regnet_jax.spatial.point_maps import CheckedMap, continued_map, leaves_grid
 from regnet_jax.spatial.resampling import resample
 from regnet_jax.spatial.transforms import composite, field_frame, flatten
 
@@ -34,7 +34,7 @@ def warp_image(
     """Resample a moving image or label map on a fixed grid, as ITK does.
 
     Beyond the grid of a displacement field the displacement of its edge is used, see
-    ``spatial.continuation``, and a warning says how much of ``frame`` that concerns.
+    ``spatial.point_maps``, and a warning says how much of ``frame`` that concerns.
 
     Args:
         image: moving image.
