@@ -171,6 +171,8 @@ def _families() -> list[str]:
     if unknown:
         known = ", ".join(FAMILIES)
         raise InputError(f"--family {unknown[0]}: unknown; there are {known}, or all")
+    if len(set(names)) < len(names):
+        raise InputError(f"--family {','.join(names)}: name each once")
     if not math.isfinite(_SPACING.value):
         raise InputError(f"--spacing {_SPACING.value}: give millimetres")
     if _LEAST.value is not None and not _LEAST.value < 1:

@@ -231,7 +231,7 @@ def read_geometries(path: Path) -> dict[str, Geometry]:
         The geometries by case.
 
     Raises:
-        InputError: if a line is malformed, or there is none.
+        InputError: if a line is malformed, a case has several, or there is none.
     """
     geometries = {}
     for number, line in enumerate(read_lines(path, "sizes of cases"), 1):
@@ -242,6 +242,11 @@ def read_geometries(path: Path) -> dict[str, Geometry]:
             raise InputError(
                 f"{path}, line {number}: {line.strip()!r} is not the size of a case;"
                 " write it as 4dct1, 256 x 256 x 94, 0.97 x 0.97 x 2.5"
+            )
+        if entry[0] in geometries:
+            raise InputError(
+                f"{path}, line {number}: {entry[0]} has a line already; give one for"
+                " each case"
             )
         geometries[entry[0]] = entry[1]
     if not geometries:
@@ -257,7 +262,9 @@ def _parse_geometry(cells: Sequence[str]) -> tuple[str, Geometry] | None:
         dx, dy, dz = map(float, spacing.split("x"))
     except ValueError:
         return None
-    valid = re.fullmatch(r"(4dct|copd)\d+", case) and min(x, y, z) > 0
-    if not valid or not all(0 < d < math.inf for d in (dx, dy, dz)):
+    named = re.fullmatch(r"(4dct|copd)0*(\d+)", case)
+    if not named or min(x, y, z) <= 0:
         return None
-    return case, Geometry((z, y, x), (dx, dy, dz))
+    if not all(0 < d < math.inf for d in (dx, dy, dz)):
+        return None
+    return named[1] + named[2], Geometry((z, y, x), (dx, dy, dz))

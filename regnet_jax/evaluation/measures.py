@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from regnet_jax.errors import InputError
 from regnet_jax.evaluation.fields import (
     JacobianStatistics,
     endpoint_error,
@@ -18,11 +19,14 @@ from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
 from regnet_jax.spatial import (
     Frame,
     Image,
+    check_labels,
+    check_transform,
     continue_over,
     map_points,
     resample,
     sample_transform,
 )
+from regnet_jax.spatial.images import as_numbers
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,13 @@ def evaluate(
         The measures.
 
     Raises:
+        InputError: if an argument is of another kind, or does not fit the others.
         ValueError: if ``truth`` is given with a transform and without ``frame``.
     """
     if truth is not None and transform is not None and frame is None:
         raise ValueError("truth needs frame, the grid of its voxels")
+    landmarks = _checked(transform, landmarks, labels, images)
+    truth, truth_mask = _checked_truth(frame, truth, truth_mask)
     similarity = make_similarity(*images) if images else None
     given = (landmarks, labels, similarity, moving_frame, truth, truth_mask)
     return _evaluate(transform, _continued(transform, frame, images), frame, *given)
@@ -164,7 +171,11 @@ def evaluate_before_and_after(
 
     Returns:
         The measures of both.
+
+    Raises:
+        InputError: as ``evaluate``.
     """
+    landmarks = _checked(transform, landmarks, labels, images)
     similarity = make_similarity(*images) if images else None
     given = (landmarks, labels, similarity, moving_frame, None, None)
     continued = _continued(transform, frame, images)
@@ -172,6 +183,56 @@ def evaluate_before_and_after(
         _evaluate(None, None, None, *given),
         _evaluate(transform, continued, frame, *given),
     )
+
+
+def _checked(transform, landmarks, labels, images):
+    """Raise InputError for arguments that do not fit, and return the points."""
+    if transform is not None:
+        check_transform(transform)
+    for name, pair in (("labels", labels), ("images", images)):
+        if pair and not [isinstance(image, Image) for image in pair] == [True, True]:
+            raise InputError(
+                f"{name}: give two of regnet_jax.Image, such as those of"
+                " regnet_jax.read_image"
+            )
+    for label_map in labels or ():
+        check_labels(label_map)
+    if landmarks is None:
+        return None
+    points = [as_numbers(given, "landmarks") for given in landmarks]
+    shapes = [given.shape for given in points]
+    d = 3 if transform is None else transform.GetDimension()
+    if transform is None and shapes and len(shapes[0]) == 2:
+        d = shapes[0][1]
+    fits = len(shapes) == 2 and len(shapes[0]) == 2 and shapes[0][1] == d
+    if not fits or shapes[0] != shapes[1]:
+        raise InputError(
+            f"landmarks: have the shapes {', '.join(map(str, shapes))}; give fixed and"
+            f" moving points, [n, {d}] each"
+        )
+    return points
+
+
+def _checked_truth(frame: Frame | None, truth, mask):
+    """Raise InputError unless a true displacement and its mask fit the grid."""
+    if truth is None:
+        return None, None
+    truth = as_numbers(truth, "truth")
+    shape = truth.shape[:-1] if frame is None else frame.shape
+    if truth.shape != (*shape, len(shape)):
+        raise InputError(
+            f"truth: has the shape {truth.shape}; give vectors on the fixed grid,"
+            f" {(*shape, len(shape))}"
+        )
+    if mask is None:
+        return truth, None
+    mask = np.asarray(mask)
+    if mask.shape != shape:
+        raise InputError(
+            f"truth_mask: has the shape {mask.shape}; give one of the fixed grid,"
+            f" {shape}"
+        )
+    return truth, mask.astype(bool)
 
 
 def _continued(transform, frame: Frame | None, images):

@@ -5,6 +5,7 @@ transforms, which read and write them. Points and matrices are ITK's (mm, LPS); 
 transform maps fixed points to moving points.
 """
 
+import filecmp
 import re
 import tomllib
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def read_parameter_file(
         return transform
     initial = read(_beside(path, named))
     check_dimension(initial, str(path), d)
-    how = values.get("HowToCombineTransforms", ["Compose"])[0]
+    how = _first(values, "HowToCombineTransforms", "Compose")
     if how == "Compose":
         # ITK applies the transform that was added last first.
         return sitk.CompositeTransform([transform, initial])
@@ -116,7 +117,7 @@ def named_files(path: Path) -> list[Path]:
         InputError: if the file is damaged, or a file that it names is missing.
     """
     values = _parse(path)
-    names = [_initial(values), values.get(_FIELD_FILE, [""])[0]]
+    names = [_initial(values), _first(values, _FIELD_FILE)]
     return [_beside(path, name) for name in names if name]
 
 
@@ -128,14 +129,14 @@ def _initial(values) -> str:
 
 def _own_transform(path: Path, values, d: int) -> sitk.Transform:
     """Return the transform of a file without its initial transform."""
-    kind = values.get("Transform", ["nothing"])[0]
+    kind = _first(values, "Transform", "nothing")
     if kind not in _KNOWN:
         raise InputError(
             f"{path}: holds a {kind}, which is not read here ({', '.join(_KNOWN)} are);"
             " let transformix -def all make a displacement image of it"
         )
     if kind == _FIELD:
-        name = values.get(_FIELD_FILE, [""])[0]
+        name = _first(values, _FIELD_FILE)
         (order,) = _numbers(path, values, "DeformationFieldInterpolationOrder", 1, [1])
         if order != 1:
             raise InputError(
@@ -152,7 +153,9 @@ def _own_transform(path: Path, values, d: int) -> sitk.Transform:
         transform = _LINEAR[kind][d]()
         if kind != "TranslationTransform":
             transform.SetCenter(_numbers(path, values, "CenterOfRotationPoint", d))
-        if values.get("ComputeZYX", ["false"])[0] == "true":
+        # It is about rotations in 3D alone.
+        zyx = _first(values, "ComputeZYX") == "true"
+        if zyx and isinstance(transform, sitk.Euler3DTransform):
             transform.SetComputeZYX(True)
     count = transform.GetNumberOfParameters()
     transform.SetParameters(_numbers(path, values, "TransformParameters", count))
@@ -160,7 +163,7 @@ def _own_transform(path: Path, values, d: int) -> sitk.Transform:
 
 
 def _spline(path: Path, values, d: int) -> sitk.Transform:
-    if values.get("UseCyclicTransform", ["false"])[0] == "true":
+    if _first(values, "UseCyclicTransform") == "true":
         raise InputError(
             f"{path}: holds a cyclic B-spline, which is not read here; let transformix"
             " -def all make a displacement image of it"
@@ -206,7 +209,7 @@ def _fixed_frame(path: Path, values, d: int) -> Frame:
 
 def _check_directions(path: Path, values, d: int) -> None:
     """Raise InputError if elastix has ignored the direction of an oblique image."""
-    if values.get("UseDirectionCosines", ["true"])[0] != "false":
+    if _first(values, "UseDirectionCosines") != "false":
         return
     direction = _numbers(path, values, "Direction", d * d, np.eye(d).ravel())
     if not np.allclose(direction, np.eye(d).ravel(), atol=1e-6):
@@ -217,15 +220,33 @@ def _check_directions(path: Path, values, d: int) -> None:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """Return the file that another one names: beside it, or where it says."""
+    """Return the file that another one names: beside it, or where it says.
+
+    A result may start from another one of the same name, in another folder.
+    """
     named = Path(name)
     places = [path.parent / named, path.parent / named.name, named]
-    for place in places:
-        if name and place.is_file():
-            return place
-    raise InputError(
-        f"{path}: names the file {name!r}, which is missing; put it beside this one"
-    )
+    found = [
+        place
+        for place in places
+        if name and place.is_file() and (place == places[0] or not place.samefile(path))
+    ]
+    if not found:
+        raise InputError(
+            f"{path}: names the file {name!r}, which is missing; put it beside this one"
+        )
+    others = (p for p in found if not filecmp.cmp(p, found[0], shallow=False))
+    if other := next(others, None):
+        raise InputError(
+            f"{path}: names the file {name!r}, which may be {found[0]} or {other}, and"
+            " these differ; remove the wrong one"
+        )
+    return found[0]
+
+
+def _first(values, key: str, default: str = "") -> str:
+    """Return the first value of a key; ``default`` where it has none."""
+    return (values.get(key) or [default])[0]
 
 
 def _parse(path: Path) -> dict[str, list[str]]:

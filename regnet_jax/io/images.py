@@ -34,6 +34,7 @@ from regnet_jax.spatial.images import (
     Image,
     as_array,
     check_kind,
+    check_labels,
     checked_image,
     frame_of,
     from_nibabel,
@@ -54,10 +55,6 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _LOWEST = int(SCANNER_RANGE[0])
 _IMAGES = "a SimpleITK or nibabel image, a path, a regnet_jax.Image or real numbers"
 _UNREADABLE = "cannot be read; check that it is whole and may be read"
-
-
-# Whole numbers up to this are exact in double precision, which ITK resamples in.
-_EXACT = 2**53
 
 
 def has_geometry(given) -> bool:
@@ -269,36 +266,6 @@ def read_labels(path) -> Image:
         InputError: as ``read_image``, and if a value has a fraction or is above 2^53.
     """
     return check_labels(read_image(path))
-
-
-def check_labels(image: Image) -> Image:
-    """Return a label map, with a warning if it looks like a scan.
-
-    Args:
-        image: any.
-
-    Returns:
-        The same.
-
-    Raises:
-        InputError: if a value has a fraction or is above 2^53.
-    """
-    if (image.array != np.rint(image.array)).any():
-        raise InputError(
-            f"{image.name}: holds fractions, so it is not a label map; give whole"
-            " numbers"
-        )
-    if image.array.dtype.itemsize == 8 and (np.abs(image.array) > _EXACT).any():
-        raise InputError(
-            f"{image.name}: has labels above 2^53, which would lose digits; renumber"
-            " them"
-        )
-    if (image.array < 0).any():
-        _LOG.warning(
-            "%s: holds negative values, as CTs do; check that it is a label map",
-            image.name,
-        )
-    return image
 
 
 def write_image(path, array, frame: Frame) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from regnet_jax.errors import InputError
 from regnet_jax.io.images import read_frame, read_image, read_labels, read_mask
 from regnet_jax.io.landmarks import read_landmarks
+from regnet_jax.io.segmentations import warn_of_other_segments
 from regnet_jax.io.text import is_comment, read_lines
 from regnet_jax.spatial.images import Image, warn_if_elsewhere
 
@@ -332,7 +333,9 @@ def read_pair(pair: PairPaths, *, coordinates: str | None = None) -> LoadedPair:
         frames = (fixed.frame, moving.frame)
         points = read_landmarks(paths, frames, coordinates=coordinates)
     if pair.fixed_labels and pair.moving_labels:
-        labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
+        paths = (pair.fixed_labels, pair.moving_labels)
+        labels = read_labels(paths[0]), read_labels(paths[1])
+        warn_of_other_segments(*paths)
         for label_map, image in zip(labels, (fixed, moving), strict=True):
             warn_if_elsewhere(label_map, image.frame)
     return LoadedPair(fixed, moving, masks, points, labels)

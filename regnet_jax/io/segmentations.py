@@ -4,11 +4,15 @@ Names, colours and terminology stay as they are; what depends on the grid is mad
 https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
+
+_LOG = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"Segment(ation_|\d+_)\w")
 _SEGMENT = re.compile(r"Segment(\d+)_")
@@ -49,6 +53,46 @@ def describe_segments(
             extent = _extent(layers[int(layer)] == int(value))
             changed[f"Segment{number}_Extent"] = extent
     return changed
+
+
+def warn_of_other_segments(fixed: Path, moving: Path) -> None:
+    """Warn of segmentations that number their segments differently.
+
+    Label maps are compared by their numbers, and 3D Slicer counts in the order in which
+    segments are drawn.
+
+    Args:
+        fixed: of a label map in any format.
+        moving: likewise.
+    """
+    names, others = _names_by_value(fixed), _names_by_value(moving)
+    values = {name: value for value, name in names.items()}
+    for value, other in others.items():
+        known = names.get(value, other)
+        if known != other or values.get(other, value) != value:
+            _LOG.warning(
+                "%s: label %d is %r, and in %s %s; labels are compared by their"
+                " numbers, so give both files the same ones",
+                *(moving, value, other, fixed),
+                f"it is {known!r}" if known != other else f"that is {values[other]}",
+            )
+
+
+def _names_by_value(path: Path) -> dict[int, str]:
+    """Return the name of each label of a ``.seg.nrrd``; nothing of other files."""
+    if not str(path).lower().endswith(".seg.nrrd"):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    fields = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    numbers = {int(found[1]) for key in fields if (found := _SEGMENT.match(key))}
+    return {
+        int(value): fields[name].strip()
+        for number in sorted(numbers)
+        if (value := fields.get(f"Segment{number}_LabelValue", "")).isdecimal()
+        and (name := f"Segment{number}_Name") in fields
+    }
 
 
 def mark_layers(path: Path) -> None:

@@ -419,11 +419,19 @@ def _read_itk(path: Path) -> sitk.Transform:
                 f"{path}: has {given} parameters where its transform takes {taken};"
                 " correct it"
             )
-    for part in flatten(transform):
+    parts = flatten(transform)
+    if not parts:
+        raise InputError(f"{path}: {otherwise}")
+    for part in parts:
+        values = [*part.GetFixedParameters()]
         if isinstance(part, sitk.DisplacementFieldTransform):
             field = part.GetDisplacementField()
             vectors = sitk.GetArrayViewFromImage(field)
             check_no_positions(path, vectors, frame_of(field))
+        else:
+            vectors = np.asarray(part.GetParameters())
+        if not (np.isfinite(vectors).all() and np.isfinite(values).all()):
+            raise InputError(f"{path}: holds NaN or infinite values; make it again")
     return transform
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.io.images import check_labels
 from regnet_jax.io.landmarks import load_points, rewrite_points
 from regnet_jax.io.transforms import grid_of, read_transform, split_transforms
 from regnet_jax.io.volumes import read_grid, read_volumes, write_volumes
@@ -12,6 +11,7 @@ from regnet_jax.spatial import (
     POINT_TOLERANCE,
     Frame,
     check_dimension,
+    check_labels,
     continued_map,
     invert_points,
     map_points,

@@ -34,6 +34,7 @@ from regnet_jax.io import (
     split_series,
 )
 from regnet_jax.io.manifests import files_of_image
+from regnet_jax.io.segmentations import warn_of_other_segments
 from regnet_jax.io.warping import describe_points_beyond
 from regnet_jax.registration.inference.network import (
     Network,
@@ -318,6 +319,8 @@ def evaluate_files(
         InputError: if a file cannot be read or does not fit the others.
     """
     label_maps = [read_labels(path) for path in labels or ()]
+    if labels:
+        warn_of_other_segments(*labels)
     scans = [read_image(path) for path in images or ()]
     if scans:
         check_pair(*scans)

@@ -29,7 +29,7 @@ from regnet_jax.io import (
     write_image,
     write_transform,
 )
-from regnet_jax.io.images import check_labels
+from regnet_jax.io.segmentations import warn_of_other_segments
 from regnet_jax.registration.maps import (
     check_maps,
     write_confidence,
@@ -43,6 +43,7 @@ from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
 from regnet_jax.spatial import (
     Image,
+    check_labels,
     is_outside,
     map_points,
     to_index,
@@ -255,6 +256,16 @@ def _read_points(registration: Registration, landmarks):
         return None
     images = (registration.fixed, registration.moving)
     frames = [image.frame for image in images]
+    if isinstance(landmarks, str | os.PathLike):
+        raise InputError(
+            f"landmarks: is one path, {os.fspath(landmarks)}; give two, the same one"
+            " twice if it holds fixed and moving points"
+        )
+    if len(landmarks) != 2:
+        raise InputError(
+            f"landmarks: has {len(landmarks)} sets of points; give those of the fixed"
+            " and of the moving image"
+        )
     if all(isinstance(given, str | os.PathLike) for given in landmarks):
         coordinates = registration.parameters.get("point_coordinates")
         points = read_landmarks(landmarks, frames, coordinates=coordinates)
@@ -296,6 +307,8 @@ def _read_label_maps(registration: Registration, labels):
             f"labels: has {len(labels)} label maps; give those of the fixed and of the"
             " moving image"
         )
+    if all(isinstance(given, str | os.PathLike) for given in labels):
+        warn_of_other_segments(*labels)
     images = (registration.fixed, registration.moving)
     fixed, moving = (
         _read_label_map(*each) for each in zip(labels, images, strict=True)
@@ -309,4 +322,6 @@ def _read_label_map(given, image: Image) -> Image:
     if not isinstance(given, Image):
         # Those of files were read before the registration.
         warn_if_elsewhere(label_map, image.frame)
+    if not label_map.array.any():
+        raise InputError(f"{label_map.name}: holds no label; give one that does")
     return label_map

@@ -18,6 +18,7 @@ from regnet_jax.spatial.frames import (
 from regnet_jax.spatial.images import (
     Image,
     as_array,
+    check_labels,
     check_pair,
     from_sitk,
     to_sitk,
@@ -44,6 +45,7 @@ from regnet_jax.spatial.resampling import (
 from regnet_jax.spatial.transforms import (
     affine_transform,
     check_dimension,
+    check_transform,
     composite,
     field_frame,
     map_points,
@@ -69,7 +71,9 @@ __all__ = [
     "canonical_frame",
     "canonicalise",
     "check_dimension",
+    "check_labels",
     "check_pair",
+    "check_transform",
     "composite",
     "continue_over",
     "continued_map",

@@ -30,6 +30,8 @@ _SPACINGS = (1e-6, 1e3)
 # Voxels to the origin, with which single precision still places a tenth of a voxel.
 _FARTHEST = 2**20
 _ORDER = {2: "(x, y)", 3: "(x, y, z)"}
+# Whole numbers up to this are exact in double precision, which ITK resamples in.
+_EXACT = 2**53
 
 
 def as_array(
@@ -303,6 +305,36 @@ def check_shape(array: np.ndarray, frame: Frame) -> None:
             f"array: has shape {array.shape} on a grid of {frame.shape}; give an array"
             " of the grid"
         )
+
+
+def check_labels(image: Image) -> Image:
+    """Return a label map, with a warning if it looks like a scan.
+
+    Args:
+        image: any.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: if a value has a fraction or is above 2^53.
+    """
+    if (image.array != np.rint(image.array)).any():
+        raise InputError(
+            f"{image.name}: holds fractions, so it is not a label map; give whole"
+            " numbers"
+        )
+    if image.array.dtype.itemsize == 8 and (np.abs(image.array) > _EXACT).any():
+        raise InputError(
+            f"{image.name}: has labels above 2^53, which would lose digits; renumber"
+            " them"
+        )
+    if (image.array < 0).any():
+        _LOG.warning(
+            "%s: holds negative values, as CTs do; check that it is a label map",
+            image.name,
+        )
+    return image
 
 
 def warn_if_elsewhere(image: Image, frame: Frame) -> None:

@@ -60,6 +60,8 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     if image.dtype == bool:
         image = image.astype(np.uint8)
     padding = np.zeros(image.shape, bool)
+    if image.size == 1:
+        return None
     beside = np.concatenate([face.ravel() for face in _faces(image)])
     low, high = float(image.min()), float(image.max())
     margin = _SAME * (high - low)

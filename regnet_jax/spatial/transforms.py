@@ -157,6 +157,15 @@ def sample_transform(
     return vectors
 
 
+def check_transform(transform) -> None:
+    """Raise InputError unless a transform is one of SimpleITK."""
+    if not isinstance(transform, sitk.Transform):
+        raise InputError(
+            f"transform: is of type {type(transform).__name__}; give a SimpleITK"
+            " transform, such as that of io.read_transform"
+        )
+
+
 def field_frame(transform: sitk.Transform) -> Frame | None:
     """Return the grid of the displacement field that a transform applies first.
 

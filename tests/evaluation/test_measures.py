@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from regnet_jax.errors import InputError
 from regnet_jax.evaluation import Measures, evaluate, evaluate_before_and_after
 from regnet_jax.files import strict_json
-from regnet_jax.spatial import Image, affine_transform, composite, map_points
+from regnet_jax.spatial import Frame, Image, affine_transform, composite, map_points
 from tests.helpers.networks import smooth_image
 
 SHAPES = {2: (40, 50), 3: (20, 24, 28)}
@@ -124,6 +125,49 @@ def test_all_transforms_are_measured_on_the_same_labels(d):
         assert list(found.overlap) == [1, 9]
         assert found.overlap[9].dice == 0.0
         assert found.dice == found.overlap[1].dice / 2
+
+
+POINTS = np.arange(30.0).reshape(10, 3)
+HIDDEN = np.where(np.arange(30).reshape(10, 3) == 4, np.nan, POINTS)
+GRID = Frame((4, 5, 6), (1, 1, 1), (0, 0, 0), np.eye(3))
+LABELS = Image(np.ones(GRID.shape, np.uint8), GRID, "labels")
+HALVES = Image(np.full(GRID.shape, 0.5), GRID, "halves")
+TRUTH = np.zeros((*GRID.shape, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [
+        ({"landmarks": (POINTS, POINTS[:1])}, "[n, 3] each"),
+        ({"landmarks": (POINTS, POINTS[0])}, "[n, 3] each"),
+        ({"landmarks": (POINTS, POINTS[:, :1])}, "[n, 3] each"),
+        ({"landmarks": (POINTS[:, :2], POINTS[:, :2])}, "[n, 3] each"),
+        ({"landmarks": (POINTS, POINTS, POINTS)}, "[n, 3] each"),
+        ({"landmarks": (5.0, 5.0)}, "[n, 3] each"),
+        ({"landmarks": ()}, "[n, 3] each"),
+        ({"landmarks": (POINTS, HIDDEN)}, "NaN"),
+        ({"landmarks": (POINTS, np.ma.masked_greater(POINTS, 20))}, "masked"),
+        ({"labels": (HALVES, HALVES)}, "holds fractions"),
+        ({"labels": (LABELS.array, LABELS.array)}, "two of regnet_jax.Image"),
+        ({"images": (LABELS,)}, "two of regnet_jax.Image"),
+        ({"truth": TRUTH[1:]}, "vectors on the fixed grid"),
+        ({"truth": TRUTH[..., :1]}, "vectors on the fixed grid"),
+        ({"truth": TRUTH, "truth_mask": np.ones(120, bool)}, "one of the fixed grid"),
+    ],
+)
+def test_evaluate_refuses_arguments_that_do_not_fit(given, fact):
+    with pytest.raises(InputError) as caught:
+        evaluate(shift(3), GRID, **given)
+    assert fact in str(caught.value)
+    with pytest.raises(InputError, match="give a SimpleITK transform"):
+        evaluate(np.eye(4), GRID)
+
+
+def test_a_mask_of_the_truth_may_have_whole_numbers():
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[:2] = 7
+    found = evaluate(None, GRID, truth=TRUTH + 1.0, truth_mask=mask).endpoint
+    assert found.n == 60
 
 
 def test_evaluate_of_nothing_is_empty():

@@ -257,6 +257,15 @@ def test_malformed_sizes_are_refused(tmp_path, line):
         read_geometries(path)
 
 
+def test_a_case_has_one_size_however_it_is_numbered(tmp_path):
+    path = tmp_path / "sizes.txt"
+    path.write_text("4dct01, 256 x 256 x 94, 1 x 1 x 2\ncopd10, 9 x 8 x 7, 1 x 1 x 1\n")
+    assert list(read_geometries(path)) == ["4dct1", "copd10"]
+    path.write_text("4dct1, 9 x 8 x 7, 1 x 1 x 2\n4dct01, 9 x 8 x 6, 1 x 1 x 1\n")
+    with pytest.raises(InputError, match="line 2: 4dct1 has a line already"):
+        read_geometries(path)
+
+
 def test_landmarks_that_are_not_the_published_ones_are_noticed(caplog):
     geometry, motion = CASES["4dct1"].geometry, CASES["4dct1"].motion
     caplog.set_level(logging.WARNING)

@@ -114,6 +114,15 @@ def test_every_family_writes_its_pair(command, tmp_path):
     assert max(moved.values()) <= 20.01
 
 
+def test_a_family_is_named_once(command, tmp_path):
+    """Its pairs would be listed and counted twice."""
+    out = tmp_path / "out"
+    result = command("synthesize", "--family=low,low", f"--out={out}")
+    assert result.status == 2
+    assert result.errors == ["error: --family low,low: name each once"]
+    assert not out.exists()
+
+
 def test_no_room_for_a_third_peak_is_said(command, tmp_path):
     """The first two peaks are zero, so the field would be."""
     out = tmp_path / "out"

@@ -375,3 +375,62 @@ transformix.Update()
     found = [line.split("OutputPoint = [")[1].split("]")[0].split() for line in lines]
     expected = map_points(read_transform(last), points)
     np.testing.assert_allclose(np.array(found, float), expected, atol=1e-3)
+
+
+def test_an_initial_transform_of_the_same_name_lies_in_another_folder(tmp_path):
+    """As by ``elastix -t0 first/TransformParameters.0.txt -out second``."""
+    names = ("first", "second")
+    for name in names:
+        (tmp_path / name).mkdir()
+    first, second = (tmp_path / name / "TransformParameters.0.txt" for name in names)
+    write(first, 3, "TranslationTransform", [10.0, 10.0, 10.0])
+    write(
+        *(second, 3, "TranslationTransform", [1.0, 1.0, 1.0]),
+        InitialTransformParametersFileName=str(first),
+    )
+    point = np.array([[0.0, 0.0, 20.0]])
+    found = map_points(read_transform(second), point)
+    np.testing.assert_allclose(found, point + 11.0)
+
+
+def test_two_files_that_may_be_the_initial_transform_are_refused(tmp_path):
+    (tmp_path / "first").mkdir()
+    first = tmp_path / "first" / "TransformParameters.1.txt"
+    stale, result = (tmp_path / f"TransformParameters.{k}.txt" for k in (1, 0))
+    write(first, 3, "TranslationTransform", [10.0, 10.0, 10.0])
+    write(stale, 3, "TranslationTransform", [100.0, 100.0, 100.0])
+    write(
+        *(result, 3, "TranslationTransform", [1.0, 1.0, 1.0]),
+        InitialTransformParametersFileName=str(first),
+    )
+    with pytest.raises(InputError, match="these differ; remove the wrong one"):
+        read_transform(result)
+    stale.write_bytes(first.read_bytes())
+    found = map_points(read_transform(result), np.zeros((1, 3)))
+    np.testing.assert_allclose(found, [[11.0] * 3])
+
+
+@pytest.mark.parametrize(
+    ("d", "kind", "count"), [(3, "AffineTransform", 12), (2, "EulerTransform", 3)]
+)
+def test_the_order_of_rotations_is_left_to_those_that_have_it(tmp_path, d, kind, count):
+    path = tmp_path / "TransformParameters.0.txt"
+    parameters = np.eye(3).ravel().tolist() + [0.0] * 3 if d == 3 else [0.0] * count
+    centre = {"CenterOfRotationPoint": CENTRE[:d], "ComputeZYX": "true"}
+    write(path, d, kind, parameters, **centre)
+    points = points_about(d)
+    np.testing.assert_allclose(map_points(read_transform(path), points), points)
+
+
+@pytest.mark.parametrize("key", ["Transform", "HowToCombineTransforms"])
+def test_keys_without_a_value_are_no_crash(tmp_path, key):
+    path = tmp_path / "TransformParameters.0.txt"
+    write(path, 3, "TranslationTransform", [1.0, 2.0, 3.0])
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(f"({key} ")]
+    path.write_text("\n".join([*kept, f"({key} )", ""]))
+    if key == "Transform":
+        with pytest.raises(InputError, match="holds a nothing"):
+            read_transform(path)
+    else:
+        read_transform(path)

@@ -84,6 +84,15 @@ def test_read_points_reads_fcsv_of_slicer(tmp_path, system, points):
     np.testing.assert_array_equal(read_points(text(tmp_path / "a.fcsv", content)), LPS)
 
 
+def test_decimal_commas_in_fcsv_are_refused(tmp_path):
+    columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+    content = f"# CoordinateSystem = LPS\n# columns = {columns}\n"
+    row = "1,1,5,2,5,3,5,0,0,0,1,1,1,0,F-1,,\n"
+    path = text(tmp_path / "a.fcsv", content + row)
+    with pytest.raises(InputError, match="line 3 has more cells than the header"):
+        read_points(path)
+
+
 def test_read_points_reads_fcsv_columns_in_any_order(tmp_path):
     content = "# CoordinateSystem = LPS\n# columns = label,z,y,x\na,3,2,1\n"
     found = read_points(text(tmp_path / "a.fcsv", content))

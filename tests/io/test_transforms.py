@@ -493,3 +493,37 @@ def test_displacements_of_another_unit_are_refused(tmp_path, unit, name):
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"its space unit is {name}; convert it"):
         read_displacement(path)
+
+
+@pytest.mark.parametrize("kind", ["field", "spline", "affine", "composite"])
+def test_transforms_with_nan_are_refused(tmp_path, kind):
+    affine = sitk.AffineTransform(3)
+    if kind in ("affine", "composite"):
+        affine.SetTranslation((1.0, np.nan, 0.0))
+    if kind == "field":
+        vectors = np.zeros((5, 6, 7, 3))
+        vectors[2, 3, 4] = np.nan
+        image = sitk.GetImageFromArray(vectors, isVector=True)
+        transform = sitk.DisplacementFieldTransform(image)
+    elif kind == "spline":
+        transform = sitk.BSplineTransform(3, 3)
+        transform.SetFixedParameters([5, 5, 5, 0, 0, 0, 9, 9, 9, *np.eye(3).ravel()])
+        transform.SetParameters([np.nan] + [0.0] * 374)
+    else:
+        parts = [sitk.TranslationTransform(3), affine]
+        transform = affine if kind == "affine" else sitk.CompositeTransform(parts)
+    path = tmp_path / "t.h5"
+    sitk.WriteTransform(transform, str(path))
+    with pytest.raises(InputError, match="holds NaN or infinite values") as caught:
+        read_transform(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_composite_of_nothing_is_refused(tmp_path):
+    path = tmp_path / "t.tfm"
+    path.write_text(
+        "#Insight Transform File V1.0\n#Transform 0\n"
+        "Transform: CompositeTransform_double_3_3\n"
+    )
+    with pytest.raises(InputError, match="is not a whole transform"):
+        read_transform(path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,26 @@ def test_evaluate_checks_label_maps_in_memory(registration, caplog):
 def test_evaluate_refuses_landmarks_that_do_not_correspond(registration):
     with pytest.raises(InputError, match=r"shapes \(50, 2\) and \(49, 2\)"):
         registration.evaluate(landmarks=(points_inside(), points_inside(49)))
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [
+        ("both.csv", "is one path, both.csv"),
+        (Path("both.csv"), "is one path, both.csv"),
+        (("both.csv",), "has 1 sets of points"),
+        (("a.csv", "b.csv", "c.csv"), "has 3 sets of points"),
+    ],
+)
+def test_landmarks_are_those_of_two_images(registration, given, fact):
+    with pytest.raises(InputError, match=fact):
+        registration.evaluate(landmarks=given)
+
+
+def test_label_maps_without_a_label_are_refused(registration):
+    nothing = np.zeros(registration.frame.shape, np.uint8)
+    with pytest.raises(InputError, match="holds no label"):
+        registration.evaluate(labels=(nothing, nothing))
 
 
 def test_report_begins_with_the_notices(registration):

@@ -142,6 +142,10 @@ def test_of_a_picture_of_two_values_neither_is_padding(image):
     assert find_padding(image) is None
 
 
+def test_a_single_voxel_has_no_padding():
+    assert find_padding(np.full((1, 1, 1), -2000)) is None
+
+
 def test_noise_alone_has_no_padding():
     rng = np.random.default_rng(0)
     assert find_padding(rng.normal(size=(30, 30))) is None

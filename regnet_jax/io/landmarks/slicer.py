@@ -51,6 +51,12 @@ def parse_fcsv(path: Path, text: str) -> Parsed:
     columns = [name.strip() for name in header.get("columns", "id,x,y,z").split(",")]
     if not {"x", "y", "z"} <= set(columns):
         raise InputError(f"{path}: its columns lack x, y or z; export it again")
+    for number, row in rows if "columns" in header else ():
+        if any(row[len(columns) :]):
+            raise InputError(
+                f"{path}: line {number} has more cells than the header; put quotes"
+                " around text with commas, and write 1.5 instead of 1,5"
+            )
     places = [columns.index(name) for name in "xyz"]
     words = [(n, [row[k] if k < len(row) else "" for k in places]) for n, row in rows]
     label = columns.index("label") if "label" in columns else None

@@ -64,8 +64,6 @@ def tiled_pass(
         ``run_pass``; it raises InputError if the memory is not enough.
     """
     model = network.model
-    size = bytes_per_voxel(model, both_orders=both_orders)
-    room = {"bytes_per_voxel": size, "memory": memory}
     # Surroundings reach beyond a tile, so that the whole prediction is pooled.
     later = pooled and estimates_errors(model)
     half = np.float32(shrinkage)
@@ -75,7 +73,8 @@ def tiled_pass(
     def run_pass(fixed, moving, field, ratio):
         *shape, channels = fixed.shape
         d = len(shape)
-        plan = plan_tiles(model.support, shape, **room)
+        size = bytes_per_voxel(model, both_orders=both_orders, filling=channels == 2)
+        plan = plan_tiles(model.support, shape, bytes_per_voxel=size, memory=memory)
         fixed = np.asarray(fixed)
         coarse = jnp.zeros((*(1,) * d, d)) if field is None else jnp.asarray(field)
         # Displacements; their errors for later; where both images show something.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from regnet_jax import load_network
 from regnet_jax.errors import InputError
 from regnet_jax.geometry import jacobian_determinant
 from regnet_jax.models import MODELS, make_model
@@ -25,7 +26,11 @@ from regnet_jax.registration.inference.tile_plan import (
     plan_equal,
     plan_tiles,
 )
-from regnet_jax.registration.inference.tiles import predict_lattice, tiled_pass
+from regnet_jax.registration.inference.tiles import (
+    _predict_tile,
+    predict_lattice,
+    tiled_pass,
+)
 from tests.helpers.networks import dense, smooth_image
 
 
@@ -87,7 +92,8 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
         ]
 
     least = 184 ** len(shape) if len(shape) == 2 else 16 * 16 * 184
-    memory = least * bytes_per_voxel(network.model, both_orders=both) / 2**30
+    size = bytes_per_voxel(network.model, both_orders=both, filling=hidden)
+    memory = least * size / 2**30
     got = run_passes(
         passes(functools.partial(tiled_pass, network), memory=memory, both_orders=both),
         *images,
@@ -102,6 +108,34 @@ def test_passes_by_tiles_equal_passes_over_whole_images(
     # Random weights take both orders for much the same.
     assert (0.002 if both else 0.05) < np.std(want) < 20
     np.testing.assert_allclose(got, want, atol=3e-5)
+
+
+@pytest.mark.parametrize("filling", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.slow
+def test_the_memory_that_is_planned_for_a_tile_is_what_xla_needs(both, filling):
+    """By the buffers of the compiled program of the network that ships."""
+    network, shape, channels = load_network("lung"), (64, 64, 64), 1 + filling
+
+    def stub(*shape, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    images = stub(*shape, channels), stub(*shape, channels)
+    places = stub(32, 32, 32, 3), stub(3, dtype=jnp.int32), stub()
+    program = jax.jit(
+        functools.partial(
+            _predict_tile._function,
+            model=network.model,
+            settled=False,
+            both_orders=both,
+        ),
+        compiler_options={"xla_backend_optimization_level": 1},
+    )
+    compiled = program.lower(network.variables, stub(), *images, *places).compile()
+    needed = compiled.memory_analysis()
+    held = needed.temp_size_in_bytes + needed.output_size_in_bytes
+    planned = bytes_per_voxel(network.model, both_orders=both, filling=filling)
+    assert held / math.prod(shape) < planned < 1.5 * held / math.prod(shape)
 
 
 @pytest.mark.parametrize("name", ["multiview", "cropped_unet"])
