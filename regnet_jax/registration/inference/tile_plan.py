@@ -1,6 +1,5 @@
 """The layout of the tiles of a prediction that fits in memory and costs least."""
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -168,14 +167,11 @@ def _tiles_of_axis(support: Support, predictions: int, size: int) -> tuple[Tile,
 
 # Bytes for each voxel of a patch that the network does not hold: points, the warped
 # image, fields.
-_AROUND = 60.0
+_AROUND = 80.0
 # Safety factor: buffers are freed later than estimated, and fast convolutions copy.
 _LOOSE = 1.15
 # Factor for a prediction in both orders, as XLA counts the memory of both programs.
 _BOTH_ORDERS = 1.45
-# Bytes for each voxel of a patch whose images fill each other where one of them shows
-# nothing: their masks, and the smooth continuation.
-_FILLING = 220.0
 # Memory of the process before it loads an image, GiB.
 _RUNTIME = 0.7
 # Fraction of the limit that is planned for; the rest is memory that the allocator does
@@ -183,15 +179,12 @@ _RUNTIME = 0.7
 _PLANNED = 0.85
 
 
-def bytes_per_voxel(
-    model, *, both_orders: bool = False, filling: bool = False
-) -> float:
+def bytes_per_voxel(model, *, both_orders: bool = False) -> float:
     """Estimate the memory for each voxel of a patch while a network predicts.
 
     Args:
         model: a network of ``models.registry``.
         both_orders: whether one program predicts in both orders.
-        filling: whether the images fill each other where one of them shows nothing.
 
     Returns:
         Bytes, estimated for a patch of typical size.
@@ -199,14 +192,7 @@ def bytes_per_voxel(
     size = model.support.patch_size(48 // model.support.stride)
     patch = (size,) * model.dimensions
     loose = _LOOSE * (_BOTH_ORDERS if both_orders else 1.0)
-    around = _AROUND + _FILLING * filling
-    return loose * _live(model, patch) / size**model.dimensions + around
-
-
-@functools.cache
-def _live(model, patch: tuple[int, ...]) -> int:
-    """Return the bytes that a network holds; to trace it takes seconds."""
-    return cost(model, patch).live
+    return loose * cost(model, patch).live / size**model.dimensions + _AROUND
 
 
 def memory_of_a_tile(memory: float, *, held: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from tqdm import tqdm
 
 from regnet_jax.geometry import ceil_div, identity_grid, sample, upsample
@@ -64,6 +65,8 @@ def tiled_pass(
         ``run_pass``; it raises InputError if the memory is not enough.
     """
     model = network.model
+    size = bytes_per_voxel(model, both_orders=both_orders)
+    room = {"bytes_per_voxel": size, "memory": memory}
     # Surroundings reach beyond a tile, so that the whole prediction is pooled.
     later = pooled and estimates_errors(model)
     half = np.float32(shrinkage)
@@ -73,8 +76,7 @@ def tiled_pass(
     def run_pass(fixed, moving, field, ratio):
         *shape, channels = fixed.shape
         d = len(shape)
-        size = bytes_per_voxel(model, both_orders=both_orders, filling=channels == 2)
-        plan = plan_tiles(model.support, shape, bytes_per_voxel=size, memory=memory)
+        plan = plan_tiles(model.support, shape, **room)
         fixed = np.asarray(fixed)
         coarse = jnp.zeros((*(1,) * d, d)) if field is None else jnp.asarray(field)
         # Displacements; their errors for later; where both images show something.
@@ -125,7 +127,14 @@ def _predict_tile(
     def field_so_far(points):
         return ratio * sample(coarse, jnp.clip(points, 0.0, last) / ratio)
 
-    images, shown = (fixed, sample(moving, points + field_so_far(points))), []
+    # One channel after the other, and before the network: XLA would hold the neighbours
+    # of all points in both channels while it computes.
+    places = lax.optimization_barrier(points + field_so_far(points))
+    warped = lax.map(
+        lambda channel: sample(channel[..., None], places)[..., 0],
+        jnp.moveaxis(moving, -1, 0),
+    )
+    images, shown = (fixed, jnp.moveaxis(warped, 0, -1)), []
     if fixed.shape[-1] == 2:
         *images, both = fill_each_other(*images)
         shown = [both.astype(jnp.float32)]
