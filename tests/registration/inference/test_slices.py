@@ -155,16 +155,16 @@ def _still(fixed, moving):
 
 
 def test_option_has_no_effect_in_2d(volumes):
-    plane = Image.from_array(smooth_image((20, 18)), 2.0)
+    plane, other = (Image.from_array(smooth_image((20, 18), k), 2.0) for k in (0, 1))
     options = {"initial": "none", "voxel_size": 4.0, "slice_axis": "coronal"}
-    result = regnet_jax.register(plane, plane, shifting((1.0, 2.0)), **options)
+    result = regnet_jax.register(plane, other, shifting((1.0, 2.0)), **options)
     assert result.displacement.shape == (20, 18, 2)
     assert result.parameters["slice_axis"] is None
     (line,) = result.notices
     assert line.startswith("slice_axis has no effect, as ")
     assert line.endswith("is a 2D network and the images are 2D")
     with pytest.raises(InputError, match="slice_axis: is 'oblique'"):
-        regnet_jax.register(plane, plane, shifting((1.0, 2.0)), slice_axis="oblique")
+        regnet_jax.register(plane, other, shifting((1.0, 2.0)), slice_axis="oblique")
 
 
 @pytest.mark.parametrize("shape", [(61, 47), (14, 21, 17)])
