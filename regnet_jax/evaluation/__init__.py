@@ -14,7 +14,11 @@ from regnet_jax.evaluation.labels import (
     hd95,
     label_overlap,
 )
-from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
+from regnet_jax.evaluation.landmarks import (
+    check_landmarks,
+    registration_errors,
+    snap_to_voxels,
+)
 from regnet_jax.evaluation.lung_function import Ventilation, require_lungs, ventilation
 from regnet_jax.evaluation.measures import (
     BeforeAndAfter,
@@ -66,6 +70,7 @@ __all__ = [
     "Statistics",
     "Ventilation",
     "bootstrap_interval",
+    "check_landmarks",
     "correlation",
     "describe_overlap",
     "dice",

@@ -10,8 +10,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regnet_jax.errors import InputError
+from regnet_jax.spatial.images import as_numbers
+
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+def check_landmarks(landmarks, d: int | None = None) -> list[np.ndarray]:
+    """Return fixed and moving points that correspond.
+
+    Args:
+        landmarks: ``[n, d]`` each, mm, x first.
+        d: dimension of the images; None takes that of the points.
+
+    Returns:
+        Both, float64.
+
+    Raises:
+        InputError: if they are no finite numbers, or are not of such shapes.
+    """
+    points = [as_numbers(given, "landmarks") for given in landmarks]
+    shapes = [given.shape for given in points]
+    wanted = {2, 3} if d is None else {d}
+    fits = len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2
+    if not fits or not points[0].size or shapes[0][1] not in wanted:
+        raise InputError(
+            f"landmarks: have the shapes {' and '.join(map(str, shapes))}; give fixed"
+            f" and moving points, [n, {d or 'd'}] each"
+        )
+    return points
 
 
 def registration_errors(

@@ -13,7 +13,11 @@ from regnet_jax.evaluation.fields import (
     local_volume_change,
 )
 from regnet_jax.evaluation.labels import LabelOverlap, label_overlap, labels_of
-from regnet_jax.evaluation.landmarks import registration_errors, snap_to_voxels
+from regnet_jax.evaluation.landmarks import (
+    check_landmarks,
+    registration_errors,
+    snap_to_voxels,
+)
 from regnet_jax.evaluation.similarity import Similarity, make_similarity
 from regnet_jax.evaluation.statistics import ErrorStatistics, error_statistics
 from regnet_jax.spatial import (
@@ -159,7 +163,7 @@ def evaluate_before_and_after(
     images=None,
     moving_frame: Frame | None = None,
 ) -> BeforeAndAfter:
-    """Measure the identity, and a transform.
+    """Measure the identity, and a transform, by arguments that were checked before.
 
     Args:
         transform: as for ``evaluate``.
@@ -171,11 +175,7 @@ def evaluate_before_and_after(
 
     Returns:
         The measures of both.
-
-    Raises:
-        InputError: as ``evaluate``.
     """
-    landmarks = _checked(transform, landmarks, labels, images)
     similarity = make_similarity(*images) if images else None
     given = (landmarks, labels, similarity, moving_frame, None, None)
     continued = _continued(transform, frame, images)
@@ -190,7 +190,7 @@ def _checked(transform, landmarks, labels, images):
     if transform is not None:
         check_transform(transform)
     for name, pair in (("labels", labels), ("images", images)):
-        if pair and not [isinstance(image, Image) for image in pair] == [True, True]:
+        if pair and (len(pair) != 2 or not all(isinstance(i, Image) for i in pair)):
             raise InputError(
                 f"{name}: give two of regnet_jax.Image, such as those of"
                 " regnet_jax.read_image"
@@ -199,18 +199,9 @@ def _checked(transform, landmarks, labels, images):
         check_labels(label_map)
     if landmarks is None:
         return None
-    points = [as_numbers(given, "landmarks") for given in landmarks]
-    shapes = [given.shape for given in points]
-    d = 3 if transform is None else transform.GetDimension()
-    if transform is None and shapes and len(shapes[0]) == 2:
-        d = shapes[0][1]
-    fits = len(shapes) == 2 and len(shapes[0]) == 2 and shapes[0][1] == d
-    if not fits or shapes[0] != shapes[1]:
-        raise InputError(
-            f"landmarks: have the shapes {', '.join(map(str, shapes))}; give fixed and"
-            f" moving points, [n, {d}] each"
-        )
-    return points
+    return check_landmarks(
+        landmarks, None if transform is None else transform.GetDimension()
+    )
 
 
 def _checked_truth(frame: Frame | None, truth, mask):

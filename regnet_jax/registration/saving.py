@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import (
     Measures,
+    check_landmarks,
     evaluate,
     jacobian_statistics,
     registration_errors,
@@ -49,7 +50,6 @@ from regnet_jax.spatial import (
     to_index,
     warn_if_elsewhere,
 )
-from regnet_jax.spatial.images import as_numbers
 
 _LOG = logging.getLogger(__name__)
 
@@ -271,15 +271,9 @@ def _read_points(registration: Registration, landmarks):
         points = read_landmarks(landmarks, frames, coordinates=coordinates)
         warn_of_points_outside(points, frames)
         return points
-    fixed, moving = (as_numbers(given, "landmarks") for given in landmarks)
-    d = registration.frame.ndim
-    if not fixed.size or fixed.shape[1:] != (d,) or fixed.shape != moving.shape:
-        raise InputError(
-            f"landmarks: have the shapes {fixed.shape} and {moving.shape}; give fixed"
-            f" and moving points, [n, {d}] each"
-        )
-    warn_of_points_outside((fixed, moving), frames)
-    return fixed, moving
+    points = check_landmarks(landmarks, registration.frame.ndim)
+    warn_of_points_outside(points, frames)
+    return points
 
 
 def warn_of_points_outside(points, frames) -> None:

@@ -59,9 +59,9 @@ def find_padding(image, *, grow: int = 1) -> np.ndarray | None:
     image = np.asarray(image)
     if image.dtype == bool:
         image = image.astype(np.uint8)
-    padding = np.zeros(image.shape, bool)
     if image.size == 1:
         return None
+    padding = np.zeros(image.shape, bool)
     beside = np.concatenate([face.ravel() for face in _faces(image)])
     low, high = float(image.min()), float(image.max())
     margin = _SAME * (high - low)
