@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def check_landmarks(landmarks, d: int | None = None) -> list[np.ndarray]:
+def check_landmarks(landmarks, d: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return fixed and moving points that correspond.
 
     Args:
@@ -39,7 +39,7 @@ def check_landmarks(landmarks, d: int | None = None) -> list[np.ndarray]:
             f"landmarks: have the shapes {' and '.join(map(str, shapes))}; give fixed"
             f" and moving points, [n, {d or 'd'}] each"
         )
-    return points
+    return points[0], points[1]
 
 
 def registration_errors(
