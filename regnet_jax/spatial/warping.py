@@ -8,7 +8,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from regnet_jax.errors import InputError
-from regnet_jax.spatial.frames import Frame, split_frame, to_world
+from regnet_jax.spatial.frames import (
+    Frame,
+    is_outside,
+    split_frame,
+    to_index,
+    to_world,
+)
 from regnet_jax.spatial.images import Image, as_array, round_to
 from regnet_jax.spatial.inversion import LOST, invert_on_grid, invert_transform
 from regnet_jax.spatial.point_maps import CheckedMap, continued_map, leaves_grid
@@ -222,10 +228,16 @@ def warp_images_back(
             transform, inverse, frame, LOST * min(images[0].frame.spacing)
         )
     else:
-        fixed = field_frame(transform) or images[0].frame
-        vectors, errors = invert_on_grid(transform, fixed, frame, progress=progress)
+        fixed, known = field_frame(transform), transform
+        if fixed is None:
+            fixed = images[0].frame
+            known = continue_over(transform, fixed, None)
+        vectors, errors = invert_on_grid(known, fixed, frame, progress=progress)
         inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
         lost = errors > LOST * min(fixed.spacing)
+        if leaves_grid(transform, images[0].frame):
+            beyond = _shown_beyond(transform, images[0].frame, frame, vectors)
+            _warn_of_beyond(images[0].name, beyond, frame)
     warped = warp_images(
         images, frame, inverse, interpolation=interpolation, fills=fills
     )
@@ -233,6 +245,19 @@ def warp_images_back(
         usual = image.array.min() if interpolation in _MIXING else 0
         result.array[lost] = usual if fill is None else fill
     return warped, int(lost.sum())
+
+
+def _shown_beyond(
+    transform: sitk.Transform, fixed: Frame, frame: Frame, vectors: np.ndarray
+) -> int:
+    """Count the voxels that show a fixed point beyond the grid of the transform."""
+    mapped, count = continued_map(transform), 0
+    for rows, part in split_frame(frame, _CHUNK):
+        points = to_world(part, np.moveaxis(np.indices(part.shape), 0, -1))
+        points = (points + vectors[rows]).reshape(-1, frame.ndim)
+        _, beyond = mapped(points)
+        count += int((beyond & ~is_outside(fixed, to_index(fixed, points))).sum())
+    return count
 
 
 def _unmatched(

@@ -12,11 +12,13 @@ from regnet_jax.spatial import (
     affine_transform,
     composite,
     continued_map,
+    is_outside,
     leaves_grid,
     map_points,
     to_index,
     to_world,
     warp_image,
+    warp_images_back,
 )
 from tests.helpers.frames import FRAMES, rotation
 
@@ -128,6 +130,51 @@ def test_nothing_is_shown_twice_beyond_the_grid(d, kind, caplog, monkeypatch):
         high = np.array(frame.shape) - 1 + margin
         share = 100 * ((index < -margin) | (index > high)).any(-1).mean()
         assert f"{share:.3g} % of the result lies beyond the grid" in caplog.text
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("kind", ["field", "spline", "linear"])
+def test_fixed_points_beyond_the_grid_are_told_backwards(d, kind, caplog, monkeypatch):
+    """A ramp of the fixed image that reaches beyond the grid, on a moving grid."""
+    monkeypatch.setattr("regnet_jax.spatial.warping._CHUNK", 200)
+    frame = Frame((9, 8, 7)[:d], (2.0, 3.0, 2.5)[:d], (5, -4, 9)[:d], rotation(d, 0.3))
+    shift = np.arange(4, 4 + d, dtype=float)
+    transform: sitk.Transform = sitk.TranslationTransform(d, shift.tolist())
+    if kind == "field":
+        vectors = np.broadcast_to(shift, (*frame.shape, d))
+        transform = composite(frame, vectors, np.eye(d + 1))
+    if kind == "spline":
+        transform = bent(frame)[1]
+        size = len(transform.GetParameters()) // d
+        transform.SetParameters(np.repeat(shift, size).tolist())
+    fixed, moving = larger(frame, 3), larger(frame, 6)
+    grid = to_world(fixed, np.moveaxis(np.indices(fixed.shape), 0, -1))
+    slope = np.arange(1, d + 1)
+    ramp = Image(grid @ slope, fixed, "ramp")
+    with caplog.at_level(logging.WARNING):
+        (found,), lost = warp_images_back([ramp], moving, transform, fills=[-1e4])
+    points = to_world(moving, np.moveaxis(np.indices(moving.shape), 0, -1)) - shift
+    index = to_index(fixed, points)
+    # ITK repeats the outer half of a voxel.
+    centres = ((index >= 0) & (index <= np.array(fixed.shape) - 1)).all(-1)
+    shown = centres & (found.array > -1e4)
+    np.testing.assert_allclose(found.array[shown], (points @ slope)[shown], atol=0.01)
+    assert lost == 0
+    assert shown.any()
+    if kind == "linear":
+        assert not caplog.text
+        return
+    outside = is_outside(frame, to_index(frame, points))
+    within = ~is_outside(fixed, index)
+    share = 100 * (outside & within).mean()
+    assert share > 5
+    said = float(caplog.text.split("ramp: ")[1].split(" %")[0])
+    assert said == pytest.approx(share, rel=0.05)
+    assert "% of the result lies beyond the grid of the transform" in caplog.text
+    caplog.clear()
+    crop = [Image(np.zeros(frame.shape), frame, "inside")]
+    warp_images_back(crop, moving, transform, fills=[None])
+    assert "beyond" not in caplog.text
 
 
 def test_itk_itself_shows_a_part_twice_beyond_the_grid():
