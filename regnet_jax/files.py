@@ -194,6 +194,10 @@ def check_output(path) -> None:
 
 def check_folder(path) -> None:
     """Raise InputError unless ``path`` can be a folder for results."""
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"the folder for the results is of type {type(path).__name__}; give a path"
+        )
     text = text_of("" if path is None else path)
     if not text:
         raise InputError("the folder for the results has no name; give one")

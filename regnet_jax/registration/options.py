@@ -107,7 +107,7 @@ def _check_voxel_size(name: str, value) -> None:
 
 
 def _check_slice_axis(name: str, value) -> None:
-    if value is not None and value not in SLICE_AXES:
+    if value is not None and value not in tuple(SLICE_AXES):
         raise InputError(
             f"{name}: is {shown(value)}; give one of {', '.join(SLICE_AXES)}"
         )
@@ -307,10 +307,10 @@ class RegistrationOptions:
             A value for each field. A ``Network`` becomes its name, a path its text, and
             an alignment that is neither a kind nor a path becomes ``given``.
         """
-        return {name: _plain(value) for name, value in self.to_keywords().items()}
+        return {name: plain(value) for name, value in self.to_keywords().items()}
 
 
-def _plain(value):
+def plain(value):
     """Return the value of an option as one that JSON can hold."""
     if isinstance(value, Network):
         return value.config.name

@@ -1,13 +1,14 @@
 """The files and the report of a registration."""
 
 import itertools
+import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -39,6 +40,7 @@ from regnet_jax.registration.maps import (
     write_ventilation,
 )
 from regnet_jax.registration.monitoring import collect_warnings
+from regnet_jax.registration.options import plain
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
@@ -101,6 +103,8 @@ def save_registration(
     registration: Registration,
     folder,
     formats: Collection[str] = (),
+    *,
+    request: Mapping | None = None,
     **measured,
 ) -> RegistrationReport:
     """Write the files of a registration atomically, see ``Registration.save``."""
@@ -114,10 +118,24 @@ def save_registration(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     check_maps(formats, registration.frame, registration.fixed.name)
+    if request is not None:
+        measured["request"] = _as_json(request)
     with staged_folder(
         folder, stale=(*RESULT_FILES, *OPTIONAL_FILES), last=REPORT
     ) as stage:
         return write_registration(registration, stage, formats, **measured)
+
+
+def _as_json(request) -> Mapping[str, Any]:
+    """Return a request with values that JSON can hold."""
+    if not isinstance(request, Mapping):
+        raise InputError(
+            f"request: is of type {type(request).__name__}; give a dict, such as"
+            " {'fixed': path}"
+        )
+    return json.loads(
+        json.dumps({str(k): v for k, v in request.items()}, default=plain)
+    )
 
 
 def write_registration(

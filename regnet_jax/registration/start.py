@@ -203,6 +203,11 @@ def _read(initial, read):
 
 
 def _given_start(given, frame: Frame) -> Start:
+    if _has_transforms(given):
+        raise InputError(
+            "is a list of transforms; give the paths as one text, with commas between"
+            " them, or one transform, such as a sitk.CompositeTransform"
+        )
     is_deformation = isinstance(given, sitk.Transform) and not given.IsLinear()
     if not is_deformation or given.GetDimension() != frame.ndim:
         return Start(affine_matrix(given, frame.ndim))
@@ -213,6 +218,12 @@ def _given_start(given, frame: Frame) -> Start:
         raise InputError("the displacement field is empty; give one with voxels")
     mapped, affine = sampled_map(given, domain)
     return Start(affine, lambda points: solve_affine(affine, mapped(points)))
+
+
+def _has_transforms(given) -> bool:
+    """Tell a list of transforms from a matrix."""
+    kinds = (str, os.PathLike, sitk.Transform)
+    return isinstance(given, list | tuple) and any(isinstance(i, kinds) for i in given)
 
 
 def residual_after(start: Start, frame: Frame, vectors) -> np.ndarray:

@@ -211,6 +211,13 @@ def test_initial_transform_is_taken_in_every_form(pair, network2d, tmp_path):
         np.testing.assert_allclose(result.affine, matrix, atol=1e-6)
 
 
+def test_a_list_of_transforms_to_start_from_is_refused(pair, network2d, tmp_path):
+    sitk.WriteTransform(sitk.TranslationTransform(2), str(tmp_path / "shift.tfm"))
+    for given in ([tmp_path / "shift.tfm"], [sitk.TranslationTransform(2)] * 2):
+        with pytest.raises(InputError, match="initial: is a list of transforms"):
+            regnet_jax.register(*pair, model=network2d, initial=given)
+
+
 def test_default_network_follows_the_dimension_and_is_warned_of_in_2d(
     pair, network2d, network3d, caplog
 ):

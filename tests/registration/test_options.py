@@ -180,6 +180,8 @@ def test_options_are_checked_when_made_and_cannot_be_changed():
         RegistrationOptions(preset="best")
     with pytest.raises(InputError, match="preset: is None; give one of fast, default"):
         RegistrationOptions(preset=None)
+    with pytest.raises(InputError, match=r"slice_axis: is \['axial'\]; give one of"):
+        RegistrationOptions(slice_axis=["axial"])
     with pytest.raises(InputError, match="voxel_size: is 0; give mm above zero"):
         RegistrationOptions(voxel_size=0)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -172,6 +172,22 @@ def test_warnings_of_the_inverse_are_in_the_report(registration, tmp_path):
     assert any("there is no inverse at" in warning for warning in report.warnings)
 
 
+def test_save_takes_a_request_of_paths_and_numbers(registration, tmp_path):
+    request = {"fixed": tmp_path / "f.mha", "refine": np.int64(3), "masks": [None]}
+    report = registration.save(tmp_path / "out", report=False, request=request)
+    kept = {"fixed": str(tmp_path / "f.mha"), "refine": 3, "masks": [None]}
+    assert report.request == kept
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["request"] == kept
+
+
+def test_save_refuses_other_types(registration, tmp_path):
+    with pytest.raises(InputError, match="request: is of type list; give a dict"):
+        registration.save(tmp_path / "out", request=["f.mha"])
+    with pytest.raises(InputError, match="the results is of type int; give a path"):
+        registration.save(3)
+    assert not any(tmp_path.iterdir())
+
+
 def test_save_refuses_an_unknown_format_and_writes_nothing(registration, tmp_path):
     with pytest.raises(InputError, match="format minc: is not known; give ants or"):
         registration.save(tmp_path / "out", ["minc"])
