@@ -71,6 +71,7 @@ from regnet_jax.spatial import (
     invert_onto,
     sample_transform,
     warn_if_elsewhere,
+    warn_if_same,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -337,6 +338,9 @@ def evaluate_files(
         landmarks = read_landmarks(points, frames, coordinates=coordinates)
         dimensions[points[0]] = landmarks[0].shape[1]
     found = _read_transform(transform, dimensions)
+    for both in (scans, label_maps):
+        if both:
+            warn_if_same(*both)
     frame = None
     if transform:
         frame = pair[0].frame if pair else grid_of(transform, found)

@@ -188,6 +188,16 @@ def test_evaluate_without_a_transform_measures_the_pair_as_it_is(case, evaluate,
     assert "jacobian" not in found
 
 
+def test_evaluate_warns_of_one_image_for_both(case, evaluate):
+    path = case(3) / "fixed.mha"
+    labels = case(3) / "fixed_labels.mha"
+    evaluate(
+        *(f"--fixed={path}", f"--moving={path}"),
+        *(f"--fixed_labels={labels}", f"--moving_labels={labels}"),
+        notices=("fixed.mha: is the same image", "labels.mha: is the same image"),
+    )
+
+
 def test_evaluate_overlap_equals_simpleitks(case, evaluate):
     folder = case(3)
     found, _ = evaluate(*label_flags(folder))
@@ -240,6 +250,7 @@ def test_evaluate_jacobian_of_a_known_map(evaluate, tmp_path):
         f"--transform={tmp_path}/t.tfm",
         f"--fixed={tmp_path}/a.mha",
         f"--moving={tmp_path}/a.mha",
+        notices=("is the same image",),
     )
     expected = np.linalg.det(matrix)
     assert found["jacobian"]["min"] == pytest.approx(expected, rel=1e-4)

@@ -201,6 +201,11 @@ BAD = {
     "vtk-other": ("a.vtk", "once upon a time\n", "not a legacy VTK file"),
     "vtk-xml": ("a.vtk", '<?xml version="1.0"?>\n', "not a legacy VTK file"),
     "vtk-few": ("a.vtk", f"{VTK}POINTS 2 float\n1 2 3 4 5\n", "announces 2 points"),
+    "vtk-many": (
+        "a.vtk",
+        f"{VTK}POINTS 1 float\n1 2 3\n4 5 6\n",
+        "1 points and has more",
+    ),
     "vtk-words": ("a.vtk", f"{VTK}POINTS 1 float\n1 2 b\n", "announces 1 points"),
     "vtk-type": ("a.vtk", f"{VTK}POINTS 1 bit\n1 2 3\n", "POINTS of float"),
     "vtk-none": ("a.vtk", f"{VTK}POINTS 0 float\n", "no point"),

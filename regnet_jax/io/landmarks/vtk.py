@@ -53,6 +53,11 @@ def parse_vtk(path: Path, content: bytes) -> Parsed:
         raise InputError(
             f"{path}: announces {count} points and has fewer; copy or save it again"
         )
+    if not binary and _starts_with_number(content[end:]):
+        raise InputError(
+            f"{path}: announces {count} points and has more; correct the number behind"
+            " POINTS, or save it again"
+        )
 
     def rewrite(new) -> bytes:
         # Fractions do not fit into a type of whole numbers.
@@ -82,6 +87,11 @@ def format_vtk(points) -> bytes:
     cells = "".join(f"1 {number}\n" for number in range(count))
     tail = f"\nVERTICES {count} {2 * count}\n{cells}"
     return head.encode() + _ascii(points) + tail.encode()
+
+
+def _starts_with_number(content: bytes) -> bool:
+    word = re.match(rb"\s*\S+", content)
+    return word is not None and _floats([word]) is not None
 
 
 def _floats(words) -> np.ndarray | None:
