@@ -254,5 +254,5 @@ def size_name(low: float, high: float) -> str:
     return f"{low:g} to {high:g} mm" if high < np.inf else f"{low:g} mm and more"
 
 
-REGIONS = ("body", "lung", "vessels")
+REGIONS = ("body", "lung", "vessels", "uniform")
 SIZES = tuple(itertools.starmap(size_name, itertools.pairwise(_SIZES)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
@@ -13,6 +14,9 @@ from regnet_jax.spatial import to_isotropic
 from regnet_jax.synthesis import FAMILIES
 from regnet_jax.synthesis.fields.families import has_room
 from regnet_jax.synthesis.volumes.anatomy import anatomy
+
+# Tissue is uniform where values within so many mm vary by a smaller sd, HU.
+_SURROUNDINGS, _UNIFORM = 10.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Volume:
         patient: whose scan it is.
         identity: what its fields depend on, such as its checksum.
         image: ``[*spatial]``, HU; the anatomy alone, without noise of its own.
-        regions: bool masks ``[*spatial]`` by name: ``body``, and where there are lungs
-            ``lung`` with the vessels in it, and ``vessels``.
+        regions: bool masks ``[*spatial]`` by name: ``body``; where there are lungs
+            ``lung`` with the vessels in it, and ``vessels``; and ``uniform``, tissue
+            outside the lungs that shows no structure.
     """
 
     name: str
@@ -55,8 +60,27 @@ def make_volume(
     lungs = lung_mask(image, sizes)
     if lungs.any():
         vessels = vessel_mask(image, lungs, sizes)
-        regions |= {"lung": lungs | vessels, "vessels": vessels}
+        lungs = lungs | vessels
+        regions |= {"lung": lungs, "vessels": vessels}
+    regions["uniform"] = regions["body"] & ~lungs & is_uniform(image, spacing)
     return Volume(name, patient, identity, image, regions)
+
+
+def is_uniform(image: np.ndarray, spacing: float) -> np.ndarray:
+    """Find the voxels whose surroundings, a cube of 10 mm, vary by less than 20 HU.
+
+    Args:
+        image: ``[*spatial]``, HU, without noise.
+        spacing: voxel size, mm.
+
+    Returns:
+        Bool, ``[*spatial]``, of the standard deviation.
+    """
+    size = 2 * round(_SURROUNDINGS / 2 / spacing) + 1
+    # Differences from one value, since squares of HU lose digits.
+    values = np.asarray(image, np.float64) - np.mean(image)
+    mean = ndimage.uniform_filter(values, size)
+    return ndimage.uniform_filter(values**2, size) - mean**2 < _UNIFORM**2
 
 
 def read_held_out(

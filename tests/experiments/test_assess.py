@@ -1,6 +1,7 @@
 """Held-out scans from the command line: what is measured, and of what."""
 
 import csv
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -21,7 +22,7 @@ from experiments.heldout.artificial import (
 from experiments.heldout.calibration import as_text as calibration_text
 from experiments.heldout.calibration import compare_errors, summarise
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
-from experiments.heldout.volumes import Volume, make_volume
+from experiments.heldout.volumes import Volume, is_uniform, make_volume
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.geometry import warp
@@ -286,7 +287,7 @@ def test_cases_are_volumes_and_warped_volumes_of_two_scanners():
             assert 1 < np.std(added[-1]) < 150
             assert np.corrcoef(noisy.ravel(), np.ravel(clean))[0, 1] > 0.9
         assert abs(np.corrcoef(*added)[0, 1]) < 0.5
-        assert set(regions) == {"body"}
+        assert set(regions) == {"body", "uniform"}
 
 
 def test_crops_are_boxes_of_the_volume_and_of_its_regions():
@@ -438,7 +439,29 @@ def test_regions_of_a_chest_are_found():
     vessel = np.hypot(y - 60, x - 90) < 4.0
     image[vessel] = 0.0
     scan = make_volume("chest", image, 3.0, patient="p", identity="i")
-    assert set(scan.regions) == {"body", "lung", "vessels"}
+    assert set(scan.regions) == {"body", "lung", "vessels", "uniform"}
     np.testing.assert_array_equal(scan.regions["vessels"], vessel)
     assert scan.regions["lung"][vessel].all()
     assert not (scan.regions["lung"] & ~scan.regions["body"]).any()
+    # The middle of the chest wall has one value within 5 mm.
+    inner = np.hypot((y - 60) / 35, (x - 90) / 60) > 1.2
+    wall = inner & (np.hypot((y - 60) / 50, (x - 90) / 80) < 0.85)
+    assert wall.any()
+    assert scan.regions["uniform"][wall].all()
+    assert not (scan.regions["uniform"] & scan.regions["lung"]).any()
+
+
+@pytest.mark.parametrize("shape", [(17, 20), (9, 11, 12)])
+@pytest.mark.parametrize(("spacing", "size"), [(2.0, 5), (3.0, 5), (5.0, 3)])
+def test_surroundings_are_uniform_by_their_standard_deviation(shape, spacing, size):
+    rng = np.random.default_rng(3)
+    image = rng.normal(900.0, rng.uniform(10, 30, shape))
+    found = is_uniform(image, spacing)
+    seen = set()
+    for index in itertools.product(*(range(2, n - 2) for n in shape)):
+        box = tuple(slice(i - size // 2, i + size // 2 + 1) for i in index)
+        deviation = image[box].std()
+        if abs(deviation - 20.0) > 1e-6:
+            assert found[index] == (deviation < 20.0)
+            seen.add(bool(found[index]))
+    assert seen == {False, True}
