@@ -144,10 +144,9 @@ class _Batch:
 
     def finished(self, pair: PairPaths) -> RegistrationReport | None:
         """Return the report of an earlier run of the same request, or None."""
-        files = pair.files
-        asked = describe_request(files, self.load, self.options, self.formats)
-        folder = self.out / pair.name
-        return find_finished(folder, asked, files.values(), page=self.page)
+        how = pair.files, self.load, self.options, self.formats
+        asked = describe_request(*how, results=self.out)
+        return find_finished(self.out / pair.name, asked, page=self.page)
 
     def register(self, pair: PairPaths) -> tuple[dict, dict]:
         """Register a pair.
@@ -242,6 +241,9 @@ def run_batch(
             row, seconds = batch.register(pair)
         rows.append(row)
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
+        write_rows(table, rows)
+    if not pairs:
+        # Nothing of an earlier list stays.
         write_rows(table, rows)
     _close(table, rows)
     return total

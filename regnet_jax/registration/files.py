@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,12 +77,17 @@ from regnet_jax.spatial import (
 
 _LOG = logging.getLogger(__name__)
 
+# What tells whether the sources of a request have changed.
+_STATES = "states"
+
 
 def describe_request(
     sources: Mapping[str, str | os.PathLike],
     load: Callable[[str], Network],
     options: RegistrationOptions,
     formats: Collection[str] = (),
+    *,
+    results: Path | None = None,
 ) -> dict:
     """Return the request of a registration, as ``report.json`` stores it.
 
@@ -90,10 +96,13 @@ def describe_request(
         load: as in ``register_files``.
         options: of the registration.
         formats: of further files.
+        results: a folder whose files are no sources, where it lies in one of them; or
+            None.
 
     Returns:
         Absolute paths by name, the options, the checksums of the network and of a
-        transform to start from, and the formats.
+        transform to start from, the formats, and by the name of each source what tells
+        whether it has changed.
 
     Raises:
         InputError: if the network cannot be read.
@@ -102,69 +111,76 @@ def describe_request(
     content = {
         "weights": checksum_of(options.model, load),
         "start": checksum_of_start(options.initial),
+        "formats": sorted(formats),
+        _STATES: {name: _state_of(path, results) for name, path in sources.items()},
     }
-    return paths | options.to_dict() | content | {"formats": sorted(formats)}
+    return paths | options.to_dict() | content
 
 
 def find_finished(
-    folder: Path,
-    request: Mapping,
-    sources: Iterable[str | os.PathLike],
-    *,
-    page: bool,
+    folder: Path, request: Mapping, *, page: bool
 ) -> RegistrationReport | None:
     """Return the report of an earlier registration of the same request.
 
     Args:
         folder: of its results.
         request: as it would be stored in the report.
-        sources: paths of the files and folders that it reads.
         page: whether ``report.html`` is among the results.
 
     Returns:
         The report; None if there is none, if it is of another version, if a file of the
-        results is missing, or if a source has changed since.
+        results is missing, or if a source is not what it was.
     """
-    written = folder / REPORT
     try:
-        report = RegistrationReport.from_json(written.read_text("utf-8"))
+        report = RegistrationReport.from_json((folder / REPORT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    time = written.stat().st_mtime
-    if report.request != request:
+    if not _is_same_request(report.request or {}, request):
         return None
     if report.versions.get("regnet_jax") != regnet_jax.__version__:
         return None
     confidence = request["confidence"]
     names = expected_files(request["formats"], confidence=confidence, page=page)
-    if not all((folder / name).is_file() for name in names):
-        return None
-    if any(_changed_after(time, path, folder.parent) for path in sources):
-        return None
-    return report
+    return report if all((folder / name).is_file() for name in names) else None
 
 
-def _changed_after(time: float, path: str | os.PathLike, results: Path) -> bool:
-    """Tell whether a file or one in a folder, but for the results, has changed since.
+def _is_same_request(stored: Mapping, request: Mapping) -> bool:
+    """Compare requests; a source that is gone is as it was."""
+    then, now = stored.get(_STATES, {}), request[_STATES]
+    gone = {name: then.get(name) for name, state in now.items() if state is None}
+    return {**stored, _STATES: then} == {**request, _STATES: {**now, **gone}}
 
-    A file that is gone has not.
+
+def _state_of(path: str | os.PathLike, results: Path | None) -> str | None:
+    """Return what tells whether a file, or those in a folder, are others than before.
+
+    Args:
+        path: as ``io.read_image`` takes it.
+        results: a folder that does not count; or None.
+
+    Returns:
+        16 hexadecimal digits, of names, sizes and times of last change, by which no
+        file has to be read; None if nothing is there.
     """
     try:
         source, _ = split_series(path)
     except InputError:
-        return False
-    if source.is_file():
+        return None
+    files = [source]
+    if source.is_dir():
+        files = []
+        for folder, folders, names in os.walk(source):
+            here = Path(folder)
+            if results is not None and results.exists():
+                folders[:] = [f for f in folders if not (here / f).samefile(results)]
+            files += [here / name for name in names]
+    else:
         with contextlib.suppress(InputError):
-            return any(each.stat().st_mtime > time for each in files_of_image(source))
-        return source.stat().st_mtime > time
-    for folder, folders, files in os.walk(source):
-        here = Path(folder)
-        folders[:] = [f for f in folders if not (here / f).samefile(results)]
-        found = (here / file for file in files)
-        # Links that lead nowhere are no files.
-        if any(file.stat().st_mtime > time for file in found if file.is_file()):
-            return True
-    return False
+            files = files_of_image(source)
+    # Links that lead nowhere are no files.
+    found = {str(f.relative_to(source.parent)): f.stat() for f in files if f.is_file()}
+    states = [(name, s.st_size, s.st_mtime_ns) for name, s in sorted(found.items())]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 
 def register_files(
@@ -201,7 +217,9 @@ def register_files(
         lambda: read_pair(pair, coordinates=options.point_coordinates),
         *(out, load, options, formats),
         name=pair.fixed,
-        request=describe_request(pair.files, load, options, formats),
+        request=describe_request(
+            pair.files, load, options, formats, results=Path(out).parent
+        ),
         page=page,
         progress=progress,
     )

@@ -450,7 +450,7 @@ def _register(
         if "immobile" in masks:
             still = immobile_on_grid(masks["immobile"], grid)
         limited = [
-            limit_field(field, each.ignored, still, size.mm)
+            limit_field(field, each.ignored, still, size.seen)
             for field, each in zip(predicted, directions, strict=True)
         ]
     fields = [each.field for each in limited]
@@ -501,7 +501,7 @@ def _register(
     if masks:
         parameters["masks"] = describe_masks(masks)
     if still is not None:
-        width = max(each.width or 0.0 for each in limited)
+        width = max(each.width or 0.0 for each in limited) * size.mm / size.seen
         parameters["masks"]["immobile"]["transition_mm"] = width
     return Registration(
         *(fixed, moving, start.affine, residual, residual_grid),

@@ -17,7 +17,6 @@ from regnet_jax.files import check_folder, check_not_read, staged_folder
 from regnet_jax.intensity import looks_like_labels
 from regnet_jax.io import (
     LoadedPair,
-    read_displacement,
     read_labels,
     read_mask,
     read_transform,
@@ -55,6 +54,7 @@ from regnet_jax.spatial import (
     canonicalise,
     map_points,
     resample,
+    sample_transform,
     warn_if_elsewhere,
     warp_images_back,
 )
@@ -162,12 +162,13 @@ def run_series(
         report, seconds, folder = None, {}, out / phase.name
         if k != number:
             sources = {"series": path, **masks}
-            request = describe_request(sources, load, options, formats) | {
+            how = sources, load, options, formats
+            request = describe_request(*how, results=out) | {
                 "reference": phases[number].name,
                 "phase": phase.name,
                 "source": phase.source,
             }
-            report = find_finished(folder, request, sources.values(), page=page)
+            report = find_finished(folder, request, page=page)
             if report is None:
                 report, seconds = register_loaded(
                     lambda phase=phase: LoadedPair(fixed, _read(phase), limits),
@@ -184,7 +185,9 @@ def run_series(
     def field(k: int) -> np.ndarray:
         if k == number:
             return np.zeros((*fixed.frame.shape, fixed.frame.ndim), np.float32)
-        return read_displacement(out / phases[k].name / "displacement.nii.gz")[0]
+        # ITK drops the axis of a single slice in NIfTI.
+        transform = read_transform(out / phases[k].name / "transform.h5")
+        return sample_transform(transform, fixed.frame, np.float32)
 
     images = [phase.read for phase in phases]
     summary = summarise(fixed, images, field, cycle=cycle, progress=True)

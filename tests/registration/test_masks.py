@@ -311,6 +311,25 @@ def test_immobile_part_stays_with_the_alignment(lung2d, refine, inverse_consiste
     assert 0 < described["fraction"] < 0.1
 
 
+def test_an_immobile_part_holds_as_many_voxels_of_a_small_image(lung2d):
+    """A small pair at half of its size has the same field, in voxels."""
+    fixed, moving, _ = moved_slices()
+    array = np.zeros(fixed.frame.shape, np.uint8)
+    array[20:24, 20:24] = 1
+    fields, widths = [], []
+    for scale in (0.1, 0.05):
+        frame = Frame(array.shape, (scale * SPACING,) * 2, (0, 0), np.eye(2))
+        pair = [Image(each.array, frame, each.name) for each in (fixed, moving)]
+        mask = Image(array, frame, "implant")
+        found = register(*pair, lung2d, initial="none", immobile=mask)
+        fields.append(found.displacement / scale)
+        widths.append(found.parameters["masks"]["immobile"]["transition_mm"] / scale)
+    assert np.abs(fields[0]).max() > 5.0
+    np.testing.assert_allclose(fields[1], fields[0], atol=0.01)
+    assert widths[1] == pytest.approx(widths[0])
+    assert 5.0 < widths[0] < 50.0
+
+
 def test_immobile_part_keeps_a_given_deformation(lung2d):
     fixed, moving, truth = moved_slices()
     field = sitk.GetImageFromArray(truth.astype(np.float64), isVector=True)
