@@ -11,14 +11,14 @@ is registered as by experiments.register, without linear alignment. The fields o
 depend on --seed and on its checksum, not on the other scans. All families get the same
 number of pairs, and all patients as far as that is possible.
 
-Tables by family, by region (body, lung, vessels, uniform tissue) and by size of the true
-displacement are printed and written to --out (JSON, with the numbers of each pair) and beside it as
-CSV. Their 95 % intervals are over patients. A 2D network gets axial slices. With --crop
-N random boxes of N voxels along each axis are taken, which are faster to register. With
---refine N the refined prediction is measured, too. Several networks in --model, with
-commas, get the same pairs, and the differences from the first are added. With
---confidence the networks estimate their errors, and a table compares these with those
-found.
+Tables by family, by region (body, lung, vessels, uniform tissue) and by size of the
+true displacement are printed and written to --out (JSON, with the numbers of each pair)
+and beside it as CSV. Their 95 % intervals are over patients. A 2D network gets axial
+slices. With --crop N random boxes of N voxels along each axis are taken, which are
+faster to register. With --refine N the refined prediction is measured, too. Several
+networks in --model, with commas, get the same pairs, and the differences from the first
+are added. With --confidence the networks estimate their errors, and a table compares
+these with those found.
 """
 
 import functools

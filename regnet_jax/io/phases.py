@@ -93,7 +93,7 @@ def as_phases(images, *, spacing=None) -> list[Phase]:
         if (d := images.GetDimension()) != 4:
             raise InputError(f"series: is a {d}D image; give one in 4D, or several")
         images = [images[:, :, :, k] for k in range(images.GetSize()[3])]
-    if not hasattr(images, "__len__"):
+    if not hasattr(images, "__len__") or getattr(images, "ndim", 1) == 0:
         raise InputError(
             f"series: is of type {type(images).__name__}; give a path, a SimpleITK"
             " image in 4D, or a sequence of images"

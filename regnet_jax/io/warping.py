@@ -8,13 +8,13 @@ from regnet_jax.io.landmarks import load_points, rewrite_points
 from regnet_jax.io.transforms import grid_of, read_transform, split_transforms
 from regnet_jax.io.volumes import read_grid, read_volumes, write_volumes
 from regnet_jax.spatial import (
-    POINT_TOLERANCE,
     Frame,
     check_dimension,
     check_labels,
     continued_map,
     invert_points,
     map_points,
+    point_tolerance,
     warp_images,
     warp_images_back,
 )
@@ -62,15 +62,17 @@ def warp_point_file(
     frame = _frame_of(like, transform) if like else None
     if inverse:
         points, errors = invert_points(transform, points)
-        lines = _without_inverse(errors) or describe_points_beyond(transform, points)
+        lost = np.flatnonzero(errors > point_tolerance(transform))
+        lines = _without_inverse(lost, errors) or describe_points_beyond(
+            transform, points
+        )
     else:
         lines = describe_points_beyond(transform, points)
         points = map_points(transform, points)
     return lines + rewrite_points(out, points, given, frame)
 
 
-def _without_inverse(errors: np.ndarray) -> list[str]:
-    lost = np.flatnonzero(errors > POINT_TOLERANCE)
+def _without_inverse(lost: np.ndarray, errors: np.ndarray) -> list[str]:
     if not lost.size:
         return []
     return [

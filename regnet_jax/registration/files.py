@@ -53,11 +53,11 @@ from regnet_jax.registration.options import RegistrationOptions
 from regnet_jax.registration.register import register
 from regnet_jax.registration.report import NOTHING_COMPARED
 from regnet_jax.registration.saving import (
-    OPTIONAL_FILES,
     REPORT,
     expected_files,
     import_drawing,
     result_paths,
+    stale_files,
     warn_of_points_outside,
     write_registration,
 )
@@ -267,7 +267,7 @@ def register_loaded(
 
     # A wrong name is refused before the images are read.
     named_network(options.model, load_in_time)
-    stage = staged_folder(out, stale=(*OPTIONAL_FILES, *stale), last=REPORT)
+    stage = staged_folder(out, stale=stale_files(Path(out), stale), last=REPORT)
     with stage as folder, collect_warnings() as logged:
         with timed(seconds, "reading"):
             known = read()

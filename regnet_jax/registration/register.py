@@ -481,6 +481,7 @@ def _register(
                 *directions[0].images,
                 displacement,
                 grid,
+                affine=start.affine,
                 shown=directions[0].shown,
                 memory=options.memory,
             )

@@ -21,7 +21,7 @@ from regnet_jax.evaluation import (
     jacobian_statistics,
     registration_errors,
 )
-from regnet_jax.files import staged_folder, write_text
+from regnet_jax.files import check_folder, check_not_read, staged_folder, write_text
 from regnet_jax.io import (
     as_image,
     read_landmarks,
@@ -40,7 +40,7 @@ from regnet_jax.registration.maps import (
     write_ventilation,
 )
 from regnet_jax.registration.monitoring import collect_warnings
-from regnet_jax.registration.options import plain
+from regnet_jax.registration.options import check_switch, plain
 from regnet_jax.registration.report import build_report
 from regnet_jax.registration.result import Registration
 from regnet_jax.reporting.schema import RegistrationReport
@@ -69,7 +69,7 @@ PAGE = "report.html"
 # Files that are always written; the report tells that the others are there.
 REPORT = "report.json"
 RESULT_FILES = ("displacement.nii.gz", REPORT, "transform.h5", "warped.nii.gz")
-# Those that are not written by a registration are removed, if an earlier one did so.
+# Those that are not written by a registration are removed if an earlier one lies there.
 OPTIONAL_FILES = (*itertools.chain(*_FORMAT_FILES.values()), _CONFIDENCE, PAGE)
 
 
@@ -90,6 +90,30 @@ def expected_files(
     return [*RESULT_FILES, *further, *[_CONFIDENCE] * confidence, *[PAGE] * page]
 
 
+def is_ours(folder: Path) -> bool:
+    """Tell whether the results of a registration, of any version, lie in a folder."""
+    try:
+        content = json.loads((folder / REPORT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    versions = content.get("versions") if isinstance(content, dict) else None
+    return isinstance(versions, dict) and "regnet_jax" in versions
+
+
+def stale_files(folder: Path, further: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names of results that a new registration would not belong to.
+
+    Args:
+        folder: of the results; it need not exist.
+        further: names of files that depend on the registration in it.
+
+    Returns:
+        The optional files and the further ones where a registration lies in the folder.
+        Files of others that have such names are theirs.
+    """
+    return (*OPTIONAL_FILES, *further) if is_ours(folder) else ()
+
+
 def result_paths(folder: Path) -> list[Path]:
     """Return the paths of all files that a registration may write to a folder."""
     return [folder / name for name in (*RESULT_FILES, *OPTIONAL_FILES)]
@@ -104,6 +128,7 @@ def save_registration(
     folder,
     formats: Collection[str] = (),
     *,
+    report: bool = True,
     request: Mapping | None = None,
     **measured,
 ) -> RegistrationReport:
@@ -112,18 +137,27 @@ def save_registration(
         raise InputError(
             f"formats: is the text {formats!r}; give a list, [{formats!r}]"
         )
+    if not isinstance(formats, Collection):
+        raise InputError(
+            f"formats: is of type {type(formats).__name__}; give a list, which may be"
+            " empty"
+        )
     for name in formats:
         if name not in FORMATS:
             raise InputError(
                 f"format {name}: is not known; give {' or '.join(FORMATS)}"
             )
     check_maps(formats, registration.frame, registration.fixed.name)
+    check_switch("report", report)
     if request is not None:
-        measured["request"] = _as_json(request)
-    with staged_folder(
-        folder, stale=(*RESULT_FILES, *OPTIONAL_FILES), last=REPORT
-    ) as stage:
-        return write_registration(registration, stage, formats, **measured)
+        request = _as_json(request)
+    check_folder(folder)
+    images = registration.fixed.name, registration.moving.name
+    check_not_read(result_paths(Path(folder)), images)
+    stale = stale_files(Path(folder))
+    with staged_folder(folder, stale=stale, last=REPORT) as stage:
+        how = {"report": report, "request": request}
+        return write_registration(registration, stage, formats, **how, **measured)
 
 
 def _as_json(request) -> Mapping[str, Any]:
@@ -279,10 +313,10 @@ def _read_points(registration: Registration, landmarks):
             f"landmarks: is one path, {os.fspath(landmarks)}; give two, the same one"
             " twice if it holds fixed and moving points"
         )
-    if len(landmarks) != 2:
+    if (count := _count(landmarks, "landmarks")) != 2:
         raise InputError(
-            f"landmarks: has {len(landmarks)} sets of points; give those of the fixed"
-            " and of the moving image"
+            f"landmarks: has {count} sets of points; give those of the fixed and of the"
+            " moving image"
         )
     if all(isinstance(given, str | os.PathLike) for given in landmarks):
         coordinates = registration.parameters.get("point_coordinates")
@@ -314,9 +348,9 @@ def _read_label_maps(registration: Registration, labels):
     """Return fixed and moving label map, read from files or as given, or None."""
     if labels is None:
         return None
-    if len(labels) != 2:
+    if (count := _count(labels, "labels")) != 2:
         raise InputError(
-            f"labels: has {len(labels)} label maps; give those of the fixed and of the"
+            f"labels: has {count} label maps; give those of the fixed and of the"
             " moving image"
         )
     if all(isinstance(given, str | os.PathLike) for given in labels):
@@ -328,9 +362,25 @@ def _read_label_maps(registration: Registration, labels):
     return fixed, moving
 
 
+def _count(given, name: str) -> int:
+    """Return the number of things that are given, one for each image."""
+    several = hasattr(given, "__len__") and getattr(given, "ndim", 1) > 0
+    if not several or isinstance(given, Mapping | str):
+        raise InputError(
+            f"{name}: is of type {type(given).__name__}; give two, of the fixed and of"
+            " the moving image"
+        )
+    return len(given)
+
+
 def _read_label_map(given, image: Image) -> Image:
     """Return a label map; a bare array lies on the grid of its image."""
     label_map = check_labels(as_image(given, "labels", frame=image.frame))
+    if (d := label_map.frame.ndim) != image.frame.ndim:
+        raise InputError(
+            f"{label_map.name}: is {d}D and its image is {image.frame.ndim}D; give a"
+            " label map of the image"
+        )
     if not isinstance(given, Image):
         # Those of files were read before the registration.
         warn_if_elsewhere(label_map, image.frame)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from regnet_jax.io.images import read_image
+from regnet_jax.errors import InputError
+from regnet_jax.io.images import has_geometry, read_image
 from regnet_jax.io.phases import Phase, as_phases, find_reference, read_phases
 from regnet_jax.registration.inference.network import AUTO, Network, load_network
 from regnet_jax.registration.motion import Summary, summarise
+from regnet_jax.registration.options import check_switch
 from regnet_jax.registration.register import register
 from regnet_jax.registration.result import Registration
 from regnet_jax.registration.start import read_start
@@ -137,6 +139,13 @@ def register_series(
         InputError: if there are fewer than two phases or no such reference, and as
             ``regnet_jax.register``.
     """
+    check_switch("cycle", cycle)
+    several = series if isinstance(series, list | tuple) else [series]
+    if spacing is not None and all(has_geometry(each) for each in several):
+        raise InputError(
+            "spacing: is for phases that are bare arrays, and these have their own;"
+            " leave it out"
+        )
     if isinstance(series, str | os.PathLike):
         phases = read_phases(series)
     else:

@@ -44,7 +44,7 @@ from regnet_jax.registration.inference.network import (
 )
 from regnet_jax.registration.motion import Summary, summarise
 from regnet_jax.registration.options import RegistrationOptions
-from regnet_jax.registration.saving import PAGE, result_paths
+from regnet_jax.registration.saving import PAGE, is_ours, result_paths
 from regnet_jax.registration.series import SeriesRegistration
 from regnet_jax.registration.start import check_start, files_of_start
 from regnet_jax.reporting.schema import RegistrationReport
@@ -135,10 +135,8 @@ def run_series(
     # A wrong name is refused before the images are read.
     named_network(options.model, load)
     source, _ = split_series(path)
-    if source.is_dir() and out.exists() and out.samefile(source):
-        raise InputError(
-            f"--out {out}: is the folder of the phases; choose another for the results"
-        )
+    if source.is_dir():
+        _refuse_folder_of_phases(out, source)
     phases = read_phases(path)
     number = find_reference(phases, reference)
     results = [out / name for name in _SUMMARY]
@@ -158,8 +156,10 @@ def run_series(
     )
     reports: list[RegistrationReport | None] = []
     total: dict = {}
+    was_series = all((out / name).is_file() for name in _SUMMARY)
     for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
         report, seconds, folder = None, {}, out / phase.name
+        was_ours = was_series or is_ours(folder)
         if k != number:
             sources = {"series": path, **masks}
             how = sources, load, options, formats
@@ -178,7 +178,9 @@ def run_series(
                     stale=_CARRIED,
                     page=page,
                 )
-        _carry(known, folder, phase, None if k == number else fixed)
+        carried = _carry(known, folder, phase, None if k == number else fixed)
+        if was_ours:
+            _remove(folder, set(_CARRIED) - set(carried))
         reports.append(report)
         total = {s: total.get(s, 0) + seconds.get(s, 0) for s in total | seconds}
 
@@ -204,6 +206,14 @@ def run_series(
     return total
 
 
+def _refuse_folder_of_phases(out: Path, source: Path) -> None:
+    """Raise InputError if results would be taken for phases the next time."""
+    if out.exists() and out.samefile(source):
+        raise InputError(
+            f"--out {out}: is the folder of the phases; choose another for the results"
+        )
+
+
 def _read(phase: Phase) -> Image:
     """Read a phase, and warn of one that may not belong to the series."""
     image = phase.read()
@@ -220,13 +230,20 @@ def save_series(series: SeriesRegistration, folder, formats: Collection[str]) ->
     """Write the files of a series, see ``SeriesRegistration.save``."""
     check_folder(folder)
     folder = Path(folder)
+    images = [r.moving.name for r in series.registrations if r is not None]
+    sources = [Path(name) for name in (series.fixed.name, *images)]
+    for source in sources:
+        if source.is_file():
+            _refuse_folder_of_phases(folder, source.parent)
+    check_not_read([folder / name for name in _SUMMARY], sources)
     reports = []
     for phase, registration in zip(series.phases, series.registrations, strict=True):
         place = folder / phase.name
+        was_ours = is_ours(place)
         reports.append(registration and registration.save(place, formats))
-        # Those of an earlier series.
-        for name in _CARRIED:
-            (place / name).unlink(missing_ok=True)
+        if was_ours:
+            # Those of an earlier series.
+            _remove(place, _CARRIED)
         if registration is None:
             _remove_results(place)
     _write_summary(
@@ -262,10 +279,17 @@ def _read_carried(fixed: Image, points, labels, coordinates) -> _Carried:
     return _Carried(known, label_map, suffix)
 
 
-def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> None:
-    """Write points and labels of the reference in a phase; None is the reference."""
+def _carry(
+    known: _Carried, folder: Path, phase: Phase, fixed: Image | None
+) -> tuple[str, ...]:
+    """Write points and labels of the reference in a phase; None is the reference.
+
+    Returns:
+        The names of the files.
+    """
     if known.points is None and known.labels is None:
-        return
+        return ()
+    written: tuple[str, ...] = ()
     folder.mkdir(parents=True, exist_ok=True)
     transform = sitk.Transform(phase.frame.ndim, sitk.sitkIdentity)
     if fixed is not None:
@@ -277,8 +301,9 @@ def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> 
         if fixed is not None:
             lines += describe_points_beyond(transform, points)
             points = map_points(transform, points)
+        written += (f"points{known.suffix}",)
         lines += rewrite_points(
-            folder / f"points{known.suffix}",
+            folder / written[-1],
             *(points, known.points),
             phase.frame if in_voxels and parsed.rewrite else None,
         )
@@ -301,12 +326,20 @@ def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> 
                 )
         array = carried.array.astype(known.labels.array.dtype)
         write_image(folder / _LABELS, array, phase.frame)
+        written += (_LABELS,)
+    return written
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Remove files, if they are there."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _remove_results(folder: Path) -> None:
-    """Remove the registration of what has become the reference."""
-    for path in result_paths(folder):
-        path.unlink(missing_ok=True)
+    """Remove the registration of what has become the reference, if there is one."""
+    if is_ours(folder):
+        _remove(folder, [path.name for path in result_paths(folder)])
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

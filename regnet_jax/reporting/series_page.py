@@ -207,7 +207,8 @@ def _animate(
     step = -(-len(names) // _FRAMES)
     frames = range(0, len(names), step)
     outline = None
-    if region_name != "image":
+    # There is no outline in a plane of one row.
+    if region_name != "image" and min(plane.size) > 1:
         # Vessels are holes of the lungs.
         closed = close_lungs(region, plane.spacing)
         outline = closed if closed.any() and not closed.all() else None

@@ -31,6 +31,7 @@ from regnet_jax.spatial.inversion import (
     invert_onto,
     invert_points,
     invert_transform,
+    point_tolerance,
 )
 from regnet_jax.spatial.padding import fill_padding, find_padding
 from regnet_jax.spatial.point_maps import continued_map, leaves_grid
@@ -92,6 +93,7 @@ __all__ = [
     "largest_offset",
     "leaves_grid",
     "map_points",
+    "point_tolerance",
     "rebase",
     "resample",
     "resample_field",

@@ -40,7 +40,8 @@ from regnet_jax.spatial.transforms import (
 
 _LOG = logging.getLogger(__name__)
 
-# Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids.
+# Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids. Points of
+# a microscopic grid have the smaller of both.
 POINT_TOLERANCE = 1e-3
 VOXEL_TOLERANCE = 0.01
 # An inverse with a larger error, in voxels of the fixed grid, counts as missing.
@@ -57,6 +58,14 @@ _NEWTON_STEPS = 50
 _CHUNK = 1 << 19
 
 
+def point_tolerance(transform: sitk.Transform) -> float:
+    """Return the error of an inverse at points, mm, above which there is none."""
+    frame = field_frame(transform)
+    if frame is None:
+        return POINT_TOLERANCE
+    return min(POINT_TOLERANCE, VOXEL_TOLERANCE * min(frame.spacing))
+
+
 def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.ndarray]:
     """Find the points that a transform maps to given points.
 
@@ -66,14 +75,14 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
 
     Returns:
         Points ``x`` ``[n, d]`` of the fixed image, and the errors
-        ``|T(x) - point|`` ``[n]``, mm. Above ``POINT_TOLERANCE`` no inverse
+        ``|T(x) - point|`` ``[n]``, mm. Above ``point_tolerance`` no inverse
         was found: the field folds there, or the point is beyond its edge.
 
     Raises:
         InputError: if the transform is singular.
     """
     points = np.asarray(points, np.float64)
-    frame = field_frame(transform)
+    frame, tolerance = field_frame(transform), point_tolerance(transform)
     exact = functools.partial(map_points, transform)
     if frame is None:
         # Its linear part as it is about the points, mm.
@@ -84,8 +93,8 @@ def invert_points(transform: sitk.Transform, points) -> tuple[np.ndarray, np.nda
     else:
         known, linear = sampled_map(transform, frame)
         start, reach = solve_affine(linear, points), min(frame.spacing) / 2
-        start, _ = _solve(known, points, start, linear, POINT_TOLERANCE / 2, reach)
-    return _solve(exact, points, start, linear, POINT_TOLERANCE, reach)
+        start, _ = _solve(known, points, start, linear, tolerance / 2, reach)
+    return _solve(exact, points, start, linear, tolerance, reach)
 
 
 def invert_on_grid(

@@ -172,6 +172,16 @@ def test_second_run_leaves_finished_pairs_alone(first, batch, folder):
     assert "1 registered" in batch(*again, pairs="mended.csv").out
     os.utime(image, (time, time))
     assert times(out / "one") != before
+    # So is that of a file in its place, also of one that is older than the report.
+    assert "1 registered" in batch(*again, pairs="mended.csv").out
+    aside = image.rename(folder / "aside.mha")
+    image.write_bytes(aside.read_bytes())
+    os.utime(image, (time - 1e6, time - 1e6))
+    assert "1 registered" in batch(*again, pairs="mended.csv").out
+    image.unlink()
+    aside.rename(image)
+    assert "1 registered" in batch(*again, pairs="mended.csv").out
+    assert "1 finished before" in batch(*again, pairs="mended.csv").out
     # So is one of which a file was lost.
     further = *again, "--write=jacobian"
     assert "1 registered" in batch(*further, pairs="mended.csv").out

@@ -323,6 +323,42 @@ def test_bad_input_is_refused_in_one_line(series, phases, tmp_path, case):
     assert not out.exists()
 
 
+def test_files_of_others_stay_in_the_folders_of_phases(series, phases):
+    kept = [
+        phases / "kept" / NAMES[0] / "transform.h5",
+        phases / "kept" / NAMES[1] / "labels.nii.gz",
+        phases / "kept" / NAMES[1] / "ants_1Warp.nii.gz",
+    ]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of another program")
+    result = series("kept")
+    assert result.status == 0, result.err
+    assert {path.read_text() for path in kept} == {"of another program"}
+
+
+@pytest.mark.parametrize("axis", ["axial", "sagittal"])
+def test_phases_of_one_slice_are_registered(command, phases, run2d, tmp_path, axis):
+    """ITK drops the axis of a single slice in NIfTI, and a plane has one row."""
+    for number in range(2):
+        plane = np.roll(smooth_image((30, 38), 0), 2 * number, axis=0)
+        array = plane[None] if axis == "axial" else plane[..., None]
+        image = sitk.GetImageFromArray(array.astype(np.float32))
+        image.SetSpacing((2.0, 2.0, 2.0))
+        sitk.WriteImage(image, str(tmp_path / f"phases_{number}.nii.gz"))
+    paths = [tmp_path / f"phases_{n}.nii.gz" for n in range(2)]
+    for path in paths:
+        (tmp_path / "phases").mkdir(exist_ok=True)
+        path.rename(tmp_path / "phases" / path.name)
+    result = command(
+        "register", f"--series={tmp_path / 'phases'}", f"--out={tmp_path / 'out'}",
+        f"--model={run2d}", "--initial=none", f"--slice_axis={axis}",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert "Traceback" not in result.err
+
+
 def test_results_do_not_go_among_the_phases(series, phases):
     kept = sorted(p.name for p in (phases / "phases").iterdir())
     result = series("phases")

@@ -180,11 +180,42 @@ def test_save_takes_a_request_of_paths_and_numbers(registration, tmp_path):
     assert json.loads((tmp_path / "out" / "report.json").read_text())["request"] == kept
 
 
+def test_files_of_others_are_kept_and_inputs_not_replaced(registration, tmp_path):
+    foreign = tmp_path / "out" / "jacobian.nii.gz"
+    foreign.parent.mkdir()
+    foreign.write_text("of another program")
+    registration.save(foreign.parent, report=False)
+    assert foreign.read_text() == "of another program"
+    # Now it lies beside a registration, whose own it would be.
+    registration.save(foreign.parent, report=False)
+    assert not foreign.exists()
+    source = tmp_path / "source" / "warped.nii.gz"
+    source.parent.mkdir()
+    source.write_text("the moving image")
+    moving = dataclasses.replace(registration.moving, name=str(source))
+    with pytest.raises(InputError, match="is read, and a result would replace it"):
+        dataclasses.replace(registration, moving=moving).save(source.parent)
+    assert source.read_text() == "the moving image"
+
+
 def test_save_refuses_other_types(registration, tmp_path):
     with pytest.raises(InputError, match="request: is of type list; give a dict"):
         registration.save(tmp_path / "out", request=["f.mha"])
     with pytest.raises(InputError, match="the results is of type int; give a path"):
         registration.save(3)
+    with pytest.raises(InputError, match="formats: is of type NoneType; give a list"):
+        registration.save(tmp_path / "out", formats=None)
+    with pytest.raises(InputError, match="report: is 'no'; give True or False"):
+        registration.save(tmp_path / "out", report="no")
+    for name in ("landmarks", "labels"):
+        for given in (5, {"fixed": 1, "moving": 2}, np.array(3.0)):
+            with pytest.raises(InputError, match=f"{name}: is of type .*; give two"):
+                registration.evaluate(**{name: given})
+    d = registration.frame.ndim
+    other = Frame((4,) * (5 - d), (1.0,) * (5 - d), (0,) * (5 - d), np.eye(5 - d))
+    label_map = Image(np.ones(other.shape, np.uint8), other, "labels")
+    with pytest.raises(InputError, match=f"is {5 - d}D and its image is {d}D"):
+        registration.evaluate(labels=(label_map, label_map))
     assert not any(tmp_path.iterdir())
 
 

@@ -16,6 +16,7 @@ from regnet_jax.spatial import (
     invert_on_grid,
     invert_points,
     map_points,
+    point_tolerance,
     sample_transform,
     to_world,
 )
@@ -151,6 +152,22 @@ def test_inverse_reports_true_errors_where_the_field_folds(frame):
     np.testing.assert_allclose(errors, off, atol=1e-9)
     assert (errors <= POINT_TOLERANCE).mean() > 0.8
     assert np.isfinite(back).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-5])
+def test_inverse_at_points_does_not_depend_on_the_unit(scale):
+    """A field on a grid of micrometres is inverted as well as one of millimetres."""
+    shape, d = (20, 22), 2
+    large = Frame(shape, (1.0, 1.5), (3, -2), rotation(2, 0.4))
+    vectors = smooth_field(large, 2.0)
+    small = Frame(shape, scale * np.array(large.spacing), scale * np.array((3, -2)),
+                  large.direction)  # fmt: skip
+    transform = composite(small, scale * vectors, np.eye(d + 1))
+    points = scale * points_within(large, 50)
+    back, errors = invert_points(transform, map_points(transform, points))
+    assert point_tolerance(transform) <= 0.01 * scale
+    assert (errors <= point_tolerance(transform)).all()
+    assert np.abs(back - points).max() < 0.05 * scale
 
 
 @pytest.mark.parametrize("d", [2, 3])

@@ -68,6 +68,7 @@ def estimate_errors(
     field,
     frame: Frame,
     *,
+    affine=None,
     shown=(None, None),
     memory: float | None = None,
 ) -> ErrorEstimate:
@@ -83,6 +84,9 @@ def estimate_errors(
         moving: ``[*spatial]``, on the same grid.
         field: ``[*spatial, d]``, voxels, fixed to moving.
         frame: the grid, isotropic.
+        affine: homogeneous ``[d + 1, d + 1]``, applied after the field: it maps points
+            of the grid to the moving image, where errors are measured. None is the
+            identity.
         shown: as for ``prediction.predict``.
         memory: the same.
 
@@ -117,7 +121,11 @@ def estimate_errors(
         store_tile(found, np.asarray(total), tile)
     log_mean, log_sd = np.moveaxis(box.restore(found), -1, 0)
     log_sd = np.exp(np.clip(log_sd, *LOG_WIDTHS)) * stage.config.error_width
-    return ErrorEstimate(log_mean + np.log(min(frame.spacing)), log_sd, known, frame)
+    # The length of a vector of any direction changes so much in the mean of squares.
+    linear = np.eye(frame.ndim) if affine is None else np.asarray(affine)[:-1, :-1]
+    scale = np.linalg.norm(linear) / math.sqrt(frame.ndim)
+    log_mean = log_mean + np.log(scale * min(frame.spacing))
+    return ErrorEstimate(log_mean, log_sd, known, frame)
 
 
 def _stays_inside(field) -> np.ndarray:

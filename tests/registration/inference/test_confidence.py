@@ -46,6 +46,20 @@ def pair_of(shape, border=2):
     return images
 
 
+def test_errors_are_those_of_points_in_the_moving_image():
+    """An enlargement after the field enlarges its errors, a rotation does not."""
+    shape, network = (45, 38), confident(2, 2.0)
+    still = np.zeros((*shape, 2), np.float32)
+    given = network, *pair_of(shape, border=14), still, frame_of(shape, 2.0)
+    affine = np.eye(3)
+    affine[:2, :2] = 1.6 * np.array([[0.8, -0.6], [0.6, 0.8]])
+    alone, enlarged = estimate_errors(*given), estimate_errors(*given, affine=affine)
+    known = alone.known
+    np.testing.assert_allclose(
+        enlarged.bound()[known], 1.6 * alone.bound()[known], rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("shape", [(45, 38), (29, 31, 27)])
 def test_the_network_looks_at_the_image_as_warped_by_the_field(shape):
     """Its correction is an error of the field that it is given."""
