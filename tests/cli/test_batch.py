@@ -215,6 +215,7 @@ def test_shards_divide_the_pairs(batch, folder):
     result = batch("parts", "--shard=4/4", pairs="good.json")
     assert result.status == 0
     assert "none in this shard" in result.out
+    assert rows(folder / "parts" / "pairs-4-of-4.csv") == {}
 
 
 def test_planes_and_volumes_of_a_list_take_the_networks_of_their_dimension(
