@@ -62,21 +62,23 @@ def make_volume(
         vessels = vessel_mask(image, lungs, sizes)
         lungs = lungs | vessels
         regions |= {"lung": lungs, "vessels": vessels}
-    regions["uniform"] = regions["body"] & ~lungs & is_uniform(image, spacing)
+    regions["uniform"] = regions["body"] & ~lungs & uniform_mask(image, spacing)
     return Volume(name, patient, identity, image, regions)
 
 
-def is_uniform(image: np.ndarray, spacing: float) -> np.ndarray:
-    """Find the voxels whose surroundings, a cube of 10 mm, vary by less than 20 HU.
+def uniform_mask(image: np.ndarray, spacing: float) -> np.ndarray:
+    """Find the voxels whose surroundings vary by less than 20 HU (standard deviation).
+
+    The surroundings are a cube of about 10 mm, of an odd number of voxels, 3 at least.
 
     Args:
         image: ``[*spatial]``, HU, without noise.
         spacing: voxel size, mm.
 
     Returns:
-        Bool, ``[*spatial]``, of the standard deviation.
+        Bool, ``[*spatial]``.
     """
-    size = 2 * round(_SURROUNDINGS / 2 / spacing) + 1
+    size = 2 * max(1, round(_SURROUNDINGS / 2 / spacing)) + 1
     # Differences from one value, since squares of HU lose digits.
     values = np.asarray(image, np.float64) - np.mean(image)
     mean = ndimage.uniform_filter(values, size)

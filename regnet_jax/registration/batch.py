@@ -243,7 +243,7 @@ def run_batch(
         total = {k: total.get(k, 0) + seconds.get(k, 0) for k in total | seconds}
         write_rows(table, rows)
     if not pairs:
-        # Nothing of an earlier list stays.
+        # The table of an earlier run of this shard does not stay.
         write_rows(table, rows)
     _close(table, rows)
     return total

@@ -175,10 +175,10 @@ def _state_of(path: str | os.PathLike, results: Path | None) -> str | None:
                 folders[:] = [f for f in folders if not (here / f).samefile(results)]
             files += [here / name for name in names]
     else:
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, OSError):
             files = files_of_image(source)
     # Links that lead nowhere are no files.
-    found = {str(f.relative_to(source.parent)): f.stat() for f in files if f.is_file()}
+    found = {str(f.absolute()): f.stat() for f in files if f.is_file()}
     states = [(name, s.st_size, s.st_mtime_ns) for name, s in sorted(found.items())]
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 

@@ -150,7 +150,7 @@ class LimitedField(NamedTuple):
         field: ``[*spatial, d]``, voxels.
         mobility: ``[*spatial]``, factor from 0 to 1 of what may be added to the field;
             None is 1 everywhere.
-        width: of the transition beside what may not move, mm; None without that.
+        width: of the transition beside what may not move, voxels; None without that.
     """
 
     field: np.ndarray
@@ -165,7 +165,7 @@ def limit_field(field, ignored, still, spacing: float) -> LimitedField:
         field: ``[*spatial, d]``, voxels, fixed to moving.
         ignored: bool ``[*spatial]`` of both images; each may be None.
         still: bool ``[*spatial]``, where nothing may move; or None.
-        spacing: isotropic voxel size, mm.
+        spacing: isotropic voxel size, mm, for which the network takes it.
 
     Returns:
         The field: continued smoothly where it is ignored, then held where it is still.
@@ -273,7 +273,7 @@ def hold(field, still, spacing: float) -> LimitedField:
     Args:
         field: ``[*spatial, d]``, voxels.
         still: bool ``[*spatial]``, from ``immobile_on_grid``.
-        spacing: isotropic voxel size, mm.
+        spacing: as for ``limit_field``.
 
     Returns:
         The field, by what it was multiplied, and the width of the transition.
@@ -288,7 +288,7 @@ def hold(field, still, spacing: float) -> LimitedField:
         around = distance <= width + spacing
         least = min(LEAST_JACOBIAN, float(before[around].min()))
         if float(_jacobian(held)[around].min()) >= least:
-            return LimitedField(held, mobility, width)
+            return LimitedField(held, mobility, width / spacing)
         width *= _WIDER
 
 

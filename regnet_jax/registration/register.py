@@ -502,7 +502,7 @@ def _register(
     if masks:
         parameters["masks"] = describe_masks(masks)
     if still is not None:
-        width = max(each.width or 0.0 for each in limited) * size.mm / size.seen
+        width = max(each.width or 0.0 for each in limited) * size.mm
         parameters["masks"]["immobile"]["transition_mm"] = width
     return Registration(
         *(fixed, moving, start.affine, residual, residual_grid),

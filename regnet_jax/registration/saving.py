@@ -92,6 +92,10 @@ def expected_files(
 
 def is_ours(folder: Path) -> bool:
     """Tell whether the results of a registration, of any version, lie in a folder."""
+    volumes = [folder / name for name in RESULT_FILES if name != REPORT]
+    if all(path.is_file() for path in volumes):
+        # An interrupt may have come before the report.
+        return True
     try:
         content = json.loads((folder / REPORT).read_text("utf-8"))
     except (OSError, ValueError):

@@ -4,11 +4,13 @@ import functools
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from regnet_jax.errors import InputError
+from regnet_jax.io.dicom import split_series
 from regnet_jax.io.images import has_geometry, read_image
 from regnet_jax.io.phases import Phase, as_phases, find_reference, read_phases
 from regnet_jax.registration.inference.network import AUTO, Network, load_network
@@ -29,12 +31,14 @@ class SeriesRegistration:
         reference: number of the reference, from 0.
         registrations: of each phase to the reference; None for the reference itself.
         cycle: whether the last phase is followed by the first.
+        source: file or folder that the series was read from; None for images in memory.
     """
 
     phases: tuple[Phase, ...]
     reference: int
     registrations: tuple[Registration | None, ...]
     cycle: bool = True
+    source: Path | None = None
 
     @functools.cached_property
     def fixed(self) -> Image:
@@ -141,13 +145,15 @@ def register_series(
     """
     check_switch("cycle", cycle)
     several = series if isinstance(series, list | tuple) else [series]
-    if spacing is not None and all(has_geometry(each) for each in several):
+    if spacing is not None and several and all(map(has_geometry, several)):
         raise InputError(
             "spacing: is for phases that are bare arrays, and these have their own;"
             " leave it out"
         )
+    source = None
     if isinstance(series, str | os.PathLike):
         phases = read_phases(series)
+        source, _ = split_series(series)
     else:
         phases = as_phases(series, spacing=spacing)
     number = find_reference(phases, reference)
@@ -179,4 +185,5 @@ def register_series(
             **options,
         )
         registrations.append(result)
-    return SeriesRegistration(tuple(phases), number, tuple(registrations), cycle)
+    found = tuple(phases), number, tuple(registrations)
+    return SeriesRegistration(*found, cycle, source)

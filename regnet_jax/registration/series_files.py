@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -139,10 +139,7 @@ def run_series(
         _refuse_folder_of_phases(out, source)
     phases = read_phases(path)
     number = find_reference(phases, reference)
-    results = [out / name for name in _SUMMARY]
-    for phase in phases:
-        folder = out / phase.name
-        results += [*result_paths(folder), *(folder / name for name in _CARRIED)]
+    results = _result_paths(out, phases)
     read = [*masks.values(), points, labels, *files_of_start(options.initial)]
     read += source.iterdir() if source.is_dir() else [source]
     check_not_read(results, read)
@@ -156,31 +153,31 @@ def run_series(
     )
     reports: list[RegistrationReport | None] = []
     total: dict = {}
-    was_series = all((out / name).is_file() for name in _SUMMARY)
+    kept: Collection[str] = ()
+    sources = {"series": path, **masks}
+    how = sources, load, options, formats
+    request = describe_request(*how, results=out)
     for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
         report, seconds, folder = None, {}, out / phase.name
-        was_ours = was_series or is_ours(folder)
         if k != number:
-            sources = {"series": path, **masks}
-            how = sources, load, options, formats
-            request = describe_request(*how, results=out) | {
+            asked = request | {
                 "reference": phases[number].name,
                 "phase": phase.name,
                 "source": phase.source,
             }
-            report = find_finished(folder, request, page=page)
+            report = find_finished(folder, asked, page=page)
             if report is None:
                 report, seconds = register_loaded(
                     lambda phase=phase: LoadedPair(fixed, _read(phase), limits),
                     *(folder, load, options, formats),
                     name=phase.source,
-                    request=request,
+                    request=asked,
                     stale=_CARRIED,
                     page=page,
                 )
         carried = _carry(known, folder, phase, None if k == number else fixed)
-        if was_ours:
-            _remove(folder, set(_CARRIED) - set(carried))
+        if k == number:
+            kept = carried
         reports.append(report)
         total = {s: total.get(s, 0) + seconds.get(s, 0) for s in total | seconds}
 
@@ -197,7 +194,7 @@ def run_series(
     rows = _write_summary(out, title, phases, number, fixed, summary, reports, cycle)
     for warning in summary.warnings:
         _LOG.warning("%s: %s", path, warning)
-    _remove_results(out / phases[number].name)
+    _remove_registration(out / phases[number].name, kept)
     _print_rows(rows)
     print(
         f"wrote {out}/report.html, motion.csv, amplitude, path and mid_position"
@@ -206,11 +203,20 @@ def run_series(
     return total
 
 
+def _result_paths(out: Path, phases: Sequence[Phase]) -> list[Path]:
+    """Return the paths of all files that a series may write."""
+    paths = [out / name for name in _SUMMARY]
+    for phase in phases:
+        folder = out / phase.name
+        paths += [*result_paths(folder), *(folder / name for name in _CARRIED)]
+    return paths
+
+
 def _refuse_folder_of_phases(out: Path, source: Path) -> None:
     """Raise InputError if results would be taken for phases the next time."""
     if out.exists() and out.samefile(source):
         raise InputError(
-            f"--out {out}: is the folder of the phases; choose another for the results"
+            f"{out}: is the folder of the phases; choose another for the results"
         )
 
 
@@ -230,22 +236,24 @@ def save_series(series: SeriesRegistration, folder, formats: Collection[str]) ->
     """Write the files of a series, see ``SeriesRegistration.save``."""
     check_folder(folder)
     folder = Path(folder)
+    if series.source is not None and series.source.is_dir():
+        _refuse_folder_of_phases(folder, series.source)
     images = [r.moving.name for r in series.registrations if r is not None]
-    sources = [Path(name) for name in (series.fixed.name, *images)]
-    for source in sources:
-        if source.is_file():
-            _refuse_folder_of_phases(folder, source.parent)
-    check_not_read([folder / name for name in _SUMMARY], sources)
+    check_not_read(
+        _result_paths(folder, series.phases),
+        [series.source, series.fixed.name, *images],
+    )
+    was_series = all((folder / name).is_file() for name in _SUMMARY)
     reports = []
     for phase, registration in zip(series.phases, series.registrations, strict=True):
         place = folder / phase.name
-        was_ours = is_ours(place)
+        # The reference of an earlier series has no report.
+        was_ours = is_ours(place) or (was_series and registration is None)
         reports.append(registration and registration.save(place, formats))
         if was_ours:
-            # Those of an earlier series.
-            _remove(place, _CARRIED)
+            _remove([place / name for name in _CARRIED])
         if registration is None:
-            _remove_results(place)
+            _remove_registration(place)
     _write_summary(
         *(folder, "Series", series.phases, series.reference, series.fixed),
         *(series.summary, reports, series.cycle),
@@ -330,16 +338,22 @@ def _carry(
     return written
 
 
-def _remove(folder: Path, names: Collection[str]) -> None:
+def _remove(paths: Iterable[Path]) -> None:
     """Remove files, if they are there."""
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
-def _remove_results(folder: Path) -> None:
-    """Remove the registration of what has become the reference, if there is one."""
+def _remove_registration(folder: Path, kept: Collection[str] = ()) -> None:
+    """Remove the registration of what has become the reference, if there is one.
+
+    Args:
+        folder: of the phase.
+        kept: names of files that were carried to the reference now.
+    """
     if is_ours(folder):
-        _remove(folder, [path.name for path in result_paths(folder)])
+        old = [folder / name for name in _CARRIED if name not in kept]
+        _remove([*result_paths(folder), *old])
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

@@ -41,7 +41,7 @@ from regnet_jax.spatial.transforms import (
 _LOG = logging.getLogger(__name__)
 
 # Of the error |T(x) - y|: mm for points, voxels of the fixed grid for grids. Points of
-# a microscopic grid have the smaller of both.
+# a displacement field have the smaller of both.
 POINT_TOLERANCE = 1e-3
 VOXEL_TOLERANCE = 0.01
 # An inverse with a larger error, in voxels of the fixed grid, counts as missing.

@@ -1,5 +1,6 @@
 """Images and label maps through a transform or its inverse, in their own type."""
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -228,15 +229,17 @@ def warp_images_back(
             transform, inverse, frame, LOST * min(images[0].frame.spacing)
         )
     else:
-        fixed, known = field_frame(transform), transform
-        if fixed is None:
-            fixed = images[0].frame
+        shown = images[0].frame
+        fixed, known = field_frame(transform) or shown, transform
+        leaves = leaves_grid(transform, shown)
+        if leaves:
+            fixed = _covering(fixed, shown)
             known = continue_over(transform, fixed, None)
         vectors, errors = invert_on_grid(known, fixed, frame, progress=progress)
         inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
         lost = errors > LOST * min(fixed.spacing)
-        if leaves_grid(transform, images[0].frame):
-            beyond = _shown_beyond(transform, images[0].frame, frame, vectors)
+        if leaves:
+            beyond = _shown_beyond(transform, shown, frame, vectors, lost)
             _warn_of_beyond(images[0].name, beyond, frame)
     warped = warp_images(
         images, frame, inverse, interpolation=interpolation, fills=fills
@@ -247,8 +250,26 @@ def warp_images_back(
     return warped, int(lost.sum())
 
 
+def _covering(grid: Frame, frame: Frame) -> Frame:
+    """Return a grid, enlarged by whole voxels until it covers another one."""
+    ends = [(-0.5, size - 0.5) for size in frame.shape]
+    corners = to_index(grid, to_world(frame, np.array(list(itertools.product(*ends)))))
+    first = np.minimum(np.floor(corners.min(0)), 0)
+    last = np.maximum(np.ceil(corners.max(0)), np.array(grid.shape) - 1)
+    return Frame(
+        shape=(last - first + 1).astype(int),
+        spacing=grid.spacing,
+        origin=to_world(grid, first),
+        direction=grid.direction,
+    )
+
+
 def _shown_beyond(
-    transform: sitk.Transform, fixed: Frame, frame: Frame, vectors: np.ndarray
+    transform: sitk.Transform,
+    fixed: Frame,
+    frame: Frame,
+    vectors: np.ndarray,
+    lost: np.ndarray,
 ) -> int:
     """Count the voxels that show a fixed point beyond the grid of the transform."""
     mapped, count = continued_map(transform), 0
@@ -256,7 +277,8 @@ def _shown_beyond(
         points = to_world(part, np.moveaxis(np.indices(part.shape), 0, -1))
         points = (points + vectors[rows]).reshape(-1, frame.ndim)
         _, beyond = mapped(points)
-        count += int((beyond & ~is_outside(fixed, to_index(fixed, points))).sum())
+        beyond &= ~is_outside(fixed, to_index(fixed, points))
+        count += int((beyond & ~lost[rows].ravel()).sum())
     return count
 
 

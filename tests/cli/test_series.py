@@ -356,7 +356,14 @@ def test_phases_of_one_slice_are_registered(command, phases, run2d, tmp_path, ax
     )  # fmt: skip
     assert result.status == 0, result.err
     assert (tmp_path / "out" / "report.html").is_file()
-    assert "Traceback" not in result.err
+    amplitude = sitk.ReadImage(str(tmp_path / "out" / "amplitude.nii.gz"))
+    transform = sitk.ReadTransform(str(tmp_path / "out" / "phases_1" / "transform.h5"))
+    points = 2.0 * np.stack(np.meshgrid(*map(range, array.shape[::-1])), -1)
+    moved = np.array([transform.TransformPoint(p) for p in points.reshape(-1, 3)])
+    lengths = np.linalg.norm(moved - points.reshape(-1, 3), axis=-1)
+    assert lengths.max() > 0.1
+    largest = sitk.GetArrayFromImage(amplitude).max()
+    np.testing.assert_allclose(largest, lengths.max(), rtol=0.01)
 
 
 def test_results_do_not_go_among_the_phases(series, phases):
@@ -417,6 +424,28 @@ def test_python_registers_arrays_to_one_of_them(tmp_path):
     )
     again.save(tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_1"}
+    # Points of the reference of an earlier series do not stay beside new results.
+    (tmp_path / "out" / "phase_0").mkdir()
+    (tmp_path / "out" / "phase_0" / "points.csv").touch()
+    again.save(tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == SUMMARY | {"phase_1"}
+    there = dataclasses.replace(again, source=tmp_path / "out")
+    with pytest.raises(InputError, match="is the folder of the phases"):
+        there.save(tmp_path / "out")
+
+
+def test_python_refuses_arguments_without_effect(phases):
+    network = fake(2, 2.0, lambda fixed, _: 0 * fixed)
+    folder = phases / "phases"
+    with pytest.raises(InputError, match="spacing: is for phases that are bare arrays"):
+        regnet_jax.register_series(folder, 0, network, spacing=7.0)
+    with pytest.raises(InputError, match="spacing: is for phases that are bare arrays"):
+        regnet_jax.register_series(sorted(folder.iterdir()), 0, network, spacing=7.0)
+    with pytest.raises(InputError, match="cycle: is 'no'; give True or False"):
+        regnet_jax.register_series(folder, 0, network, cycle="no")
+    for given in (np.array(5.0), 5):
+        with pytest.raises(InputError, match="series: is of type"):
+            regnet_jax.register_series(given, 0, network)
 
 
 def test_python_reads_masks_and_a_transform_once(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from experiments.heldout.artificial import (
 from experiments.heldout.calibration import as_text as calibration_text
 from experiments.heldout.calibration import compare_errors, summarise
 from experiments.heldout.tables import as_csv, as_json, as_text, make_tables
-from experiments.heldout.volumes import Volume, is_uniform, make_volume
+from experiments.heldout.volumes import Volume, make_volume, uniform_mask
 from regnet_jax.errors import InputError
 from regnet_jax.evaluation import ErrorEstimate
 from regnet_jax.geometry import warp
@@ -452,11 +452,11 @@ def test_regions_of_a_chest_are_found():
 
 
 @pytest.mark.parametrize("shape", [(17, 20), (9, 11, 12)])
-@pytest.mark.parametrize(("spacing", "size"), [(2.0, 5), (3.0, 5), (5.0, 3)])
+@pytest.mark.parametrize(("spacing", "size"), [(2.0, 5), (3.0, 5), (5.0, 3), (12.0, 3)])
 def test_surroundings_are_uniform_by_their_standard_deviation(shape, spacing, size):
     rng = np.random.default_rng(3)
     image = rng.normal(900.0, rng.uniform(10, 30, shape))
-    found = is_uniform(image, spacing)
+    found = uniform_mask(image, spacing)
     seen = set()
     for index in itertools.product(*(range(2, n - 2) for n in shape)):
         box = tuple(slice(i - size // 2, i + size // 2 + 1) for i in index)

@@ -69,6 +69,25 @@ def test_a_new_option_is_one_field():
     assert request["fixed"] == str(Path("fixed.mha").absolute())
 
 
+def test_a_request_knows_the_data_file_of_a_header(tmp_path):
+    """Also where the header names it by an absolute path in another folder."""
+    header, data = tmp_path / "a.mhd", tmp_path / "far" / "a.raw"
+    data.parent.mkdir()
+    data.write_bytes(bytes(12))
+    header.write_text(f"DimSize = 3 4\nElementDataFile = {data}\n")
+    pair = PairPaths(name="a", fixed=header, moving=tmp_path / "gone.mha")
+
+    def states():
+        request = describe_request(pair.files, load_network, RegistrationOptions())
+        return request["states"]
+
+    before = states()
+    assert before == states()
+    assert before["moving"] is None
+    data.write_bytes(bytes(24))
+    assert states()["fixed"] != before["fixed"]
+
+
 def test_another_transform_to_start_from_is_another_request(tmp_path):
     """A file of the same name with other numbers, and matrices and transforms."""
     path = tmp_path / "start.tfm"

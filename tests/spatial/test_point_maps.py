@@ -1,10 +1,12 @@
 """Transforms beyond their grids, against analytic maps; inside them, against ITK."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from regnet_jax.spatial import (
     Frame,
@@ -147,7 +149,10 @@ def test_fixed_points_beyond_the_grid_are_told_backwards(d, kind, caplog, monkey
         transform = bent(frame)[1]
         size = len(transform.GetParameters()) // d
         transform.SetParameters(np.repeat(shift, size).tolist())
+    # The fixed image is not on voxels of the field.
     fixed, moving = larger(frame, 3), larger(frame, 6)
+    corner = to_world(frame, np.full(d, -2.7))
+    fixed = Frame(fixed.shape, 0.9 * np.array(frame.spacing), corner, frame.direction)
     grid = to_world(fixed, np.moveaxis(np.indices(fixed.shape), 0, -1))
     slope = np.arange(1, d + 1)
     ramp = Image(grid @ slope, fixed, "ramp")
@@ -175,6 +180,29 @@ def test_fixed_points_beyond_the_grid_are_told_backwards(d, kind, caplog, monkey
     crop = [Image(np.zeros(frame.shape), frame, "inside")]
     warp_images_back(crop, moving, transform, fills=[None])
     assert "beyond" not in caplog.text
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_there_and_back_beyond_the_grid(d):
+    """A field that stretches, continued by its edge in both directions."""
+    frame = Frame((9, 8, 7)[:d], (2.0, 3.0, 2.5)[:d], (5, -4, 9)[:d], rotation(d, 0.3))
+    wide = larger(frame, 4)
+    grid = to_world(frame, np.moveaxis(np.indices(frame.shape), 0, -1))
+    vectors = 0.25 * (grid - grid.reshape(-1, d).mean(0)) + 3.0
+    transform = composite(frame, vectors, np.eye(d + 1))
+    slope = np.arange(1, d + 1)
+    points = to_world(wide, np.moveaxis(np.indices(wide.shape), 0, -1))
+    ramp = Image((points @ slope).astype(np.float64), wide, "ramp")
+    (back,), lost = warp_images_back([ramp], wide, transform, fills=[-1e4])
+    assert lost == 0
+    again = warp_image(replace(back, name="back"), wide, transform, fill=-1e4).array
+    # Neighbours of what the moving grid does not show are mixed with it.
+    seen = (again > -1e3) & (np.abs(again) < np.abs(ramp.array).max() + 1)
+    outside = is_outside(frame, to_index(frame, points))
+    inner = ndimage.binary_erosion(seen, iterations=2, border_value=0)
+    assert (inner & outside).any()
+    error = np.abs(again - ramp.array)[inner]
+    assert error.max() < 0.35 * np.linalg.norm(slope)
 
 
 def test_itk_itself_shows_a_part_twice_beyond_the_grid():

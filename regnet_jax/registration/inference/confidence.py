@@ -121,7 +121,7 @@ def estimate_errors(
         store_tile(found, np.asarray(total), tile)
     log_mean, log_sd = np.moveaxis(box.restore(found), -1, 0)
     log_sd = np.exp(np.clip(log_sd, *LOG_WIDTHS)) * stage.config.error_width
-    # The length of a vector of any direction changes so much in the mean of squares.
+    # The factor by which lengths change, as root mean square over all directions.
     linear = np.eye(frame.ndim) if affine is None else np.asarray(affine)[:-1, :-1]
     scale = np.linalg.norm(linear) / math.sqrt(frame.ndim)
     log_mean = log_mean + np.log(scale * min(frame.spacing))
