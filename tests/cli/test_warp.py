@@ -144,14 +144,12 @@ def test_warp_moves_a_bright_point_by_the_transform(pair, warp, tmp_path, d):
 @pytest.mark.parametrize("inverse", [False, True])
 def test_warp_keeps_labels(pair, warp, d, inverse):
     folder = pair(d)
-    grid = "moving" if inverse else "fixed"
-    path, _ = warp(
-        folder,
-        "a.nii.gz",
-        f"--labels={folder / 'labels.mha'}",
-        f"--like={folder / grid}.mha",
-        f"--inverse={inverse}",
-    )
+    path, grid = folder / "labels.mha", "fixed"
+    path, _ = warp(folder, "a.nii.gz", f"--labels={path}", f"--like={folder}/fixed.mha")
+    if inverse:
+        grid = "moving"
+        like = f"--like={folder}/moving.mha"
+        path, _ = warp(folder, "b.nii.gz", f"--labels={path}", like, "--inverse")
     found = sitk.ReadImage(str(path))
     assert found.GetPixelID() == sitk.sitkUInt8
     assert set(np.unique(sitk.GetArrayFromImage(found))) == {0, 3, 7, 200}
