@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 import regnet_jax
+from regnet_jax.io import write_image
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "SimpleITK")
 
@@ -34,9 +34,8 @@ def write_disc(path: str, centre: tuple[float, float]) -> None:
     spot = np.hypot(y - centre[0] + 10, x - centre[1] - 6)
     array = np.where(distance < 30, 40.0, -1000.0)
     array = np.where(spot < 8, -700.0, array)
-    image = sitk.GetImageFromArray(array.astype(np.float32))
-    image.SetSpacing((2.0, 2.0))
-    sitk.WriteImage(image, path)
+    image = regnet_jax.Image.from_array(array.astype(np.float32), 2.0)
+    write_image(path, image.array, image.frame)
 
 
 def run(command: str) -> None:
@@ -69,7 +68,7 @@ def main() -> None:
         " --like fixed.nii.gz --out again.nii.gz"
     )
     fixed, moving, warped = (
-        sitk.GetArrayFromImage(sitk.ReadImage(name))
+        regnet_jax.read_image(name).array
         for name in ("fixed.nii.gz", "moving.nii.gz", "again.nii.gz")
     )
     before, after = (float(np.abs(fixed - each).mean()) for each in (moving, warped))

@@ -90,6 +90,12 @@ class _Carried(NamedTuple):
     labels: Image | None
     suffix: str
 
+    @property
+    def files(self) -> list[str]:
+        """Their names in the folder of a phase."""
+        named = [(self.points, f"points{self.suffix}"), (self.labels, _LABELS)]
+        return [name for given, name in named if given is not None]
+
 
 def run_series(
     path,
@@ -153,10 +159,8 @@ def run_series(
     )
     reports: list[RegistrationReport | None] = []
     total: dict = {}
-    kept: Collection[str] = ()
     sources = {"series": path, **masks}
-    how = sources, load, options, formats
-    request = describe_request(*how, results=out)
+    request = describe_request(sources, load, options, formats, results=out)
     for k, phase in enumerate(tqdm(phases, "registering", unit="phase")):
         report, seconds, folder = None, {}, out / phase.name
         if k != number:
@@ -175,9 +179,7 @@ def run_series(
                     stale=_CARRIED,
                     page=page,
                 )
-        carried = _carry(known, folder, phase, None if k == number else fixed)
-        if k == number:
-            kept = carried
+        _carry(known, folder, phase, None if k == number else fixed)
         reports.append(report)
         total = {s: total.get(s, 0) + seconds.get(s, 0) for s in total | seconds}
 
@@ -194,7 +196,7 @@ def run_series(
     rows = _write_summary(out, title, phases, number, fixed, summary, reports, cycle)
     for warning in summary.warnings:
         _LOG.warning("%s: %s", path, warning)
-    _remove_registration(out / phases[number].name, kept)
+    _remove_registration(out / phases[number].name, known.files)
     _print_rows(rows)
     print(
         f"wrote {out}/report.html, motion.csv, amplitude, path and mid_position"
@@ -287,17 +289,10 @@ def _read_carried(fixed: Image, points, labels, coordinates) -> _Carried:
     return _Carried(known, label_map, suffix)
 
 
-def _carry(
-    known: _Carried, folder: Path, phase: Phase, fixed: Image | None
-) -> tuple[str, ...]:
-    """Write points and labels of the reference in a phase; None is the reference.
-
-    Returns:
-        The names of the files.
-    """
-    if known.points is None and known.labels is None:
-        return ()
-    written: tuple[str, ...] = ()
+def _carry(known: _Carried, folder: Path, phase: Phase, fixed: Image | None) -> None:
+    """Write points and labels of the reference in a phase; None is the reference."""
+    if not known.files:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     transform = sitk.Transform(phase.frame.ndim, sitk.sitkIdentity)
     if fixed is not None:
@@ -309,9 +304,8 @@ def _carry(
         if fixed is not None:
             lines += describe_points_beyond(transform, points)
             points = map_points(transform, points)
-        written += (f"points{known.suffix}",)
         lines += rewrite_points(
-            folder / written[-1],
+            folder / f"points{known.suffix}",
             *(points, known.points),
             phase.frame if in_voxels and parsed.rewrite else None,
         )
@@ -334,8 +328,6 @@ def _carry(
                 )
         array = carried.array.astype(known.labels.array.dtype)
         write_image(folder / _LABELS, array, phase.frame)
-        written += (_LABELS,)
-    return written
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from regnet_jax.errors import InputError
 from regnet_jax.spatial.frames import Frame, displacement_from_world, to_world
 from regnet_jax.spatial.images import to_sitk
-from regnet_jax.spatial.point_maps import PointMap, sampled_map
+from regnet_jax.spatial.point_maps import PointMap, linear_part, sampled_map
 from regnet_jax.spatial.transforms import (
     SINGULAR,
     affine_transform,
@@ -110,13 +110,14 @@ def invert_on_grid(
 
     Returns:
         Vectors ``v`` ``[*target.shape, d]``, mm, x first, and the errors
-        ``|T(y + v(y)) - y|`` ``[*target.shape]``, mm, of the continued ``T``.
+        ``|T(y + v(y)) - y|`` ``[*target.shape]``, mm, of ``T`` as it is continued
+        beyond the grid by the displacement of its edge.
         Above ``VOXEL_TOLERANCE`` times the fixed spacing no inverse was found.
 
     Raises:
         InputError: if the transform is singular.
     """
-    known, linear = sampled_map(transform, fixed)
+    known, linear = sampled_map(transform, fixed, linear_part(transform))
     return _invert_map(known, linear, min(fixed.spacing), target, progress)
 
 

@@ -96,8 +96,10 @@ def leaves_grid(transform: sitk.Transform, frame: Frame) -> bool:
     return bool(_outside(part, to_index(part.frame, corners)).any())
 
 
-def sampled_map(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.ndarray]:
-    """Sample a transform on a grid, and continue it outside by its linear part.
+def sampled_map(
+    transform: sitk.Transform, frame: Frame, continuation=None
+) -> tuple[PointMap, np.ndarray]:
+    """Sample a transform on a grid, and continue it outside by a linear map.
 
     Inside, the affine map with a linearly interpolated residual equals the result of
     ITK. Outside, the residual of the edge is used. An inverse by iteration needs such a
@@ -106,10 +108,13 @@ def sampled_map(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.n
     Args:
         transform: ``T``, any.
         frame: the grid that the transform is made for, where it is sampled.
+        continuation: homogeneous ``[d + 1, d + 1]``, the linear map; None takes the
+            fitted one. With that of ``linear_part`` and the grid of a field that is
+            applied first the result is ``continued_map``.
 
     Returns:
-        ``T``, from points ``[n, d]`` to points ``[n, d]`` (mm, x first), and its
-        homogeneous linear part ``[d + 1, d + 1]``.
+        ``T``, from points ``[n, d]`` to points ``[n, d]`` (mm, x first), and the
+        homogeneous linear map ``[d + 1, d + 1]`` that fits it best on the grid.
 
     Raises:
         InputError: if the transform is singular or not finite.
@@ -118,7 +123,8 @@ def sampled_map(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.n
     displacement = sample_transform(transform, frame)
     thin = tuple(slice(0, n, max(1, n // 16)) for n in frame.shape)
     points = to_world(frame, np.moveaxis(np.mgrid[thin], 0, -1))
-    linear = fit_affine(points, points + displacement[thin])
+    fitted = fit_affine(points, points + displacement[thin])
+    linear = fitted if continuation is None else continuation
     # The displacement by the affine map is a sum of one term for each axis.
     change = linear[:d, :d] - np.eye(d)
     slopes = change @ frame.matrix
@@ -136,7 +142,19 @@ def sampled_map(transform: sitk.Transform, frame: Frame) -> tuple[PointMap, np.n
         ]
         return apply_affine(linear, x) + np.stack(moved, -1)
 
-    return evaluate, linear
+    return evaluate, fitted
+
+
+def linear_part(transform: sitk.Transform) -> np.ndarray:
+    """Return the product of the linear parts of a transform, ``[d + 1, d + 1]``.
+
+    It is what a transform with displacement fields does where these are zero.
+    """
+    matrix = np.eye(transform.GetDimension() + 1)
+    for part in flatten(transform):
+        if part.IsLinear():
+            matrix = linear_matrix(part) @ matrix
+    return matrix
 
 
 def _read_part(part: sitk.Transform) -> np.ndarray | _Displacement:

@@ -1,6 +1,5 @@
 """Images and label maps through a transform or its inverse, in their own type."""
 
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -229,16 +228,13 @@ def warp_images_back(
             transform, inverse, frame, LOST * min(images[0].frame.spacing)
         )
     else:
-        shown = images[0].frame
-        fixed, known = field_frame(transform) or shown, transform
-        leaves = leaves_grid(transform, shown)
-        if leaves:
-            fixed = _covering(fixed, shown)
-            known = continue_over(transform, fixed, None)
+        shown, fixed, known = images[0].frame, field_frame(transform), transform
+        if fixed is None:
+            fixed, known = shown, continue_over(transform, shown, None)
         vectors, errors = invert_on_grid(known, fixed, frame, progress=progress)
         inverse = composite(frame, vectors, np.eye(frame.ndim + 1))
         lost = errors > LOST * min(fixed.spacing)
-        if leaves:
+        if leaves_grid(transform, shown):
             beyond = _shown_beyond(transform, shown, frame, vectors, lost)
             _warn_of_beyond(images[0].name, beyond, frame)
     warped = warp_images(
@@ -248,20 +244,6 @@ def warp_images_back(
         usual = image.array.min() if interpolation in _MIXING else 0
         result.array[lost] = usual if fill is None else fill
     return warped, int(lost.sum())
-
-
-def _covering(grid: Frame, frame: Frame) -> Frame:
-    """Return a grid, enlarged by whole voxels until it covers another one."""
-    ends = [(-0.5, size - 0.5) for size in frame.shape]
-    corners = to_index(grid, to_world(frame, np.array(list(itertools.product(*ends)))))
-    first = np.minimum(np.floor(corners.min(0)), 0)
-    last = np.maximum(np.ceil(corners.max(0)), np.array(grid.shape) - 1)
-    return Frame(
-        shape=(last - first + 1).astype(int),
-        spacing=grid.spacing,
-        origin=to_world(grid, first),
-        direction=grid.direction,
-    )
 
 
 def _shown_beyond(
